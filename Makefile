@@ -1,0 +1,69 @@
+# Lorasmith in one-word commands. `make` alone lists them; every target sets up the environment first.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+WORKSPACE ?= workspace
+
+# Run only when there is no environment yet.
+define CHECK_PYTHON
+{ command -v $(PYTHON) >/dev/null 2>&1 || { \
+	echo "$(PYTHON) was not found. Install Python 3.11 or newer, or name it: make setup PYTHON=python3.12"; \
+	exit 1; }; \
+$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	echo "Lorasmith needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
+		"Name another one: make setup PYTHON=python3.12"; \
+	exit 1; }; }
+endef
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo app check test test-slow gpu-check fmt lint types docs docs-check
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' \
+		| awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+
+setup: $(INSTALLED)  ## create .venv and install everything, at the tested versions
+
+# One pip command, so that the resolver sees the pinned torch together with all that needs it.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { $(CHECK_PYTHON) && $(PYTHON) -m venv $(VENV); }
+	@echo "Installing into $(VENV); the first time takes a few minutes (torch is large)."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+demo: setup  ## train a LoRA on the starter model and open the app on the result
+	$(BIN)/lorasmith demo --workspace $(WORKSPACE)
+
+app: setup  ## open the app
+	$(BIN)/lorasmith app --workspace $(WORKSPACE)
+
+check: lint types docs-check test  ## everything that must pass before a change is merged
+
+test: setup  ## the fast tests: offline, on the CPU
+	$(BIN)/python -m pytest -q -m "not slow and not gpu"
+
+test-slow: setup  ## the slow tests
+	$(BIN)/python -m pytest -q -m "slow and not gpu"
+
+gpu-check: setup  ## the tests that need a CUDA device; without one they are skipped and say so
+	$(BIN)/python -m pytest -v -m gpu
+
+fmt: setup  ## format the code and mend what ruff can mend
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+lint: setup  ## formatting, ruff rules and the layers between packages
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+types: setup  ## mypy
+	$(BIN)/mypy
+
+docs: setup  ## write the generated pages of docs/ again
+	$(BIN)/python docs/generate.py
+
+docs-check: setup  ## fail when a generated page of docs/ is out of date
+	$(BIN)/python docs/generate.py --check

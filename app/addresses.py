@@ -1,0 +1,31 @@
+"""The addresses under which pages show what `media` serves."""
+
+from urllib.parse import quote
+
+from app.views.train import Sample
+
+
+def thumbnail_url(name: str) -> str:
+    """Returns the address of a small copy."""
+    return f"/media/thumbnail/{quote(name, safe='')}"
+
+
+def image_url(dataset: str, key: str) -> str:
+    """Returns the address of an image of a dataset."""
+    return f"/media/image/{quote(dataset, safe='')}/{quote(key, safe='')}"
+
+
+def sample_url(run_id: str, sample: Sample) -> str:
+    """Returns the address of a sample; it changes when the file does."""
+    run = quote(run_id, safe="")
+    return f"/media/sample/{run}/{sample.step}/{sample.index}?v={sample.version}"
+
+
+def preview_url(request_id: str, side: str) -> str:
+    """Returns the address of a drawn picture."""
+    return f"/media/preview/{quote(request_id, safe='')}/{side}"
+
+
+def export_url(run_id: str, name: str) -> str:
+    """Returns the address of an exported file."""
+    return f"/media/export/{quote(run_id, safe='')}/{quote(name, safe='')}"

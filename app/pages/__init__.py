@@ -1,0 +1,1 @@
+"""The tabs: widgets, and their wiring to `views` and `actions`."""

@@ -1,0 +1,161 @@
+"""The Dataset tab: images in, captions read and mended, the check."""
+
+from dataclasses import dataclass
+
+import gradio as gr
+
+from app.events.dataset import DatasetEvents
+from app.paint import QUIET
+from app.scripts import ADOPT_REVISION, SELECT_IN_GRID, remember_in_address
+from app.shell import Shell
+from app.text import dataset as words
+
+FILE_TYPES = [".png", ".jpg", ".jpeg", ".webp", ".bmp"]
+
+
+@dataclass(frozen=True)
+class _Widgets:
+    new_name: gr.Textbox
+    create: gr.Button
+    upload: gr.File
+    trigger: gr.Textbox
+    note: gr.HTML
+    grid: gr.HTML
+    image: gr.HTML
+    caption: gr.Textbox
+    caption_note: gr.HTML
+    remove: gr.Button
+    undo: gr.Button
+    check: gr.HTML
+    bound: gr.Textbox
+    saved: gr.Textbox
+
+
+def dataset_page(shell: Shell) -> None:
+    """Draws the tab and wires it."""
+    widgets = _draw(shell)
+    events = DatasetEvents(shell.workspace)
+    selected = [widgets.image, widgets.caption, widgets.bound, widgets.caption_note]
+    shelf = [widgets.grid, widgets.check, widgets.remove, widgets.undo]
+    place = [shell.dataset, widgets.bound, shell.base_model]
+
+    opened = {
+        "fn": events.open_dataset,
+        "inputs": [shell.dataset, shell.base_model],
+        "outputs": [widgets.trigger, *selected, *shelf],
+        **QUIET,
+    }
+    shell.demo.load(**opened)
+    shell.dataset.change(**opened)
+    shell.dataset.change(fn=None, inputs=[shell.dataset], js=remember_in_address("dataset"))
+    gr.on(
+        [widgets.create.click, widgets.new_name.submit],
+        events.create,
+        [widgets.new_name],
+        [widgets.note, widgets.new_name, shell.dataset],
+        **QUIET,
+    )
+    widgets.upload.upload(
+        events.take_in,
+        [widgets.upload, *place],
+        [widgets.note, widgets.upload, shell.dataset, *selected, *shelf],
+        concurrency_limit=None,
+        api_visibility="private",
+    )
+    widgets.grid.select(
+        events.select, [shell.dataset], [*selected, widgets.grid, widgets.remove], **QUIET
+    )
+    _wire_captions(shell, widgets, events)
+    for button, event in ((widgets.remove, events.remove), (widgets.undo, events.undo)):
+        button.click(event, place, [widgets.note, *selected, *shelf], **QUIET)
+    gr.on(
+        [widgets.trigger.blur, widgets.trigger.submit],
+        events.keep_trigger,
+        [widgets.trigger, shell.dataset, shell.base_model],
+        [widgets.note, widgets.trigger, widgets.check],
+        **QUIET,
+    )
+    seen = gr.State({})
+    gr.on(
+        [shell.pictures_timer.tick, shell.base_model.change],
+        events.refresh,
+        [seen, *place],
+        [seen, *shelf],
+        **QUIET,
+    )
+
+
+def _wire_captions(shell: Shell, widgets: _Widgets, events: DatasetEvents) -> None:
+    gr.on(
+        [widgets.caption.blur, widgets.caption.submit],
+        events.save_caption,
+        [shell.dataset, widgets.bound, widgets.caption],
+        [widgets.saved, widgets.caption_note],
+        **QUIET,
+    )
+    adopted = widgets.saved.change(
+        fn=None, inputs=[widgets.saved, widgets.bound], outputs=[widgets.bound], js=ADOPT_REVISION
+    )
+    # Only now, with what is selected by now: painting the grid together with the save would put
+    # the mark back on an image that has been left.
+    adopted.then(
+        events.show_shelf,
+        [shell.dataset, widgets.bound, shell.base_model],
+        [widgets.grid, widgets.check, widgets.remove, widgets.undo],
+        **QUIET,
+    )
+
+
+def _draw(shell: Shell) -> _Widgets:
+    with gr.Row(equal_height=True):
+        shell.dataset.render()
+        new_name = gr.Textbox(
+            label=words.NEW_NAME,
+            placeholder=words.NEW_NAME_EXAMPLE,
+            max_lines=1,
+            elem_id="dataset-new-name",
+            min_width=180,
+        )
+        create = gr.Button(words.CREATE, elem_id="dataset-create", scale=0, min_width=120)
+    with gr.Row():
+        upload = gr.File(
+            label=words.UPLOAD,
+            file_count="multiple",
+            file_types=FILE_TYPES,
+            height=130,
+            elem_id="dataset-upload",
+            min_width=280,
+        )
+        with gr.Column(min_width=280):
+            trigger = gr.Textbox(
+                label=words.TRIGGER, info=words.TRIGGER_NOTE, max_lines=1, elem_id="dataset-trigger"
+            )
+    said = gr.HTML("", elem_id="dataset-note")
+    with gr.Row():
+        with gr.Column(scale=3, min_width=300):
+            grid = gr.HTML("", js_on_load=SELECT_IN_GRID, elem_id="dataset-grid")
+        with gr.Column(scale=2, min_width=300):
+            image = gr.HTML("", elem_id="dataset-image")
+            caption = gr.Textbox(
+                label=words.CAPTION,
+                info=words.CAPTION_INFO,
+                lines=3,
+                max_lines=8,
+                interactive=False,
+                elem_id="dataset-caption",
+            )
+            caption_note = gr.HTML("", elem_id="dataset-caption-note")
+            with gr.Row():
+                remove = gr.Button(
+                    words.REMOVE, elem_id="dataset-remove", scale=0, min_width=150, size="sm"
+                )
+                undo = gr.Button(
+                    words.UNDO, elem_id="dataset-undo", scale=0, min_width=150, size="sm"
+                )
+    check = gr.HTML("", elem_id="dataset-check")
+    bound = gr.Textbox(visible="hidden", elem_id="dataset-bound", label="bound")
+    saved = gr.Textbox(visible="hidden", elem_id="dataset-saved", label="saved")
+    return _Widgets(
+        new_name, create, upload, trigger, said, grid, image, caption, caption_note,
+        remove, undo, check, bound, saved,
+    )  # fmt: skip

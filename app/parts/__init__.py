@@ -1,0 +1,1 @@
+"""Pieces of HTML made from views, escaped by `markup`."""

@@ -1,0 +1,23 @@
+"""What the pages share: the workspace, the timers, and choices made on one page for another."""
+
+from dataclasses import dataclass
+
+import gradio as gr
+
+from app.workspace import Workspace
+
+STATUS_SECONDS = 1.0
+PICTURES_SECONDS = 4.0
+
+
+@dataclass(frozen=True)
+class Shell:
+    """Handed to every page. The choices are drawn by the page that owns them."""
+
+    workspace: Workspace
+    demo: gr.Blocks
+    dataset: gr.Dropdown
+    base_model: gr.Dropdown
+    run: gr.Dropdown
+    status_timer: gr.Timer
+    pictures_timer: gr.Timer

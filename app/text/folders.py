@@ -1,0 +1,41 @@
+"""What is said about names, folders and processes."""
+
+DATASET_NAME_RULE = (
+    "A dataset's name is made of letters, digits, dots, dashes and underscores, starts with a "
+    "letter or digit and has at most 64 signs. Choose another name."
+)
+NO_BASE_MODEL = (
+    "There is no base model yet. Put a Stable Diffusion model in the diffusers folder layout "
+    "(it holds model_index.json) into the workspace's models folder."
+)
+NO_DATASET = "There is no dataset yet. Add images on the Dataset tab first."
+
+
+def _show(value: object) -> str:
+    shown = str(value)
+    return shown if len(shown) <= 80 else f"{shown[:79]}…"
+
+
+def no_such_dataset(name: object) -> str:
+    """A dataset that is not in the listing."""
+    return f"There is no dataset “{_show(name)}”. Choose one from the list, or make a new one."
+
+
+DATASET_EXISTS = (
+    "There is already a dataset “{name}”. Choose it from the list or take another name."
+)
+
+
+def no_such_run(run_id: object) -> str:
+    """A run that is not in the listing."""
+    return f"There is no run “{_show(run_id)}”. It may have been moved; choose another one."
+
+
+def no_such_base_model(name: object) -> str:
+    """A base model that is not in the listing."""
+    return f"There is no base model “{_show(name)}”. Choose one from the list."
+
+
+CANNOT_WRITE = "The workspace cannot be written: {reason}. Check its rights and the free space."
+
+CANNOT_SPAWN = "The worker process could not be started: {reason}."

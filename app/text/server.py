@@ -1,0 +1,24 @@
+"""What the server says: at its door, and in the terminal."""
+
+LOGIN_HEADING = "This Lorasmith asks for its password."
+LOGIN_WRONG = "That was not the password."
+LOGIN_LABEL = "Password"
+LOGIN_BUTTON = "Open"
+WRONG_HOST = "This address is not one that Lorasmith answers to."
+WRONG_ORIGIN = "Requests from other web sites are refused."
+NO_LENGTH = "An upload must say how large it is."
+UPLOAD_TOO_LARGE = "This upload is too large."
+UPLOADS_FULL = "Too much has been uploaded and not taken in yet. Wait a minute and try again."
+
+
+def password_needed(host: str) -> str:
+    """An open door without a lock."""
+    return (
+        f"Listening on {host} lets other computers in, so a password is needed. "
+        "Give one with --password, or stay on 127.0.0.1."
+    )
+
+
+PORT_TAKEN = "{host}:{port} is taken. Close what uses it, or choose another port with --port."
+
+SERVING = "Lorasmith is at {url}  (Ctrl+C ends the app; a run goes on without it)"

@@ -1,0 +1,128 @@
+"""The Preview tab: which adapters there are, and how far the last drawing is."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from app.processes import has_worker
+from app.text import preview as preview_text
+from app.views.runs import read_log_tail
+from app.views.train import read_run_config
+from app.workspace import Workspace, WorkspaceError
+from trainer.config import RunConfig
+from trainer.runs import PreviewFolder, PreviewRequest, PreviewResult, list_runs, read_result
+
+ASKED_FOLDER = "asked"
+REQUEST_ID = re.compile(r"\d{20}-[0-9a-f]{8}")
+
+
+@dataclass(frozen=True)
+class AdapterEntry:
+    """An adapter file that can be drawn with. `id` is the run and the file, never a path."""
+
+    id: str
+    label: str
+    run_id: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """The newest request and how far it is."""
+
+    id: str
+    asked: PreviewRequest | None
+    result: PreviewResult
+    worker: bool
+    log: str = ""
+
+
+def list_adapters(workspace: Workspace) -> list[AdapterEntry]:
+    """Returns what runs exported, newest run first, each followed by its checkpoints."""
+    found = []
+    for run in list_runs(workspace.runs_path):
+        for path in run.list_exports():
+            label = f"{path.stem} ({run.id})"
+            found.append(AdapterEntry(f"{run.id}/{path.name}", label, run.id, path))
+        for checkpoint in reversed(run.list_checkpoints()):
+            path = checkpoint.path / "adapter.safetensors"
+            if path.is_file():
+                label = preview_text.checkpoint_label(run.id, checkpoint.step)
+                entry_id = f"{run.id}/step-{checkpoint.step}"
+                found.append(AdapterEntry(entry_id, label, run.id, path))
+    return found
+
+
+def find_adapter(workspace: Workspace, adapter_id: object) -> AdapterEntry:
+    """Returns the adapter of that id.
+
+    Raises:
+        WorkspaceError: there is none.
+    """
+    for entry in list_adapters(workspace):
+        if entry.id == adapter_id:
+            return entry
+    raise WorkspaceError(preview_text.NO_ADAPTER)
+
+
+def read_adapter_config(workspace: Workspace, adapter_id: object) -> RunConfig | None:
+    """Returns the config of the run that an adapter comes from."""
+    try:
+        entry = find_adapter(workspace, adapter_id)
+        return read_run_config(workspace.find_run(entry.run_id))
+    except WorkspaceError:
+        return None
+
+
+def suggest_prompt(config: RunConfig) -> str:
+    """Returns a first prompt: the run's own, else its trigger."""
+    trigger = config.dataset.trigger
+    if not config.samples.prompts:
+        return trigger
+    prompt = config.samples.prompts[0]
+    return prompt if not trigger or trigger in prompt else f"{trigger}, {prompt}"
+
+
+def view_drawing(folder: PreviewFolder) -> Drawing | None:
+    """Returns the newest request; None when nothing was ever asked for."""
+    names = {path.stem for path in folder.requests_path.glob("*.json")}
+    names |= {path.name for path in _list_folders(folder.results_path)}
+    ids = sorted(name for name in names if REQUEST_ID.fullmatch(name))
+    if not ids:
+        return None
+    try:
+        result = read_result(folder, ids[-1])
+    except (ValueError, KeyError, TypeError):
+        result = PreviewResult("failed", message=preview_text.BROKEN_RESULT)
+    worker = has_worker(folder.path)
+    log = "" if worker or result.state == "done" else read_log_tail(folder.log_path, 12)
+    return Drawing(ids[-1], read_asked(folder, ids[-1]), result, worker, log)
+
+
+def read_asked(folder: PreviewFolder, request_id: str) -> PreviewRequest | None:
+    """Returns what was asked for under an id."""
+    path = folder.path / ASKED_FOLDER / f"{request_id}.json"
+    try:
+        return PreviewRequest.model_validate_json(path.read_text("utf-8"))
+    except (OSError, ValueError, ValidationError):
+        return None
+
+
+def describe_drawing(drawing: Drawing | None) -> tuple[str, str]:
+    """Returns the status line and its kind (info, good, warning or error)."""
+    if drawing is None:
+        return "", "info"
+    result = drawing.result
+    if result.state == "done":
+        return preview_text.drawn(result.seconds, result.base_loads), "good"
+    if result.state == "failed":
+        return preview_text.drawing_failed(result.message), "error"
+    if not drawing.worker:
+        return preview_text.WORKER_GONE, "error"
+    return preview_text.DRAWING, "info"
+
+
+def _list_folders(path: Path) -> list[Path]:
+    return [one for one in path.iterdir() if one.is_dir()] if path.is_dir() else []

@@ -1,0 +1,115 @@
+"""Opening a picture file: which files are accepted, how large, which way up."""
+
+import contextlib
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from datasets_tools.errors import DatasetError, show_name
+from datasets_tools.files import explain_os_error
+
+MAX_PIXELS = 64_000_000
+MIN_SIDE = 16
+
+# Only these decoders ever run, whatever a file's name says: some of Pillow's others start programs.
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+_PNG_SIGNATURE_BYTES = 8
+# What makes a picture upright, by EXIF orientation; the sideways ones swap width and height.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+SIDEWAYS = {5, 6, 7, 8}
+# What Pillow's decoders may raise on damaged data; its documentation promises only the first.
+DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    EOFError,
+    LookupError,
+    ArithmeticError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+)
+
+
+@contextlib.contextmanager
+def open_image(path: Path) -> Iterator[Image.Image]:
+    """Open a picture lazily and refuse it by its header if its size is out of bounds."""
+    name = show_name(path)
+    try:
+        if not path.is_file():  # a named pipe would block for ever
+            raise DatasetError(f"There is no image file {name}. Check the path, then try again.")
+        image = Image.open(path, formats=_FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _too_large(path) from error
+    except UnidentifiedImageError as error:
+        raise DatasetError(
+            f"{name} is not an image that can be read, whatever its name says. "
+            "Save it as PNG, JPEG, WebP or BMP, or remove it."
+        ) from error
+    except PermissionError as error:
+        raise DatasetError(f"{name} cannot be read: {explain_os_error(error)}") from error
+    except DAMAGE as error:
+        raise damaged(path) from error
+    with image:
+        width, height = image.size
+        if width * height > MAX_PIXELS:
+            raise _too_large(path)
+        if min(width, height) < MIN_SIDE:
+            raise DatasetError(
+                f"{name} is too small: {width} x {height} pixels, and at least {MIN_SIDE} on each "
+                "side are needed. Use a larger copy or remove it."
+            )
+        yield image
+
+
+def _too_large(path: Path) -> DatasetError:
+    return DatasetError(
+        f"{show_name(path)} is too large: it has more than {MAX_PIXELS // 1_000_000} million "
+        "pixels. Save a smaller copy; training needs no more than about 2000 pixels a side."
+    )
+
+
+def damaged(path: Path) -> DatasetError:
+    """Return the error for a picture whose data does not hold together."""
+    return DatasetError(
+        f"{show_name(path)} is damaged or cut short, so it cannot be read to its end. "
+        "Copy it again from where it came from, or remove it."
+    )
+
+
+def read_orientation(path: Path, image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 (upright) where there is none or it makes no sense."""
+    try:
+        if image.format != "PNG" or "exif" in image.info or "Raw profile type exif" in image.info:
+            exif = image.getexif()
+        else:  # here getexif would decode the whole picture to look behind it
+            exif = Image.Exif()
+            exif.load(_find_png_exif(path))
+        turn = exif.get(ExifTags.Base.Orientation, 1)
+    except DAMAGE:
+        return 1
+    return turn if isinstance(turn, int) else 1
+
+
+def _find_png_exif(path: Path) -> bytes:
+    """Return the eXIf chunk of a PNG; some programs put it behind the pixels."""
+    with path.open("rb") as file:
+        file.seek(_PNG_SIGNATURE_BYTES)
+        while len(head := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", head)
+            if kind == b"eXIf":
+                return file.read(length)
+            file.seek(length + 4, 1)  # the chunk and its checksum
+    return b""

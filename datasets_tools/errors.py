@@ -1,0 +1,25 @@
+"""The one exception of this package, and how a file is called in a sentence."""
+
+from pathlib import Path
+
+LONGEST_SHOWN_NAME = 80
+
+
+class DatasetError(Exception):
+    """Something is wrong with a dataset; the message is a finished sentence for its owner.
+
+    It says what happened, where, and what to do about it.
+    """
+
+
+def show_name(path: Path) -> str:
+    """Return the file name fit for a sentence: printable, valid Unicode, not endless.
+
+    File names come from strangers: they may hold line breaks, terminal codes or bytes that are
+    not text. The result is for reading only; it is not escaped for HTML.
+    """
+    name = path.name or str(path)
+    text = "".join(char if char.isprintable() else "?" for char in name)
+    if len(text) > LONGEST_SHOWN_NAME:
+        text = text[: LONGEST_SHOWN_NAME - 1] + "…"
+    return text

@@ -1,0 +1,79 @@
+"""Writing a file so that a reader sees the old content or the new one, never half of either."""
+
+import errno
+import os
+import uuid
+from pathlib import Path
+
+from datasets_tools.errors import DatasetError
+
+
+def write_atomically(path: Path, data: bytes, subject: str) -> None:
+    """Write aside, flush to the disk, then rename over `path`.
+
+    Args:
+        path: The file to create or replace; its folder must exist.
+        data: The whole new content.
+        subject: What is being saved, as the start of an error sentence ("The caption of a.png").
+
+    Raises:
+        DatasetError: The file could not be written; the old one is untouched.
+    """
+    aside = path.parent / f".{uuid.uuid4().hex}.tmp"
+    try:
+        _write_and_flush(aside, data)
+        aside.replace(path)
+    except OSError as error:
+        _remove_quietly(aside)
+        message = f"{subject} could not be saved: {explain_os_error(error)}"
+        raise DatasetError(f"{message} What was there before is unchanged.") from error
+    _flush_folder(path.parent)
+
+
+def explain_os_error(error: OSError) -> str:
+    """Return a sentence part with the cause and the remedy, without the path."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk is full. Free some space and try again."
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "permission was denied. Check the rights of the file and its folder."
+    if error.errno == errno.ENOENT:
+        return "it does not exist any more. Reload the dataset."
+    if error.errno == errno.ENAMETOOLONG:
+        return "its name is too long for this disk. Choose a shorter one."
+    return f"{error.strerror or error}. Check the disk and try again."
+
+
+def _write_and_flush(path: Path, data: bytes) -> None:
+    """Create `path` with `data` and wait until the disk has it."""
+    # Not tempfile.mkstemp: its 0600 would take captions away from other users of a shared folder.
+    descriptor = os.open(
+        path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666
+    )
+    try:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(descriptor, left) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a rename durable where the system can; the content is already safe without it."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return  # Windows cannot open folders
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        return  # some network disks cannot flush a folder
+    finally:
+        os.close(descriptor)
+
+
+def _remove_quietly(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return  # the error that brought us here is the one worth telling

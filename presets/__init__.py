@@ -1,0 +1,1 @@
+"""Presets: partial configs, named by family, purpose and memory. Data, no code."""

@@ -1,0 +1,27 @@
+"""Skips the tests whose device or program this machine does not have, and says which."""
+
+import shutil
+
+import pytest
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    gpu_items = [item for item in items if item.get_closest_marker("gpu")]
+    if gpu_items and not has_cuda():
+        skip_all(gpu_items, "needs a CUDA device; torch finds none here")
+    browser_items = [item for item in items if item.get_closest_marker("browser")]
+    if browser_items and not any(shutil.which(name) for name in BROWSERS):
+        skip_all(browser_items, f"needs a browser; none of {', '.join(BROWSERS)} is on the PATH")
+
+
+def skip_all(items: list[pytest.Item], reason: str) -> None:
+    for item in items:
+        item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def has_cuda() -> bool:
+    import torch  # only a run that collected a gpu test waits for this import
+
+    return torch.cuda.is_available()

@@ -1,0 +1,206 @@
+"""What the command line calls: one function per heavy command, each in a process of its own.
+
+The only module of the heavy rooms that `app` may name, and only `app.commands`, inside functions.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from datasets_tools.errors import DatasetError
+from trainer.attach import attach_file
+from trainer.config import ConfigError
+from trainer.device import open_machine
+from trainer.export import ExportError
+from trainer.loop import learn
+from trainer.models import FAMILIES, ModelError, check_base_model
+from trainer.models.family import Drawing
+from trainer.outputs import export_file
+from trainer.previews import serve
+from trainer.progress import Bar
+from trainer.runs import (
+    PreviewFolder,
+    RunError,
+    RunFolder,
+    append_event,
+    clear_requests,
+    own_folder,
+    read_status,
+    request,
+)
+from trainer.sampling import draw, make_grid, weighted
+from trainer.session import open_session
+
+EXPECTED_ERRORS = (ConfigError, DatasetError, ModelError, ExportError, RunError)
+_OUT_OF_MEMORY = (
+    "The device ran out of memory. What helps most: train.gradient_checkpointing = true; "
+    "train.batch_size = 1 with a larger train.accumulate; a smaller dataset.resolution."
+)
+
+
+def train(run: RunFolder, cache: Path) -> str:
+    """Starts a queued run, or resumes a stopped, failed or lost one.
+
+    Returns:
+        "finished" or "stopped".
+
+    Raises:
+        ConfigError, DatasetError, ModelError, ExportError, RunError: with what to do; the run's
+            last event says the same.
+    """
+    quiet_libraries()
+    with own_folder(run.path):
+        if read_status(run.path).state == "finished":
+            msg = f"{run.id} is finished. Raise train.steps in its config.toml to train it further."
+            if run.config.train.steps <= _last_step(run):
+                raise RunError(msg)
+        clear_requests(run.path)
+        try:
+            return _train_owned(run, cache)
+        except BaseException as error:
+            append_event(run.events_path, "ended", reason="failed", message=_explain(error))
+            if isinstance(error, torch.OutOfMemoryError):
+                raise RunError(_OUT_OF_MEMORY) from error
+            raise
+
+
+def _train_owned(run: RunFolder, cache: Path) -> str:
+    append_event(
+        run.events_path, "started", from_step=_last_step(run), steps=run.config.train.steps
+    )
+    session = open_session(run, cache)
+    bar = Bar(session.config.train.steps, session.state.step)
+    count = sum(p.numel() for p in session.adapters.named_parameters().values())
+    bar.say(
+        f"{run.id}: {len(session.examples)} images, {len(session.adapters.adapters)} layers, "
+        f"{count:,} trained weights, {session.machine.device} in {session.machine.precision}, "
+        f"from step {session.state.step}"
+    )
+    bar.close()
+    with _stop_on_signal(run):
+        reason = learn(session)
+    export_file(session, bar, f"{session.config.name}.safetensors")
+    append_event(run.events_path, "ended", reason=reason, message="", step=session.state.step)
+    return reason
+
+
+def export_checkpoint(run: RunFolder, cache: Path, step: int = 0) -> Path:
+    """Writes the LoRA file of a checkpoint, named after its step; returns its path.
+
+    Args:
+        run: The run.
+        cache: Folder of encoded images.
+        step: The checkpoint's step; 0 is the last one.
+
+    Raises:
+        ConfigError, DatasetError, ModelError, ExportError, RunError: with what to do.
+    """
+    quiet_libraries()
+    found = [each for each in run.list_checkpoints() if step in {0, each.step}]
+    if not found:
+        steps = ", ".join(str(each.step) for each in run.list_checkpoints()) or "none"
+        msg = f"{run.id} has no checkpoint at step {step}; there are: {steps}."
+        raise RunError(msg)
+    session = open_session(run, cache, found[-1])
+    name = f"{session.config.name}-{session.state.step:06d}.safetensors"
+    export_file(session, Bar(0, 0), name)
+    return run.path / name
+
+
+def draw_grid(
+    base_model: Path,
+    adapter: Path,
+    prompts: Sequence[str],
+    weights: Sequence[float],
+    drawing: Drawing,
+    to: Path,
+) -> None:
+    """Draws a grid: a row per prompt, a column per weight, the same seed along a row.
+
+    Raises:
+        ModelError, ExportError, RunError: with what to do.
+    """
+    quiet_libraries()
+    machine = open_machine()
+    info = check_base_model(base_model)
+    family = FAMILIES[info.family](info.path, machine.device, machine.dtype)
+    adapters = attach_file(family, adapter, machine.device)
+    rows = []
+    for index, prompt in enumerate(prompts):
+        row = []
+        for weight in weights:
+            with weighted([adapters], [weight]):
+                wanted = Drawing(
+                    prompt,
+                    drawing.negative_prompt,
+                    drawing.seed + index,
+                    drawing.inference_steps,
+                    drawing.guidance,
+                )
+                row.append(draw(family, machine, wanted))
+        rows.append(row)
+    names = [f"weight {weight:g}" for weight in weights]
+    grid = make_grid(rows, list(prompts), names)
+    to.parent.mkdir(parents=True, exist_ok=True)
+    grid.save(to)
+
+
+def serve_previews(folder: PreviewFolder, idle_seconds: float) -> None:
+    """Runs the preview worker until nobody asks for a while."""
+    quiet_libraries()
+    folder.prepare()
+    with own_folder(folder.path):
+        serve(folder, idle_seconds)
+
+
+def quiet_libraries() -> None:
+    """Keeps bars and hints of the libraries off the terminal, and them off the network."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    import diffusers
+    import transformers
+
+    for library in (diffusers, transformers):
+        library.logging.set_verbosity_error()
+        library.logging.disable_progress_bar()
+    logging.basicConfig(format="%(message)s")
+
+
+def _last_step(run: RunFolder) -> int:
+    checkpoints = run.list_checkpoints()
+    return checkpoints[-1].step if checkpoints else 0
+
+
+def _explain(error: BaseException) -> str:
+    if isinstance(error, EXPECTED_ERRORS):
+        return str(error)
+    if isinstance(error, torch.OutOfMemoryError):
+        return _OUT_OF_MEMORY
+    if isinstance(error, KeyboardInterrupt):
+        return "It was interrupted before the first step."
+    return f"An unexpected error: {type(error).__name__}: {error}. The log holds the details."
+
+
+@contextlib.contextmanager
+def _stop_on_signal(run: RunFolder) -> Iterator[None]:
+    """The first Ctrl+C or SIGTERM asks for a stop after the step; a second one ends at once."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+
+    def ask(_number: int, _frame: object) -> None:
+        request(run.path, "stop")
+        for number in numbers:
+            signal.signal(number, before[number])
+
+    for number in numbers:
+        signal.signal(number, ask)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, before[number])

@@ -1,0 +1,60 @@
+"""The images that are learned from, and how they are shown to the model."""
+
+from pydantic import Field
+
+from trainer.config.section import Section
+
+
+class DatasetConfig(Section):
+    """A folder of images, each with a caption in a text file of the same name."""
+
+    path: str = Field(default="", description="Folder with the images and their captions.")
+    trigger: str = Field(
+        default="",
+        max_length=200,
+        description="Word or phrase put first in every caption; it calls up what was learned.",
+    )
+    resolution: int = Field(
+        default=0,
+        ge=0,
+        le=4096,
+        description="Side in pixels of a square training image; 0 takes the base model's own size.",
+    )
+    bucket_step: int = Field(
+        default=0,
+        ge=0,
+        le=512,
+        description="Bucket sides are multiples of this many pixels; 0 takes the smallest step "
+        "that the base model can take.",
+    )
+    max_aspect: float = Field(
+        default=2.0, ge=1.0, le=4.0, description="Longest side over shortest side of a bucket."
+    )
+    max_upscale: float = Field(
+        default=1.25,
+        ge=1.0,
+        le=8.0,
+        description="Images smaller than their bucket are enlarged at most by this factor; "
+        "beyond it they go to a smaller bucket.",
+    )
+    flip: bool = Field(
+        default=False,
+        description="Also show every image mirrored; leave off for asymmetric characters and text.",
+    )
+    shuffle_tags: bool = Field(
+        default=False,
+        description="Shuffle the comma-separated tags of a caption each time it is shown.",
+    )
+    keep_tags: int = Field(
+        default=1,
+        ge=0,
+        le=100,
+        description="The first tags that stay in place when tags are shuffled.",
+    )
+    caption_dropout: float = Field(
+        default=0.0,
+        ge=0.0,
+        le=1.0,
+        description="Share of times an image is shown with an empty caption, which strengthens "
+        "the effect of guidance.",
+    )

@@ -1,0 +1,129 @@
+"""Reading, layering and writing configs: defaults < preset < file < `--set`."""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+from pydantic import BaseModel, ValidationError
+
+from trainer.config.errors import ConfigError, Problem, explain_validation
+from trainer.config.run import RunConfig
+
+Tree = dict[str, Any]
+
+
+def read_config(path: Path) -> RunConfig:
+    """Returns the config in a TOML file.
+
+    Raises:
+        ConfigError: naming every wrong setting, or the line that is not TOML.
+    """
+    return layer_config(file=path)
+
+
+def layer_config(
+    preset: str = "",
+    file: Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    assignments: Iterable[str] = (),
+) -> RunConfig:
+    """Returns defaults overlaid with a preset, a file, a tree of settings and `a.b=value` texts.
+
+    Raises:
+        ConfigError: all problems of all layers at once.
+    """
+    tree: Tree = {}
+    if preset:
+        _merge(tree, read_preset(preset))
+    if file is not None:
+        _merge(tree, _read_toml(file))
+    if settings:
+        _merge(tree, settings)
+    for text in assignments:
+        _merge(tree, parse_assignment(text))
+    return _validate(tree, source=str(file) if file else "")
+
+
+def parse_assignment(text: str) -> Tree:
+    """Returns the tree for `a.b=value`; the value is TOML, anything else is taken as text."""
+    path, equals, raw = text.partition("=")
+    keys = [key.strip() for key in path.split(".")]
+    if not equals or not all(keys):
+        raise ConfigError([Problem("", f"--set {text!r} is not of the form section.name=value")])
+    try:
+        value: Any = tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = raw.strip()
+    for key in reversed(keys):
+        value = {key: value}
+    tree: Tree = value
+    return tree
+
+
+def list_presets() -> dict[str, Path]:
+    """Returns the shipped presets by name."""
+    folder = Path(str(resources.files("presets")))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def read_preset(name: str) -> Tree:
+    """Returns a shipped preset: a partial config."""
+    presets = list_presets()
+    if name not in presets:
+        known = ", ".join(presets)
+        raise ConfigError([Problem("", f"there is no preset {name!r}; there are {known}")])
+    return _read_toml(presets[name])
+
+
+def config_to_toml(config: RunConfig) -> str:
+    """Returns the complete config as TOML, every field with its help as a comment."""
+    document = tomlkit.document()
+    _write_section(document, config)
+    return tomlkit.dumps(document)
+
+
+def _write_section(table: Any, section: BaseModel) -> None:
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            child = tomlkit.table()
+            _write_section(child, value)
+            table.add(name, child)
+            continue
+        table.add(tomlkit.comment(field.description or name))
+        table.add(name, value)
+
+
+def _read_toml(path: Path) -> Tree:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError([Problem("", "there is no such config file")], str(path)) from None
+    except IsADirectoryError:
+        raise ConfigError([Problem("", "this is a folder, not a config file")], str(path)) from None
+    except UnicodeDecodeError:
+        raise ConfigError([Problem("", "is not UTF-8 text")], str(path)) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([Problem("", f"is not valid TOML: {error}")], str(path)) from None
+
+
+def _merge(tree: Tree, layer: Mapping[str, Any]) -> None:
+    for key, value in layer.items():
+        if isinstance(value, Mapping) and isinstance(tree.get(key), dict):
+            _merge(tree[key], value)
+        else:
+            tree[key] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _validate(tree: Tree, source: str) -> RunConfig:
+    version = tree.get("version", 1)
+    if isinstance(version, int) and version > 1:
+        message = f"version {version} was written by a newer Lorasmith; update Lorasmith to read it"
+        raise ConfigError([Problem("version", message)], source)
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(explain_validation(error, RunConfig), source) from None

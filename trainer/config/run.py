@@ -1,0 +1,45 @@
+"""The whole config of a run."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from trainer.config.adapter import AdapterConfig
+from trainer.config.base_model import BaseModelConfig
+from trainer.config.dataset import DatasetConfig
+from trainer.config.objective import ObjectiveConfig
+from trainer.config.optimizer import OptimizerConfig
+from trainer.config.output import OutputConfig
+from trainer.config.samples import SamplesConfig
+from trainer.config.section import Section
+from trainer.config.train import TrainConfig
+
+
+class RunConfig(Section):
+    """Everything a run depends on. Two runs with equal configs and data give equal files."""
+
+    version: Literal[1] = Field(default=1, description="Version of this file's layout.")
+    name: str = Field(
+        default="my-lora",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        description="Name of the run and of the exported file: letters, digits, dot, dash and "
+        "underscore, at most 64.",
+    )
+    base_model: BaseModelConfig = Field(default_factory=BaseModelConfig)
+    dataset: DatasetConfig = Field(default_factory=DatasetConfig)
+    adapter: AdapterConfig = Field(default_factory=AdapterConfig)
+    objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
+    optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
+    train: TrainConfig = Field(default_factory=TrainConfig)
+    samples: SamplesConfig = Field(default_factory=SamplesConfig)
+    output: OutputConfig = Field(default_factory=OutputConfig)
+
+    @model_validator(mode="after")
+    def _check_across_sections(self) -> Self:
+        if self.objective.min_timestep > self.objective.max_timestep:
+            msg = "objective.min_timestep must not be above objective.max_timestep"
+            raise ValueError(msg)
+        if ".." in self.name:
+            msg = "name must not contain '..'"
+            raise ValueError(msg)
+        return self

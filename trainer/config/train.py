@@ -1,0 +1,35 @@
+"""Length and shape of the run."""
+
+from pydantic import Field
+
+from trainer.config.section import Section
+
+
+class TrainConfig(Section):
+    """Steps, batch size and memory savers."""
+
+    steps: int = Field(
+        default=1000, ge=1, le=1_000_000, description="Optimiser updates of the run."
+    )
+    batch_size: int = Field(default=2, ge=1, le=256, description="Images that are shown together.")
+    accumulate: int = Field(
+        default=1,
+        ge=1,
+        le=256,
+        description="Batches per optimiser update: the effect of a larger batch in less memory.",
+    )
+    gradient_checkpointing: bool = Field(
+        default=False,
+        description="Recompute instead of remember: far less memory for about a third more time.",
+    )
+    seed: int = Field(
+        default=42, ge=0, le=2**31 - 1, description="Start of every random number of the run."
+    )
+    log_every_steps: int = Field(
+        default=5, ge=1, le=10_000, description="Steps between two points of the loss chart."
+    )
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+        description="Where to train: auto, cpu, cuda, cuda:1 or mps.",
+    )

@@ -1,0 +1,50 @@
+"""Captions as conditioning: encoded at every step while the text encoder learns, else once."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from trainer.data.cache import TensorCache
+
+Conditioning = dict[str, Tensor]
+
+
+class CaptionEncoder:
+    """Encodes captions.
+
+    Args:
+        encode: From captions to conditioning whose first axis is the batch.
+        fingerprint: Names the text encoder's weights.
+        cache: Where encoded captions are looked for and kept; None while the encoder learns.
+        device: Where conditioning lives.
+    """
+
+    def __init__(
+        self,
+        encode: Callable[[Sequence[str]], Conditioning],
+        fingerprint: str,
+        cache: TensorCache | None,
+        device: torch.device,
+    ) -> None:
+        self._encode, self._fingerprint = encode, fingerprint
+        self._cache, self._device = cache, device
+        self._known: dict[str, Conditioning] = {}
+
+    def __call__(self, captions: Sequence[str]) -> Conditioning:
+        """Returns the conditioning of a batch of captions."""
+        if self._cache is None:
+            return self._encode(captions)
+        rows = [self._look_up(caption, self._cache) for caption in captions]
+        return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+
+    def _look_up(self, caption: str, cache: TensorCache) -> Conditioning:
+        if caption not in self._known:
+            key = ("text", self._fingerprint, caption)
+            found = cache.get(*key)
+            if found is None:
+                with torch.no_grad():
+                    found = self._encode([caption])
+                cache.put(found, *key)
+            self._known[caption] = {name: value.to(self._device) for name, value in found.items()}
+        return self._known[caption]

@@ -1,0 +1,163 @@
+"""Examples as latents: read, fitted to their bucket, encoded by the VAE, kept by content."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from datasets_tools.buckets import Bucket, Placement, make_buckets, place_image
+from datasets_tools.captions import add_trigger
+from datasets_tools.crop import fit_image
+from datasets_tools.errors import DatasetError
+from datasets_tools.examples import Example, Finding, scan_folder
+from datasets_tools.images import read_image
+from trainer.config import DatasetConfig
+from trainer.data.cache import TensorCache
+
+# Raised when the way pixels become latents changes, so that old cache files are not found.
+_LAYOUT = 1
+Encode = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class EncodedExample:
+    """An example ready for training.
+
+    Attributes:
+        name: File name of the image.
+        content: Hash of the image's bytes and of the caption; changes when either does.
+        caption: With the trigger in front.
+        bucket: Its size in pixels.
+    """
+
+    name: str
+    content: str
+    caption: str
+    bucket: Bucket
+
+
+class LatentStore:
+    """All latents' distributions on one device: 0.6 MB for twenty pictures of 512 pixels."""
+
+    def __init__(self) -> None:
+        self._means: dict[tuple[int, bool], Tensor] = {}
+        self._stds: dict[tuple[int, bool], Tensor] = {}
+
+    def add(self, index: int, flipped: bool, mean: Tensor, std: Tensor) -> None:
+        """Keeps the distribution of one example, each tensor [C, h, w]."""
+        self._means[index, flipped], self._stds[index, flipped] = mean, std
+
+    def draw(self, indices: Sequence[int], flips: Sequence[bool], noise: Tensor) -> Tensor:
+        """Returns latents mean + std * noise, [B, C, h, w]."""
+        keys = list(zip(indices, flips, strict=True))
+        mean = torch.stack([self._means[key] for key in keys])
+        std = torch.stack([self._stds[key] for key in keys])
+        return mean + std * noise
+
+
+def read_training_examples(config: DatasetConfig) -> tuple[list[Example], list[Finding]]:
+    """Returns the readable examples of a dataset and what is wrong with the others.
+
+    Raises:
+        DatasetError: the folder is missing or holds no readable image.
+    """
+    if not config.path:
+        msg = "No dataset is set. Give the folder of images with dataset.path."
+        raise DatasetError(msg)
+    examples, findings = scan_folder(Path(config.path))
+    if not examples:
+        reasons = " ".join(finding.message for finding in findings[:3])
+        msg = f"No image in {config.path} can be read. {reasons}"
+        raise DatasetError(msg)
+    return examples, findings
+
+
+def bucket_step_for(wanted: int, size_step: int) -> int:
+    """Returns the step of bucket sides: as wanted, or the smallest the model can take.
+
+    Raises:
+        DatasetError: the wanted step is no multiple of what the model can take.
+    """
+    if wanted and wanted % size_step:
+        msg = (
+            f"dataset.bucket_step is {wanted}, but this base model takes multiples of {size_step} "
+            f"pixels. Set it to a multiple of {size_step}, or to 0."
+        )
+        raise DatasetError(msg)
+    return wanted or size_step
+
+
+def encode_examples(
+    examples: Sequence[Example],
+    config: DatasetConfig,
+    step: int,
+    resolution: int,
+    encoder: tuple[str, Encode],
+    cache: TensorCache,
+    device: torch.device,
+    report: Callable[[int, int], None],
+) -> tuple[list[EncodedExample], LatentStore]:
+    """Returns the examples with their buckets, and their latents on the device.
+
+    Args:
+        examples: What to encode.
+        config: Buckets, trigger and flips.
+        step: Bucket sides are multiples of this.
+        resolution: Side of the square bucket.
+        encoder: Fingerprint of the VAE, and a function from pixels [1, 3, H, W] in -1 .. 1 to
+            mean and std [1, C, h, w].
+        cache: Where encoded images are looked for and kept.
+        device: Where the latents will live.
+        report: Called with (done, total) after each example.
+    """
+    buckets = make_buckets(resolution, step, config.max_aspect)
+    store, encoded = LatentStore(), []
+    for index, example in enumerate(examples):
+        placement = place_image(example.width, example.height, buckets, step, config.max_upscale)
+        for flipped in (False, True) if config.flip else (False,):
+            mean, std = _encode_one(example, placement, flipped, encoder, cache)
+            store.add(index, flipped, mean.to(device), std.to(device))
+        caption = add_trigger(example.caption, config.trigger)
+        content = hashlib.sha256(f"{example.id}/{caption}".encode()).hexdigest()[:16]
+        encoded.append(EncodedExample(example.path.name, content, caption, placement.bucket))
+        report(index + 1, len(examples))
+    return encoded, store
+
+
+def _encode_one(
+    example: Example,
+    placement: Placement,
+    flipped: bool,
+    encoder: tuple[str, Encode],
+    cache: TensorCache,
+) -> tuple[Tensor, Tensor]:
+    fingerprint, encode = encoder
+    key = (
+        "latents",
+        _LAYOUT,
+        fingerprint,
+        example.id,
+        placement.resized,
+        placement.crop,
+        placement.bucket,
+        flipped,
+    )
+    found = cache.get(*key)
+    if found is None:
+        image = fit_image(read_image(example.path), placement)
+        if flipped:
+            image = ImageOps.mirror(image)
+        mean, std = encode(_to_pixels(image))
+        found = {"mean": mean[0].float().cpu(), "std": std[0].float().cpu()}
+        cache.put(found, *key)
+    return found["mean"], found["std"]
+
+
+def _to_pixels(image: Image.Image) -> Tensor:
+    values = np.asarray(image.convert("RGB"), dtype=np.float32) / 127.5 - 1.0
+    return torch.from_numpy(values).permute(2, 0, 1).unsqueeze(0).contiguous()  # [1, 3, H, W]

@@ -1,0 +1,92 @@
+"""Where the arithmetic runs and in which number format, through accelerate."""
+
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+from trainer.runs import RunError
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The device and the precision of a run.
+
+    Attributes:
+        accelerator: Scales fp16 losses, clips gradients and opens autocast.
+        device: Of the base model and the adapters.
+        precision: "fp32", "bf16" or "fp16".
+    """
+
+    accelerator: Accelerator
+    device: torch.device
+    precision: str
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format of the frozen weights."""
+        return _DTYPES[self.precision]
+
+    def memory_bytes(self) -> int:
+        """Returns the peak memory of the device so far; 0 where the device does not say."""
+        if self.device.type == "cuda":
+            return int(torch.cuda.max_memory_allocated(self.device))
+        return 0
+
+
+def open_machine(device: str = "auto", precision: str = "auto") -> Machine:
+    """Returns the machine to work on.
+
+    Args:
+        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+        precision: "auto" or a number format; auto takes what the device does best.
+
+    Raises:
+        RunError: the device is not there or cannot do the format.
+    """
+    chosen = _choose_device(device)
+    wanted = _choose_precision(chosen) if precision == "auto" else precision
+    if wanted == "bf16" and chosen.type == "cuda" and not torch.cuda.is_bf16_supported():
+        msg = f"{torch.cuda.get_device_name(chosen)} has no bf16. Set base_model.precision to fp16."
+        raise RunError(msg)
+    if wanted == "fp16" and chosen.type == "cpu":
+        msg = "A CPU cannot train in fp16. Set base_model.precision to fp32 or bf16."
+        raise RunError(msg)
+    # accelerate keeps its state per process; a second run in this process starts afresh.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    accelerator = Accelerator(
+        mixed_precision="no" if wanted == "fp32" else wanted, cpu=chosen.type == "cpu"
+    )
+    return Machine(accelerator, chosen, wanted)
+
+
+def _choose_device(name: str) -> torch.device:
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", 0)
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if (device.index or 0) >= count:
+            msg = (
+                f"train.device is {name}, but PyTorch sees {count} CUDA devices. Choose another, "
+                "or install a CUDA build of PyTorch."
+            )
+            raise RunError(msg)
+        return torch.device("cuda", device.index or 0)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        msg = "train.device is mps, but this computer has none. Set it to auto."
+        raise RunError(msg)
+    return device
+
+
+def _choose_precision(device: torch.device) -> str:
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    return "fp32"

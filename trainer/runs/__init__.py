@@ -1,0 +1,50 @@
+"""Runs as folders: the trainer writes plain files, everyone else reads them.
+
+Status is derived from the files and never stored; there is no other database. No torch here.
+"""
+
+from trainer.runs.control import clear_requests, read_requests, request
+from trainer.runs.errors import RunError
+from trainer.runs.events import EventReader, append_event, read_events
+from trainer.runs.files import write_atomically
+from trainer.runs.folder import Checkpoint, RunFolder, create_run, list_runs, open_run
+from trainer.runs.previews import (
+    AdapterChoice,
+    PreviewFolder,
+    PreviewRequest,
+    PreviewResult,
+    read_result,
+    request_preview,
+)
+from trainer.runs.process import Owner, find_owner, is_alive, own_folder, spawn
+from trainer.runs.status import RunStatus, derive_status, read_status
+
+__all__ = [
+    "AdapterChoice",
+    "Checkpoint",
+    "EventReader",
+    "Owner",
+    "PreviewFolder",
+    "PreviewRequest",
+    "PreviewResult",
+    "RunError",
+    "RunFolder",
+    "RunStatus",
+    "append_event",
+    "clear_requests",
+    "create_run",
+    "derive_status",
+    "find_owner",
+    "is_alive",
+    "list_runs",
+    "open_run",
+    "own_folder",
+    "read_events",
+    "read_requests",
+    "read_result",
+    "read_status",
+    "request",
+    "request_preview",
+    "spawn",
+    "write_atomically",
+]

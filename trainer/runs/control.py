@@ -1,0 +1,24 @@
+"""Requests to a running trainer, as files in `control/`; it deletes what it has obeyed."""
+
+from pathlib import Path
+from typing import Literal, get_args
+
+Request = Literal["stop", "pause", "resume", "sample", "save"]
+
+
+def request(folder: Path, what: Request) -> None:
+    """Asks the process that owns the folder to do something at the end of its current step."""
+    control = folder / "control"
+    control.mkdir(exist_ok=True)
+    (control / what).touch()
+
+
+def read_requests(folder: Path) -> set[Request]:
+    """Returns what is being asked for."""
+    return {what for what in get_args(Request) if (folder / "control" / what).exists()}
+
+
+def clear_requests(folder: Path, *what: Request) -> None:
+    """Removes requests that were obeyed, or all of them."""
+    for name in what or get_args(Request):
+        (folder / "control" / name).unlink(missing_ok=True)

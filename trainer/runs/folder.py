@@ -1,0 +1,145 @@
+"""Where everything of a run lies, and how runs are created and found."""
+
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from trainer.config import RunConfig, config_to_toml, read_config
+from trainer.runs.errors import RunError
+from trainer.runs.events import append_event
+
+_CHECKPOINT = re.compile(r"^step-(\d{6,})$")
+
+
+@dataclass(frozen=True, order=True)
+class Checkpoint:
+    """A saved point from which a run continues."""
+
+    step: int
+    path: Path
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run. Nothing is kept in memory: every property is a path."""
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        """The folder's name, which is how the app and the command line call the run."""
+        return self.path.name
+
+    @property
+    def config_path(self) -> Path:
+        """The complete config."""
+        return self.path / "config.toml"
+
+    @property
+    def events_path(self) -> Path:
+        """What happened, one JSON object a line."""
+        return self.path / "events.jsonl"
+
+    @property
+    def log_path(self) -> Path:
+        """Everything the process printed."""
+        return self.path / "log.txt"
+
+    @property
+    def checkpoints_path(self) -> Path:
+        """One folder per checkpoint."""
+        return self.path / "checkpoints"
+
+    @property
+    def samples_path(self) -> Path:
+        """One folder per step at which samples were made."""
+        return self.path / "samples"
+
+    @property
+    def config(self) -> RunConfig:
+        """The run's config, read anew."""
+        return read_config(self.config_path)
+
+    def list_checkpoints(self) -> list[Checkpoint]:
+        """Returns the complete checkpoints, oldest first."""
+        if not self.checkpoints_path.is_dir():
+            return []
+        found = []
+        for path in self.checkpoints_path.iterdir():
+            match = _CHECKPOINT.match(path.name)
+            if match and (path / "meta.json").is_file():
+                found.append(Checkpoint(int(match[1]), path))
+        return sorted(found)
+
+    def list_exports(self) -> list[Path]:
+        """Returns the exported files, newest first."""
+        files = (path for path in self.path.glob("*.safetensors") if not path.name.startswith("."))
+        return sorted(files, key=lambda path: path.stat().st_mtime, reverse=True)
+
+
+def create_run(runs: Path, config: RunConfig) -> RunFolder:
+    """Creates a queued run: a folder with its complete config, made aside and then renamed.
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
+    stamp = datetime.now().astimezone().strftime("%Y-%m-%d_%H%M")
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(dir=runs, prefix=".new-"))
+        try:
+            (aside / "config.toml").write_text(config_to_toml(config), encoding="utf-8")
+            append_event(aside / "events.jsonl", "queued", name=config.name)
+            return RunFolder(_rename_to_free_name(aside, runs, f"{stamp}_{config.name}"))
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+    except OSError as error:
+        msg = (
+            f"The run could not be created in {runs}: {error.strerror or error}. "
+            "Check that the folder can be written and has space."
+        )
+        raise RunError(msg) from error
+
+
+def open_run(path: Path) -> RunFolder:
+    """Returns the run at a path.
+
+    Raises:
+        RunError: the folder is missing or is not a run.
+    """
+    run = RunFolder(path)
+    if not run.config_path.is_file():
+        msg = f"{path} is not a run: it holds no config.toml. `lorasmith status` lists the runs."
+        raise RunError(msg)
+    return run
+
+
+def list_runs(runs: Path) -> list[RunFolder]:
+    """Returns the runs in a folder, newest first."""
+    if not runs.is_dir():
+        return []
+    found = [RunFolder(path) for path in runs.iterdir() if (path / "config.toml").is_file()]
+    return sorted(
+        (run for run in found if not run.id.startswith(".")), key=lambda run: run.id, reverse=True
+    )
+
+
+def _rename_to_free_name(aside: Path, runs: Path, name: str) -> Path:
+    # mkdir is the one call that fails when somebody else took the name in between.
+    for count in range(1, 1000):
+        path = runs / (name if count == 1 else f"{name}-{count}")
+        try:
+            path.mkdir()
+        except FileExistsError:
+            continue
+        for file in aside.iterdir():
+            file.rename(path / file.name)
+        aside.rmdir()
+        path.chmod(0o755)
+        return path
+    msg = f"There are too many runs named {name} in {runs}; choose another name."
+    raise RunError(msg)

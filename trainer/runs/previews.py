@@ -1,0 +1,121 @@
+"""How the app asks the preview worker for pictures: requests and results are files.
+
+    preview/
+      process.json            the worker, while it lives
+      requests/ID.json        what to draw; deleted when done
+      results/ID/             without.png, with.png, result.json (written last)
+
+The worker keeps the base model loaded. Changing an adapter's weight only changes a multiplier.
+"""
+
+import json
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from trainer.config.section import Section
+from trainer.runs.files import write_atomically
+
+
+class AdapterChoice(Section):
+    """An adapter file and its weight."""
+
+    path: str
+    weight: float = Field(default=1.0, ge=-4, le=4)
+
+
+class PreviewRequest(Section):
+    """One picture without and one with the adapters, from the same noise."""
+
+    base_model: str
+    prompt: str = Field(max_length=2000)
+    negative_prompt: str = Field(default="", max_length=2000)
+    seed: int = Field(default=1, ge=0, le=2**31 - 1)
+    inference_steps: int = Field(default=20, ge=1, le=200)
+    guidance: float = Field(default=7.0, ge=1, le=30)
+    width: int = Field(default=0, ge=0, le=4096)
+    height: int = Field(default=0, ge=0, le=4096)
+    adapters: tuple[AdapterChoice, ...] = ()
+
+
+@dataclass(frozen=True)
+class PreviewResult:
+    """State of one request; `with_path` and `without_path` exist when state is done."""
+
+    state: Literal["waiting", "done", "failed"]
+    message: str = ""
+    seconds: float = 0.0
+    base_loads: int = 0
+    without_path: Path | None = None
+    with_path: Path | None = None
+
+
+@dataclass(frozen=True)
+class PreviewFolder:
+    """Where the preview worker and the app meet."""
+
+    path: Path
+
+    @property
+    def log_path(self) -> Path:
+        """Everything the worker printed."""
+        return self.path / "log.txt"
+
+    @property
+    def requests_path(self) -> Path:
+        """Requests that wait."""
+        return self.path / "requests"
+
+    @property
+    def results_path(self) -> Path:
+        """Results by request id."""
+        return self.path / "results"
+
+    def prepare(self) -> None:
+        """Makes the folders."""
+        self.requests_path.mkdir(parents=True, exist_ok=True)
+        self.results_path.mkdir(parents=True, exist_ok=True)
+
+
+def request_preview(folder: PreviewFolder, wanted: PreviewRequest) -> str:
+    """Files a request and returns its id; ids sort by time."""
+    folder.prepare()
+    request_id = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
+    write_atomically(folder.requests_path / f"{request_id}.json", wanted.model_dump_json())
+    return request_id
+
+
+def list_requests(folder: PreviewFolder) -> list[tuple[str, PreviewRequest]]:
+    """Returns the waiting requests, oldest first; files that are not requests are removed."""
+    found = []
+    for path in sorted(folder.requests_path.glob("[!.]*.json")):
+        try:
+            text = path.read_text(encoding="utf-8")
+            found.append((path.stem, PreviewRequest.model_validate_json(text)))
+        except FileNotFoundError:
+            continue
+        except (ValidationError, UnicodeDecodeError):
+            path.unlink(missing_ok=True)
+    return found
+
+
+def read_result(folder: PreviewFolder, request_id: str) -> PreviewResult:
+    """Returns how far a request is."""
+    result = folder.results_path / request_id
+    try:
+        data = json.loads((result / "result.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return PreviewResult("waiting")
+    if data.get("error"):
+        return PreviewResult("failed", message=str(data["error"]))
+    return PreviewResult(
+        "done",
+        seconds=float(data["seconds"]),
+        base_loads=int(data["base_loads"]),
+        without_path=result / "without.png",
+        with_path=result / "with.png",
+    )

@@ -1,0 +1,105 @@
+"""Which process owns a folder, whether it still lives, and how one is started."""
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+from filelock import FileLock
+
+from trainer.runs.errors import RunError
+from trainer.runs.files import write_atomically
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A process, told apart from a later one with the same number by its start time."""
+
+    pid: int
+    started: float
+    host: str
+    command: list[str]
+
+
+def find_owner(folder: Path) -> Owner | None:
+    """Returns the process that owns the folder, dead or alive; None when nobody does."""
+    try:
+        return Owner(**json.loads((folder / "process.json").read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def is_alive(owner: Owner | None) -> bool:
+    """Tells whether the owner still runs. A process on another computer counts as alive."""
+    if owner is None:
+        return False
+    if owner.host != socket.gethostname():
+        return True
+    try:
+        process = psutil.Process(owner.pid)
+        same = bool(abs(process.create_time() - owner.started) < 1.0)
+        return same and str(process.status()) != str(psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
+
+
+@contextlib.contextmanager
+def own_folder(folder: Path) -> Iterator[Owner]:
+    """Holds the folder for this process while the block runs.
+
+    Raises:
+        RunError: another living process owns it.
+    """
+    me = psutil.Process()
+    owner = Owner(me.pid, me.create_time(), socket.gethostname(), sys.argv)
+    path = folder / "process.json"
+    # The lock covers only the look and the write, so that two processes that find a dead owner
+    # at the same moment cannot both take over.
+    with FileLock(str(folder / ".process.lock"), timeout=10):
+        current = find_owner(folder)
+        if is_alive(current) and current is not None:
+            msg = (
+                f"{folder.name} is already being worked on by process {current.pid} on "
+                f"{current.host}. Wait for it, or stop it with `lorasmith ask`."
+            )
+            raise RunError(msg)
+        write_atomically(path, json.dumps(asdict(owner)))
+    try:
+        yield owner
+    finally:
+        if find_owner(folder) == owner:
+            path.unlink(missing_ok=True)
+
+
+def spawn(command: Sequence[str], log: Path) -> int:
+    """Starts a process that outlives this one; its output is appended to `log`. Returns its pid."""
+    flags = {"start_new_session": True}
+    if os.name == "nt":
+        flags = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}  # type: ignore[attr-defined]
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            **flags,  # type: ignore[call-overload]
+        )
+    pid: int = process.pid
+    return pid
+
+
+def wait_for_end(folder: Path, timeout_seconds: float, poll_seconds: float = 0.2) -> bool:
+    """Waits until nobody alive owns the folder; tells whether that happened in time."""
+    deadline = time.monotonic() + timeout_seconds
+    while is_alive(find_owner(folder)):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(poll_seconds)
+    return True

@@ -1,0 +1,87 @@
+"""Pictures from a base model with adapters on it."""
+
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
+
+from trainer.adapters import AdapterSet
+from trainer.device import Machine
+from trainer.models import Family
+from trainer.models.family import Drawing
+from trainer.runs import write_atomically
+
+
+@contextlib.contextmanager
+def weighted(adapters: Sequence[AdapterSet], weights: Sequence[float]) -> Iterator[None]:
+    """Weighs adapters for drawing, without dropout, and puts all back as it was for training."""
+    for each, weight in zip(adapters, weights, strict=True):
+        each.train(mode=False)
+        each.set_multiplier(weight)
+    try:
+        yield
+    finally:
+        for each in adapters:
+            each.set_multiplier(1.0)
+            each.train(mode=True)
+
+
+def draw(family: Family, machine: Machine, drawing: Drawing) -> Image.Image:
+    """Returns one picture with the adapters as they are weighed now."""
+    with machine.accelerator.autocast():
+        image: Image.Image = family.generate(drawing, machine.device)
+    return image
+
+
+def save_picture(path: Path, image: Image.Image, drawing: Drawing, weight: float) -> None:
+    """Writes a PNG that says in itself how it was made.
+
+    Raises:
+        OSError: the disk is full or cannot be written.
+    """
+    info = PngInfo()
+    info.add_text("prompt", drawing.prompt)
+    info.add_text("parameters", _describe(drawing))
+    info.add_text("lorasmith", json.dumps({"seed": drawing.seed, "weight": weight}))
+    write_atomically(path, lambda aside: image.save(aside, format="PNG", pnginfo=info))
+
+
+def make_grid(
+    rows: Sequence[Sequence[Image.Image]], row_names: Sequence[str], column_names: Sequence[str]
+) -> Image.Image:
+    """Returns a labelled grid of equal pictures; names are cut where they would overlap."""
+    width, height = rows[0][0].size
+    margin, head = 150, 22
+    grid = Image.new(
+        "RGB", (margin + len(column_names) * (width + 4), head + len(rows) * (height + 4)), "white"
+    )
+    pen = ImageDraw.Draw(grid)
+    for column, name in enumerate(column_names):
+        pen.text((margin + column * (width + 4) + width // 2, 5), name, fill="black", anchor="ma")
+    for row, pictures in enumerate(rows):
+        top = head + row * (height + 4)
+        pen.multiline_text((6, top + height // 2), _wrap(row_names[row]), fill="black", anchor="lm")
+        for column, picture in enumerate(pictures):
+            grid.paste(picture, (margin + column * (width + 4), top))
+    return grid
+
+
+def _describe(drawing: Drawing) -> str:
+    """The text that A1111 and Civitai read from a PNG."""
+    negative = f"\nNegative prompt: {drawing.negative_prompt}" if drawing.negative_prompt else ""
+    return (
+        f"{drawing.prompt}{negative}\nSteps: {drawing.inference_steps}, Sampler: DDIM, "
+        f"CFG scale: {drawing.guidance}, Seed: {drawing.seed}"
+    )
+
+
+def _wrap(text: str, width: int = 20) -> str:
+    lines = [""]
+    for word in text.split():
+        if lines[-1] and len(lines[-1]) + len(word) >= width:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return "\n".join(lines[:4])

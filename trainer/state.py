@@ -1,0 +1,148 @@
+"""Everything that changes while a run learns, saved and restored exactly, without pickle."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+from torch.optim import Optimizer
+
+from trainer.adapters import AdapterSet
+from trainer.optim import Average
+from trainer.runs import Checkpoint, RunError, RunFolder, write_atomically
+
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+
+
+@dataclass
+class TrainState:
+    """What a checkpoint holds.
+
+    Attributes:
+        adapters: Trained weights.
+        optimizer: Its moments.
+        average: Running average of the weights, if there is one.
+        scaler: The loss scaler of fp16, if there is one.
+        step: Updates done.
+    """
+
+    adapters: AdapterSet
+    optimizer: Optimizer
+    average: Average | None
+    scaler: Any | None
+    step: int = 0
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Returns optimiser moments and averages by name."""
+        found: dict[str, Tensor] = {}
+        for name, parameter in self.adapters.named_parameters().items():
+            moments = self.optimizer.state.get(parameter, {})
+            found |= {f"optimizer.{name}.{key}": value for key, value in moments.items()}
+        if self.average:
+            found |= {f"average.{name}": value for name, value in self.average.values.items()}
+        return {name: value.detach().cpu().contiguous() for name, value in found.items()}
+
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Restores what `tensors` returned."""
+        for name, parameter in self.adapters.named_parameters().items():
+            # The fused kernel wants its step counter, too, where the weights are.
+            self.optimizer.state[parameter] = {
+                key: tensors[f"optimizer.{name}.{key}"].to(parameter.device) for key in _MOMENTS
+            }
+        if self.average:
+            for name, value in self.average.values.items():
+                value.copy_(tensors[f"average.{name}"])
+
+
+def save_checkpoint(run: RunFolder, state: TrainState, examples: dict[str, str]) -> Checkpoint:
+    """Writes a checkpoint aside and renames it.
+
+    Args:
+        run: Where to.
+        state: What to save.
+        examples: Content per image name, so that a resumed run notices a changed dataset.
+
+    Raises:
+        RunError: the disk is full or cannot be written; nothing half-written stays.
+    """
+    path = run.checkpoints_path / f"step-{state.step:06d}"
+    aside = run.checkpoints_path / f".step-{state.step:06d}"
+    meta = {
+        "step": state.step,
+        "examples": examples,
+        "scaler": state.scaler.state_dict() if state.scaler else {},
+    }
+    try:
+        run.checkpoints_path.mkdir(exist_ok=True)
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
+        write_atomically(aside / "adapter.safetensors", save(state.adapters.state()))
+        write_atomically(aside / "training.safetensors", save(state.tensors()))
+        write_atomically(aside / "meta.json", json.dumps(meta, indent=1))
+        if path.exists():
+            shutil.rmtree(path)
+        aside.rename(path)
+    except OSError as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        msg = (
+            f"The checkpoint at step {state.step} could not be saved: {error.strerror or error}. "
+            "Free some space and start the run again; it continues from the checkpoint before."
+        )
+        raise RunError(msg) from error
+    return Checkpoint(state.step, path)
+
+
+def load_checkpoint(checkpoint: Checkpoint, state: TrainState, examples: dict[str, str]) -> None:
+    """Restores a checkpoint.
+
+    Raises:
+        RunError: it is damaged, the adapter's settings changed, or the dataset did.
+    """
+    try:
+        meta = json.loads((checkpoint.path / "meta.json").read_text(encoding="utf-8"))
+        adapter = load_file(checkpoint.path / "adapter.safetensors")
+        tensors = load_file(checkpoint.path / "training.safetensors")
+    except (OSError, ValueError, SafetensorError) as error:
+        msg = (
+            f"The checkpoint {checkpoint.path.name} is damaged ({error}). Delete its folder to "
+            "continue from the one before."
+        )
+        raise RunError(msg) from error
+    _check_examples(meta["examples"], examples)
+    try:
+        state.adapters.load_state(adapter)
+        state.load_tensors(tensors)
+    except (ValueError, KeyError) as error:
+        msg = (
+            f"The checkpoint {checkpoint.path.name} does not fit the run's config ({error}). The "
+            "adapter's settings cannot change within a run; start a new run for that."
+        )
+        raise RunError(msg) from error
+    if state.scaler and meta["scaler"]:
+        state.scaler.load_state_dict(meta["scaler"])
+    state.step = int(meta["step"])
+
+
+def remove_old_checkpoints(run: RunFolder, keep: int) -> None:
+    """Removes all but the newest `keep` checkpoints; 0 keeps all."""
+    if keep:
+        for checkpoint in run.list_checkpoints()[:-keep]:
+            shutil.rmtree(checkpoint.path, ignore_errors=True)
+
+
+def _check_examples(before: dict[str, str], now: dict[str, str]) -> None:
+    changes = {
+        "added": sorted(set(now) - set(before)),
+        "removed": sorted(set(before) - set(now)),
+        "changed": sorted(name for name in set(now) & set(before) if now[name] != before[name]),
+    }
+    texts = [f"{', '.join(names[:3])} {how}" for how, names in changes.items() if names]
+    if texts:
+        msg = (
+            f"The dataset is not the one this run was trained on: {'; '.join(texts)}. Put it back "
+            "as it was to continue, or start a new run."
+        )
+        raise RunError(msg)
