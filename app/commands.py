@@ -97,8 +97,7 @@ def run_check(args: argparse.Namespace) -> int:
 
 def run_grid(args: argparse.Namespace) -> int:
     """Draws a grid of prompts and weights with a LoRA file."""
-    from trainer.commands import draw_grid
-    from trainer.models.family import Drawing
+    from trainer.commands import Drawing, draw_grid
 
     drawing = Drawing(
         "", args.negative_prompt, args.seed, args.steps, args.guidance, args.width, args.height

@@ -22,7 +22,7 @@ from trainer.models import FAMILIES, ModelError, check_base_model
 from trainer.models.family import Drawing
 from trainer.outputs import export_file
 from trainer.previews import serve
-from trainer.progress import Bar
+from trainer.progress import say
 from trainer.runs import (
     PreviewFolder,
     RunError,
@@ -34,7 +34,17 @@ from trainer.runs import (
     request,
 )
 from trainer.sampling import draw, make_grid, weighted
-from trainer.session import open_session
+from trainer.session import Session, count_buckets, open_session
+
+__all__ = [
+    "EXPECTED_ERRORS",
+    "Drawing",
+    "draw_grid",
+    "export_checkpoint",
+    "quiet_libraries",
+    "serve_previews",
+    "train",
+]
 
 EXPECTED_ERRORS = (ConfigError, DatasetError, ModelError, ExportError, RunError)
 _OUT_OF_MEMORY = (
@@ -74,17 +84,10 @@ def _train_owned(run: RunFolder, cache: Path) -> str:
         run.events_path, "started", from_step=_last_step(run), steps=run.config.train.steps
     )
     session = open_session(run, cache)
-    bar = Bar(session.config.train.steps, session.state.step)
-    count = sum(p.numel() for p in session.adapters.named_parameters().values())
-    bar.say(
-        f"{run.id}: {len(session.examples)} images, {len(session.adapters.adapters)} layers, "
-        f"{count:,} trained weights, {session.machine.device} in {session.machine.precision}, "
-        f"from step {session.state.step}"
-    )
-    bar.close()
+    _tell_what_is_trained(session)
     with _stop_on_signal(run):
         reason = learn(session)
-    export_file(session, bar, f"{session.config.name}.safetensors")
+    export_file(session, f"{session.config.name}.safetensors")
     append_event(run.events_path, "ended", reason=reason, message="", step=session.state.step)
     return reason
 
@@ -108,7 +111,7 @@ def export_checkpoint(run: RunFolder, cache: Path, step: int = 0) -> Path:
         raise RunError(msg)
     session = open_session(run, cache, found[-1])
     name = f"{session.config.name}-{session.state.step:06d}.safetensors"
-    export_file(session, Bar(0, 0), name)
+    export_file(session, name)
     return run.path / name
 
 
@@ -169,6 +172,24 @@ def quiet_libraries() -> None:
         library.logging.set_verbosity_error()
         library.logging.disable_progress_bar()
     logging.basicConfig(format="%(message)s")
+
+
+def _tell_what_is_trained(session: Session) -> None:
+    machine, sizes = session.machine, count_buckets(session.examples)
+    facts = {
+        "examples": len(session.examples),
+        "buckets": {f"{width}x{height}": count for (width, height), count in sorted(sizes.items())},
+        "device": str(machine.device),
+        "precision": machine.precision,
+        "layers": len(session.adapters.adapters),
+        "parameters": sum(p.numel() for p in session.adapters.named_parameters().values()),
+    }
+    append_event(session.run.events_path, "data", **facts)
+    say(
+        f"{session.run.id}: {facts['examples']} images, {facts['layers']} layers, "
+        f"{facts['parameters']:,} trained weights, {machine.device} in {machine.precision}, "
+        f"from step {session.state.step}"
+    )
 
 
 def _last_step(run: RunFolder) -> int:

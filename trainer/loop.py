@@ -12,7 +12,7 @@ from trainer.data import Batch
 from trainer.diffusion import draw_randomness, training_loss
 from trainer.optim import schedule_factor
 from trainer.outputs import export_file, make_samples, save_state
-from trainer.progress import Bar, Pace
+from trainer.progress import Bar, Pace, say
 from trainer.runs import RunError, append_event, clear_requests, read_requests
 from trainer.session import Session
 
@@ -31,7 +31,7 @@ def learn(session: Session) -> str:
     pace, bar = Pace(), Bar(config.train.steps, state.step)
     if state.step == 0:
         with pace.leave_out():
-            make_samples(session, bar)
+            make_samples(session)
     session.adapters.train(mode=True)
     reported = state.step
     try:
@@ -42,8 +42,8 @@ def learn(session: Session) -> str:
                 reported = state.step
                 _report_step(session, loss.item(), pace, bar)
             with pace.leave_out():
-                _save_what_is_due(session, bar)
-                if _obey_requests(session, bar) == "stop":
+                _save_what_is_due(session)
+                if _obey_requests(session) == "stop":
                     return "stopped"
     finally:
         bar.close()
@@ -124,44 +124,44 @@ def _report_step(session: Session, loss: float, pace: Pace, bar: Bar) -> None:
     bar.update(state.step, loss, speed)
 
 
-def _save_what_is_due(session: Session, bar: Bar) -> None:
+def _save_what_is_due(session: Session) -> None:
     step, config = session.state.step, session.config
     if _is_due(step, config.samples.every_steps, config):
-        make_samples(session, bar)
+        make_samples(session)
     if _is_due(step, config.output.checkpoint_every_steps, config) or step == config.train.steps:
-        save_state(session, bar)
+        save_state(session)
 
 
 def _is_due(step: int, every: int, config: RunConfig) -> bool:
     return every > 0 and (step % every == 0 or step == config.train.steps)
 
 
-def _obey_requests(session: Session, bar: Bar) -> str:
+def _obey_requests(session: Session) -> str:
     """Does what the files in control/ ask for; returns "stop" when that is among them."""
     run, requests = session.run, read_requests(session.run.path)
     if "sample" in requests:
-        make_samples(session, bar)
+        make_samples(session)
         clear_requests(run.path, "sample")
     if "save" in requests:
-        save_state(session, bar)
-        export_file(session, bar, f"{session.config.name}-{session.state.step:06d}.safetensors")
+        save_state(session)
+        export_file(session, f"{session.config.name}-{session.state.step:06d}.safetensors")
         clear_requests(run.path, "save")
     if "pause" in requests and "stop" not in requests:
-        _wait_while_paused(session, bar)
+        _wait_while_paused(session)
         requests = read_requests(run.path)
     if "stop" not in requests:
         return ""
-    save_state(session, bar)
+    save_state(session)
     clear_requests(run.path)
     return "stop"
 
 
-def _wait_while_paused(session: Session, bar: Bar) -> None:
+def _wait_while_paused(session: Session) -> None:
     """Keeps the model in memory until asked to resume or stop; a checkpoint guards the pause."""
     run, step = session.run, session.state.step
-    save_state(session, bar)
+    save_state(session)
     append_event(run.events_path, "paused", step=step)
-    bar.say(f"paused at step {step}")
+    say(f"paused at step {step}")
     while not {"resume", "stop"} & read_requests(run.path):
         time.sleep(0.2)
     clear_requests(run.path, "pause", "resume")

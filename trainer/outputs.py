@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from datasets_tools.captions import add_trigger
 from trainer.export import compare_with_trained, make_metadata, write_lora
 from trainer.models.family import Drawing
-from trainer.progress import Bar
+from trainer.progress import say
 from trainer.runs import RunError, append_event
 from trainer.sampling import draw, save_picture, weighted
 from trainer.session import Session
@@ -15,7 +15,7 @@ from trainer.state import remove_old_checkpoints, save_checkpoint
 _PROMPTS_FROM_CAPTIONS = 4
 
 
-def make_samples(session: Session, bar: Bar) -> None:
+def make_samples(session: Session) -> None:
     """Draws the run's prompts with the weights as they are; the same seeds every time.
 
     Raises:
@@ -25,7 +25,7 @@ def make_samples(session: Session, bar: Bar) -> None:
     if config.every_steps == 0:
         return
     folder = run.samples_path / f"step-{step:06d}"
-    bar.say(f"drawing samples at step {step}")
+    say(f"drawing samples at step {step}")
     with _averaged(session), weighted([session.adapters], [config.weight]):
         for index, prompt in enumerate(sample_prompts(session)):
             drawing = Drawing(
@@ -68,7 +68,7 @@ def sample_prompts(session: Session) -> list[str]:
     return captions[:_PROMPTS_FROM_CAPTIONS]
 
 
-def save_state(session: Session, bar: Bar) -> None:
+def save_state(session: Session) -> None:
     """Saves a checkpoint unless this step has one already.
 
     Raises:
@@ -81,10 +81,10 @@ def save_state(session: Session, bar: Bar) -> None:
     remove_old_checkpoints(run, session.config.output.keep_checkpoints)
     folder = checkpoint.path.relative_to(run.path).as_posix()
     append_event(run.events_path, "checkpoint", step=step, folder=folder)
-    bar.say(f"saved a checkpoint at step {step}")
+    say(f"saved a checkpoint at step {step}")
 
 
-def export_file(session: Session, bar: Bar, name: str) -> None:
+def export_file(session: Session, name: str) -> None:
     """Writes the LoRA file, reads it back and compares it with what was trained.
 
     Raises:
@@ -107,7 +107,7 @@ def export_file(session: Session, bar: Bar, name: str) -> None:
         max_relative_error=proof.max_relative_error,
         sha256=digest,
     )
-    bar.say(
+    say(
         f"exported {path.name}: {proof.modules} layers, {path.stat().st_size / 1e6:.1f} MB, "
         f"largest rounding error {proof.max_relative_error:.1e}"
     )

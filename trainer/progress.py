@@ -53,16 +53,17 @@ class Bar:
             self._bar.update(step - self._bar.n)
             return
         left = (self._total - step) / steps_per_second if steps_per_second else 0.0
-        self.say(
+        say(
             f"step {step}/{self._total}  loss {loss:.4f}  {steps_per_second:.2f} steps/s  "
             f"{left:.0f} s left"
         )
 
-    def say(self, text: str) -> None:
-        """Prints a line without breaking the bar."""
-        tqdm.write(text, file=sys.stderr)
-        sys.stderr.flush()
-
     def close(self) -> None:
         """Ends the bar."""
         self._bar.close()
+
+
+def say(text: str) -> None:
+    """Prints a line to a person, without breaking a bar."""
+    tqdm.write(text, file=sys.stderr)
+    sys.stderr.flush()

@@ -164,8 +164,6 @@ def _encode_dataset(
         machine.device,
         partial(_report_cache, run),
     )
-    buckets = {f"{w}x{h}": count for (w, h), count in sorted(count_buckets(encoded).items())}
-    append_event(run.events_path, "data", examples=len(encoded), buckets=buckets)
     return encoded, latents
 
 

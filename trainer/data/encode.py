@@ -61,19 +61,19 @@ class LatentStore:
 
 
 def read_training_examples(config: DatasetConfig) -> tuple[list[Example], list[Finding]]:
-    """Returns the readable examples of a dataset and what is wrong with the others.
+    """Returns the examples of a dataset and what is odd about it.
 
     Raises:
-        DatasetError: the folder is missing or holds no readable image.
+        DatasetError: the folder is missing, or an image or a caption in it cannot be read.
     """
     if not config.path:
         msg = "No dataset is set. Give the folder of images with dataset.path."
         raise DatasetError(msg)
     examples, findings = scan_folder(Path(config.path))
-    if not examples:
-        reasons = " ".join(finding.message for finding in findings[:3])
-        msg = f"No image in {config.path} can be read. {reasons}"
-        raise DatasetError(msg)
+    # An image that is silently left out is noticed after the training, so nothing is left out.
+    errors = [finding.message for finding in findings if finding.severity == "error"]
+    if errors:
+        raise DatasetError("\n".join(errors))
     return examples, findings
 
 

@@ -57,11 +57,11 @@ def write_lora(
         ExportError: a weight is not finite or does not fit the format, or the disk is full.
     """
     tensors = _make_tensors(factors, DTYPES[precision])
-    # The tensors' bytes do not depend on the header: the hash comes from a first serialisation.
-    digest = hashlib.sha256(_tensor_bytes(save(tensors))).hexdigest()
+    index, body = _split(save(tensors))
+    digest = hashlib.sha256(body).hexdigest()
     header = {**metadata, "sshs_model_hash": digest, "modelspec.hash_sha256": f"0x{digest}"}
     try:
-        write_atomically(path, save(tensors, header))
+        write_atomically(path, _join(index, header, body))
     except OSError as error:
         msg = (
             f"{path.name} could not be written: {error.strerror or error}. Free some space and "
@@ -175,5 +175,19 @@ def _to_factors(path: Path, name: str, parts: Mapping[str, Tensor]) -> Factors:
     return down, up, alpha / rank
 
 
-def _tensor_bytes(serialised: bytes) -> bytes:
-    return serialised[8 + struct.unpack("<Q", serialised[:8])[0] :]
+def _split(serialised: bytes) -> tuple[dict[str, object], bytes]:
+    """Returns the index of a safetensors file and the bytes of its tensors."""
+    end = 8 + struct.unpack("<Q", serialised[:8])[0]
+    index: dict[str, object] = json.loads(serialised[8:end])
+    return index, serialised[end:]
+
+
+def _join(index: dict[str, object], metadata: Mapping[str, str], body: bytes) -> bytes:
+    """Returns a safetensors file whose metadata stand in order.
+
+    The library writes them in another order each time, so that equal runs gave unequal files.
+    """
+    header = {"__metadata__": dict(sorted(metadata.items())), **index}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + body

@@ -3,8 +3,8 @@
 | event | data |
 |---|---|
 | queued | name |
-| started | from_step, steps, device, precision, modules, parameters |
-| data | examples, buckets (`"128x128": count`) |
+| started | from_step, steps |
+| data | examples, buckets (`"128x128": count`), device, precision, layers, parameters |
 | cache | what, done, total |
 | step | step, steps, loss, learning_rates, steps_per_second, seconds_left, memory_bytes |
 | sample | step, index, prompt, seed, weight, file (relative to the run) |

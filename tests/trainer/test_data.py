@@ -1,0 +1,185 @@
+"""Batches in a fixed order, latents and captions kept by content."""
+
+from collections import Counter
+from itertools import islice
+
+import pytest
+import torch
+
+from datasets_tools.buckets import Bucket
+from datasets_tools.errors import DatasetError
+from datasets_tools.examples import scan_folder
+from tests.trainer.conftest import write_images
+from trainer.config import DatasetConfig
+from trainer.data import (
+    BatchPlan,
+    CaptionEncoder,
+    EncodedExample,
+    TensorCache,
+    bucket_step_for,
+    encode_examples,
+    read_training_examples,
+)
+
+CPU = torch.device("cpu")
+
+
+def plan_of(counts, batch_size, **config):
+    examples = [
+        EncodedExample(f"{bucket}-{index}", "", f"a, b, c {index}", Bucket(64, 32 * (bucket + 1)))
+        for bucket, count in enumerate(counts)
+        for index in range(count)
+    ]
+    return BatchPlan(examples, DatasetConfig(**config), batch_size, seed=3)
+
+
+def flatten(batches):
+    return [
+        row
+        for batch in batches
+        for row in zip(batch.indices, batch.flips, batch.captions, batch.seeds, strict=True)
+    ]
+
+
+def test_four_batches_of_one_hold_what_one_batch_of_four_holds():
+    config = {"flip": True, "shuffle_tags": True, "caption_dropout": 0.3}
+    singles = flatten(islice(plan_of([7], 1, **config).read(0), 40))
+    fours = flatten(islice(plan_of([7], 4, **config).read(0), 10))
+    assert singles == fours
+
+
+def test_a_plan_continues_where_it_was_left():
+    plan = plan_of([5, 3, 1], 2, shuffle_tags=True)
+    whole = list(islice(plan.read(0), 30))
+    assert list(islice(plan.read(11), 19)) == whole[11:]
+
+
+def test_batches_are_full_of_one_bucket_and_examples_are_shown_equally_often():
+    plan = plan_of([9, 4, 1], 4)
+    batches = list(islice(plan.read(0), 140))
+    for batch in batches:
+        assert len(batch.indices) == 4
+        assert len({plan.examples[index].bucket for index in batch.indices}) == 1
+    shown = Counter(index for batch in batches for index in batch.indices)
+    assert max(shown.values()) - min(shown.values()) <= 4
+
+
+def test_no_seed_comes_twice():
+    seeds = [seed for *_, seed in flatten(islice(plan_of([4], 4).read(0), 500))]
+    assert len(set(seeds)) == len(seeds) == 2000
+
+
+def test_captions_are_dropped_and_tags_shuffled_as_asked():
+    rows = flatten(
+        islice(plan_of([4], 4, caption_dropout=0.25, shuffle_tags=True, keep_tags=1).read(0), 300)
+    )
+    captions = [caption for _, _, caption, _ in rows]
+    assert 0.2 < captions.count("") / len(captions) < 0.3
+    kept = [caption for caption in captions if caption]
+    assert all(caption.startswith("a, ") for caption in kept)
+    assert len({caption for caption in kept if "c 0" in caption}) == 2
+
+
+class CountingEncoder:
+    """Stands for the VAE; latents are a quarter of the size."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, pixels):
+        self.calls += 1
+        mean = torch.nn.functional.avg_pool2d(pixels, 4)
+        return mean, mean.abs() + 0.1
+
+
+def encode(folder, cache, encoder, fingerprint="vae", **config):
+    examples, _ = scan_folder(folder)
+    settings = DatasetConfig(path=str(folder), **config)
+    return encode_examples(
+        examples, settings, 8, 32, (fingerprint, encoder), TensorCache(cache), CPU, lambda *_: None
+    )
+
+
+def test_cached_latents_equal_uncached_ones_and_are_not_encoded_again(tmp_path, images):
+    encoder, noise = CountingEncoder(), torch.randn(6, 3, 8, 8)
+    indices, flips = list(range(6)), [True, False] * 3
+    _, first = encode(images, tmp_path / "cache", encoder, flip=True)
+    assert encoder.calls == 12
+    _, second = encode(images, tmp_path / "cache", encoder, flip=True)
+    assert encoder.calls == 12
+    assert torch.equal(first.draw(indices, flips, noise), second.draw(indices, flips, noise))
+
+
+def test_moving_the_folder_keeps_the_cache_and_another_vae_does_not(tmp_path, images):
+    encoder = CountingEncoder()
+    encode(images, tmp_path / "cache", encoder)
+    moved = images.rename(tmp_path / "moved")
+    encode(moved, tmp_path / "cache", encoder)
+    assert encoder.calls == 6
+    encode(moved, tmp_path / "cache", encoder, fingerprint="other")
+    assert encoder.calls == 12
+
+
+def test_a_damaged_cache_file_is_made_again(tmp_path, images):
+    encoder = CountingEncoder()
+    encode(images, tmp_path / "cache", encoder)
+    for file in (tmp_path / "cache").rglob("*.safetensors"):
+        file.write_bytes(b"\x10\0\0\0\0\0\0\0{broken")
+    encode(images, tmp_path / "cache", encoder)
+    assert encoder.calls == 12
+
+
+def test_flipped_latents_are_of_the_mirrored_image(tmp_path, images):
+    _, store = encode(images, tmp_path / "cache", CountingEncoder(), flip=True)
+    zero = torch.zeros(1, 3, 8, 8)
+    plain, mirrored = store.draw([0], [False], zero), store.draw([0], [True], zero)
+    torch.testing.assert_close(plain.flip(-1), mirrored, atol=1e-5, rtol=0)
+
+
+def test_images_land_in_buckets_and_the_trigger_in_captions(tmp_path):
+    folder = write_images(tmp_path / "mixed", [(32, 32), (64, 32), (32, 64)])
+    encoded, _ = encode(folder, tmp_path / "cache", CountingEncoder(), trigger="zorp")
+    shapes = [(each.bucket.width, each.bucket.height) for each in encoded]
+    assert shapes[0] == (32, 32)
+    assert shapes[1][0] > shapes[1][1]
+    assert shapes[2][0] < shapes[2][1]
+    assert all(each.caption.startswith("zorp, ") for each in encoded)
+
+
+def test_a_broken_image_or_caption_stops_a_run_before_it_starts(images):
+    (images / "90.png").write_text("not an image")
+    (images / "00.txt").write_bytes(b"\xff\xfe\xfa")
+    with pytest.raises(DatasetError) as caught:
+        read_training_examples(DatasetConfig(path=str(images)))
+    assert "90.png" in str(caught.value)
+    assert "00.txt" in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["", "nowhere"])
+def test_a_missing_dataset_is_told(tmp_path, path):
+    with pytest.raises(DatasetError):
+        read_training_examples(DatasetConfig(path=path and str(tmp_path / path)))
+
+
+def test_bucket_step_must_suit_the_model():
+    assert bucket_step_for(0, 64) == 64
+    assert bucket_step_for(128, 64) == 128
+    with pytest.raises(DatasetError, match="multiple of 64"):
+        bucket_step_for(32, 64)
+
+
+def test_captions_are_encoded_once_when_the_text_encoder_is_frozen(tmp_path):
+    calls = []
+
+    def encode_text(captions):
+        calls.extend(captions)
+        return {"text": torch.tensor([[float(len(caption))] for caption in captions])}
+
+    for _ in range(2):  # a second process finds the first one's files
+        encoder = CaptionEncoder(encode_text, "te", TensorCache(tmp_path), CPU)
+        assert encoder(["ab", "abc", "ab"])["text"].tolist() == [[2.0], [3.0], [2.0]]
+    assert calls == ["ab", "abc"]
+    live = CaptionEncoder(encode_text, "te", None, CPU)
+    live(["ab"])
+    live(["ab"])
+    assert calls == ["ab", "abc", "ab", "ab"]
