@@ -84,7 +84,9 @@ def run_status(args: argparse.Namespace) -> int:
 
 def run_check(args: argparse.Namespace) -> int:
     """Says what is wrong with a dataset; the exit code is 1 when it cannot be trained on."""
-    report = check_dataset(args.dataset, trigger=args.trigger, resolution=args.resolution)
+    report = check_dataset(
+        args.dataset, args.trigger, args.resolution, step=min(64, args.resolution)
+    )
     if args.json:
         print(json.dumps(report.to_json(), indent=1, ensure_ascii=False))
         return 0 if report.ok else 1

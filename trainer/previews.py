@@ -13,7 +13,14 @@ from trainer.device import Machine, open_machine
 from trainer.export import ExportError
 from trainer.models import FAMILIES, Family, ModelError, check_base_model
 from trainer.models.family import Drawing
-from trainer.runs import PreviewFolder, PreviewRequest, RunError, write_atomically
+from trainer.runs import (
+    PreviewFolder,
+    PreviewRequest,
+    RunError,
+    clear_requests,
+    read_requests,
+    write_atomically,
+)
 from trainer.runs.previews import list_requests
 from trainer.sampling import draw, save_picture, weighted
 
@@ -100,9 +107,13 @@ class Studio:
 
 
 def serve(folder: PreviewFolder, idle_seconds: float) -> None:
-    """Answers requests, the newest first, until none came for `idle_seconds`."""
+    """Answers requests, the newest first, until none came for a while or a stop is asked for.
+
+    A training needs the device's memory, so whoever starts one asks the worker to stop.
+    """
     studio, last = Studio(), time.monotonic()
-    while time.monotonic() - last < idle_seconds:
+    clear_requests(folder.path)
+    while time.monotonic() - last < idle_seconds and "stop" not in read_requests(folder.path):
         waiting = list_requests(folder)
         if not waiting:
             time.sleep(_POLL_SECONDS)
