@@ -44,7 +44,7 @@ def test_missing_weights_are_named(model):
 def test_pickled_weights_are_refused_with_the_way_out(model):
     weights = model / "unet" / "diffusion_pytorch_model.safetensors"
     weights.rename(weights.with_suffix(".bin"))
-    with pytest.raises(ModelError, match="pickle.*Convert"):
+    with pytest.raises(ModelError, match=r"pickle.*Convert"):
         check_base_model(model)
 
 

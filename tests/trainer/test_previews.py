@@ -2,6 +2,7 @@
 
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -77,7 +78,7 @@ def test_weights_change_the_picture_without_loading_the_base_again(lora, worker,
 
 def test_two_adapters_can_be_mixed_and_one_taken_off_again(lora, worker, pico, tmp_path):
     copy = tmp_path / "copy.safetensors"
-    copy.write_bytes(open(lora, "rb").read())
+    copy.write_bytes(Path(lora).read_bytes())
     both = (AdapterChoice(path=lora, weight=0.5), AdapterChoice(path=str(copy), weight=0.5))
     mixed = ask(worker, pico, lora, 1.0, adapters=both)
     single = ask(worker, pico, lora, 1.0)

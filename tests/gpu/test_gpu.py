@@ -1,0 +1,84 @@
+"""The same promises on a CUDA device. Run with `make gpu-check`."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.trainer.conftest import (  # noqa: F401 - fixtures
+    cache,
+    images,
+    make_run,
+    pico,
+    settings,
+)
+from trainer.attach import attach_new
+from trainer.commands import train
+from trainer.config import AdapterConfig
+from trainer.device import open_machine
+from trainer.loop import compute_losses
+from trainer.models import StableDiffusion
+from trainer.models.family import Drawing
+from trainer.runs import read_events, read_status, request
+from trainer.sampling import draw
+from trainer.session import open_session
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_run_finishes_in_every_precision(make_run, cache, precision):  # noqa: F811
+    run = make_run("train.device=cuda", f"base_model.precision={precision}", "train.steps=8")
+    assert train(run, cache) == "finished"
+    steps = [event for event in read_events(run.events_path) if event["event"] == "step"]
+    assert all(np.isfinite(event["loss"]) and event["memory_bytes"] > 0 for event in steps)
+    weights = load_file(run.list_checkpoints()[-1].path / "adapter.safetensors")
+    assert all(value.dtype == torch.float32 for value in weights.values())
+
+
+def test_at_step_0_the_output_is_the_base_models(pico):  # noqa: F811
+    machine = open_machine("cuda")
+    family = StableDiffusion(pico, machine.device, machine.dtype)
+    drawing = Drawing("a blob", inference_steps=3, width=32, height=32)
+    plain = np.asarray(draw(family, machine, drawing))
+    attach_new(family, AdapterConfig(), seed=1, device=machine.device)
+    assert np.array_equal(plain, np.asarray(draw(family, machine, drawing)))
+
+
+def test_losses_on_the_gpu_equal_those_on_the_cpu_for_the_same_noise(make_run, cache):  # noqa: F811
+    losses = []
+    for device in ("cpu", "cuda"):
+        run = make_run(f"train.device={device}", folder=device)
+        session = open_session(run, cache)
+        batch = next(session.plan.read(0))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("trainer.loop.draw_randomness", _draw_on_cpu)
+            losses.append(compute_losses(session, batch).detach().cpu())
+    torch.testing.assert_close(losses[0], losses[1], rtol=1e-3, atol=1e-4)
+
+
+def _draw_on_cpu(seeds, shape, objective, device):
+    from trainer.diffusion import Draws, draw_randomness
+
+    drawn = draw_randomness(seeds, shape, objective, torch.device("cpu"))
+    moved = (drawn.timesteps, drawn.noise, drawn.latent_noise)
+    return Draws(*(tensor.to(device) for tensor in moved))
+
+
+def test_a_stopped_run_resumes(make_run, cache):  # noqa: F811
+    run = make_run("train.device=cuda", "train.steps=6")
+    from trainer import loop
+
+    with pytest.MonkeyPatch.context() as patch:
+        real = loop.take_step
+
+        def take_and_ask(session, batches):
+            loss = real(session, batches)
+            if session.state.step == 3:
+                request(run.path, "stop")
+            return loss
+
+        patch.setattr(loop, "take_step", take_and_ask)
+        assert train(run, cache) == "stopped"
+    assert train(run, cache) == "finished"
+    assert read_status(run.path).step == 6
