@@ -11,6 +11,7 @@ import gradio as gr
 from gradio.components import Component
 from pydantic import BaseModel
 
+from app.text import train as train_text
 from trainer.config import Problem, RunConfig
 
 Kind = Literal["whole", "number", "switch", "choice", "text", "lines"]
@@ -31,8 +32,7 @@ class FormField:
     kind: Kind
     help: str
     default: Any
-    minimum: float | None = None
-    maximum: float | None = None
+    bounds: str = ""
     choices: tuple[str, ...] = ()
 
     @property
@@ -43,27 +43,18 @@ class FormField:
     @property
     def label(self) -> str:
         """The setting's name as a person reads it."""
-        return self.path.rpartition(".")[2].replace("_", " ")
+        words = self.path.rpartition(".")[2].replace("_", " ")
+        return words[:1].upper() + words[1:]
+
+    @property
+    def info(self) -> str:
+        """The help with the bounds, as it stands under the label."""
+        return f"{self.help} ({self.bounds})" if self.bounds else self.help
 
     @property
     def element_id(self) -> str:
         """The widget's id in the page."""
         return "setting-" + self.path.replace(".", "-").replace("_", "-")
-
-
-class BoundedNumber(gr.Number):
-    """A number box that tells the browser its bounds and leaves judging to the config model.
-
-    Gradio's own check raises a message that does not say which box is meant.
-    """
-
-    def preprocess(self, payload: Any) -> Any:
-        """Returns what the browser sent, unchecked."""
-        return payload
-
-    def get_block_name(self) -> str:
-        """Returns the name of the browser's part, which is the plain number box."""
-        return "number"
 
 
 @dataclass(frozen=True)
@@ -100,7 +91,7 @@ class Form:
             if place is not None:
                 wrong[place] = problem.message
         return [
-            f"✕ {wrong[field.path]} — {field.help}" if field.path in wrong else field.help
+            f"✕ {wrong[field.path]} — {field.info}" if field.path in wrong else field.info
             for field in self.fields
         ]
 
@@ -116,20 +107,16 @@ def build_widget(field: FormField, value: Any = None) -> Component:
     shown = _to_widget(field, field.default if value is None else value)
     common = {
         "label": field.label,
-        "info": field.help,
+        "info": field.info,
         "value": shown,
         "elem_id": field.element_id,
         "elem_classes": "setting",
         "min_width": 260,
     }
     if field.kind in {"whole", "number"}:
-        return BoundedNumber(
-            precision=0 if field.kind == "whole" else None,
-            minimum=field.minimum,
-            maximum=field.maximum,
-            step=_choose_step(field),
-            **common,
-        )
+        # Gradio's own minimum, maximum and precision are left out: it would round 2.5 to 2, and
+        # refuse 9999 with a message that does not say which box is meant.
+        return gr.Number(step=_choose_step(field), **common)
     if field.kind == "switch":
         return gr.Checkbox(**common)
     if field.kind == "choice":
@@ -162,22 +149,22 @@ def _list_fields(model: type[BaseModel], prefix: str) -> Iterable[FormField]:
         else:
             msg = f"{path} has the type {annotation}, for which app/form.py has no widget."
             raise TypeError(msg)
-        low, high = _read_bounds(info.metadata)
+        bounds = train_text.bounds(*_read_bounds(info.metadata))
         default = info.get_default(call_default_factory=True)
-        yield FormField(path, kind, info.description or "", default, low, high, choices)
+        yield FormField(path, kind, info.description or "", default, bounds, choices)
 
 
-def _read_bounds(metadata: Iterable[Any]) -> tuple[float | None, float | None]:
-    low = high = None
+def _read_bounds(metadata: Iterable[Any]) -> tuple[str, str]:
+    low = high = ""
     for one in metadata:
         if isinstance(one, annotated_types.Ge):
-            low = float(one.ge)  # type: ignore[arg-type]
+            low = train_text.at_least(one.ge)
         elif isinstance(one, annotated_types.Gt):
-            low = float(one.gt)  # type: ignore[arg-type]
+            low = train_text.above(one.gt)
         elif isinstance(one, annotated_types.Le):
-            high = float(one.le)  # type: ignore[arg-type]
+            high = train_text.at_most(one.le)
         elif isinstance(one, annotated_types.Lt):
-            high = float(one.lt)  # type: ignore[arg-type]
+            high = train_text.below(one.lt)
     return low, high
 
 

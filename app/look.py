@@ -33,7 +33,12 @@ def make_theme() -> gr.themes.Base:
 
 
 CSS = """
-.gradio-container { max-width: 1240px !important; margin: 0 auto !important; }
+.gradio-container { width: 100% !important; max-width: 1240px !important;
+  margin: 0 auto !important; }
+[data-testid="status-tracker"].hide { display: none !important; }
+.html-container { padding: 0 !important; }
+.block:has(> .html-container > .prose:empty) { display: none; }
+#dataset-create { align-self: flex-end; margin-bottom: 10px; }
 #heading h1 { font-size: 1.6rem; margin: 0; }
 #heading p { margin: 0; color: var(--body-text-color-subdued); }
 .note { margin: .25rem 0; padding: .5rem .75rem; border-radius: .5rem;
@@ -55,6 +60,10 @@ CSS = """
 .log { max-height: 18rem; overflow: auto; white-space: pre-wrap; overflow-wrap: anywhere;
   font-size: .8rem; padding: .5rem; border-radius: .5rem; color: var(--body-text-color);
   background: var(--background-fill-secondary); }
+.setting-section .form { display: grid !important; width: 100%;
+  background: var(--block-background-fill) !important;
+  grid-template-columns: repeat(auto-fill, minmax(min(260px, 100%), 1fr)); }
+.setting-section .setting { min-width: 0 !important; }
 .tiles { display: grid; gap: .5rem; grid-template-columns: repeat(auto-fill, minmax(112px, 1fr)); }
 .tile, .cell, .card { border: 2px solid transparent; border-radius: .5rem; padding: .2rem;
   background: var(--background-fill-secondary); color: var(--body-text-color); text-align: left;
@@ -72,10 +81,12 @@ CSS = """
 .findings { margin: .25rem 0 0; padding: 0; list-style: none; }
 .findings li { margin: .25rem 0; } .findings b { margin-right: .35rem; }
 .scroll { overflow-x: auto; }
+.samples, .samples tr, .samples th, .samples td { border: 0 !important; }
 .samples { border-collapse: collapse; }
-.samples th { font-size: .78rem; font-weight: 600; padding: .2rem; text-align: left; border: 0;
-  color: var(--body-text-color); vertical-align: bottom; max-width: 150px; }
-.samples td { padding: .2rem; border: 0; }
+.samples th { font-size: .78rem; font-weight: 600; padding: .2rem; text-align: left;
+  color: var(--body-text-color); max-width: 150px; overflow-wrap: anywhere; }
+.samples th[scope="row"] { vertical-align: middle; white-space: nowrap; }
+.samples td { padding: .2rem; }
 .cell img { width: 128px; height: 128px; object-fit: contain; margin: 0; border-radius: .35rem; }
 .cards { display: grid; gap: .6rem; grid-template-columns: repeat(auto-fill, minmax(250px, 1fr)); }
 .card { padding: .6rem; } .card .pair { display: flex; gap: .3rem; min-height: 96px; }
@@ -84,7 +95,7 @@ CSS = """
 .facts { display: grid; grid-template-columns: max-content 1fr; gap: .1rem .8rem; margin: 0; }
 .facts dt { color: var(--body-text-color-subdued); } .facts dd { margin: 0; }
 .pictures { display: flex; flex-wrap: wrap; gap: 1rem; }
-.pictures figure { margin: 0; flex: 1 1 240px; max-width: 512px; }
+.pictures figure { margin: 0; flex: 1 1 240px; max-width: 400px; }
 .pictures img { width: 100%; margin: 0; border-radius: .5rem; image-rendering: auto; }
 .download { display: inline-block; padding: .5rem 1rem; border-radius: .5rem;
   background: var(--primary-700); color: white !important; text-decoration: none; }

@@ -135,6 +135,11 @@ ADOPT_REVISION = """(saved, bound) => {
 }"""
 
 
+# While the page is being built, Gradio reports the first tab and the first values as chosen. They
+# must not replace what the address asks for, so nothing is remembered before this has run.
+ADDRESS_WAS_READ = "() => { window.lorasmithOpened = true; }"
+
+
 def remember_in_address(name: str, value: str | None = None) -> str:
     """Returns a function that keeps a choice in the page's address, where a reload finds it.
 
@@ -144,6 +149,7 @@ def remember_in_address(name: str, value: str | None = None) -> str:
     """
     source = f"'{value}'" if value is not None else "given"
     return f"""(given) => {{
+  if (!window.lorasmithOpened) return;
   const address = new URL(window.location);
   const value = {source};
   if (value) address.searchParams.set('{name}', value);

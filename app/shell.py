@@ -1,6 +1,7 @@
 """What the pages share: the workspace, the timers, and choices made on one page for another."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 
@@ -21,3 +22,8 @@ class Shell:
     run: gr.Dropdown
     status_timer: gr.Timer
     pictures_timer: gr.Timer
+
+
+def place(choice: Any) -> None:
+    """Draws one of the shared choices here."""
+    choice.render()

@@ -119,11 +119,9 @@ class Workspace:
         try:
             (self.datasets_path / plain).mkdir(parents=True)
         except FileExistsError:
-            raise WorkspaceError(folders_text.DATASET_EXISTS.format(name=plain)) from None
+            raise WorkspaceError(folders_text.dataset_exists(plain)) from None
         except OSError as error:
-            raise WorkspaceError(
-                folders_text.CANNOT_WRITE.format(reason=str(error.strerror or error))
-            ) from error
+            raise WorkspaceError(folders_text.cannot_write(str(error.strerror or error))) from error
         return plain
 
     def find_run(self, run_id: object) -> RunFolder:

@@ -1,5 +1,6 @@
 """Changes to a dataset: taking in images, saving captions, removing and bringing back."""
 
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,6 +64,8 @@ def import_uploads(workspace: Workspace, folder: Path, uploads: Sequence[str]) -
             refused.append(str(error))
         finally:
             source.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the folder that Gradio made for this one file
+                source.parent.rmdir()
     return Imported(added, known, tuple(refused))
 
 
@@ -93,10 +96,10 @@ def save_caption(folder: Path, key: str, revision: str, caption: str) -> SavedCa
         if read_caption(example.path) == normalise_caption(caption):
             return SavedCaption("unchanged", "", current)
         if current != revision:
-            return SavedCaption("conflict", dataset_text.caption_conflict(name), revision)
+            return SavedCaption("conflict", dataset_text.caption_conflict(name, caption), revision)
         write_caption(example.path, caption)
         return SavedCaption(
-            "saved", dataset_text.CAPTION_SAVED.format(name=name), caption_revision(example.path)
+            "saved", dataset_text.caption_saved(name), caption_revision(example.path)
         )
     except DatasetError as error:
         return SavedCaption("failed", str(error), revision)
@@ -146,9 +149,7 @@ def write_trigger(folder: Path, trigger: str) -> str:
         content = json.dumps({"trigger": plain}, ensure_ascii=False)
         write_atomically(folder / TRIGGER_FILE, content)
     except OSError as error:
-        raise WorkspaceError(
-            folders_text.CANNOT_WRITE.format(reason=str(error.strerror or error))
-        ) from error
+        raise WorkspaceError(folders_text.cannot_write(str(error.strerror or error))) from error
     return plain
 
 

@@ -14,6 +14,7 @@ from trainer.runs import (
     AdapterChoice,
     PreviewFolder,
     PreviewRequest,
+    clear_requests,
     request_preview,
     write_atomically,
 )
@@ -44,8 +45,8 @@ def make_request(
         return PreviewRequest(
             base_model=config.base_model.path,
             prompt=prompt,
-            seed=int(numbers["seed"]),
-            inference_steps=int(numbers["inference_steps"]),
+            seed=_read_whole(numbers["seed"]),
+            inference_steps=_read_whole(numbers["inference_steps"]),
             guidance=float(numbers["guidance"]),
             adapters=(AdapterChoice(path=str(entry.path.resolve()), weight=float(weight)),),
         )
@@ -65,6 +66,7 @@ def draw(workspace: Workspace, wanted: PreviewRequest) -> str:
         # Only the newest wish counts: a slider that is moved five times asks for one picture.
         for waiting in folder.requests_path.glob("[!.]*.json"):
             waiting.unlink(missing_ok=True)
+        clear_requests(folder.path)  # a stop that the worker has not heard yet
         request_id = request_preview(folder, wanted)
         (folder.path / ASKED_FOLDER).mkdir(exist_ok=True)
         write_atomically(
@@ -75,10 +77,15 @@ def draw(workspace: Workspace, wanted: PreviewRequest) -> str:
             command = [*workspace.trainer_command, "preview-worker", str(folder.path)]
             start_process(folder.path, command, folder.log_path)
     except OSError as error:
-        raise WorkspaceError(
-            folders_text.CANNOT_SPAWN.format(reason=str(error.strerror or error))
-        ) from error
+        raise WorkspaceError(folders_text.cannot_spawn(str(error.strerror or error))) from error
     return request_id
+
+
+def _read_whole(value: float) -> int:
+    if value != int(value):
+        msg = f"{value} is not a whole number"
+        raise ValueError(msg)
+    return int(value)
 
 
 def _forget_old(folder: PreviewFolder) -> None:

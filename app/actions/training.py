@@ -6,7 +6,7 @@ from typing import Literal
 
 from filelock import FileLock, Timeout
 
-from app.processes import start_process
+from app.processes import has_worker, start_process
 from app.text import folders as folders_text
 from app.text import train as train_text
 from app.views.dataset import list_examples
@@ -47,7 +47,7 @@ def continue_run(workspace: Workspace, run: RunFolder) -> str:
         return train_text.RESUMED
     if view.busy:
         raise WorkspaceError(train_text.already_running(view.name))
-    if not view.can_start:
+    if not view.can_resume:
         raise WorkspaceError(train_text.RUN_FINISHED)
     with _hold_start(workspace):
         _refuse_second(workspace)
@@ -92,9 +92,7 @@ def _hold_start(workspace: Workspace) -> Iterator[None]:
     except Timeout:
         raise WorkspaceError(train_text.START_IS_BUSY) from None
     except OSError as error:
-        raise WorkspaceError(
-            folders_text.CANNOT_WRITE.format(reason=str(error.strerror or error))
-        ) from error
+        raise WorkspaceError(folders_text.cannot_write(str(error.strerror or error))) from error
     try:
         yield
     finally:
@@ -108,9 +106,10 @@ def _refuse_second(workspace: Workspace) -> None:
 
 
 def _start_trainer(workspace: Workspace, run: RunFolder) -> None:
+    # The preview worker holds a base model, and a small card has room for one only.
+    if has_worker(workspace.preview.path):
+        request(workspace.preview.path, "stop")
     try:
         start_process(run.path, [*workspace.trainer_command, "train", str(run.path)], run.log_path)
     except OSError as error:
-        raise WorkspaceError(
-            folders_text.CANNOT_SPAWN.format(reason=str(error.strerror or error))
-        ) from error
+        raise WorkspaceError(folders_text.cannot_spawn(str(error.strerror or error))) from error

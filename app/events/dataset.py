@@ -77,6 +77,8 @@ class DatasetEvents:
         chosen = self._show(dataset, key)
         folder = self._find(dataset)
         tiles = change.make_thumbnails(self.workspace, folder) if folder else []
+        # The note about the image that was left stays: it may hold a text that was not saved.
+        chosen[3] = gr.skip()
         return [*chosen, make_grid(tiles, key), gr.update(interactive=bool(chosen[2]))]
 
     def save_caption(self, dataset: str, bound: str, caption: str) -> list[Any]:

@@ -7,7 +7,7 @@ import gradio as gr
 from app.events.dataset import DatasetEvents
 from app.paint import QUIET
 from app.scripts import ADOPT_REVISION, SELECT_IN_GRID, remember_in_address
-from app.shell import Shell
+from app.shell import Shell, place
 from app.text import dataset as words
 
 FILE_TYPES = [".png", ".jpg", ".jpeg", ".webp", ".bmp"]
@@ -107,8 +107,8 @@ def _wire_captions(shell: Shell, widgets: _Widgets, events: DatasetEvents) -> No
 
 
 def _draw(shell: Shell) -> _Widgets:
-    with gr.Row(equal_height=True):
-        shell.dataset.render()
+    with gr.Row():
+        place(shell.dataset)
         new_name = gr.Textbox(
             label=words.NEW_NAME,
             placeholder=words.NEW_NAME_EXAMPLE,
@@ -122,7 +122,7 @@ def _draw(shell: Shell) -> _Widgets:
             label=words.UPLOAD,
             file_count="multiple",
             file_types=FILE_TYPES,
-            height=130,
+            height=170,
             elem_id="dataset-upload",
             min_width=280,
         )

@@ -5,6 +5,8 @@ from app.markup import Markup, element, join
 from app.text import dataset as words
 from app.views.dataset import CheckCard, Tile
 
+_FINDINGS_SHOWN = 6
+
 
 def make_grid(tiles: list[Tile], key: str) -> Markup:
     """Returns the grid of examples, the one with `key` marked."""
@@ -45,10 +47,17 @@ def make_check(card: CheckCard) -> Markup:
         element("li", element("b", f"{words.SEVERITIES[severity]}:"), message)
         for severity, message in card.findings
     ]
+    first = element("ul", *lines[:_FINDINGS_SHOWN], class_="findings")
+    rest = lines[_FINDINGS_SHOWN:]
+    more = Markup("")
+    if rest:
+        summary = element("summary", words.more_findings(len(rest)))
+        more = element("details", summary, element("ul", *rest, class_="findings"))
     return element(
         "section",
         element("h3", words.CHECK_HEADING),
         element("p", card.summary, class_=f"note note-{card.kind}"),
-        element("ul", *lines, class_="findings"),
+        first,
+        more,
         aria_label=words.CHECK_HEADING,
     )

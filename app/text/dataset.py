@@ -11,14 +11,17 @@ TRIGGER_NOTE = (
 )
 SEVERITIES = {"error": "Must be mended", "warning": "Worth a look"}
 
-CAPTION_SAVED = "Saved: {name}"
+
+def caption_saved(name: str) -> str:
+    """A caption was written."""
+    return f"Saved: {name}"
 
 
-def caption_conflict(name: str) -> str:
+def caption_conflict(name: str, caption: str) -> str:
     """A caption changed under the editor."""
     return (
-        f"Not saved: the caption of {name} was changed elsewhere in the meantime. Copy your text "
-        "if you want to keep it, then choose the image again to see the newer caption."
+        f"Not saved: the caption of {name} was changed elsewhere in the meantime. Choose the "
+        f"image again to see the newer caption. Your text was: {caption}"
     )
 
 
@@ -98,3 +101,8 @@ UNDO = "Undo remove"
 CHECK_HEADING = "Dataset check"
 GRID_LABEL = "Images of the dataset; arrow keys move"
 NO_CAPTION = "no caption"
+
+
+def more_findings(count: int) -> str:
+    """The rest of a long list of findings."""
+    return f"{count} more"

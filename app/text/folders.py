@@ -21,9 +21,9 @@ def no_such_dataset(name: object) -> str:
     return f"There is no dataset “{_show(name)}”. Choose one from the list, or make a new one."
 
 
-DATASET_EXISTS = (
-    "There is already a dataset “{name}”. Choose it from the list or take another name."
-)
+def dataset_exists(name: str) -> str:
+    """A new dataset with an old name."""
+    return f"There is already a dataset “{name}”. Choose it from the list or take another name."
 
 
 def no_such_run(run_id: object) -> str:
@@ -36,6 +36,11 @@ def no_such_base_model(name: object) -> str:
     return f"There is no base model “{_show(name)}”. Choose one from the list."
 
 
-CANNOT_WRITE = "The workspace cannot be written: {reason}. Check its rights and the free space."
+def cannot_write(reason: str) -> str:
+    """The disk says no."""
+    return f"The workspace cannot be written: {reason}. Check its rights and the free space."
 
-CANNOT_SPAWN = "The worker process could not be started: {reason}."
+
+def cannot_spawn(reason: str) -> str:
+    """A process cannot be started."""
+    return f"The worker process could not be started: {reason}."

@@ -20,3 +20,11 @@ def adapter_fact(kind: str, rank: int, alpha: float) -> str:
 def download(name: str, size: int) -> str:
     """The download link."""
     return f"Download {name} ({size / 1024**2:.1f} MB)"
+
+
+CARDS_LABEL = "Runs; arrow keys move"
+TRIGGER = "Trigger word"
+SYNTAX = "In a prompt of AUTOMATIC1111 and Forge"
+SYNTAX_INFO = "The number is the weight."
+RESUME = "Resume this run"
+NO_SAMPLE = "no samples"

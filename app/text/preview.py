@@ -37,3 +37,25 @@ def bad_preview(reason: str) -> str:
 def with_weight(weight: float) -> str:
     """The caption of the picture with the adapter."""
     return f"{WITH}, weight {weight:g}"
+
+
+ADAPTER = "Adapter"
+WEIGHT = "Weight"
+WEIGHT_INFO = "0 is the base model alone, 1 is as trained. Letting go of the slider draws anew."
+PROMPT = "Prompt"
+SEED = "Seed"
+STEPS = "Denoising steps"
+GUIDANCE = "Guidance"
+GENERATE = "Generate"
+COMPARE = "Without | with: drag the divider"
+
+
+def adapter_note(base: str, trigger: str) -> str:
+    """What belongs to an adapter."""
+    line = f"Base model: {base}."
+    return f"{line} Trigger: {trigger}." if trigger else line
+
+
+def asked(prompt: str, seed: int) -> str:
+    """What was drawn."""
+    return f"{prompt} · seed {seed}"

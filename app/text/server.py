@@ -19,6 +19,11 @@ def password_needed(host: str) -> str:
     )
 
 
-PORT_TAKEN = "{host}:{port} is taken. Close what uses it, or choose another port with --port."
+def port_taken(host: str, port: int) -> str:
+    """Somebody else is there."""
+    return f"{host}:{port} is taken. Close what uses it, or choose another port with --port."
 
-SERVING = "Lorasmith is at {url}  (Ctrl+C ends the app; a run goes on without it)"
+
+def serving(url: str) -> str:
+    """Where to look."""
+    return f"Lorasmith is at {url}  (Ctrl+C ends the app; a run goes on without it)"

@@ -4,6 +4,7 @@ from app.text.dataset import image_count
 from app.text.folders import NO_DATASET
 
 APP_NAME = "Lorasmith"
+TAGLINE = "A style or a character from a handful of images, as a LoRA for Stable Diffusion."
 
 STATES = {
     "new": "Not started",
@@ -110,3 +111,66 @@ def row_heading(step: int) -> str:
 def sample_alt(step: int, prompt: str) -> str:
     """What a sample shows."""
     return f"Sample at step {step}: {prompt}"
+
+
+BASE_MODEL = "Base model"
+BASE_MODEL_INFO = "The Stable Diffusion model that is adapted."
+PRESET = "Preset"
+PRESET_INFO = "Fills in all settings below; each can be changed."
+ALL_SETTINGS = "All settings"
+SEARCH_EXAMPLE = "for example rank, or learning rate"
+START = "Start training"
+PAUSE = "Pause"
+RESUME = "Resume"
+STOP = "Stop"
+SAMPLE = "Sample now"
+SAVE = "Save now"
+SHOWN_RUN = "Run shown"
+CHART_LABEL = "Loss over steps (light: raw, dark: smoothed)"
+RAW = "raw"
+SMOOTHED = "smoothed"
+SAMPLES_HEADING = "Samples"
+SECTIONS = {
+    "": "Run",
+    "base_model": "Base model",
+    "dataset": "Dataset",
+    "adapter": "Adapter",
+    "objective": "Objective",
+    "optimizer": "Optimiser",
+    "train": "Training",
+    "samples": "Samples",
+    "output": "Output",
+}
+
+
+def preset_line(name: str, description: str) -> str:
+    """What a preset is for."""
+    return f"{name}: {description}" if description else name
+
+
+TABS = {"dataset": "Dataset", "train": "Train", "preview": "Preview", "library": "Library"}
+
+
+def bounds(low: str, high: str) -> str:
+    """Which values a setting may have."""
+    return ", ".join(part for part in (low, high) if part)
+
+
+def at_least(value: object) -> str:
+    """A lower bound that may be reached."""
+    return f"at least {value}"
+
+
+def above(value: object) -> str:
+    """A lower bound that may not be reached."""
+    return f"above {value}"
+
+
+def at_most(value: object) -> str:
+    """An upper bound that may be reached."""
+    return f"at most {value}"
+
+
+def below(value: object) -> str:
+    """An upper bound that may not be reached."""
+    return f"below {value}"

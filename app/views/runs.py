@@ -46,8 +46,8 @@ class RunView:
         return self.state in {"starting", "running", "paused"}
 
     @property
-    def can_start(self) -> bool:
-        """Whether starting the trainer on it continues it."""
+    def can_resume(self) -> bool:
+        """Whether starting the trainer on it begins or continues it."""
         return self.state in _STARTABLE
 
     @property
@@ -123,9 +123,10 @@ def describe_pending(view: RunView) -> str:
     """Returns a sentence about what was asked for and not yet obeyed."""
     if not view.busy:
         return ""
-    return " ".join(
-        train_text.PENDING[what] for what in sorted(view.pending) if what in train_text.PENDING
-    )
+    # A pause that has come stays asked for until it ends.
+    waiting = view.pending - ({"pause"} if view.state == "paused" else set())
+    known = [what for what in sorted(waiting) if what in train_text.PENDING]
+    return " ".join(train_text.PENDING[what] for what in known)
 
 
 def title_of(view: RunView | None) -> str:

@@ -1,0 +1,187 @@
+"""What happens on the Train tab: values from the browser in, values for the widgets out."""
+
+from typing import Any
+
+import gradio as gr
+import pandas  # type: ignore[import-untyped]  # Gradio brings it, without types
+
+from app.actions import training
+from app.form import Form, put
+from app.markup import note
+from app.paint import Seen, paint
+from app.parts.train import make_failure, make_problems, make_progress, make_samples
+from app.text import train as words
+from app.views import train as view
+from app.views.dataset import list_examples, read_trigger
+from app.views.runs import RunView, choose_run, list_run_views, read_log_tail
+from app.workspace import Workspace, WorkspaceError
+from trainer.config import ConfigError, layer_config
+
+NAME = "name"
+EXPOSURE = (
+    "train.steps",
+    "train.batch_size",
+    "train.accumulate",
+    "adapter.rank",
+    "adapter.alpha",
+)
+
+
+class TrainEvents:
+    """The tab's events. Whatever is shown of a run is read from its folder each time."""
+
+    def __init__(self, workspace: Workspace, form: Form) -> None:
+        self.workspace = workspace
+        self.form = form
+
+    def fill_from_preset(self, preset: str) -> list[Any]:
+        """Puts a preset's values into the form, but for the run's name."""
+        try:
+            values = self.form.to_values(view.read_preset_config(preset))
+        except ConfigError as error:
+            return [note(str(error), "error"), *[gr.skip()] * len(self.form.fields)]
+        line = words.preset_line(
+            preset or words.DEFAULTS, view.describe_presets().get(preset, words.DEFAULTS_NOTE)
+        )
+        shown = [
+            gr.skip() if path == NAME else value
+            for path, value in zip(self.form.paths, values, strict=True)
+        ]
+        return [note(line), *shown]
+
+    def suggest_preset(self, base_model: str, preset: str) -> Any:
+        """Returns the preset that fits a base model, unless the chosen one does."""
+        presets = view.describe_presets()
+        fitting = view.suggest_preset(base_model or "", presets)
+        same_kind = view.suggest_preset(base_model or "", [preset] if preset else []) == preset
+        return gr.skip() if same_kind and preset else fitting
+
+    def describe_dataset(self, dataset: str) -> list[Any]:
+        """Says which dataset a run will use, and names the run after it."""
+        count = self._count_images(dataset)
+        line = words.dataset_for_training(dataset or "", count)
+        return [note(line, "info" if count else "warning"), dataset or gr.skip()]
+
+    def describe_exposure(self, dataset: str, *values: Any) -> Any:
+        """Says how often each picture will be seen."""
+        tree: dict[str, Any] = {}
+        for path, value in zip(EXPOSURE, values, strict=True):
+            put(tree, path, value)
+        try:
+            config = layer_config(settings=tree)
+        except ConfigError:
+            return ""  # half a number is being typed; Start says what is wrong
+        return note(view.describe_exposure(config, self._count_images(dataset)))
+
+    def start(self, dataset: str, base_model: str, *values: Any) -> list[Any]:
+        """Starts a run, or says next to each setting what is wrong with it."""
+        fine = [gr.update(info=line) for line in self.form.explain(())]
+        try:
+            training.check_before_start(self.workspace, dataset, base_model)
+            folder = self.workspace.find_dataset(dataset).resolve()
+            tree = self.form.to_tree(values)
+            put(tree, "base_model.path", str(self.workspace.find_base_model(base_model)))
+            put(tree, "dataset.path", str(folder))
+            put(tree, "dataset.trigger", read_trigger(folder))
+            run = training.start_run(self.workspace, layer_config(settings=tree))
+        except ConfigError as error:
+            lines = [str(problem) for problem in error.problems]
+            marked = [gr.update(info=line) for line in self.form.explain(error.problems)]
+            return ["", make_problems(lines), gr.skip(), gr.update(open=True), *marked]
+        except WorkspaceError as error:
+            return [note(str(error), "error"), "", gr.skip(), gr.skip(), *fine]
+        shown = gr.update(choices=self._list_choices(list_run_views(self.workspace)), value=run.id)
+        told = note(words.started(str(tree["name"])), "good")
+        return [told, "", shown, gr.skip(), *fine]
+
+    def resume(self, run_id: str) -> Any:
+        """Lets the run that is shown go on."""
+        try:
+            run = self.workspace.find_run(run_id)
+            return note(training.continue_run(self.workspace, run), "good")
+        except WorkspaceError as error:
+            return note(str(error), "error")
+
+    def pause(self, run_id: str) -> Any:
+        """Asks the run to pause."""
+        return self._ask(run_id, "pause")
+
+    def stop(self, run_id: str) -> Any:
+        """Asks the run to stop."""
+        return self._ask(run_id, "stop")
+
+    def sample(self, run_id: str) -> Any:
+        """Asks the run for samples."""
+        return self._ask(run_id, "sample")
+
+    def save(self, run_id: str) -> Any:
+        """Asks the run for a checkpoint."""
+        return self._ask(run_id, "save")
+
+    def show_status(self, seen: Seen, run_id: str | None) -> list[Any]:
+        """Paints list, progress, failure and the buttons' states, in this order."""
+        views = list_run_views(self.workspace)
+        shown = choose_run(views, run_id)
+        log = ""
+        if shown is not None and shown.state in {"failed", "lost"}:
+            log = read_log_tail(self.workspace.find_run(shown.id).log_path)
+        state = shown.state if shown else "new"
+        working = state == "running"
+        listed = gr.update(choices=self._list_choices(views))
+        if shown is None or shown.id != run_id:
+            # Only then: a late answer must not undo a choice that was made in the meantime.
+            listed["value"] = shown.id if shown else None
+        parts = {
+            "run": listed,
+            "progress": make_progress(shown),
+            "failure": make_failure(shown, log),
+            "pause": gr.update(interactive=working),
+            "resume": gr.update(interactive=state == "paused" or bool(shown and shown.can_resume)),
+            "stop": gr.update(interactive=state in {"starting", "running", "paused"}),
+            "sample": gr.update(interactive=working),
+            "save": gr.update(interactive=working),
+        }  # fmt: skip
+        return [seen, *paint(seen, parts)]
+
+    def show_pictures(self, seen: Seen, run_id: str | None) -> list[Any]:
+        """Paints the chart and the samples."""
+        shown = choose_run(list_run_views(self.workspace), run_id)
+        points, samples = [], view.SampleGrid((), ())
+        if shown is not None:
+            run = self.workspace.find_run(shown.id)
+            points, samples = view.view_losses(run), view.view_samples(run)
+        parts = {
+            "chart": make_frame(points),
+            "samples": make_samples(shown.id if shown else "", samples),
+        }
+        return [seen, *paint(seen, parts)]
+
+    def _ask(self, run_id: str, wish: training.Wish) -> Any:
+        try:
+            return note(training.ask_run(self.workspace.find_run(run_id), wish))
+        except WorkspaceError as error:
+            return note(str(error), "error")
+
+    def _count_images(self, dataset: str) -> int:
+        try:
+            return len(list_examples(self.workspace.find_dataset(dataset)))
+        except WorkspaceError:
+            return 0
+
+    def _list_choices(self, views: list[RunView]) -> list[tuple[str, str]]:
+        return [(f"{one.name} · {one.id}", one.id) for one in views]
+
+
+def make_frame(points: list[view.LossPoint]) -> pandas.DataFrame:
+    """Returns the chart's table.
+
+    Before the first point it holds one empty point per series: the chart fixes its colours and
+    the types of its columns when it is first drawn, and never looks again.
+    """
+    rows: list[tuple[int, float | None, str]] = [
+        (point.step, point.loss, words.RAW) for point in points
+    ]
+    rows += [(point.step, point.smoothed, words.SMOOTHED) for point in points]
+    rows = rows or [(0, None, words.RAW), (0, None, words.SMOOTHED)]
+    frame = pandas.DataFrame(rows, columns=["step", "loss", "series"])
+    return frame.astype({"step": "int64", "loss": "float64", "series": "str"})

@@ -1,0 +1,23 @@
+"""The line above the tabs: what is being trained, on every tab; and the page's title."""
+
+from typing import Any
+
+import gradio as gr
+
+from app.paint import QUIET, Seen, paint
+from app.parts.train import make_run_bar
+from app.scripts import FOLLOW_TITLE
+from app.shell import Shell
+from app.views.runs import choose_run, list_run_views
+
+
+def run_bar(shell: Shell) -> None:
+    """Draws the line and keeps it up to date."""
+    bar = gr.HTML(make_run_bar(None), js_on_load=FOLLOW_TITLE, elem_id="run-bar")
+    seen = gr.State({})
+
+    def show(known: Seen) -> list[Any]:
+        view = choose_run(list_run_views(shell.workspace))
+        return [known, *paint(known, {"bar": make_run_bar(view)})]
+
+    gr.on([shell.demo.load, shell.status_timer.tick], show, [seen], [seen, bar], **QUIET)

@@ -1,0 +1,245 @@
+"""Building the pages and serving them, with every door that Gradio leaves open shut."""
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from starlette.middleware import Middleware
+
+import app
+from app.login import PasswordDoor
+from app.look import CSS, make_theme
+from app.markup import element, join
+from app.media import make_routes
+from app.pages.dataset import dataset_page
+from app.pages.library import library_page
+from app.pages.preview import preview_page
+from app.pages.run_bar import run_bar
+from app.pages.train import train_page
+from app.paint import QUIET
+from app.scripts import ADDRESS_WAS_READ, remember_in_address
+from app.security import LOOPBACK, Guard, list_hosts
+from app.shell import PICTURES_SECONDS, STATUS_SECONDS, Shell
+from app.text import dataset as dataset_text
+from app.text import server as words
+from app.text import train as train_text
+from app.views.runs import choose_run, list_run_views
+from app.workspace import MAX_UPLOAD_FILE_BYTES, Workspace
+from trainer.runs import RunError
+
+_UPLOADS_KEPT_SECONDS = 3600
+TABS = {"dataset": dataset_page, "train": train_page, "preview": preview_page,
+        "library": library_page}  # fmt: skip
+
+
+class ServerError(RunError):
+    """A server that cannot be started as asked; the command line prints it as one sentence."""
+
+
+def serve(
+    workspace: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    password: str = "",
+    base_models: Sequence[Path] = (),
+    open_browser: bool = False,
+) -> None:
+    """Serves the app until it is interrupted.
+
+    Args:
+        workspace: Folder for datasets, runs and previews; it is made if it is not there.
+        host: Address to listen on; any but this computer's own needs a password.
+        port: Port to listen on.
+        password: What a browser must give before it sees anything.
+        base_models: Folders of base models besides those in the workspace.
+        open_browser: Whether to open the page.
+
+    Raises:
+        ServerError: the host needs a password, or the port is taken.
+    """
+    models = tuple(model.resolve() for model in base_models)
+    launch(
+        Workspace(workspace.resolve(), models),
+        host=host,
+        port=port,
+        password=password,
+        open_browser=open_browser,
+    )
+
+
+def launch(
+    workspace: Workspace,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    password: str = "",
+    open_browser: bool = False,
+) -> None:
+    """Serves a workspace until it is interrupted; see `serve`."""
+    if host not in LOOPBACK and not password:
+        raise ServerError(words.password_needed(host))
+    demo = build(workspace)
+    _drop_old_uploads(workspace)
+    _let_workers_find_us()
+    # What lies in the working directory is something Gradio may return, so it is an empty folder.
+    os.chdir(workspace.served_path)
+    try:
+        demo.launch(
+            server_name=host,
+            server_port=port,
+            inbrowser=open_browser,
+            prevent_thread_lock=True,
+            **launch_options(workspace, host, password),
+        )
+    except OSError as error:
+        raise ServerError(words.port_taken(host, port)) from error
+    shown = "127.0.0.1" if host in {"0.0.0.0", "::"} else host
+    sys.stdout.write(f"{words.serving(f'http://{shown}:{port}')}\n")
+    sys.stdout.flush()
+    demo.block_thread()
+
+
+def launch_options(workspace: Workspace, host: str, password: str) -> dict[str, Any]:
+    """Returns what Gradio is launched with: every switch by name, so no default can change it."""
+    guards = [Middleware(Guard, hosts=list_hosts(host), uploads=workspace.uploads_path)]
+    if password:
+        guards.append(Middleware(PasswordDoor, password=password))
+    return {
+        "share": False,
+        "quiet": True,
+        "show_error": False,
+        "allowed_paths": [],
+        "blocked_paths": [],
+        "root_path": "",
+        "max_file_size": MAX_UPLOAD_FILE_BYTES,
+        "enable_monitoring": False,
+        "strict_cors": True,
+        "ssr_mode": False,
+        "pwa": False,
+        "mcp_server": False,
+        "num_workers": None,
+        "run_history": False,
+        "footer_links": [],
+        "theme": make_theme(),
+        "css": CSS,
+        "app_kwargs": {
+            "docs_url": None,
+            "redoc_url": None,
+            "openapi_url": None,
+            "routes": make_routes(workspace),
+            "middleware": guards,
+        },
+    }
+
+
+def build(workspace: Workspace) -> gr.Blocks:
+    """Returns the app on a workspace, whose folders are made if they are not there."""
+    workspace.prepare()
+    os.environ["GRADIO_TEMP_DIR"] = str(workspace.uploads_path)
+    age = (600, _UPLOADS_KEPT_SECONDS)
+    demo = gr.Blocks(title=train_text.APP_NAME, analytics_enabled=False, delete_cache=age)
+    with demo:
+        gr.HTML(
+            join(element("h1", train_text.APP_NAME), element("p", train_text.TAGLINE)),
+            elem_id="heading",
+        )
+        shell = _make_shell(workspace, demo)
+        run_bar(shell)
+        with gr.Tabs(elem_id="tabs") as tabs:
+            for number, (name, page) in enumerate(TABS.items(), 1):
+                title = f"{number} {train_text.TABS[name]}"
+                with gr.Tab(title, id=name, elem_id=f"tab-{name}") as tab:
+                    page(shell)
+                tab.select(fn=None, js=remember_in_address("tab", name))
+
+        def open_address(request: gr.Request) -> list[Any]:
+            return _open_address(workspace, request)
+
+        demo.load(
+            open_address,
+            None,
+            [tabs, shell.dataset, shell.base_model, shell.run],
+            **QUIET,
+        ).then(fn=None, js=ADDRESS_WAS_READ)
+    return demo
+
+
+def _make_shell(workspace: Workspace, demo: gr.Blocks) -> Shell:
+    datasets = workspace.list_datasets()
+    models = list(workspace.list_base_models())
+    views = list_run_views(workspace)
+    shown = choose_run(views)
+    return Shell(
+        workspace=workspace,
+        demo=demo,
+        dataset=gr.Dropdown(
+            choices=datasets,
+            value=datasets[0] if datasets else None,
+            label=dataset_text.CHOOSE,
+            elem_id="dataset-choice",
+            min_width=220,
+            render=False,
+        ),
+        base_model=gr.Dropdown(
+            choices=models,
+            value=models[0] if models else None,
+            label=train_text.BASE_MODEL,
+            info=train_text.BASE_MODEL_INFO,
+            elem_id="train-base-model",
+            min_width=260,
+            render=False,
+        ),
+        run=gr.Dropdown(
+            choices=[(f"{one.name} · {one.id}", one.id) for one in views],
+            value=shown.id if shown else None,
+            label=train_text.SHOWN_RUN,
+            elem_id="train-run",
+            render=False,
+        ),
+        status_timer=gr.Timer(STATUS_SECONDS),
+        pictures_timer=gr.Timer(PICTURES_SECONDS),
+    )
+
+
+def _open_address(workspace: Workspace, request: gr.Request) -> list[Any]:
+    """Returns tab and choices as the page's address has them, so that a reload shows the same."""
+    asked = request.query_params
+    datasets = workspace.list_datasets()
+    wanted = asked.get("dataset")
+    dataset = wanted if wanted in datasets else (datasets[0] if datasets else None)
+    models = list(workspace.list_base_models())
+    views = list_run_views(workspace)
+    shown = choose_run(views, asked.get("run"))
+    tab = asked.get("tab")
+    return [
+        gr.Tabs(selected=tab) if tab in TABS else gr.skip(),
+        gr.update(choices=datasets, value=dataset),
+        gr.update(choices=models),
+        gr.update(
+            choices=[(f"{one.name} · {one.id}", one.id) for one in views],
+            value=shown.id if shown else None,
+        ),
+    ]
+
+
+def _drop_old_uploads(workspace: Workspace) -> None:
+    """Empties Gradio's folder: what was uploaded to an earlier server is of no use to this one."""
+    for path in workspace.uploads_path.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _let_workers_find_us() -> None:
+    """Lets `python -m app.cli` work in processes that are started from the empty folder."""
+    home = str(Path(app.__file__).resolve().parent.parent)
+    known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        [home, *(one for one in known if one not in {home, ""})]
+    )

@@ -1,0 +1,132 @@
+"""Small workspaces, and the app as a real server with a stand-in for the trainer."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from app.workspace import Workspace
+from trainer.config import layer_config
+from trainer.runs import append_event, create_run
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+FAKE_TRAINER = (sys.executable, str(HERE / "fake_trainer.py"))
+
+
+@pytest.fixture(autouse=True)
+def no_leftover_environment(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("FAKE_SECONDS_PER_STEP", "0.01")
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    model = tmp_path / "elsewhere" / "starter-model"
+    model.mkdir(parents=True)
+    (model / "model_index.json").write_text("{}")
+    made = Workspace(tmp_path / "workspace", (model,), FAKE_TRAINER)
+    made.prepare()
+    return made
+
+
+@pytest.fixture
+def dataset(workspace):
+    """A dataset of three images, the first two with captions."""
+    folder = workspace.datasets_path / workspace.create_dataset("cats")
+    draw_images(folder, 3)
+    (folder / "image-0.txt").write_text("a red cat")
+    (folder / "image-1.txt").write_text("a blue cat")
+    return folder
+
+
+@pytest.fixture
+def run(workspace, dataset):
+    """A queued run on the dataset."""
+    return create_run(workspace.runs_path, make_config(workspace, dataset))
+
+
+def make_config(workspace, folder, name="tabby", **train):
+    model = next(iter(workspace.list_base_models().values()))
+    return layer_config(
+        settings={
+            "name": name,
+            "base_model": {"path": str(model)},
+            "dataset": {"path": str(folder), "trigger": "tabbycat"},
+            "train": {"steps": 30, **train},
+            "samples": {"every_steps": 10},
+        }
+    )
+
+
+def draw_images(folder, count, size=64):
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for number in range(count):
+        path = folder / f"image-{number}.png"
+        image = Image.effect_mandelbrot((size, size), (-2, -1.5, 1, 1.5), 20 + number)
+        image.convert("RGB").save(path)
+        paths.append(path)
+    return paths
+
+
+def add_sample(run, step, index, prompt="a cat"):
+    folder = run.samples_path / f"step-{step:06d}"
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8)).save(folder / f"{index:02d}.png")
+    file = f"samples/{folder.name}/{index:02d}.png"
+    append_event(run.events_path, "sample", step=step, index=index, prompt=prompt, file=file)
+
+
+def wait_for(look, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not look():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def serving(root, *models):
+    """Runs the app on a free port; yields its address, and ends it with all its children."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, str(HERE / "serve_app.py"), str(root), str(port), *map(str, models)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, env=environment, start_new_session=True)
+    url = f"http://127.0.0.1:{port}"
+
+    def answers():
+        assert process.poll() is None, "the server ended"
+        with contextlib.suppress(urllib.error.URLError, ConnectionError):
+            return urllib.request.urlopen(url, timeout=5).status == 200
+        return False
+
+    try:
+        wait_for(answers, 90)
+        yield url
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(15)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = next((found for name in names if (found := shutil.which(name))), None)
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield opened
+        opened.close()

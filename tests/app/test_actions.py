@@ -1,0 +1,179 @@
+"""What the buttons do to folders."""
+
+import pytest
+
+from app.actions import datasets, drawing, training
+from app.views.dataset import key_of, list_examples, view_selected, view_tiles
+from app.views.preview import view_drawing
+from app.views.runs import view_run
+from app.workspace import WorkspaceError
+from tests.app.conftest import draw_images, make_config, wait_for
+from trainer.runs import own_folder, read_requests
+
+
+def upload(workspace, name, data):
+    path = workspace.uploads_path / "abc" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(data)
+    return str(path)
+
+
+def test_upload_is_imported_and_what_is_no_image_is_named(workspace, dataset, tmp_path):
+    good = upload(workspace, "new.png", draw_images(tmp_path / "x", 9)[8].read_bytes())
+    bad = upload(workspace, "page.png", b"<script>alert(1)</script>")
+    done = datasets.import_uploads(workspace, dataset, [good, bad])
+    assert done.added == 1
+    assert len(done.refused) == 1
+    assert "page.png" in done.refused[0]
+    assert len(view_tiles(dataset)) == 4
+    assert list(workspace.uploads_path.iterdir()) == []
+
+
+def test_file_outside_the_uploads_is_neither_read_nor_deleted(workspace, dataset, tmp_path):
+    private = draw_images(tmp_path / "private", 1)[0]
+    done = datasets.import_uploads(workspace, dataset, [str(private)])
+    assert (done.added, len(done.refused)) == (0, 1)
+    assert private.is_file()
+
+
+def test_dataset_does_not_grow_beyond_its_quota(workspace, dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "MAX_DATASET_IMAGES", 3)
+    new = upload(workspace, "new.png", draw_images(tmp_path / "x", 9)[8].read_bytes())
+    done = datasets.import_uploads(workspace, dataset, [new])
+    assert "at most 3 images" in done.refused[0]
+    assert len(view_tiles(dataset)) == 3
+
+
+def test_caption_is_saved_with_the_revision_that_was_read(dataset):
+    chosen = view_selected(dataset, view_tiles(dataset)[0].key)
+    done = datasets.save_caption(dataset, chosen.tile.key, chosen.revision, "a green cat")
+    assert done.outcome == "saved"
+    assert (dataset / "image-0.txt").read_text() == "a green cat"
+    again = datasets.save_caption(dataset, chosen.tile.key, done.revision, "a pink cat")
+    assert again.outcome == "saved"
+
+
+def test_caption_that_changed_meanwhile_is_kept_and_the_text_is_given_back(dataset):
+    chosen = view_selected(dataset, view_tiles(dataset)[0].key)
+    (dataset / "image-0.txt").write_text("edited elsewhere")
+    done = datasets.save_caption(dataset, chosen.tile.key, chosen.revision, "my text")
+    assert done.outcome == "conflict"
+    assert "my text" in done.message
+    assert (dataset / "image-0.txt").read_text() == "edited elsewhere"
+
+
+def test_caption_of_a_removed_image_does_not_land_on_its_neighbour(dataset):
+    tiles = view_tiles(dataset)
+    chosen = view_selected(dataset, tiles[0].key)
+    datasets.remove_image(dataset, tiles[0].key)
+    done = datasets.save_caption(dataset, tiles[0].key, chosen.revision, "for the first")
+    assert done.outcome == "failed"
+    assert (dataset / "image-1.txt").read_text() == "a blue cat"
+
+
+def test_removed_image_comes_back_with_its_caption(dataset):
+    key = key_of(list_examples(dataset)[1])
+    assert datasets.remove_image(dataset, key) == "image-1.png"
+    assert len(view_tiles(dataset)) == 2
+    assert datasets.undo_remove(dataset) == "image-1.png"
+    assert view_selected(dataset, key).tile.caption == "a blue cat"
+    with pytest.raises(WorkspaceError, match="no removed image"):
+        datasets.undo_remove(dataset)
+
+
+def test_thumbnails_are_made_once_per_content(workspace, dataset):
+    datasets.make_thumbnails(workspace, dataset)
+    made = {path: path.stat().st_mtime_ns for path in workspace.thumbnails_path.iterdir()}
+    datasets.make_thumbnails(workspace, dataset)
+    assert len(made) == 3
+    assert made == {p: p.stat().st_mtime_ns for p in workspace.thumbnails_path.iterdir()}
+
+
+def test_started_run_finishes_and_a_second_is_refused_meanwhile(workspace, dataset):
+    config = make_config(workspace, dataset, steps=40)
+    run = training.start_run(workspace, config)
+    with pytest.raises(WorkspaceError, match="“tabby” is being trained already"):
+        training.start_run(workspace, config)
+    wait_for(lambda: view_run(run).state == "finished")
+    assert [path.name for path in run.list_exports()] == ["tabby.safetensors"]
+    with pytest.raises(WorkspaceError, match="finished"):
+        training.continue_run(workspace, run)
+
+
+def test_paused_run_goes_on_and_stopped_run_is_resumed(workspace, dataset):
+    run = training.start_run(workspace, make_config(workspace, dataset, steps=400))
+    wait_for(lambda: view_run(run).state == "running")
+    training.ask_run(run, "pause")
+    wait_for(lambda: view_run(run).state == "paused")
+    training.continue_run(workspace, run)
+    wait_for(lambda: view_run(run).state == "running")
+    training.ask_run(run, "stop")
+    wait_for(lambda: view_run(run).state == "stopped")
+    stopped_at = view_run(run).step
+    training.continue_run(workspace, run)
+    wait_for(lambda: view_run(run).step > stopped_at)
+    training.ask_run(run, "stop")
+    wait_for(lambda: view_run(run).state == "stopped")
+
+
+def test_killed_run_is_lost_with_its_log(workspace, dataset):
+    run = training.start_run(workspace, make_config(workspace, dataset, name="dies"))
+    wait_for(lambda: view_run(run).state == "lost")
+    assert "out of memory" in run.log_path.read_text()
+
+
+def test_nobody_is_asked_when_nobody_works(run):
+    with pytest.raises(WorkspaceError, match="not being worked on"):
+        training.ask_run(run, "stop")
+    assert not (run.path / "control").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "sentence"),
+    [("", "starter-model", "no dataset yet"), ("empty", "starter-model", "no usable image"),
+     ("cats", "../x", "no base model"), ("nope", "starter-model", "no dataset “nope”")],
+)  # fmt: skip
+def test_start_says_what_is_missing(workspace, dataset, name, model, sentence):
+    workspace.create_dataset("empty")
+    with pytest.raises(WorkspaceError, match=sentence):
+        training.check_before_start(workspace, name, model)
+
+
+def test_drawing_is_asked_for_and_arrives(workspace, run):
+    (run.path / "tabby.safetensors").write_bytes(b"x")
+    numbers = {"seed": 1, "inference_steps": 4, "guidance": 5}
+    for weight in (0.5, 1.5):
+        wanted = drawing.make_request(
+            workspace, f"{run.id}/tabby.safetensors", weight, "a cat", numbers
+        )
+        newest = drawing.draw(workspace, wanted)
+    wait_for(lambda: view_drawing(workspace.preview).result.state == "done")
+    shown = view_drawing(workspace.preview)
+    assert shown.id == newest
+    assert shown.asked.adapters[0].weight == 1.5
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [{"seed": -1}, {"seed": 1.5}, {"seed": None}, {"inference_steps": 10**9}, {"guidance": "x"}],
+)
+def test_drawing_out_of_bounds_is_refused_in_words(workspace, run, numbers):
+    (run.path / "tabby.safetensors").write_bytes(b"x")
+    whole = {"seed": 1, "inference_steps": 4, "guidance": 5} | numbers
+    with pytest.raises(WorkspaceError, match="Nothing was drawn"):
+        drawing.make_request(workspace, f"{run.id}/tabby.safetensors", 1, "a cat", whole)
+
+
+@pytest.mark.parametrize("adapter", ["../../etc/passwd", "", None, "nobody/x.safetensors"])
+def test_adapter_that_is_not_listed_cannot_be_drawn_with(workspace, run, adapter):
+    with pytest.raises(WorkspaceError, match="no adapter"):
+        drawing.make_request(workspace, adapter, 1, "x", {})
+
+
+def test_training_asks_the_preview_worker_for_its_memory(workspace, dataset):
+    folder = workspace.preview
+    folder.prepare()
+    with own_folder(folder.path):
+        run = training.start_run(workspace, make_config(workspace, dataset))
+        assert read_requests(folder.path) == {"stop"}
+    wait_for(lambda: view_run(run).state == "finished")

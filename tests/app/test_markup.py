@@ -1,0 +1,41 @@
+"""Text from strangers stays text."""
+
+import pytest
+
+from app.markup import Markup, element, join, note
+from app.parts.dataset import make_grid, make_picture
+from app.parts.train import make_problems, make_run_bar, make_samples
+from app.views.dataset import Tile
+from app.views.runs import RunView
+from app.views.train import Sample, SampleGrid
+
+HOSTILE = "<img src=x onerror=alert(1)>\"' onload='alert(2)"
+
+
+def test_text_is_escaped_and_markup_is_not():
+    assert element("p", "<b>", element("i", "x")) == "<p>&lt;b&gt;<i>x</i></p>"
+    assert join("<", Markup("<br>")) == "&lt;<br>"
+
+
+def test_attributes_are_escaped_and_named_as_in_html():
+    made = element("img", class_="a", data_key='"><script>', alt=None, hidden=False)
+    assert made == '<img class="a" data-key="&quot;&gt;&lt;script&gt;">'
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda text: note(text, "error"),
+        lambda text: make_problems([text]),
+        lambda text: make_run_bar(RunView("id", text, "running", 1, 2, phase=text)),
+        lambda text: make_picture(text, Tile("k", text, text, 1, 1, "t.webp")),
+        lambda text: make_grid([Tile(text, text, text, 1, 1, text)], text),
+        lambda text: make_samples(text, SampleGrid((text,), ((1, (Sample(1, 0, text, 1, 1),)),))),
+    ],
+    ids=["note", "problems", "run bar", "picture", "grid", "samples"],
+)
+def test_hostile_text_opens_no_element_in(make):
+    made = make(HOSTILE)
+    assert "<img src=x" not in made
+    assert "onload='" not in made
+    assert "alert(1)" in made or "alert%281%29" in made

@@ -1,0 +1,106 @@
+"""The main job by mouse: images in, a caption, training, two weights, the file out."""
+
+import hashlib
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import expect
+
+from tests.app.conftest import browser  # noqa: F401 - a fixture
+from tests.e2e.browse import ROOT, open_app, open_tab, stop_workers
+from trainer.export.kohya import check_header
+from trainer.runs import RunFolder, read_events, read_status
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+IMAGES = sorted((ROOT / "examples" / "openmoji-style" / "images").glob("*.png"))[:12]
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    yield tmp_path / "workspace"
+    stop_workers(tmp_path / "workspace")
+
+
+def upload_and_caption(page, workspace):
+    page.set_input_files("#dataset-upload input[type=file]", [str(path) for path in IMAGES])
+    tiles = page.locator("#dataset-grid .tile")
+    expect(tiles).to_have_count(12, timeout=60_000)
+    tiles.nth(0).click()
+    expect(page.locator("#dataset-image")).to_contain_text(IMAGES[0].name)
+    page.fill("#dataset-caption textarea", "a lion face, smiling")
+    tiles.nth(1).click()
+    expect(page.locator("#dataset-caption-note")).to_contain_text("Saved", timeout=20_000)
+    found = list((workspace / "datasets").glob(f"*/{IMAGES[0].stem}.txt"))
+    assert [path.read_text(encoding="utf-8").strip() for path in found] == ["a lion face, smiling"]
+
+
+def start_training(page):
+    open_tab(page, re.compile("Train"))
+    page.locator("#setting-train-steps input").fill("30")
+    page.locator("#train-start").click()
+    running = page.locator("#train-progress [data-state=running]")
+    expect(running).to_be_visible(timeout=60_000)
+    page.reload()
+    expect(running).to_be_visible(timeout=60_000)
+    # The page is closed and opened again: the training goes on without it.
+    expect(page.locator("#train-progress [data-state=finished]")).to_be_visible(timeout=400_000)
+
+
+def draw_at(page, workspace, weight):
+    """Sets the weight, draws, and returns the pictures (without, with)."""
+    results = workspace / "preview" / "results"
+    before = set(results.glob("*/result.json")) if results.is_dir() else set()
+    box = page.locator("#preview-weight input[type=number]")
+    box.fill(str(weight))
+    box.press("Tab")
+    page.locator("#preview-generate").click()
+    for _ in range(1200):
+        done = [p for p in results.glob("*/result.json") if p not in before]
+        drawn = [p.parent for p in done if (p.parent / "with.png").is_file()]
+        drawn = [p for p in drawn if _weight_of(p / "with.png") == weight]
+        if drawn:
+            break
+        page.wait_for_timeout(100)
+    expect(page.locator("#preview-status")).to_contain_text("loaded once", timeout=60_000)
+    folder = max(drawn)
+    pair = (folder / "without.png", folder / "with.png")
+    return tuple(np.asarray(Image.open(path)).astype(int) for path in pair)
+
+
+def _weight_of(path):
+    with Image.open(path) as image:
+        return float(re.search(r'"weight": ([\d.]+)', image.info["lorasmith"])[1])
+
+
+def test_from_images_to_a_file_by_mouse(browser, workspace):  # noqa: F811
+    page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+    with open_app(workspace) as url:
+        page.goto(url)
+        upload_and_caption(page, workspace)
+        start_training(page)
+        (run,) = [RunFolder(path) for path in (workspace / "runs").iterdir() if path.is_dir()]
+        assert read_status(run.path).step == 30
+
+        open_tab(page, re.compile("Preview"))
+        page.locator("#preview-prompt textarea").fill("a panda")
+        plain, half = draw_at(page, workspace, 0.5)
+        again, full = draw_at(page, workspace, 1.5)
+        assert np.array_equal(plain, again)
+        assert np.abs(half - plain).mean() > 0.5
+        assert np.abs(full - plain).mean() > np.abs(half - plain).mean()
+
+        open_tab(page, re.compile("Library"))
+        page.locator("#library-cards .card").first.click()
+        with page.expect_download() as waiting:
+            page.locator("#library-download a").click()
+        file = workspace / waiting.value.suggested_filename
+        waiting.value.save_as(file)
+    check_header(file)
+    exported = next(e for e in read_events(run.events_path) if e["event"] == "exported")
+    original = run.path / exported["file"]
+    assert (
+        hashlib.sha256(file.read_bytes()).digest() == hashlib.sha256(original.read_bytes()).digest()
+    )
+    assert exported["modules"] == 153
