@@ -13,7 +13,8 @@ from pathlib import Path
 
 import psutil
 
-from trainer.runs import Owner, find_owner, is_alive, spawn, write_atomically
+from datasets_tools.files import write_atomically
+from trainer.runs import Owner, find_owner, is_alive, spawn
 
 _FILE = "starting.json"
 

@@ -8,7 +8,7 @@ import unicodedata
 from pathlib import Path
 
 from datasets_tools.errors import DatasetError, show_name
-from datasets_tools.files import explain_os_error, write_atomically
+from datasets_tools.files import explain_os_error, save_for_person
 
 CAPTION_SUFFIX = ".txt"
 TRASH_FOLDER = ".trash"
@@ -66,7 +66,7 @@ def write_caption(image_path: Path, text: str) -> None:
             f"The caption of {name} is longer than {LARGEST_CAPTION_BYTES // 1024} KB and was not "
             "saved. Shorten it; a base model reads about 75 words."
         )
-    write_atomically(caption_path(image_path), data, f"The caption of {name}")
+    save_for_person(caption_path(image_path), data, f"The caption of {name}")
 
 
 def caption_revision(image_path: Path) -> str:
@@ -148,7 +148,7 @@ def move_to_trash(image_path: Path) -> Path:
             if caption.is_file():
                 # A copy first: another image of the same stem may go on using this caption.
                 text = caption.read_bytes()
-                write_atomically(entry / caption.name, text, f"The caption of {name} in the trash")
+                save_for_person(entry / caption.name, text, f"The caption of {name} in the trash")
             image_path.rename(entry / image_path.name)
         except (OSError, DatasetError):
             with contextlib.suppress(OSError):
@@ -245,7 +245,7 @@ def _restore_entry(entry: Path, image: Path, folder: Path) -> Path:
         target = folder / f"{image.stem}-{number}{image.suffix}"
         number += 1
     if text is not None and not caption_path(target).exists():
-        write_atomically(caption_path(target), text, f"The caption of {show_name(image)}")
+        save_for_person(caption_path(target), text, f"The caption of {show_name(image)}")
     image.rename(target)
     with contextlib.suppress(OSError):
         caption.unlink(missing_ok=True)

@@ -8,26 +8,38 @@ from pathlib import Path
 from datasets_tools.errors import DatasetError
 
 
-def write_atomically(path: Path, data: bytes, subject: str) -> None:
-    """Write aside, flush to the disk, then rename over `path`.
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Write aside, flush to the disk, then rename over `path`; a text is written as UTF-8.
+
+    Raises:
+        OSError: From the system; the old file is untouched and the half-written one removed.
+    """
+    aside = path.parent / f".{uuid.uuid4().hex}.tmp"
+    try:
+        _write_and_flush(aside, content.encode("utf-8") if isinstance(content, str) else content)
+        aside.replace(path)
+    except BaseException:
+        _remove_quietly(aside)
+        raise
+    _flush_folder(path.parent)
+
+
+def save_for_person(path: Path, content: bytes | str, subject: str) -> None:
+    """Write as `write_atomically` does, and say what went wrong in a sentence.
 
     Args:
         path: The file to create or replace; its folder must exist.
-        data: The whole new content.
+        content: The whole new content.
         subject: What is being saved, as the start of an error sentence ("The caption of a.png").
 
     Raises:
         DatasetError: The file could not be written; the old one is untouched.
     """
-    aside = path.parent / f".{uuid.uuid4().hex}.tmp"
     try:
-        _write_and_flush(aside, data)
-        aside.replace(path)
+        write_atomically(path, content)
     except OSError as error:
-        _remove_quietly(aside)
         message = f"{subject} could not be saved: {explain_os_error(error)}"
         raise DatasetError(f"{message} What was there before is unchanged.") from error
-    _flush_folder(path.parent)
 
 
 def explain_os_error(error: OSError) -> str:

@@ -23,7 +23,7 @@ from datasets_tools.decode import (
     read_orientation,
 )
 from datasets_tools.errors import DatasetError, show_name
-from datasets_tools.files import explain_os_error, write_atomically
+from datasets_tools.files import explain_os_error, save_for_person
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -145,7 +145,7 @@ def write_thumbnail(path: Path, to: Path, side: int = 256) -> None:
     image = read_image(path)
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     _make_folder(to.parent)
-    write_atomically(to, _encode(image, kind), f"The thumbnail of {show_name(path)}")
+    save_for_person(to, _encode(image, kind), f"The thumbnail of {show_name(path)}")
 
 
 def import_image(source: Path, folder: Path) -> Path:
@@ -173,7 +173,7 @@ def import_image(source: Path, folder: Path) -> Path:
         if existing is not None:
             return existing
         path = folder / f"{_choose_stem(source.stem, folder)}{suffix}"
-        write_atomically(path, data, f"The image {show_name(source)}")
+        save_for_person(path, data, f"The image {show_name(source)}")
     return path
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from datasets_tools.files import write_atomically
 from trainer.adapters import AdapterSet
 from trainer.attach import attach_file
 from trainer.device import Machine, open_machine
@@ -19,7 +20,6 @@ from trainer.runs import (
     RunError,
     clear_requests,
     read_requests,
-    write_atomically,
 )
 from trainer.runs.previews import list_requests
 from trainer.sampling import draw, save_picture, weighted

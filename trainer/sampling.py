@@ -1,6 +1,7 @@
 """Pictures from a base model with adapters on it."""
 
 import contextlib
+import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -8,11 +9,11 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
+from datasets_tools.files import write_atomically
 from trainer.adapters import AdapterSet
 from trainer.device import Machine
 from trainer.models import Family
 from trainer.models.family import Drawing
-from trainer.runs import write_atomically
 
 
 @contextlib.contextmanager
@@ -46,7 +47,9 @@ def save_picture(path: Path, image: Image.Image, drawing: Drawing, weight: float
     info.add_text("prompt", drawing.prompt)
     info.add_text("parameters", _describe(drawing))
     info.add_text("lorasmith", json.dumps({"seed": drawing.seed, "weight": weight}))
-    write_atomically(path, lambda aside: image.save(aside, format="PNG", pnginfo=info))
+    encoded = io.BytesIO()
+    image.save(encoded, format="PNG", pnginfo=info)
+    write_atomically(path, encoded.getvalue())
 
 
 def make_grid(

@@ -10,9 +10,10 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 from torch.optim import Optimizer
 
+from datasets_tools.files import write_atomically
 from trainer.adapters import AdapterSet
 from trainer.optim import Average
-from trainer.runs import Checkpoint, RunError, RunFolder, write_atomically
+from trainer.runs import Checkpoint, RunError, RunFolder
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 

@@ -20,8 +20,8 @@ from datasets_tools.captions import (
     write_caption,
 )
 from datasets_tools.errors import DatasetError, show_name
+from datasets_tools.files import write_atomically
 from datasets_tools.images import IMAGE_SUFFIXES, import_image, write_thumbnail
-from trainer.runs import write_atomically
 
 THUMBNAIL_SIDE = 256
 _MAX_TRIGGER = 200

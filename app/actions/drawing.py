@@ -10,13 +10,13 @@ from app.text import preview as preview_text
 from app.views.preview import ASKED_FOLDER, REQUEST_ID, find_adapter
 from app.views.train import read_run_config
 from app.workspace import Workspace, WorkspaceError
+from datasets_tools.files import write_atomically
 from trainer.runs import (
     AdapterChoice,
     PreviewFolder,
     PreviewRequest,
     clear_requests,
     request_preview,
-    write_atomically,
 )
 
 _KEPT_RESULTS = 30

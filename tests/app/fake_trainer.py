@@ -11,6 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from datasets_tools.files import write_atomically
 from trainer.runs import (
     PreviewFolder,
     RunFolder,
@@ -18,7 +19,6 @@ from trainer.runs import (
     clear_requests,
     own_folder,
     read_requests,
-    write_atomically,
 )
 from trainer.runs.previews import list_requests
 

@@ -9,9 +9,10 @@ from app.processes import start_process
 from app.views import dataset as dataset_view
 from app.views import library, preview, runs, train
 from app.views.journal import read_journal
+from datasets_tools.files import write_atomically
 from tests.app.conftest import add_sample, draw_images
 from trainer.config import layer_config
-from trainer.runs import append_event, own_folder, request, write_atomically
+from trainer.runs import append_event, own_folder, request
 
 
 def test_journal_reads_what_was_appended_and_notices_a_replaced_file(run):

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from datasets_tools.files import write_atomically
 from trainer.config import RunConfig
 from trainer.runs import (
     EventReader,
@@ -25,7 +26,6 @@ from trainer.runs import (
     read_requests,
     read_status,
     request,
-    write_atomically,
 )
 
 

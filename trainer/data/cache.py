@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from trainer.runs import write_atomically
+from datasets_tools.files import write_atomically
 
 _log = logging.getLogger(__name__)
 

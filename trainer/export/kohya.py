@@ -16,9 +16,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from datasets_tools.files import write_atomically
 from trainer.export.errors import ExportError
 from trainer.export.names import to_kohya_name
-from trainer.runs import write_atomically
 
 Factors = tuple[Tensor, Tensor, float]
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}

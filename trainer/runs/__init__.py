@@ -6,7 +6,6 @@ Status is derived from the files and never stored; there is no other database. N
 from trainer.runs.control import clear_requests, read_requests, request
 from trainer.runs.errors import RunError
 from trainer.runs.events import EventReader, append_event, read_events
-from trainer.runs.files import write_atomically
 from trainer.runs.folder import Checkpoint, RunFolder, create_run, list_runs, open_run
 from trainer.runs.previews import (
     AdapterChoice,
@@ -46,5 +45,4 @@ __all__ = [
     "request",
     "request_preview",
     "spawn",
-    "write_atomically",
 ]

@@ -17,8 +17,8 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
+from datasets_tools.files import write_atomically
 from trainer.config.section import Section
-from trainer.runs.files import write_atomically
 
 
 class AdapterChoice(Section):

@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 from filelock import FileLock
 
+from datasets_tools.files import write_atomically
 from trainer.runs.errors import RunError
-from trainer.runs.files import write_atomically
 
 
 @dataclass(frozen=True)
