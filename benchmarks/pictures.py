@@ -1,0 +1,135 @@
+"""The pictures that are measured: real ones, drawn ones, and real ones seen through the VAE."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from trainer.models import Family
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT / "benchmarks" / "data"
+STARTER_MODEL = ROOT / "examples" / "starter-model"
+SEEDS_PER_SET = 100  # more than there are prompts, so that no two pictures share their noise
+
+
+Sets = list[list[Image.Image]]  # a set per seed, a picture per prompt
+
+
+@dataclass(frozen=True)
+class Drawings:
+    """How pictures are drawn.
+
+    Attributes:
+        guidance: Classifier-free guidance scale.
+        inference_steps: Denoising steps.
+        batch_size: Pictures drawn together; it changes no more than rounding.
+    """
+
+    guidance: float = 4.0
+    inference_steps: int = 25
+    batch_size: int = 24
+
+
+def read_prompts() -> list[str]:
+    """Returns the 24 evaluation prompts, none of which is a subject of the training set."""
+    known = json.loads((DATA / "prompts.json").read_text(encoding="utf-8"))
+    return [entry["prompt"] for entry in known["prompts"]]
+
+
+def read_held_out() -> list[Image.Image]:
+    """Returns the 48 real pictures in the style, at the starter model's size."""
+    paths = sorted((DATA / "openmoji-heldout" / "images").glob("*.png"))
+    return [read_picture(path) for path in paths]
+
+
+def read_picture(path: Path, side: int = 128) -> Image.Image:
+    """Returns a picture as the trainer shows it to the model: RGB, resized by Lanczos."""
+    with Image.open(path) as image:
+        return image.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
+
+
+def draw_sets(family: Family, prompts: Sequence[str], seeds: Sequence[int]) -> Sets:
+    """Draws a set of pictures per seed."""
+    return [draw_set(family, prompts, seed) for seed in seeds]
+
+
+def draw_set(
+    family: Family, prompts: Sequence[str], seed: int, how: Drawings | None = None
+) -> list[Image.Image]:
+    """Draws one picture per prompt, each with a noise of its own that belongs to the seed.
+
+    The same pictures as `family.generate` draws one by one, in a fraction of the time.
+    """
+    how = how or Drawings()
+    pictures: list[Image.Image] = []
+    for start in range(0, len(prompts), how.batch_size):
+        chosen = list(prompts[start : start + how.batch_size])
+        numbers = [picture_seed(seed, start + index) for index in range(len(chosen))]
+        pictures += _draw_batch(family, chosen, numbers, how)
+    return pictures
+
+
+def picture_seed(seed: int, index: int) -> int:
+    """Returns the seed of a picture's noise, by its set and its prompt's place in the list."""
+    return seed * SEEDS_PER_SET + index
+
+
+def encode(family: Family, pictures: Sequence[Image.Image]) -> Tensor:
+    """Returns the mean latents of pictures, scaled, [B, C, h, w]."""
+    return family.encode_images(to_pixels(pictures)).mean
+
+
+def to_pixels(pictures: Sequence[Image.Image]) -> Tensor:
+    """Returns pictures in -1 .. 1, [B, 3, H, W]."""
+    values = np.stack([np.asarray(picture, dtype=np.float32) for picture in pictures])
+    return torch.from_numpy(values).permute(0, 3, 1, 2) / 127.5 - 1
+
+
+def pass_through_vae(family: Any, pictures: Sequence[Image.Image]) -> list[Image.Image]:
+    """Returns pictures encoded and decoded once: the best that the base model could draw."""
+    latents = encode(family, pictures) / float(family.vae.config.scaling_factor)
+    with torch.no_grad():
+        return _to_images(family.vae.decode(latents, return_dict=False)[0])
+
+
+def _draw_batch(family: Any, prompts: list[str], seeds: list[int], how: Drawings) -> Any:
+    import diffusers
+
+    library: Any = diffusers  # its classes are untyped
+    pipeline = library.StableDiffusionPipeline(
+        vae=family.vae,
+        text_encoder=family.text_encoder,
+        tokenizer=family.tokenizer,
+        unet=family.unet,
+        scheduler=library.DDIMScheduler.from_config(
+            family.info.scheduler, prediction_type=family.prediction, clip_sample=False
+        ),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    with torch.no_grad():
+        latents = pipeline(
+            prompt=prompts,
+            num_inference_steps=how.inference_steps,
+            guidance_scale=how.guidance,
+            width=family.default_resolution,
+            height=family.default_resolution,
+            generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
+            output_type="latent",
+        ).images
+        factor = float(family.vae.config.scaling_factor)
+        return _to_images(family.vae.decode(latents.float() / factor, return_dict=False)[0])
+
+
+def _to_images(pixels: Tensor) -> list[Image.Image]:
+    levels = ((pixels.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return [Image.fromarray(each) for each in levels.permute(0, 2, 3, 1).cpu().numpy()]

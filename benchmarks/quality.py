@@ -1,0 +1,199 @@
+"""Does a LoRA learn the style? Trains the demo's preset, draws unseen subjects, measures.
+
+    python benchmarks/quality.py [--seeds N] [--only full|unet-only] [--results FILE]
+
+Two runs are trained through the command line in a workspace of their own: the preset as it is, and
+the same without text encoder and without convolutions. `docs/quality.md` says what is measured and
+holds the table, which a complete benchmark writes again.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+# The benchmark measures this checkout, whatever version may be installed.
+sys.path.insert(0, str(ROOT))
+
+import torch  # noqa: E402 - needs the path set above
+
+from benchmarks.pictures import (  # noqa: E402
+    STARTER_MODEL,
+    Drawings,
+    Sets,
+    draw_sets,
+    pass_through_vae,
+    read_held_out,
+    read_prompts,
+)
+from benchmarks.prompt_retrieval import describe_content, retrieve_prompts  # noqa: E402
+from benchmarks.quality_controls import make_controls, measure_floor, measure_through  # noqa: E402
+from benchmarks.quality_page import PAGE, render_tables, write_page  # noqa: E402
+from benchmarks.style_distance import StyleRuler  # noqa: E402
+from trainer.attach import attach_file  # noqa: E402
+from trainer.commands import quiet_libraries  # noqa: E402
+from trainer.models import FAMILIES, Family, check_base_model  # noqa: E402
+from trainer.sampling import weighted  # noqa: E402
+
+RESULTS = ROOT / "benchmarks" / "results" / "quality-cpu.json"
+PRESET = "starter-style"
+# What each run changes in the preset.
+VARIANTS: dict[str, list[str]] = {
+    "full": [],
+    "unet-only": ["adapter.text_rank=0", "adapter.conv_rank=0"],
+}
+
+
+class Yardsticks:
+    """The two references that sets of pictures are held against."""
+
+    def __init__(self, family: Family) -> None:
+        self.held_out = read_held_out()
+        self.seen = pass_through_vae(family, self.held_out)
+        self.style = StyleRuler(self.seen)
+        self.untouched = StyleRuler(self.held_out)
+
+    def measure(self, sets: Sets) -> dict[str, Any]:
+        """Returns the mean distances of the sets, one set per seed."""
+        per_seed = [self.style.measure(pictures) for pictures in sets]
+        untouched = [self.untouched.measure(pictures) for pictures in sets]
+        return {
+            "distance": sum(per_seed) / len(per_seed),
+            "per_seed": per_seed,
+            "untouched": sum(untouched) / len(untouched),
+        }
+
+
+def measure_quality(seeds: Sequence[int], names: Sequence[str], workspace: Path) -> dict[str, Any]:
+    """Trains, draws and measures; returns everything that the page and the results file tell."""
+    quiet_libraries()
+    started = time.monotonic()
+    prompts = read_prompts()
+    files = {name: train_variant(name, workspace) for name in names}
+    family = load_family()
+    yardsticks = Yardsticks(family)
+    print(f"drawing {len(prompts) * len(seeds)} pictures with the base model")
+    base_sets = draw_sets(family, prompts, seeds)
+    content = describe_content(family, base_sets)
+    base = yardsticks.measure(base_sets) | vars(retrieve_prompts(content, content))
+    variants = {}
+    for name, (path, seconds) in files.items():
+        print(f"drawing {len(prompts) * len(seeds)} pictures with {path.name}")
+        adapted = load_family()
+        with weighted([attach_file(adapted, path, torch.device("cpu"))], [1.0]):
+            sets = draw_sets(adapted, prompts, seeds)
+        found = yardsticks.measure(sets)
+        found |= vars(retrieve_prompts(describe_content(family, sets), content))
+        variants[name] = {"changes": VARIANTS[name], "training_seconds": seconds}
+        variants[name] |= found | compare(found, base)
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "command": " ".join(["python", "benchmarks/quality.py", *sys.argv[1:]]),
+        "machine": describe_machine(),
+        "seconds": time.monotonic() - started,
+        "settings": vars(Drawings())
+        | {"preset": PRESET, "prompts": len(prompts), "seeds": list(seeds), "weight": 1.0}
+        | {"held_out": len(yardsticks.held_out)},
+        "floor": measure_floor(yardsticks.style.reference),
+        "untouched_through_vae": measure_through(yardsticks.untouched, yardsticks.seen),
+        "controls": {
+            name: yardsticks.style.measure(pictures)
+            for name, pictures in make_controls(base_sets[0], yardsticks.seen).items()
+        },
+        "base": base,
+        "variants": variants,
+    }
+
+
+def compare(found: dict[str, Any], base: dict[str, Any]) -> dict[str, float]:
+    """Returns the shares of the base model's distance that are closed.
+
+    The root of an energy distance is a metric, so its share is the stricter reading of the two.
+    """
+    rest = found["distance"] / base["distance"]
+    return {
+        "closed": 1 - rest,
+        "closed_root": 1 - max(rest, 0.0) ** 0.5,
+        "closed_untouched": 1 - found["untouched"] / base["untouched"],
+    }
+
+
+def train_variant(name: str, workspace: Path) -> tuple[Path, float]:
+    """Trains a run as a person would; returns the LoRA file and the seconds it took.
+
+    Raises:
+        RuntimeError: the training failed; what it said is on the terminal.
+    """
+    changes = ["samples.every_steps=0", *VARIANTS[name]]  # samples would only cost time
+    command = [sys.executable, "-m", "app.cli", "train", f"--workspace={workspace}"]
+    command += [f"--preset={PRESET}", f"--name={name}", f"--base-model={STARTER_MODEL}"]
+    command += [f"--dataset={ROOT / 'examples' / 'openmoji-style' / 'images'}"]
+    command += [f"--set={change}" for change in changes]
+    started = time.monotonic()
+    done = subprocess.run(command, cwd=ROOT, check=False)
+    seconds = time.monotonic() - started
+    files = sorted((workspace / "runs").glob(f"*/{name}.safetensors"))
+    if done.returncode != 0 or not files:
+        msg = f"The training of {name} ended with exit code {done.returncode}; its output is above."
+        raise RuntimeError(msg)
+    return files[-1], seconds
+
+
+def load_family() -> Family:
+    """Returns a fresh starter model on the CPU."""
+    info = check_base_model(STARTER_MODEL)
+    return FAMILIES[info.family](info.path, torch.device("cpu"), torch.float32)
+
+
+def describe_machine() -> dict[str, Any]:
+    """Returns what the times depend on."""
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "diffusers": version("diffusers"),
+    }
+
+
+def main() -> int:
+    """Runs the benchmark and returns the exit status."""
+    parser = argparse.ArgumentParser(description="Measure whether a LoRA learns the style.")
+    parser.add_argument("--seeds", type=int, default=4, help="sets of pictures; at least 2")
+    parser.add_argument("--first-seed", type=int, default=1, help="tune with other seeds than 1")
+    parser.add_argument("--only", choices=list(VARIANTS), help="train one of the runs")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the JSON file to write")
+    args = parser.parse_args()
+    if args.seeds < 2:
+        parser.error("--seeds must be at least 2: prompts are found among other seeds' pictures.")
+    seeds = range(args.first_seed, args.first_seed + args.seeds)
+    try:
+        with tempfile.TemporaryDirectory(prefix="lorasmith-quality-") as folder:
+            names = [args.only] if args.only else list(VARIANTS)
+            report = measure_quality(seeds, names, Path(folder))
+    except RuntimeError as error:
+        print(f"quality: {error}", file=sys.stderr)
+        return 1
+    args.results.parent.mkdir(parents=True, exist_ok=True)
+    args.results.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    print(f"\n{render_tables(report)}\nresults: {args.results}")
+    # The page shows a complete benchmark on the reported seeds, never half of one.
+    if not args.only and args.first_seed == 1 and args.results.resolve() == RESULTS:
+        write_page(report)
+        print(f"page: {PAGE}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""What the style distance says where the answer is known: its floor, its reach and its controls."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from benchmarks.style_distance import StyleRuler, measure_energy_distance
+
+Array = NDArray[np.float64]
+_SPLITS = 200
+
+
+def measure_floor(rows: Array) -> dict[str, float]:
+    """Returns the distance of two random halves of one set: its mean and its 95th percentile."""
+    found = [measure_energy_distance(rows[a], rows[b]) for a, b in _split_randomly(len(rows))]
+    return {"mean": float(np.mean(found)), "percentile_95": float(np.percentile(found, 95))}
+
+
+def measure_through(ruler: StyleRuler, seen: Sequence[Image.Image]) -> float:
+    """Returns the distance of reference pictures to what became of the *other* half of them.
+
+    Args:
+        ruler: Whose reference set the pictures come from.
+        seen: The reference pictures after something was done to them, in the same order.
+    """
+    rows = ruler.describe(seen)
+    splits = _split_randomly(len(rows))
+    return float(np.mean([measure_energy_distance(rows[a], ruler.reference[b]) for a, b in splits]))
+
+
+def make_controls(
+    base: Sequence[Image.Image], seen: Sequence[Image.Image]
+) -> dict[str, list[Image.Image]]:
+    """Returns sets of pictures whose place in the order is known beforehand.
+
+    Args:
+        base: A set that the base model drew.
+        seen: The held-out pictures, seen through the VAE.
+    """
+    controls = {
+        f"held-out pictures, blurred by {radius:g} px": [
+            picture.filter(ImageFilter.GaussianBlur(radius)) for picture in seen
+        ]
+        for radius in (0.5, 1.0, 2.0, 4.0)
+    }
+    controls["held-out pictures in grey"] = [p.convert("L").convert("RGB") for p in seen]
+    controls["base model's pictures at 80 % of their size"] = [shrink(p, 0.8) for p in base]
+    noise = np.random.default_rng(0)
+    controls["random noise"] = [
+        Image.fromarray(noise.integers(0, 256, (p.height, p.width, 3), dtype=np.uint8))
+        for p in base
+    ]
+    return controls
+
+
+def shrink(picture: Image.Image, factor: float) -> Image.Image:
+    """Returns the picture smaller, in the middle of a white page of the old size."""
+    size = (round(picture.width * factor), round(picture.height * factor))
+    page = Image.new("RGB", picture.size, "white")
+    corner = ((picture.width - size[0]) // 2, (picture.height - size[1]) // 2)
+    page.paste(picture.resize(size, Image.Resampling.LANCZOS), corner)
+    return page
+
+
+def _split_randomly(count: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    generator = np.random.default_rng(0)
+    orders = [generator.permutation(count) for _ in range(_SPLITS)]
+    return [(order[: count // 2], order[count // 2 :]) for order in orders]

@@ -1,0 +1,107 @@
+"""The measured part of docs/quality.md: tables from a results file, between two marks."""
+
+from pathlib import Path
+from typing import Any
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "quality.md"
+START = "<!-- measured: written by benchmarks/quality.py -->"
+END = "<!-- end of measured -->"
+_TITLES = {
+    "full": "LoRA on everything (the preset)",
+    "unet-only": "LoRA without text and convolutions",
+}
+
+Report = dict[str, Any]
+
+
+def write_page(report: Report) -> None:
+    """Puts the tables of a report between the marks of the page.
+
+    Raises:
+        RuntimeError: the marks are missing, so nobody knows where the tables belong.
+    """
+    text = PAGE.read_text(encoding="utf-8")
+    before, start, rest = text.partition(START)
+    _, end, after = rest.partition(END)
+    if not start or not end:
+        msg = f"{PAGE.name} has lost the marks {START} and {END}; put them back."
+        raise RuntimeError(msg)
+    PAGE.write_text(
+        f"{before}{START}\n\n{render_tables(report)}\n{END}{after}", encoding="utf-8", newline="\n"
+    )
+
+
+def render_tables(report: Report) -> str:
+    """Returns the results and the controls as Markdown."""
+    parts = [
+        _render_setting(report),
+        _render_results(report),
+        _render_untouched(report),
+        _render_controls(report),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _render_setting(report: Report) -> str:
+    how, machine = report["settings"], report["machine"]
+    times = ", ".join(
+        f"{name} {found['training_seconds']:.0f} s" for name, found in report["variants"].items()
+    )
+    count = how["prompts"] * len(how["seeds"])
+    return (
+        f"Measured {report['date']} with `{report['command']}` on {machine['cores']} cores "
+        f"({machine['system']}, torch {machine['torch']}, diffusers {machine['diffusers']}): "
+        f"{count} pictures per row ({how['prompts']} prompts, seeds {how['seeds'][0]} to "
+        f"{how['seeds'][-1]}), guidance {how['guidance']:g}, {how['inference_steps']} steps, "
+        f"{how['held_out']} held-out pictures. Training took, with the start of the program: "
+        f"{times}; the whole benchmark {report['seconds'] / 60:.0f} minutes."
+    )
+
+
+def _render_results(report: Report) -> str:
+    floor, base = report["floor"], report["base"]
+    lines = [
+        "| pictures | style distance | per seed | closed | closed (root) | top 1 | top 5 |",
+        "|---|---:|---|---:|---:|---:|---:|",
+        _render_row("base model", base, "", ""),
+    ]
+    for name, found in report["variants"].items():
+        closed = f"**{found['closed']:.0%}**"
+        lines.append(_render_row(_TITLES[name], found, closed, f"{found['closed_root']:.0%}"))
+    lines.append(
+        f"| held-out half against held-out half | {floor['mean']:.3f} "
+        f"| 95 % of splits below {floor['percentile_95']:.3f} | | | | |"
+    )
+    lines.append(
+        f"| by chance | | | | | {1 / report['settings']['prompts']:.0%} "
+        f"| {5 / report['settings']['prompts']:.0%} |"
+    )
+    return "\n".join(lines)
+
+
+def _render_row(title: str, found: Report, closed: str, root: str) -> str:
+    seeds = ", ".join(f"{value:.2f}" for value in found["per_seed"])
+    return (
+        f"| {title} | {found['distance']:.3f} | {seeds} | {closed} | {root} "
+        f"| {found['top1']:.0%} | {found['top5']:.0%} |"
+    )
+
+
+def _render_untouched(report: Report) -> str:
+    lines = ["| against the untouched held-out pictures | style distance | closed |"]
+    lines += ["|---|---:|---:|", f"| base model | {report['base']['untouched']:.2f} | |"]
+    for name, found in report["variants"].items():
+        share = f"{found['closed_untouched']:.0%}"
+        lines.append(f"| {_TITLES[name]} | {found['untouched']:.2f} | {share} |")
+    reach = report["untouched_through_vae"]
+    share = f"{1 - reach / report['base']['untouched']:.0%}"
+    lines.append(f"| real pictures seen through the VAE | {reach:.2f} | {share} |")
+    return "\n".join(lines)
+
+
+def _render_controls(report: Report) -> str:
+    lines = ["| control | style distance | of the base model's |", "|---|---:|---:|"]
+    for name, distance in report["controls"].items():
+        share = f"{distance / report['base']['distance']:.0%}"
+        lines.append(f"| {name} | {distance:.3f} | {share} |")
+    return "\n".join(lines)
