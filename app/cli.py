@@ -1,6 +1,7 @@
 """The `lorasmith` command."""
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -20,6 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Threads that wait in a busy loop starve each other where another process wants a core, too:
     # with one such process a picture takes three times as long (docs/lab-log.md, 2026-11-22).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # In a log, our lines must not come after those that the trainer writes to stderr later.
+        sys.stdout.reconfigure(line_buffering=True)
     args = build_parser().parse_args(arguments)
     try:
         code: int = args.function(args)

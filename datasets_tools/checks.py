@@ -199,7 +199,7 @@ def _check_trigger(examples: list[Example], trigger: str) -> list[Finding]:
     if missing:
         message = (
             f"The trigger word “{trigger}” is missing in {len(missing)} of {len(captioned)} "
-            f"captions ({_list_names(missing)}). Add it to all captions."
+            f"captions ({_list_names(missing)}). The trainer puts it in front of them."
         )
         findings.append(Finding("warning", "trigger_missing", message, None))
     if repeated:
