@@ -33,6 +33,7 @@ def make_theme() -> gr.themes.Base:
 
 
 CSS = """
+.watch { display: none !important; }
 .gradio-container { width: 100% !important; max-width: 1240px !important;
   margin: 0 auto !important; }
 [data-testid="status-tracker"].hide { display: none !important; }

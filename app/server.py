@@ -11,10 +11,10 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 import app
+from app import media, watch
 from app.login import PasswordDoor
 from app.look import CSS, make_theme
 from app.markup import element, join
-from app.media import make_routes
 from app.pages.dataset import dataset_page
 from app.pages.library import library_page
 from app.pages.preview import preview_page
@@ -23,11 +23,12 @@ from app.pages.train import train_page
 from app.paint import QUIET
 from app.scripts import ADDRESS_WAS_READ, remember_in_address
 from app.security import LOOPBACK, Guard, list_hosts
-from app.shell import PICTURES_SECONDS, STATUS_SECONDS, Shell
+from app.shell import FOLDERS_SECONDS, STATUS_SECONDS, Shell
 from app.text import dataset as dataset_text
 from app.text import server as words
 from app.text import train as train_text
 from app.views.runs import choose_run, list_run_views
+from app.watch import make_watch
 from app.workspace import MAX_UPLOAD_FILE_BYTES, Workspace
 from trainer.runs import RunError
 
@@ -131,7 +132,7 @@ def launch_options(workspace: Workspace, host: str, password: str) -> dict[str, 
             "docs_url": None,
             "redoc_url": None,
             "openapi_url": None,
-            "routes": make_routes(workspace),
+            "routes": [*media.make_routes(workspace), *watch.make_routes(workspace)],
             "middleware": guards,
         },
     }
@@ -201,8 +202,9 @@ def _make_shell(workspace: Workspace, demo: gr.Blocks) -> Shell:
             elem_id="train-run",
             render=False,
         ),
-        status_timer=gr.Timer(STATUS_SECONDS),
-        pictures_timer=gr.Timer(PICTURES_SECONDS),
+        runs_watch=make_watch("runs", STATUS_SECONDS),
+        drawing_watch=make_watch("drawing", STATUS_SECONDS),
+        folders_watch=make_watch("folders", FOLDERS_SECONDS),
     )
 
 

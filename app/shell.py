@@ -1,4 +1,4 @@
-"""What the pages share: the workspace, the timers, and choices made on one page for another."""
+"""What the pages share: the workspace, the watches, and choices made on one page for another."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +8,7 @@ import gradio as gr
 from app.workspace import Workspace
 
 STATUS_SECONDS = 1.0
-PICTURES_SECONDS = 4.0
+FOLDERS_SECONDS = 4.0
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,9 @@ class Shell:
     dataset: gr.Dropdown
     base_model: gr.Dropdown
     run: gr.Dropdown
-    status_timer: gr.Timer
-    pictures_timer: gr.Timer
+    runs_watch: gr.HTML
+    drawing_watch: gr.HTML
+    folders_watch: gr.HTML
 
 
 def place(choice: Any) -> None:

@@ -25,3 +25,15 @@ def has_cuda() -> bool:
     import torch  # only a run that collected a gpu test waits for this import
 
     return torch.cuda.is_available()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """One browser for all tests: two at once in one process are more than Playwright takes."""
+    from playwright.sync_api import sync_playwright
+
+    path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield opened
+        opened.close()

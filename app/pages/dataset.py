@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import gradio as gr
 
 from app.events.dataset import DatasetEvents
-from app.paint import QUIET
+from app.paint import QUIET, WATCHED
 from app.scripts import ADOPT_REVISION, SELECT_IN_GRID, remember_in_address
 from app.shell import Shell, place
 from app.text import dataset as words
@@ -77,11 +77,11 @@ def dataset_page(shell: Shell) -> None:
     )
     seen = gr.State({})
     gr.on(
-        [shell.pictures_timer.tick, shell.base_model.change],
+        [shell.folders_watch.tick, shell.base_model.change],
         events.refresh,
         [seen, *place],
         [seen, *shelf],
-        **QUIET,
+        **WATCHED,
     )
 
 

@@ -3,7 +3,7 @@
 import gradio as gr
 
 from app.events.library import LibraryEvents
-from app.paint import QUIET
+from app.paint import QUIET, WATCHED
 from app.scripts import SELECT_IN_GRID, remember_in_address
 from app.shell import Shell
 from app.text import library as words
@@ -47,8 +47,8 @@ def library_page(shell: Shell) -> None:
         "fn": events.show,
         "inputs": [seen, opened],
         "outputs": [seen, cards, facts, trigger, syntax, download, resume, log],
-        **QUIET,
+        **WATCHED,
     }
     shell.demo.load(events.open_page, None, [opened], **QUIET).then(**shown)
-    gr.on([opened.change, shell.pictures_timer.tick], **shown)
+    gr.on([opened.change, shell.folders_watch.tick], **shown)
     resume.click(events.resume, [opened], [told], **QUIET)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import gradio as gr
 
 from app.events.preview import PreviewEvents
-from app.paint import QUIET
+from app.paint import QUIET, WATCHED
 from app.shell import Shell
 from app.text import preview as words
 from app.views.preview import list_adapters
@@ -49,17 +49,17 @@ def preview_page(shell: Shell) -> None:
     page.weight.release(events.redraw, values, [page.refusal], **QUIET)
     seen_drawing, seen_adapters = gr.State({}), gr.State({})
     gr.on(
-        [shell.demo.load, shell.status_timer.tick],
+        [shell.demo.load, shell.drawing_watch.tick],
         events.show_drawing,
         [seen_drawing],
         [seen_drawing, page.status, page.pictures, page.pair],
-        **QUIET,
+        **WATCHED,
     )
-    shell.pictures_timer.tick(
+    shell.folders_watch.tick(
         events.refresh_adapters,
         [seen_adapters, page.adapter],
         [seen_adapters, page.adapter],
-        **QUIET,
+        **WATCHED,
     )
 
 

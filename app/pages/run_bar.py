@@ -4,7 +4,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.paint import QUIET, Seen, paint
+from app.paint import WATCHED, Seen, paint
 from app.parts.train import make_run_bar
 from app.scripts import FOLLOW_TITLE
 from app.shell import Shell
@@ -20,4 +20,4 @@ def run_bar(shell: Shell) -> None:
         view = choose_run(list_run_views(shell.workspace))
         return [known, *paint(known, {"bar": make_run_bar(view)})]
 
-    gr.on([shell.demo.load, shell.status_timer.tick], show, [seen], [seen, bar], **QUIET)
+    gr.on([shell.demo.load, shell.runs_watch.tick], show, [seen], [seen, bar], **WATCHED)

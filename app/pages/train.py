@@ -8,7 +8,7 @@ import gradio as gr
 from app.events.train import EXPOSURE, NAME, TrainEvents, make_frame
 from app.form import Form, build_widget, make_form
 from app.markup import element
-from app.paint import QUIET
+from app.paint import QUIET, WATCHED
 from app.scripts import ENLARGE_IN_GRID, FILTER_SETTINGS, remember_in_address
 from app.shell import Shell, place
 from app.text import train as words
@@ -196,16 +196,16 @@ def _wire_timers(shell: Shell, progress: _Progress, events: TrainEvents) -> None
     seen_status, seen_pictures = gr.State({}), gr.State({})
     buttons = [progress.buttons[name] for name in ("pause", "resume", "stop", "sample", "save")]
     gr.on(
-        [shell.status_timer.tick, shell.run.change],
+        [shell.runs_watch.tick, shell.run.change],
         events.show_status,
         [seen_status, shell.run],
         [seen_status, shell.run, progress.progress, progress.failure, *buttons],
-        **QUIET,
+        **WATCHED,
     )
     gr.on(
-        [shell.pictures_timer.tick, shell.run.change],
+        [shell.folders_watch.tick, shell.run.change],
         events.show_pictures,
         [seen_pictures, shell.run],
         [seen_pictures, progress.chart, progress.samples],
-        **QUIET,
+        **WATCHED,
     )

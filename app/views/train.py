@@ -110,10 +110,13 @@ def describe_presets() -> dict[str, str]:
 
 
 def suggest_preset(base_model: str, presets: Iterable[str]) -> str:
-    """Returns the preset that fits a base model by name: the tour's for the starter model."""
+    """Returns the preset that fits a base model by name: the tour's for the starter model.
+
+    A style's comes before a character's, because it asks for no trigger word.
+    """
     tour = base_model.lower().startswith("starter")
     fitting = [name for name in presets if name.startswith("starter") == tour]
-    return fitting[0] if fitting else ""
+    return min(fitting, key=lambda name: "style" not in name, default="")
 
 
 def read_preset_config(name: str) -> RunConfig:

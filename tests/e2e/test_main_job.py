@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from tests.app.conftest import browser  # noqa: F401 - a fixture
 from tests.e2e.browse import ROOT, open_app, open_tab, stop_workers
 from trainer.export.kohya import check_header
 from trainer.runs import RunFolder, read_events, read_status
@@ -74,7 +73,7 @@ def _weight_of(path):
         return float(re.search(r'"weight": ([\d.]+)', image.info["lorasmith"])[1])
 
 
-def test_from_images_to_a_file_by_mouse(browser, workspace):  # noqa: F811
+def test_from_images_to_a_file_by_mouse(browser, workspace):
     page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
     with open_app(workspace) as url:
         page.goto(url)
