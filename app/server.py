@@ -204,7 +204,9 @@ def _make_shell(workspace: Workspace, demo: gr.Blocks) -> Shell:
         ),
         runs_watch=make_watch("runs", STATUS_SECONDS),
         drawing_watch=make_watch("drawing", STATUS_SECONDS),
-        folders_watch=make_watch("folders", FOLDERS_SECONDS),
+        datasets_watch=make_watch("datasets", FOLDERS_SECONDS),
+        exports_watch=make_watch("exports", FOLDERS_SECONDS),
+        pictures_watch=make_watch("pictures", FOLDERS_SECONDS),
     )
 
 

@@ -22,7 +22,9 @@ class Shell:
     run: gr.Dropdown
     runs_watch: gr.HTML
     drawing_watch: gr.HTML
-    folders_watch: gr.HTML
+    datasets_watch: gr.HTML
+    exports_watch: gr.HTML
+    pictures_watch: gr.HTML
 
 
 def place(choice: Any) -> None:

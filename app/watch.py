@@ -59,17 +59,30 @@ def mark_drawing(workspace: Workspace) -> str:
     return repr((view_drawing(workspace.preview), busy))
 
 
-def mark_folders(workspace: Workspace) -> str:
-    """Changes when a run has a new event or file, or a dataset a new image or caption."""
-    runs = workspace.runs_path.glob("*/*")
-    datasets = workspace.datasets_path.glob("*/*")
-    return repr((_stamp(runs), _stamp(datasets), workspace.list_base_models()))
+def mark_datasets(workspace: Workspace) -> str:
+    """Changes when a dataset has a new image or caption, or a base model is added."""
+    return repr((_stamp(workspace.datasets_path.glob("*/*")), workspace.list_base_models()))
 
 
+def mark_exports(workspace: Workspace) -> str:
+    """Changes when a run has another state, new samples or a new file."""
+    states = [(view.id, view.state) for view in list_run_views(workspace)]
+    made = [_stamp(workspace.runs_path.glob(f"*/{kind}")) for kind in ("*.safetensors", "samples")]
+    return repr((states, made))
+
+
+def mark_pictures(workspace: Workspace) -> str:
+    """Changes when a run has a new event, which is what the chart and the samples show."""
+    return repr(_stamp(workspace.runs_path.glob("*/events.jsonl")))
+
+
+# Fine-grained, because every event costs: while a run learns, only what shows it is painted.
 MARKS: dict[str, Callable[[Workspace], str]] = {
     "runs": mark_runs,
     "drawing": mark_drawing,
-    "folders": mark_folders,
+    "datasets": mark_datasets,
+    "exports": mark_exports,
+    "pictures": mark_pictures,
 }
 
 

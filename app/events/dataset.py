@@ -186,5 +186,6 @@ class DatasetEvents:
         return make_check(card)
 
 
-def _key_of(bound: str) -> str:
-    return bound.partition(":")[0]
+def _key_of(bound: str | None) -> str:
+    """Returns the key of the image that the caption box is bound to; "" before there is one."""
+    return (bound or "").partition(":")[0]

@@ -77,7 +77,7 @@ def dataset_page(shell: Shell) -> None:
     )
     seen = gr.State({})
     gr.on(
-        [shell.folders_watch.tick, shell.base_model.change],
+        [shell.datasets_watch.tick, shell.base_model.change],
         events.refresh,
         [seen, *place],
         [seen, *shelf],

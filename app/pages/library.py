@@ -50,5 +50,5 @@ def library_page(shell: Shell) -> None:
         **WATCHED,
     }
     shell.demo.load(events.open_page, None, [opened], **QUIET).then(**shown)
-    gr.on([opened.change, shell.folders_watch.tick], **shown)
+    gr.on([opened.change, shell.exports_watch.tick], **shown)
     resume.click(events.resume, [opened], [told], **QUIET)

@@ -55,7 +55,7 @@ def preview_page(shell: Shell) -> None:
         [seen_drawing, page.status, page.pictures, page.pair],
         **WATCHED,
     )
-    shell.folders_watch.tick(
+    shell.exports_watch.tick(
         events.refresh_adapters,
         [seen_adapters, page.adapter],
         [seen_adapters, page.adapter],

@@ -203,7 +203,7 @@ def _wire_timers(shell: Shell, progress: _Progress, events: TrainEvents) -> None
         **WATCHED,
     )
     gr.on(
-        [shell.folders_watch.tick, shell.run.change],
+        [shell.pictures_watch.tick, shell.run.change],
         events.show_pictures,
         [seen_pictures, shell.run],
         [seen_pictures, progress.chart, progress.samples],
