@@ -172,7 +172,7 @@ def run_demo(args: argparse.Namespace) -> int:
 
 
 # Subjects that are not in the training set. No trigger: the style is to come with the weight alone.
-DEMO_PROMPTS = ["a cat face", "a panda", "an owl", "a red apple", "an umbrella", "a robot"]
+DEMO_PROMPTS = ["a cat face", "a panda", "a frog", "a wolf", "an owl", "a butterfly"]
 
 
 def _make_config(args: argparse.Namespace) -> RunConfig:

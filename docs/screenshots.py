@@ -66,6 +66,7 @@ def _take_train(page: Page) -> None:
     _shoot(page, "train", full=True)
     finished = page.locator("#train-progress [data-state=finished]")
     expect(finished).to_be_visible(timeout=1_200_000)
+    page.wait_for_timeout(6_000)  # the Preview tab finds the exported file within four seconds
 
 
 def _take_preview(page: Page) -> None:

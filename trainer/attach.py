@@ -6,10 +6,12 @@ import torch
 
 from trainer.adapters import ADAPTERS, AdapterSet, LoRA, Target, find_targets, inject
 from trainer.adapters.base import Adapter
-from trainer.config import AdapterConfig
+from trainer.config import AdapterConfig, read_config
 from trainer.export import ExportError, read_lora
 from trainer.models import Family
+from trainer.runs import RunError
 from trainer.seeds import derive_seed
+from trainer.state import read_weights
 
 
 def attach_new(
@@ -53,6 +55,26 @@ def attach_file(family: Family, path: Path, device: torch.device) -> AdapterSet:
 
     adapters = inject(targets.values(), build)
     adapters.to(device)
+    adapters.train(mode=False)
+    return adapters
+
+
+def attach_checkpoint(family: Family, folder: Path, device: torch.device) -> AdapterSet:
+    """Puts the adapters of a run's checkpoint on a base model, as its samples see them.
+
+    Raises:
+        RunError: the checkpoint is damaged or does not fit this base model.
+        ConfigError: the run's config is.
+    """
+    config = read_config(folder.parent.parent / "config.toml")
+    weights = read_weights(folder)
+    adapters = attach_new(family, config.adapter, config.train.seed, device)
+    try:
+        adapters.load_state(weights)
+    except ValueError as error:
+        adapters.remove()
+        msg = f"The checkpoint {folder.name} does not fit this base model: {error}."
+        raise RunError(msg) from error
     adapters.train(mode=False)
     return adapters
 

@@ -9,7 +9,8 @@ from PIL import Image
 
 from datasets_tools.files import write_atomically
 from trainer.adapters import AdapterSet
-from trainer.attach import attach_file
+from trainer.attach import attach_checkpoint, attach_file
+from trainer.config import ConfigError
 from trainer.device import Machine, open_machine
 from trainer.export import ExportError
 from trainer.models import FAMILIES, Family, ModelError, check_base_model
@@ -96,7 +97,7 @@ class Studio:
                 raise ExportError(msg)
             key = (choice.path, path.stat().st_mtime)
             if key not in loaded.adapters:
-                loaded.adapters[key] = attach_file(loaded.family, path, loaded.machine.device)
+                loaded.adapters[key] = _attach(loaded, path)
             chosen.append((loaded.adapters[key], choice.weight))
         used = {id(adapter) for adapter, _ in chosen}
         for key, adapter in list(loaded.adapters.items()):
@@ -104,6 +105,13 @@ class Studio:
                 adapter.remove()
                 del loaded.adapters[key]
         return chosen
+
+
+def _attach(loaded: _Loaded, path: Path) -> AdapterSet:
+    """A file in a checkpoint's folder is in our own layout, any other one is a LoRA file."""
+    if (path.parent / "meta.json").is_file():
+        return attach_checkpoint(loaded.family, path.parent, loaded.machine.device)
+    return attach_file(loaded.family, path, loaded.machine.device)
 
 
 def serve(folder: PreviewFolder, idle_seconds: float) -> None:
@@ -136,7 +144,7 @@ def _draw_one(
         save_picture(result / "without.png", plain, drawing, 0.0)
         weight = wanted.adapters[0].weight if wanted.adapters else 0.0
         save_picture(result / "with.png", changed, drawing, weight)
-    except (ModelError, ExportError, RunError, OSError, ValueError) as error:
+    except (ModelError, ExportError, RunError, ConfigError, OSError, ValueError) as error:
         _answer(folder, request_id, {"error": str(error)})
         return
     seconds = round(time.monotonic() - start, 3)

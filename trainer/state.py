@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
@@ -125,6 +126,25 @@ def load_checkpoint(checkpoint: Checkpoint, state: TrainState, examples: dict[st
     if state.scaler and meta["scaler"]:
         state.scaler.load_state_dict(meta["scaler"])
     state.step = int(meta["step"])
+
+
+def read_weights(checkpoint: Path) -> dict[str, Tensor]:
+    """Returns a checkpoint's weights as samples and exports use them: averaged, where they are.
+
+    Raises:
+        RunError: it is damaged.
+    """
+    try:
+        training = load_file(checkpoint / "training.safetensors")
+        averages = {
+            name.removeprefix("average."): value
+            for name, value in training.items()
+            if name.startswith("average.")
+        }
+        return averages or load_file(checkpoint / "adapter.safetensors")
+    except (OSError, SafetensorError) as error:
+        msg = f"The checkpoint {checkpoint.name} is damaged ({error}). Choose another."
+        raise RunError(msg) from error
 
 
 def remove_old_checkpoints(run: RunFolder, keep: int) -> None:

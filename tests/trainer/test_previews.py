@@ -87,6 +87,18 @@ def test_two_adapters_can_be_mixed_and_one_taken_off_again(lora, worker, pico, t
     assert np.array_equal(pixels(none.with_path), pixels(none.without_path))
 
 
+@pytest.mark.parametrize("extra", [[], ["optimizer.ema_decay=0.5"]])
+def test_a_checkpoint_draws_what_its_exported_file_draws(make_run, cache, worker, pico, extra):
+    run = make_run("train.steps=3", "optimizer.unet_learning_rate=0.1", *extra)
+    train(run, cache)
+    checkpoint = run.list_checkpoints()[-1].path / "adapter.safetensors"
+    saved = ask(worker, pico, str(checkpoint), 1.0)
+    exported = ask(worker, pico, str(run.path / "pico.safetensors"), 1.0)
+    assert (saved.state, exported.state) == ("done", "done")
+    assert np.abs(pixels(saved.with_path) - pixels(exported.with_path)).max() <= 1
+    assert np.abs(pixels(saved.with_path) - pixels(saved.without_path)).max() > 3
+
+
 def test_what_goes_wrong_is_told_and_the_worker_lives_on(lora, worker, pico, tmp_path):
     missing = ask(worker, pico, str(tmp_path / "gone.safetensors"), 1.0)
     assert missing.state == "failed"
