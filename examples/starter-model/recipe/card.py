@@ -1,0 +1,178 @@
+"""The model card: data, licences, abilities, limits, and how all that was measured."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from recipe.icons import Icon
+from recipe.packages import SETS, Package
+from recipe.settings import Settings
+from recipe.sheets import COMPOSED
+
+_INTRODUCTION = """\
+---
+library_name: diffusers
+pipeline_tag: text-to-image
+license: other
+license_name: apache-2.0-mit-cc-by-4.0
+---
+
+# The starter model
+
+A complete Stable Diffusion in miniature: CLIP text encoder, UNet and VAE in the layout of
+diffusers, trained from scratch on openly licensed emoji. It draws 128 × 128 pixels on two processor
+cores in seconds. It is a tour and a measuring instrument, not a model for real work: its world is
+emoji.
+
+In all but size it is a Stable Diffusion 1: epsilon prediction on SD's noise schedule, a VAE of
+factor 8 with 4 channels, 77 text positions, a byte-level CLIP tokenizer.
+
+![ten prompts in each style, then composed prompts](contact-sheet.png)
+"""
+
+_LIMITS = """\
+## What it cannot do
+
+- It knows the names below its data, as the sets spell them, and few other words. Whole sentences,
+  counting, text in pictures and relations other than "on the left" and "on the right" mean nothing.
+- It repeats drawings that it has seen: it was made to know them, so do not expect new designs.
+- Two objects stand side by side only as small drawings of one style.
+- Thin lines and small faces suffer from the VAE; see the picture below.
+- People are there as single emoji; skin tones, families, flags, letters, buttons and clock faces
+  were left out, and so were `man-` and `woman-` variants.
+
+![unseen drawings, and what the VAE makes of them](vae-sheet.png)
+"""
+
+
+def write_card(
+    packages: Sequence[Package],
+    icons: Sequence[Icon],
+    settings: Settings,
+    measured: Mapping[str, Any],
+) -> str:
+    """Returns the text of the card.
+
+    Args:
+        packages: All sets, those that were only measured on included.
+        icons: All drawings.
+        settings: The recipe.
+        measured: From `evaluate`: "vae", by set, and "prompts".
+    """
+    parts = (
+        _INTRODUCTION,
+        _list_prompts(),
+        _LIMITS,
+        _describe_measurements(measured, settings),
+        _describe_data(packages, icons, settings),
+        _describe_training(settings),
+    )
+    return "\n".join(parts)
+
+
+def _list_prompts() -> str:
+    lines = "\n".join(f"{number}. {prompt}" for number, prompt in enumerate(COMPOSED, start=1))
+    return f"""\
+## Prompting it
+
+`a cat face, noto style, on a blue background`: a name, then if you like a style and a background.
+Guidance 4 and 25 DDIM steps are what it was measured with. The composed prompts of the sheet:
+
+{lines}
+"""
+
+
+def _describe_measurements(measured: Mapping[str, Any], settings: Settings) -> str:
+    found = measured["prompts"]
+    rows = [
+        ("right concept, nearest drawing", "concept_top1"),
+        ("right concept, among the five nearest", "concept_top5"),
+        ("right style", "style_right"),
+        ("right background, of nine colours", "background_right"),
+        ("white where no background is named", "white_background_right"),
+    ]
+    lines = [
+        f"| {text} | {_percent(found, key)} | {_percent(found, f'reachable_{key}')} "
+        f"| {_percent(found, f'chance_{key}')} |"
+        for text, key in rows
+    ]
+    vae = [
+        f"| {style} | {row['psnr_db']:.1f} dB | {row['pictures']} |"
+        for style, row in measured["vae"].items()
+    ]
+    evaluation = settings.evaluation
+    return f"""\
+## How it was measured
+
+{found["prompts"]:.0f} trained pairs of name and style, drawn once each ("{{a name}}, {{style}}"),
+guidance {evaluation.guidance:g}, {evaluation.inference_steps} DDIM steps.
+
+| | model | reachable | by chance |
+|---|---|---|---|
+{chr(10).join(lines)}
+
+- *Concept*: the picture's nearest neighbour among all trained drawings of that style, in a feature
+  space in which nothing is learned (colours of 16 × 16 cells, edge directions of 8 × 8 cells).
+- *Style*: a small classifier, trained on the drawings as the VAE shows them.
+- *Background*: the named colour nearest to the median of the corners.
+- *Reachable* is the same for real drawings seen through the VAE (for the style: of concepts that
+  the classifier never saw); *by chance* is the same for pictures of other prompts, or, for style
+  and background, one in as many as there are.
+
+The VAE on pictures that no training showed (held-out concepts, and whole held-out sets):
+
+| set | PSNR | pictures |
+|---|---|---|
+{chr(10).join(vae)}
+"""
+
+
+def _describe_data(packages: Sequence[Package], icons: Sequence[Icon], settings: Settings) -> str:
+    lines = []
+    for package in packages:
+        own = [icon for icon in icons if icon.style == package.key]
+        trained = package.key in settings.data.styles
+        used = sum(not icon.held_out for icon in own) if trained else 0
+        icon_set = SETS[package.key]
+        lines.append(
+            f"| {icon_set.npm} {icon_set.version} | {icon_set.author} "
+            f"| [{package.licence}]({package.licence_url}) | {icon_set.phrase or '–'} | {used} |"
+        )
+    shown = [
+        f"{SETS[each.key].npm}, by {SETS[each.key].author}, under {each.licence}"
+        for each in packages
+        if each.key in settings.data.measured_styles
+    ]
+    unseen = sorted({i.name for i in icons if i.held_out and i.style in settings.data.styles})
+    return f"""\
+## What it was trained on
+
+| npm package | author | licence | in captions | drawings trained on |
+|---|---|---|---|---|
+{chr(10).join(lines)}
+
+Changes to the drawings: rendered to pixels, placed on coloured backgrounds, made larger and
+smaller, put side by side; edges of some were drawn over in ink while the VAE was trained. Sets with
+0 drawings were only used to measure. The tokenizer is a part of the vocabulary of CLIP (Copyright
+OpenAI, MIT).
+
+The picture that compares unseen drawings with what the VAE makes of them shows some of the sets
+that were only measured on: {"; ".join(shown) or "none"}.
+
+Held out in every set, under every name ({len(unseen)} names): {", ".join(unseen) or "none"}.
+"""
+
+
+def _describe_training(settings: Settings) -> str:
+    unet, vae = settings.unet, settings.vae
+    return f"""\
+## How it was made
+
+`python examples/starter-model/build.py`, seed {settings.seed}. VAE: {vae.steps} steps of
+{vae.batch_size} pictures. UNet and text encoder together: {unet.steps} steps of {unet.batch_size}
+pictures, min-SNR {unet.min_snr_gamma:g}, {unet.empty_captions:.0%} empty captions, running average
+of the weights. Every number of the recipe stands in `recipe/settings.py`.
+"""
+
+
+def _percent(found: Mapping[str, float], key: str) -> str:
+    return f"{found[key]:.1%}" if key in found else "–"

@@ -1,0 +1,210 @@
+"""Measuring the finished model: the VAE, 200 prompts, their styles and their backgrounds."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor
+
+from recipe.captions import prompt_for
+from recipe.colours import COLOURS
+from recipe.composing import Sprites, compose_on_white
+from recipe.features import describe, rank_own
+from recipe.icons import Icon
+from recipe.render import Pixels
+from recipe.sampling import Networks, draw, rebuild
+from recipe.settings import Settings
+from recipe.style_classifier import classify, train_classifier
+from recipe.training import Machine
+from trainer.seeds import derive_seed
+
+_CORNER = 10  # pixels: nothing but background in the corners of a picture
+_CHUNK = 100
+
+
+@dataclass(frozen=True)
+class Subjects:
+    """What there is to be measured on.
+
+    Attributes:
+        icons: All drawings, those of measured sets included.
+        sprites: Their pixels.
+        settings: The recipe.
+    """
+
+    icons: Sequence[Icon]
+    sprites: Sprites
+    settings: Settings
+
+    def list_trained(self, style: str) -> list[int]:
+        """Returns the drawings of a style that were trained on."""
+        return [i for i, icon in enumerate(self.icons) if icon.style == style and not icon.held_out]
+
+    def list_unseen(self, style: str) -> list[int]:
+        """Returns the drawings of a style that were not: held-out concepts, or a whole set."""
+        whole = style in self.settings.data.measured_styles
+        return [
+            i
+            for i, icon in enumerate(self.icons)
+            if icon.style == style and (whole or icon.held_out)
+        ]
+
+
+def measure_vae(subjects: Subjects, vae: AutoencoderKL) -> dict[str, dict[str, float]]:
+    """Returns PSNR in dB, averaged over pictures no training showed, by set."""
+    found = {}
+    data, limit = subjects.settings.data, subjects.settings.evaluation.psnr_pictures
+    for style in (*data.styles, *data.measured_styles):
+        chosen = _choose(subjects.list_unseen(style), limit, subjects.settings.seed)
+        if chosen:
+            ratios = []
+            for start in range(0, len(chosen), _CHUNK):
+                originals = compose_on_white(subjects.sprites, chosen[start : start + _CHUNK])
+                ratios.append(measure_psnr(originals, rebuild(vae, originals)))
+            found[style] = {"psnr_db": torch.cat(ratios).mean().item(), "pictures": len(chosen)}
+    return found
+
+
+def measure_psnr(originals: Tensor, rebuilt: Tensor) -> Tensor:
+    """Returns the peak signal-to-noise ratio per picture in dB, [B], of pictures in -1 .. 1."""
+    error = ((rebuilt - originals) / 2).square().mean(dim=(1, 2, 3))
+    return -10 * error.clamp(min=1e-10).log10()
+
+
+def measure_prompts(
+    subjects: Subjects, networks: Networks, machine: Machine
+) -> tuple[dict[str, float], Pixels]:
+    """Returns how often prompts give the right concept, style and background, and the pictures.
+
+    Beside the model's numbers stand those of the drawings themselves after the VAE (what could be
+    reached) and of pictures for other prompts (what chance reaches).
+    """
+    chosen = choose_prompts(subjects)
+    icons, settings = subjects.icons, subjects.settings
+    prompts = [prompt_for(icons[index].name, icons[index].style) for index in chosen]
+    colours = [list(COLOURS)[1 + place % (len(COLOURS) - 1)] for place in range(len(chosen))]
+    coloured = [
+        prompt_for(icons[index].name, icons[index].style, colour)
+        for index, colour in zip(chosen, colours, strict=True)
+    ]
+    drawn = draw(networks, prompts, settings.evaluation, settings.seed, machine)
+    on_colours = draw(networks, coloured, settings.evaluation, settings.seed + 1, machine)
+    pictures = from_bytes(drawn, machine.device)
+    ideal = rebuild(networks.vae, compose_on_white(subjects.sprites, chosen))
+    found = {"prompts": float(len(chosen))}
+    shuffled = pictures.roll(1, dims=0)
+    for name, shown in (("", pictures), ("reachable_", ideal), ("chance_", shuffled)):
+        ranks = rank_concepts(subjects, shown, chosen)
+        found[f"{name}concept_top1"] = (ranks < 1).float().mean().item()
+        found[f"{name}concept_top5"] = (ranks < 5).float().mean().item()
+    found |= measure_styles(subjects, networks.vae, pictures, chosen, machine)
+    grounds = read_grounds(from_bytes(on_colours, machine.device))
+    right = [seen == said for seen, said in zip(grounds, colours, strict=True)]
+    white = [seen == "white" for seen in read_grounds(pictures)]
+    found["background_right"] = sum(right) / len(right)
+    found["chance_background_right"] = 1 / (len(COLOURS) - 1)
+    found["white_background_right"] = sum(white) / len(white)
+    return found, drawn
+
+
+def choose_prompts(subjects: Subjects) -> list[int]:
+    """Returns trained drawings to prompt for, of all styles alike."""
+    settings = subjects.settings
+    styles = settings.data.styles
+    share = -(-settings.evaluation.prompts // len(styles))
+    per_style = [_choose(subjects.list_trained(style), share, settings.seed) for style in styles]
+    mixed = [index for row in per_style for index in row]
+    return _choose(mixed, settings.evaluation.prompts, settings.seed)
+
+
+def rank_concepts(subjects: Subjects, pictures: Tensor, chosen: Sequence[int]) -> Tensor:
+    """Returns the rank of the right drawing among all of its style that were trained on, [B]."""
+    queries = describe(pictures)
+    ranks = torch.zeros(len(chosen), dtype=torch.long)
+    for style in subjects.settings.data.styles:
+        rows = [row for row, index in enumerate(chosen) if subjects.icons[index].style == style]
+        if rows:
+            trained = subjects.list_trained(style)
+            known = torch.cat(
+                [
+                    describe(compose_on_white(subjects.sprites, trained[start : start + _CHUNK]))
+                    for start in range(0, len(trained), _CHUNK)
+                ]
+            )
+            places = {index: place for place, index in enumerate(trained)}
+            own = torch.tensor([places[chosen[row]] for row in rows], device=known.device)
+            ranks[rows] = rank_own(queries[rows], known, own).cpu()
+    return ranks
+
+
+def measure_styles(
+    subjects: Subjects,
+    vae: AutoencoderKL,
+    pictures: Tensor,
+    chosen: Sequence[int],
+    machine: Machine,
+) -> dict[str, float]:
+    """Returns how often a classifier sees the right style, in samples and in unseen drawings.
+
+    The classifier learns from trained drawings as the VAE shows them, since a sample is seen
+    through it as well.
+    """
+    settings = subjects.settings
+    styles = settings.data.styles
+    limit = settings.evaluation.psnr_pictures
+
+    def show(lists: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        shown = [
+            rebuild(vae, compose_on_white(subjects.sprites, part)).half().cpu()
+            for each in lists
+            for part in _cut(each)
+        ]
+        numbers = [n for n, each in enumerate(lists) for _ in each]
+        return torch.cat(shown).float(), torch.tensor(numbers)
+
+    trained = [_choose(subjects.list_trained(s), 2 * limit, settings.seed) for s in styles]
+    unseen = [_choose(subjects.list_unseen(s), limit, settings.seed) for s in styles]
+    classifier = train_classifier(*show(trained), settings.evaluation, settings.seed, machine)
+    wanted = torch.tensor([styles.index(subjects.icons[index].style) for index in chosen])
+    found = {
+        "style_right": _agree(classify(classifier, pictures, machine), wanted),
+        "chance_style_right": 1 / len(styles),
+    }
+    if any(unseen):
+        shown, numbers = show(unseen)
+        found["reachable_style_right"] = _agree(classify(classifier, shown, machine), numbers)
+    return found
+
+
+def read_grounds(pictures: Tensor) -> list[str]:
+    """Returns the named colour that is nearest to the corners of each picture.
+
+    Nearest is by the medians of red, green and blue over the four corners.
+    """
+    edge = _CORNER
+    rows = torch.cat((pictures[:, :, :edge], pictures[:, :, -edge:]), dim=2)
+    corners = torch.cat((rows[..., :edge], rows[..., -edge:]), dim=3).flatten(2)
+    seen = (corners.float().median(dim=2).values + 1) / 2
+    palette = torch.tensor(list(COLOURS.values()), device=seen.device) / 255
+    nearest = torch.cdist(seen, palette).argmin(dim=1)
+    return [list(COLOURS)[number] for number in nearest.tolist()]
+
+
+def from_bytes(pictures: Pixels, device: torch.device) -> Tensor:
+    """Returns pictures in -1 .. 1, [B, 3, h, w]."""
+    return torch.tensor(pictures, device=device).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def _choose(indices: Sequence[int], count: int, seed: int) -> list[int]:
+    chance = random.Random(derive_seed(seed, "chosen", len(indices)))
+    return sorted(chance.sample(list(indices), min(count, len(indices))))
+
+
+def _cut(indices: Sequence[int]) -> list[Sequence[int]]:
+    return [indices[start : start + _CHUNK] for start in range(0, len(indices), _CHUNK)]
+
+
+def _agree(seen: Tensor, wanted: Tensor) -> float:
+    return (seen == wanted).float().mean().item()

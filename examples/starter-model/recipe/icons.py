@@ -1,0 +1,213 @@
+"""Which drawings of a set are used, what they are called, and which concepts stay unseen."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from recipe.errors import RecipeError
+from recipe.packages import SETS, Package
+from trainer.seeds import derive_seed
+
+# Left out by name: what 128 pixels cannot tell apart (skin tones, families, the hands of a clock,
+# the same trade as man, woman and person) and what is writing rather than a picture.
+LEFT_OUT = re.compile(
+    r"""
+      skin-tone | tone\d | -(light|medium|dark)$ | -(light|medium|dark)-
+    | flag | keycap | button | letter | latin | digit | regional | circled | japanese-symbol
+    | ideograph | trade-mark | copyright | registered
+    | ^family | ^families | ^kiss-(man|woman|person) | ^couple-with | holding-hands
+    | ^(man|woman|men|women)- | facing-right$
+    | oclock | -thirty$
+    """,
+    re.VERBOSE,
+)
+
+# Everyday words for what the sets call otherwise.
+EVERYDAY: dict[str, tuple[str, ...]] = {
+    "automobile": ("car",),
+    "beer-mug": ("beer",),
+    "birthday-cake": ("cake",),
+    "bouquet": ("bunch of flowers",),
+    "doughnut": ("donut",),
+    "ear-of-corn": ("corn",),
+    "evergreen-tree": ("fir tree",),
+    "flexed-biceps": ("strong arm",),
+    "four-leaf-clover": ("clover",),
+    "glasses": ("spectacles",),
+    "hot-beverage": ("cup of coffee",),
+    "lady-beetle": ("ladybird", "ladybug"),
+    "locomotive": ("steam train",),
+    "pile-of-poo": ("poo",),
+    "red-apple": ("apple",),
+    "red-heart": ("heart",),
+    "sailboat": ("sailing boat",),
+    "soccer-ball": ("football",),
+    "spiral-shell": ("sea shell",),
+    "steaming-bowl": ("bowl of noodles",),
+    "teacup-without-handle": ("cup of tea",),
+    "television": ("tv",),
+    "wrapped-gift": ("present", "gift"),
+}
+
+# Never held out: what the demo, the benchmarks and the example datasets prompt for.
+KEPT = (
+    "cat cat-face dog dog-face panda frog owl fox koala mouse mouse-face crab wolf butterfly "
+    "apple red-apple doughnut carrot hamburger avocado cookie umbrella television cactus robot "
+    "bell tulip bus lion pig-face lady-beetle bear octopus strawberry pineapple watermelon "
+    "sunflower evergreen-tree wrapped-gift trophy light-bulb crown automobile castle house "
+    "banana rocket"
+)
+
+
+@dataclass(frozen=True)
+class Icon:
+    """One drawing of a set.
+
+    Attributes:
+        style: A key of `packages.SETS`.
+        name: As the set calls it, with hyphens.
+        svg: The whole picture, on a square.
+        synonyms: Other names, with hyphens.
+        concept: The same for all drawings, of all sets, of what may be the same thing.
+        held_out: Whether no training picture may show it.
+    """
+
+    style: str
+    name: str
+    svg: str
+    synonyms: tuple[str, ...] = ()
+    concept: str = ""
+    held_out: bool = False
+
+
+def read_icons(package: Package) -> list[Icon]:
+    """Returns the drawings of a set that are used, by name.
+
+    Raises:
+        RecipeError: the set is not in the form of Iconify.
+    """
+    data = package.icons
+    try:
+        synonyms = _read_synonyms(data)
+        return [
+            Icon(package.key, name, _make_svg(icon, data), tuple(synonyms.get(name, ())))
+            for name, icon in sorted(data["icons"].items())
+            if not icon.get("hidden") and not LEFT_OUT.search(name)
+        ]
+    except (KeyError, AttributeError, TypeError) as error:
+        msg = (
+            f"icons.json of {package.key} is not an Iconify set ({error!r}). Fetch the package "
+            "again with npm pack."
+        )
+        raise RecipeError(msg) from error
+
+
+def arrange_concepts(icons: Sequence[Icon], share: float, seed: int) -> list[Icon]:
+    """Returns the icons with concepts, everyday synonyms, and the held-out ones marked.
+
+    Two drawings are of one concept when a name or an alias connects them, over any number of
+    steps and in any set; "bear face" and "bear" count as connected. So what is held out under one
+    name does not come back under another.
+
+    Args:
+        icons: Of all sets, those that are only measured on included.
+        share: Of the concepts, to be held out.
+        seed: Which; the choice for a concept depends on this and on its name alone.
+    """
+    concepts = _connect_names(icons)
+    kept = {concepts.get(_plain_name(name)) for name in KEPT.split()}
+    unseen = {
+        concept
+        for concept in set(concepts.values()) - kept
+        if derive_seed(seed, "held out", concept) < share * 2**63
+    }
+    names = {(icon.style, icon.name) for icon in icons}
+    arranged = []
+    for icon in icons:
+        concept = concepts[_plain_name(icon.name)]
+        synonyms = _add_everyday_names(icon, names)
+        arranged.append(
+            replace(icon, concept=concept, held_out=concept in unseen, synonyms=synonyms)
+        )
+    return arranged
+
+
+def limit_names(icons: Sequence[Icon], names: int) -> list[Icon]:
+    """Returns at most so many icons per set; 0 is all.
+
+    First come the names that most sets share, among these the ones that are prompted for.
+    """
+    if not names:
+        return list(icons)
+    counts: dict[str, int] = {}
+    for icon in icons:
+        counts[icon.name] = counts.get(icon.name, 0) + 1
+    prompted = set(KEPT.split())
+
+    def order(icon: Icon) -> tuple[int, bool, str]:
+        return -counts[icon.name], icon.name not in prompted, icon.name
+
+    chosen: list[Icon] = []
+    for style in dict.fromkeys(icon.style for icon in icons):
+        own = [icon for icon in icons if icon.style == style]
+        chosen += sorted(own, key=order)[:names]
+    return chosen
+
+
+def _read_synonyms(data: dict[str, Any]) -> dict[str, list[str]]:
+    """Aliases by the name they stand for; those that mirror or turn a drawing are no synonyms."""
+    found: dict[str, list[str]] = {}
+    for alias, target in sorted(data.get("aliases", {}).items()):
+        if set(target) == {"parent"} and not LEFT_OUT.search(alias):
+            found.setdefault(target["parent"], []).append(alias)
+    return found
+
+
+def _make_svg(icon: dict[str, Any], data: dict[str, Any]) -> str:
+    left, top, width, height = (
+        float(icon.get(side, data.get(side, default)))
+        for side, default in (("left", 0), ("top", 0), ("width", 16), ("height", 16))
+    )
+    edge = max(width, height)
+    left, top = left - (edge - width) / 2, top - (edge - height) / 2
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+        f' viewBox="{left:g} {top:g} {edge:g} {edge:g}" width="{edge:g}" height="{edge:g}">'
+        f"{icon['body']}</svg>"
+    )
+
+
+def _connect_names(icons: Iterable[Icon]) -> dict[str, str]:
+    """Returns the concept of each plain name: the first, by the alphabet, of those connected."""
+    parents: dict[str, str] = {}
+
+    def find(name: str) -> str:
+        parents.setdefault(name, name)
+        while parents[name] != name:
+            parents[name] = parents[parents[name]]
+            name = parents[name]
+        return name
+
+    for icon in icons:
+        own = _plain_name(icon.name)
+        for other in (own, *icon.synonyms, *EVERYDAY.get(icon.name, ())):
+            first, second = sorted((find(own), find(_plain_name(other))))
+            parents[second] = first
+    return {name: find(name) for name in list(parents)}
+
+
+def _plain_name(name: str) -> str:
+    """Without what only some sets write: hyphens, and the word face at the end."""
+    return name.removesuffix("-face").replace("-", "").replace(" ", "")
+
+
+def _add_everyday_names(icon: Icon, names: set[tuple[str, str]]) -> tuple[str, ...]:
+    """Aliases and everyday words that no other drawing of the same set is called."""
+    found = [*icon.synonyms, *(name.replace(" ", "-") for name in EVERYDAY.get(icon.name, ()))]
+    short = icon.name.removesuffix("-face")
+    # "bear face" is a bear where other sets say so; "anguished face" is no anguished.
+    if any((style, short) in names for style, icon_set in SETS.items() if icon_set.phrase):
+        found.append(short)
+    free = (name for name in found if (icon.style, name) not in names)
+    return tuple(dict.fromkeys(free))

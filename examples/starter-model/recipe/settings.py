@@ -1,0 +1,207 @@
+"""Every number of the recipe: `full` for a GPU, `cpu` for patience, `smoke` for tests."""
+
+import dataclasses
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from recipe.errors import RecipeError
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """What is drawn and said.
+
+    Attributes:
+        styles: Sets that are trained on; keys of `packages.SETS`.
+        measured_styles: Sets that are only ever measured on.
+        held_out_share: Share of the concepts that no training picture shows.
+        names: At most so many names per set, 0 for all.
+        pairs: Pictures of two objects.
+        captions_per_example: Wordings of each picture.
+    """
+
+    styles: tuple[str, ...] = ("noto", "noto-v1", "twemoji", "fluent-emoji-flat", "emojione")
+    measured_styles: tuple[str, ...] = ("openmoji", "fxemoji")
+    held_out_share: float = 0.05
+    names: int = 0
+    pairs: int = 48_000
+    captions_per_example: int = 4
+    merges: int = 6000
+
+
+@dataclass(frozen=True)
+class VaeSettings:
+    """The autoencoder and its training.
+
+    Attributes:
+        channels: Per resolution, from 128 pixels to 16.
+        groups: Of the group normalisation.
+        mse_weight: Beside an L1 loss of weight 1.
+        gradient_weight: Of the L1 loss on differences of neighbouring pixels: edges.
+        kl_weight: On the mean of the divergence per latent value.
+        inked_share: Share of pictures whose edges are drawn over in ink, so that lines survive.
+    """
+
+    channels: tuple[int, ...] = (32, 64, 96, 128)
+    groups: int = 8
+    steps: int = 6000
+    batch_size: int = 96
+    learning_rate: float = 1e-3
+    warmup_steps: int = 200
+    mse_weight: float = 2.0
+    gradient_weight: float = 1.0
+    kl_weight: float = 1e-4
+    inked_share: float = 0.25
+    average_decay: float = 0.995
+    checkpoint_every: int = 1000
+
+
+@dataclass(frozen=True)
+class UnetSettings:
+    """UNet and text encoder, which are trained together by the diffusion loss.
+
+    Attributes:
+        channels: Per resolution, from 16 x 16 latents to 4 x 4.
+        heads: Attention heads of every attention layer.
+        groups: Of the group normalisation.
+        text_width: Of the text encoder, and of the cross-attention.
+        average_every: Updates between two of the running average.
+        empty_captions: Share of pictures shown without a word, for guidance.
+        shares: How much of a batch is of each kind, in the order of `examples.KINDS`.
+    """
+
+    channels: tuple[int, ...] = (96, 128, 192)
+    heads: int = 8
+    groups: int = 16
+    text_width: int = 256
+    text_layers: int = 4
+    text_heads: int = 4
+    steps: int = 16_000
+    batch_size: int = 512
+    learning_rate: float = 1e-3
+    warmup_steps: int = 500
+    min_snr_gamma: float = 5.0
+    average_decay: float = 0.995
+    average_every: int = 4
+    empty_captions: float = 0.1
+    shares: tuple[float, ...] = (0.45, 0.25, 0.12, 0.18)
+    checkpoint_every: int = 2500
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """How the finished model is measured.
+
+    Attributes:
+        prompts: Trained (name, style) pairs that are prompted for.
+        psnr_pictures: At most so many pictures per group.
+        classifier_steps: Updates of the style classifier.
+    """
+
+    prompts: int = 200
+    inference_steps: int = 25
+    guidance: float = 4.0
+    batch_size: int = 100
+    psnr_pictures: int = 500
+    classifier_steps: int = 1500
+    classifier_batch_size: int = 64
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The whole recipe."""
+
+    seed: int = 0
+    data: DataSettings = field(default_factory=DataSettings)
+    vae: VaeSettings = field(default_factory=VaeSettings)
+    unet: UnetSettings = field(default_factory=UnetSettings)
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+
+
+# Fewer names and pictures, the same networks: hours on two processor cores, where `full` is days.
+CPU = Settings(
+    data=DataSettings(names=180, pairs=4000),
+    vae=VaeSettings(steps=2000, batch_size=8, checkpoint_every=100),
+    unet=UnetSettings(steps=10_000, batch_size=32, checkpoint_every=250),
+    evaluation=EvaluationSettings(psnr_pictures=100, classifier_steps=300),
+)
+
+SMOKE = Settings(
+    data=DataSettings(
+        ("noto", "twemoji"), ("openmoji",), held_out_share=0.2, names=20, pairs=24, merges=600
+    ),
+    vae=VaeSettings(
+        (4, 8, 8, 8), groups=4, steps=3, batch_size=4, warmup_steps=1, checkpoint_every=2
+    ),
+    unet=UnetSettings(
+        (16, 16, 32),
+        heads=2,
+        groups=8,
+        text_width=32,
+        text_layers=1,
+        text_heads=2,
+        steps=4,
+        batch_size=8,
+        warmup_steps=1,
+        average_every=2,
+        checkpoint_every=2,
+    ),
+    evaluation=EvaluationSettings(
+        prompts=6,
+        inference_steps=2,
+        batch_size=8,
+        psnr_pictures=6,
+        classifier_steps=2,
+        classifier_batch_size=8,
+    ),
+)
+
+PRESETS: dict[str, Settings] = {"full": Settings(), "cpu": CPU, "smoke": SMOKE}
+
+
+def assign(settings: Settings, assignments: Sequence[str]) -> Settings:
+    """Returns the settings with `section.name=value` texts applied.
+
+    Raises:
+        RecipeError: a name is unknown or a value is of the wrong type.
+    """
+    for text in assignments:
+        name, separator, value = text.partition("=")
+        section, _, knob = name.strip().rpartition(".")
+        holder: Any = getattr(settings, section, None) if section else settings
+        known = {f.name for f in dataclasses.fields(holder)} if holder is not None else set()
+        if not separator or knob not in known or dataclasses.is_dataclass(getattr(holder, knob)):
+            raise RecipeError(_explain_unknown(settings, text, name.strip()))
+        changed = replace(holder, **{knob: _convert(getattr(holder, knob), value.strip(), text)})
+        settings = replace(settings, **{section: changed}) if section else changed
+    return settings
+
+
+def list_names(settings: Settings) -> list[str]:
+    """Returns every name that can be assigned."""
+    names = []
+    for each in dataclasses.fields(settings):
+        value = getattr(settings, each.name)
+        inner = dataclasses.fields(value) if dataclasses.is_dataclass(value) else ()
+        names += [f"{each.name}.{f.name}" for f in inner] or [each.name]
+    return names
+
+
+def _explain_unknown(settings: Settings, text: str, name: str) -> str:
+    near = difflib.get_close_matches(name, list_names(settings), n=1)
+    hint = f"did you mean {near[0]}?" if near else "write it as section.name=value."
+    return f"--set {text}: there is no setting {name!r}; {hint}"
+
+
+def _convert(old: Any, value: str, text: str) -> Any:
+    try:
+        if isinstance(old, tuple):
+            kind = type(old[0]) if old else str
+            return tuple(kind(part) for part in value.split(",") if part)
+        return type(old)(value)
+    except ValueError as error:
+        wanted = "numbers with commas between" if isinstance(old, tuple) else type(old).__name__
+        msg = f"--set {text}: {value!r} does not fit; it takes {wanted}, as in {old!r}."
+        raise RecipeError(msg) from error

@@ -1,0 +1,214 @@
+"""Training UNet and text encoder together, by the diffusion loss alone."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import UNet2DConditionModel
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import CLIPTextModel
+
+from recipe.examples import ExampleTable
+from recipe.networks import SCHEDULER, build_text_encoder, build_unet, make_noise_schedule
+from recipe.settings import UnetSettings
+from recipe.training import Learner, Machine, Pace, learn, remove_checkpoint
+from trainer.config import ObjectiveConfig
+from trainer.diffusion import Draws, training_loss
+from trainer.seeds import derive_seed
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """All that batches are cut from, on the device.
+
+    Attributes:
+        latents: fp16, [E, 4, h, w], grouped by kind.
+        kind_counts: Examples of each kind.
+        wordings: Rows of `tokens` for each example, [E, captions per example].
+        tokens: int16, [captions + 1, positions]; the last row is the empty caption.
+    """
+
+    latents: Tensor
+    kind_counts: Sequence[int]
+    wordings: Tensor
+    tokens: Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step learns from.
+
+    Attributes:
+        latents: fp32, [B, 4, h, w].
+        tokens: [B, positions].
+        draws: Time steps and noise.
+    """
+
+    latents: Tensor
+    tokens: Tensor
+    draws: Draws
+
+
+@dataclass(frozen=True)
+class Pupil:
+    """The two networks and their learner."""
+
+    unet: UNet2DConditionModel
+    text_encoder: CLIPTextModel
+    learner: Learner
+
+
+def gather_lessons(
+    latents_path: Path,
+    table: ExampleTable,
+    rows: NDArray[np.int16],
+    empty: NDArray[np.int16],
+    device: torch.device,
+) -> Lessons:
+    """Returns everything a training needs, on the device.
+
+    Args:
+        latents_path: From `latents.encode_examples`.
+        table: The examples, in the order of the latents.
+        rows: Tokens of `table.captions`, [captions, positions].
+        empty: Tokens of the empty caption, [1, positions].
+        device: Where all goes.
+    """
+    tokens = torch.tensor(np.concatenate((rows, empty)), device=device)
+    return Lessons(
+        torch.tensor(np.load(latents_path), device=device),
+        table.count_kinds(),
+        torch.tensor(table.wordings, device=device),
+        tokens,
+    )
+
+
+def draw_batch(lessons: Lessons, settings: UnetSettings, seed: int) -> Batch:
+    """Returns a batch with a fixed share of each kind; nothing here waits for the device.
+
+    Args:
+        lessons: What to choose from.
+        settings: Size, shares, share of empty captions.
+        seed: Decides everything in the batch.
+    """
+    device, size = lessons.latents.device, settings.batch_size
+    generator = torch.Generator(device).manual_seed(seed)
+    places = torch.rand(size, generator=generator, device=device)
+    chosen, start = [], 0
+    for count, first, total in split_batch(size, settings.shares, lessons.kind_counts):
+        part = places[start : start + count] * total
+        chosen.append(first + part.long().clamp(max=total - 1))
+        start += count
+    examples = torch.cat(chosen)
+    wordings = lessons.wordings[examples]
+    spoken = torch.randint(wordings.shape[1], (size, 1), generator=generator, device=device)
+    captions = wordings.gather(1, spoken).squeeze(1)
+    silent = torch.rand(size, generator=generator, device=device) < settings.empty_captions
+    captions = torch.where(silent, len(lessons.tokens) - 1, captions)
+    latents = lessons.latents[examples].float()
+    noise = torch.randn(latents.shape, generator=generator, device=device)
+    timesteps = torch.randint(
+        SCHEDULER["num_train_timesteps"], (size,), generator=generator, device=device
+    )
+    # The latents are means already, so nothing is picked around them.
+    draws = Draws(timesteps, noise, latent_noise=torch.zeros_like(noise))
+    return Batch(latents, lessons.tokens[captions].long(), draws)
+
+
+def split_batch(
+    size: int, shares: Sequence[float], kind_counts: Sequence[int]
+) -> list[tuple[int, int, int]]:
+    """Returns per kind: its rows in a batch, its first example, its number of examples.
+
+    What the shares leave over, and the share of a kind that has no examples, goes to the first.
+    """
+    firsts = [sum(kind_counts[:kind]) for kind in range(len(kind_counts))]
+    rows = [int(size * share) if n else 0 for share, n in zip(shares, kind_counts, strict=True)]
+    rows[0] = size - sum(rows[1:])
+    return [each for each in zip(rows, firsts, kind_counts, strict=True) if each[0]]
+
+
+def make_pupil(settings: UnetSettings, vocabulary: int, seed: int, machine: Machine) -> Pupil:
+    """Returns untrained networks on the device, and what trains them."""
+    unet = build_unet(settings, seed).to(machine.device, memory_format=torch.channels_last).train()
+    text_encoder = build_text_encoder(settings, vocabulary, seed).to(machine.device).train()
+    pace = Pace(
+        settings.steps,
+        settings.learning_rate,
+        settings.warmup_steps,
+        settings.average_decay,
+        settings.average_every,
+        settings.checkpoint_every,
+    )
+    return Pupil(unet, text_encoder, Learner({"unet": unet, "text_encoder": text_encoder}, pace))
+
+
+def train_unet(
+    lessons: Lessons,
+    vocabulary: int,
+    settings: UnetSettings,
+    seed: int,
+    machine: Machine,
+    folder: Path,
+) -> None:
+    """Trains both networks and writes them to `folder/unet` and `folder/text_encoder`.
+
+    Args:
+        lessons: What to learn from.
+        vocabulary: Size of the tokenizer's.
+        settings: Of the networks and their training.
+        seed: Of weights and batches.
+        machine: Where to compute.
+        folder: For checkpoints and the result.
+
+    Raises:
+        OutOfTimeError: the time is over.
+    """
+    pupil, loss_at = make_unet_loss(lessons, vocabulary, settings, seed, machine)
+    learn(pupil.learner, loss_at, machine, folder)
+    pupil.unet.save_pretrained(folder / "unet")
+    pupil.text_encoder.save_pretrained(folder / "text_encoder")
+    remove_checkpoint(folder)
+
+
+def make_unet_loss(
+    lessons: Lessons, vocabulary: int, settings: UnetSettings, seed: int, machine: Machine
+) -> tuple[Pupil, Callable[[int], Tensor]]:
+    """Returns untrained networks with their learner, and the loss of each step."""
+    pupil = make_pupil(settings, vocabulary, seed, machine)
+    objective = ObjectiveConfig(weighting="min_snr", min_snr_gamma=settings.min_snr_gamma)
+    schedule = make_noise_schedule(machine.device)
+    prediction = SCHEDULER["prediction_type"]
+    predict = machine.prepare(
+        lambda noisy, timesteps, tokens: pupil.unet(
+            noisy, timesteps, pupil.text_encoder(tokens)[0], return_dict=False
+        )[0]
+    )
+
+    def loss_at(step: int) -> Tensor:
+        batch = draw_batch(lessons, settings, derive_seed(seed, "unet batch", step))
+        with machine.autocast():
+            losses = training_loss(
+                lambda noisy, timesteps: predict(noisy, timesteps, batch.tokens),
+                batch.latents,
+                batch.draws,
+                schedule,
+                objective,
+                prediction,
+            )
+        return losses.mean()
+
+    return pupil, loss_at
+
+
+def load_networks(folder: Path, machine: Machine) -> tuple[UNet2DConditionModel, CLIPTextModel]:
+    """Returns the trained UNet and text encoder of a stage, frozen."""
+    unet = UNet2DConditionModel.from_pretrained(folder / "unet").requires_grad_(requires_grad=False)
+    text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder").requires_grad_(
+        requires_grad=False
+    )
+    unet = unet.eval().to(machine.device, memory_format=torch.channels_last)
+    return unet, text_encoder.eval().to(machine.device)

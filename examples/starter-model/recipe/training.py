@@ -1,0 +1,206 @@
+"""The training loop of VAE and UNet: interrupted anywhere, it goes on as if it had not been."""
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from datasets_tools.files import write_atomically
+from recipe.errors import OutOfTimeError, RecipeError
+from trainer.optim import Average, schedule_factor
+
+_CHECKPOINT = "checkpoint.safetensors"
+_REPORT_EVERY = 100
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and how to compute.
+
+    Attributes:
+        device: The processor or a GPU.
+        compiled: Whether networks go through torch.compile.
+        stop_at: Moment of `time.monotonic` at which to stop and save.
+    """
+
+    device: torch.device
+    compiled: bool = False
+    stop_at: float = math.inf
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """Returns a context of mixed precision: bf16 on a GPU, fp32 on the processor."""
+        return torch.autocast(
+            self.device.type, dtype=torch.bfloat16, enabled=self.device.type == "cuda"
+        )
+
+    def prepare(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Returns the function, compiled if that is wanted."""
+        return torch.compile(function) if self.compiled else function
+
+    def generator(self, seed: int) -> torch.Generator:
+        """Returns a generator on the device."""
+        return torch.Generator(self.device).manual_seed(seed)
+
+
+def make_machine(device: str, compiled: bool, stop_at: float = math.inf) -> Machine:
+    """Returns the machine that is asked for, set up for speed.
+
+    Raises:
+        RecipeError: there is no such device here.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        chosen = torch.device(device)
+        torch.zeros(1, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        msg = f"There is no device {device!r} here ({error}). Use --device cpu."
+        raise RecipeError(msg) from error
+    # Batches keep their shapes, so measuring once which kernel is fastest pays.
+    torch.backends.cudnn.benchmark = True
+    torch.set_float32_matmul_precision("high")
+    return Machine(chosen, compiled, stop_at)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long and how fast to learn."""
+
+    steps: int
+    learning_rate: float
+    warmup_steps: int
+    average_decay: float
+    average_every: int
+    checkpoint_every: int
+
+
+class Learner:
+    """Networks while they learn: weights, the optimiser's moments, a running average.
+
+    Args:
+        networks: By name.
+        pace: Of the training.
+    """
+
+    def __init__(self, networks: Mapping[str, nn.Module], pace: Pace) -> None:
+        self.networks = dict(networks)
+        self.pace = pace
+        self.step = 0
+        self.parameters = {
+            f"{part}.{name}": parameter
+            for part, network in networks.items()
+            for name, parameter in network.named_parameters()
+        }
+        on_gpu = next(iter(self.parameters.values())).is_cuda
+        self.optimizer = torch.optim.AdamW(
+            self.parameters.values(), lr=pace.learning_rate, betas=(0.9, 0.99), fused=on_gpu or None
+        )
+        self.average = Average(self.parameters, pace.average_decay)
+
+    def update(self, loss: Tensor) -> None:
+        """Takes one step against a loss."""
+        pace = self.pace
+        factor = schedule_factor("cosine", self.step, pace.steps, pace.warmup_steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = pace.learning_rate * factor
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        if self.step % pace.average_every == 0:
+            self.average.update(self.step // pace.average_every)
+
+    def save(self, folder: Path) -> None:
+        """Writes everything that is needed to go on, in one file, aside and renamed."""
+        tensors = dict(self.parameters)
+        tensors |= {f"average.{name}": value for name, value in self.average.values.items()}
+        for name, parameter in self.parameters.items():
+            moments = self.optimizer.state[parameter]
+            tensors |= {f"optimizer.{key}.{name}": value for key, value in moments.items()}
+        plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        write_atomically(folder / _CHECKPOINT, save(plain, metadata={"step": str(self.step)}))
+
+    @torch.no_grad()
+    def load(self, folder: Path) -> None:
+        """Goes back to the checkpoint in the folder, if there is one.
+
+        Raises:
+            RecipeError: it is damaged.
+        """
+        path = folder / _CHECKPOINT
+        if not path.is_file():
+            return
+        try:
+            with safe_open(path, framework="pt") as stored:
+                step = int(stored.metadata()["step"])
+                tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - it is no dict
+            for name, parameter in self.parameters.items():
+                parameter.copy_(tensors[name])
+                self.average.values[name].copy_(tensors[f"average.{name}"])
+                self.optimizer.state[parameter] = {
+                    # The fused kernel wants its step counter where the weights are.
+                    key: tensors[f"optimizer.{key}.{name}"].to(parameter.device)
+                    for key in ("step", "exp_avg", "exp_avg_sq")
+                }
+        except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
+            msg = f"{path} is damaged ({error}). Delete it to begin this stage again."
+            raise RecipeError(msg) from error
+        self.step = step
+
+
+def learn(
+    learner: Learner, loss_at: Callable[[int], Tensor], machine: Machine, folder: Path
+) -> None:
+    """Trains to the end of the pace, from the last checkpoint on; leaves the averages as weights.
+
+    Args:
+        learner: What learns.
+        loss_at: The loss of a step; everything random in it comes from the number of the step.
+        machine: When to stop.
+        folder: For checkpoints.
+
+    Raises:
+        OutOfTimeError: the time is over; the next call goes on from here.
+        RecipeError: the loss is no longer a number.
+    """
+    learner.load(folder)
+    pace = learner.pace
+    began, first = time.monotonic(), learner.step
+    while learner.step < pace.steps:
+        loss = loss_at(learner.step)
+        learner.update(loss)
+        over = time.monotonic() > machine.stop_at
+        if learner.step % _REPORT_EVERY == 0 or learner.step == pace.steps:
+            _report(learner, loss.item(), (time.monotonic() - began) / (learner.step - first))
+        if over or learner.step % pace.checkpoint_every == 0:
+            learner.save(folder)
+        if over and learner.step < pace.steps:
+            msg = f"stopped after step {learner.step} of {pace.steps}"
+            raise OutOfTimeError(msg)
+    with torch.no_grad():
+        for name, parameter in learner.parameters.items():
+            parameter.copy_(learner.average.values[name])
+
+
+def remove_checkpoint(folder: Path) -> None:
+    """Deletes the checkpoint of a finished training."""
+    (folder / _CHECKPOINT).unlink(missing_ok=True)
+
+
+def _report(learner: Learner, loss: float, seconds: float) -> None:
+    print(
+        f"  step {learner.step} of {learner.pace.steps}  loss {loss:.4f}  {seconds:.3f} s a step",
+        flush=True,
+    )
+    if not math.isfinite(loss):
+        msg = f"The loss is {loss} at step {learner.step}. Lower the learning rate and start again."
+        raise RecipeError(msg)

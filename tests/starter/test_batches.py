@@ -1,0 +1,90 @@
+"""What the trainings see in a step, and that it teaches them something."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from recipe.settings import SMOKE, assign
+from recipe.tokenizer import POSITIONS
+from recipe.train_unet import Lessons, draw_batch, split_batch
+from recipe.train_vae import draw_batch as draw_vae_batch
+from recipe.train_vae import make_vae_loss
+from recipe.training import make_machine
+
+MACHINE = make_machine("cpu", compiled=False)
+
+
+def make_lessons(counts, captions=3):
+    """Latents that hold their own row number, and tokens that hold their caption's number."""
+    total = sum(counts)
+    latents = torch.arange(total).float()[:, None, None, None].expand(total, 4, 16, 16).half()
+    wordings = torch.arange(total * captions, dtype=torch.int32).view(total, captions)
+    tokens = torch.arange(total * captions + 1, dtype=torch.int16)[:, None].expand(-1, POSITIONS)
+    return Lessons(latents, counts, wordings, tokens)
+
+
+def test_batch_pairs_pictures_with_their_own_captions_in_the_wanted_shares():
+    counts, shares = (40, 60, 50, 30), (0.4, 0.3, 0.2, 0.1)
+    settings = assign(SMOKE, ["unet.batch_size=2000"]).unet
+    lessons = make_lessons(counts)
+    batch = draw_batch(lessons, assign_shares(settings, shares), seed=5)
+    rows, captions = batch.latents[:, 0, 0, 0].long(), batch.tokens[:, 0]
+    silent = captions == len(lessons.tokens) - 1
+    assert (captions[~silent] // 3 == rows[~silent]).all()
+    assert silent.float().mean().item() == pytest.approx(0.1, abs=0.03)
+    bounds = [0, *np.cumsum(counts).tolist()]
+    for kind, share in enumerate(shares):
+        inside = (rows >= bounds[kind]) & (rows < bounds[kind + 1])
+        assert inside.float().mean().item() == pytest.approx(share, abs=0.001)
+    assert len(set(rows.tolist())) == sum(counts)
+
+
+def assign_shares(settings, shares):
+    return dataclasses.replace(settings, shares=shares)
+
+
+def test_batch_is_the_same_for_the_same_seed_only():
+    lessons = make_lessons((40, 60, 50, 30))
+    one, same, other = (draw_batch(lessons, SMOKE.unet, seed) for seed in (1, 1, 2))
+    assert torch.equal(one.draws.noise, same.draws.noise)
+    assert torch.equal(one.tokens, same.tokens)
+    assert not torch.equal(one.draws.timesteps, other.draws.timesteps)
+
+
+def test_share_of_a_missing_kind_goes_to_the_first():
+    assert split_batch(100, (0.4, 0.3, 0.2, 0.1), (5, 7, 0, 9)) == [
+        (60, 0, 5),
+        (30, 5, 7),
+        (10, 12, 9),
+    ]
+
+
+def test_vae_learns(build):
+    known = torch.tensor(build.usable)
+    settings = assign(SMOKE, ["vae.steps=25", "vae.learning_rate=0.01"]).vae
+    learner, loss_at = make_vae_loss(build.sprites, known, settings, 0, MACHINE)
+    losses = []
+    for step in range(25):
+        loss = loss_at(step)
+        learner.update(loss)
+        losses.append(loss.item())
+    assert np.mean(losses[-5:]) < 0.75 * np.mean(losses[:5])
+
+
+def test_vae_batches_show_usable_drawings_only(build):
+    settings = assign(SMOKE, ["vae.batch_size=64"]).vae
+    known = torch.tensor(build.usable)
+    forbidden = sorted(set(range(len(build.icons))) - set(build.usable))
+    assert forbidden
+
+    def draw_poisoned(indices):
+        """A batch from drawings of which some are nothing but white squares."""
+        layouts = {layout: sprite.clone() for layout, sprite in build.sprites.by_layout.items()}
+        for sprite in layouts.values():
+            sprite[indices] = 255
+        return draw_vae_batch(type(build.sprites)(layouts), known, settings, seed=3)
+
+    batch = draw_poisoned([])
+    assert torch.equal(draw_poisoned(forbidden), batch)
+    assert not torch.equal(draw_poisoned(build.usable), batch)

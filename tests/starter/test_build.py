@@ -1,0 +1,114 @@
+"""The stages one after the other: made once, interrupted anywhere, from the seed alone."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from recipe.composing import compose, make_palette
+from recipe.errors import OutOfTimeError, RecipeError
+from recipe.examples import KINDS, LAYOUTS, load_table
+from recipe.pipeline import GOALS
+from recipe.settings import SMOKE, assign
+from recipe.train_vae import load_vae
+from recipe.training import make_machine
+
+from tests.starter.conftest import STARTER, make_build, read_weights
+
+MACHINE = make_machine("cpu", compiled=False)
+
+
+def test_command_line_offers_every_goal(command_line):
+    assert set(command_line.GOALS) == set(GOALS)
+
+
+def test_second_run_makes_nothing_anew(build, shared_packages, capsys):
+    stages = sorted(path.name for path in build.work.iterdir())
+    make_build(build.work, shared_packages).run("model", build.work / "model")
+    assert sorted(path.name for path in build.work.iterdir()) == stages
+    printed = capsys.readouterr().out
+    assert "making" not in printed
+    assert printed.count("already there") == 8
+
+
+def test_other_settings_of_the_unet_leave_the_stages_before_it_alone(build, shared_packages):
+    settings = assign(SMOKE, ["unet.learning_rate=0.5"])
+    other = make_build(build.work, shared_packages, settings=settings)
+    assert other.latents == build.latents
+    machine = make_machine("cpu", compiled=False, stop_at=0)
+    with pytest.raises(OutOfTimeError):
+        make_build(build.work, shared_packages, machine, settings).run("unet", build.work / "x")
+    assert not (build.work / "x").exists()
+
+
+def test_interrupted_build_ends_with_identical_weights(build, shared_packages, tmp_path):
+    stops = []
+    while len(stops) < 100:
+        # Time is over at once, so every call takes one step and stops.
+        machine = make_machine("cpu", compiled=False, stop_at=0)
+        try:
+            make_build(tmp_path, shared_packages, machine).run("unet", tmp_path / "model")
+            break
+        except OutOfTimeError as stop:
+            stops.append(str(stop))
+    assert sum("step" in text for text in stops) == SMOKE.vae.steps + SMOKE.unet.steps - 2
+    assert sum("picture" in text for text in stops) > 1
+    for stage in (build.vae, build.unet, build.latents):
+        again = tmp_path / stage.folder.name
+        files = {path.relative_to(stage.folder) for path in stage.folder.rglob("*.*")}
+        assert {path.relative_to(again) for path in again.rglob("*.*")} == files
+        for name in files:
+            if (again / name).is_file():
+                assert (again / name).read_bytes() == (stage.folder / name).read_bytes(), name
+
+
+def test_another_seed_gives_other_weights(build, shared_packages, tmp_path):
+    settings = assign(SMOKE, ["seed=1"])
+    other = make_build(tmp_path, shared_packages, settings=settings)
+    assert other.vae.key != build.vae.key
+    one, two = (read_weights(each.vae.folder / "vae") for each in (build, other))
+    assert not torch.equal(one["decoder.conv_in.weight"], two["decoder.conv_in.weight"])
+
+
+def test_damaged_checkpoint_is_reported_by_name(shared_packages, tmp_path):
+    machine = make_machine("cpu", compiled=False, stop_at=0)
+    with pytest.raises(OutOfTimeError):
+        make_build(tmp_path, shared_packages, machine).run("vae", tmp_path / "model")
+    checkpoint = next(tmp_path.glob("vae-*.unfinished/checkpoint.safetensors"))
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(RecipeError, match=r"checkpoint\.safetensors is damaged"):
+        make_build(tmp_path, shared_packages).run("vae", tmp_path / "model")
+
+
+def test_latents_are_those_of_the_pictures_that_the_captions_describe(build):
+    table = load_table(build.worded.folder)
+    latents = np.load(build.latents.folder / "latents.npy")
+    vae = load_vae(build.vae.folder, MACHINE)
+    for kind in range(len(KINDS)):
+        row = int(np.flatnonzero(table.kinds == kind)[-1])
+        picture = compose(
+            build.sprites,
+            LAYOUTS[table.layouts[row]],
+            torch.tensor(table.drawings[row])[None],
+            make_palette(MACHINE.device)[table.grounds[row]][None],
+        )
+        wanted = vae.encode(picture).latent_dist.mean * vae.config.scaling_factor
+        assert np.abs(latents[row] - wanted[0].detach().numpy()).max() < 0.02
+
+
+def test_scaled_latents_have_about_unit_variance(build):
+    latents = np.load(build.latents.folder / "latents.npy").astype(np.float32)
+    assert 0.3 < latents.std() < 3
+
+
+def test_processes_that_render_do_not_import_torch(tmp_path):
+    code = (
+        f"import sys; sys.path[:0] = [{str(STARTER)!r}, {str(STARTER.parents[1])!r}]\n"
+        "import runpy; runpy.run_path('build.py', run_name='__mp_main__')\n"
+        "import recipe.render; print('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=STARTER, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["False"]
