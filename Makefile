@@ -33,7 +33,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@touch $@
 
-demo: setup  ## train a LoRA on the starter model and open the app on the result
+demo: setup  ## train a LoRA on the starter model and draw it at several weights
 	$(BIN)/lorasmith demo --workspace $(WORKSPACE)
 
 app: setup  ## open the app

@@ -57,7 +57,7 @@ class PreviewEvents:
         steps: float,
         guidance: float,
     ) -> Any:
-        """Asks for a picture; the timer shows it when it is there."""
+        """Asks for a picture; the page shows it when it is there."""
         numbers = {"seed": seed, "inference_steps": steps, "guidance": guidance}
         try:
             wanted = make_request(self.workspace, adapter_id, weight, prompt, numbers)

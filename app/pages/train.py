@@ -50,7 +50,7 @@ def train_page(shell: Shell) -> None:
     events = TrainEvents(shell.workspace, form)
     _wire_settings(shell, settings, events)
     _wire_buttons(shell, form, settings, progress, events)
-    _wire_timers(shell, progress, events)
+    _wire_watches(shell, progress, events)
 
 
 def _draw_settings(shell: Shell, form: Form) -> _Settings:
@@ -192,7 +192,7 @@ def _wire_buttons(
     shell.run.change(fn=None, inputs=[shell.run], js=remember_in_address("run"))
 
 
-def _wire_timers(shell: Shell, progress: _Progress, events: TrainEvents) -> None:
+def _wire_watches(shell: Shell, progress: _Progress, events: TrainEvents) -> None:
     seen_status, seen_pictures = gr.State({}), gr.State({})
     buttons = [progress.buttons[name] for name in ("pause", "resume", "stop", "sample", "save")]
     gr.on(

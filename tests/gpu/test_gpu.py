@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.trainer.conftest import (  # noqa: F401 - fixtures
+    asking,
     cache,
     images,
     make_run,
@@ -19,7 +20,7 @@ from trainer.device import open_machine
 from trainer.loop import compute_losses
 from trainer.models import StableDiffusion
 from trainer.models.family import Drawing
-from trainer.runs import read_events, read_status, request
+from trainer.runs import read_events, read_status
 from trainer.sampling import draw
 from trainer.session import open_session
 
@@ -67,18 +68,7 @@ def _draw_on_cpu(seeds, shape, objective, device):
 
 def test_a_stopped_run_resumes(make_run, cache):  # noqa: F811
     run = make_run("train.device=cuda", "train.steps=6")
-    from trainer import loop
-
-    with pytest.MonkeyPatch.context() as patch:
-        real = loop.take_step
-
-        def take_and_ask(session, batches):
-            loss = real(session, batches)
-            if session.state.step == 3:
-                request(run.path, "stop")
-            return loss
-
-        patch.setattr(loop, "take_step", take_and_ask)
+    with asking(run, {3: ["stop"]}):
         assert train(run, cache) == "stopped"
     assert train(run, cache) == "finished"
     assert read_status(run.path).step == 6

@@ -1,5 +1,6 @@
 """A complete Stable Diffusion with a few thousand weights, and runs on it."""
 
+import contextlib
 import json
 import os
 import random
@@ -120,3 +121,22 @@ def make_run(tmp_path, settings):
 @pytest.fixture
 def cache(tmp_path):
     return tmp_path / "cache"
+
+
+@contextlib.contextmanager
+def asking(run, wishes):
+    """Files the requests of `wishes` (by step) while the run trains in this process."""
+    from trainer import loop
+    from trainer.runs import request
+
+    real = loop.take_step
+
+    def take_and_ask(session, batches):
+        loss = real(session, batches)
+        for wish in wishes.get(session.state.step, ()):
+            request(run.path, wish)
+        return loss
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "take_step", take_and_ask)
+        yield

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from tests.trainer.conftest import ROOT, write_images
+from tests.trainer.conftest import ROOT, asking, write_images
 from trainer.attach import attach_file, attach_new
 from trainer.commands import export_checkpoint, train
 from trainer.config import AdapterConfig
@@ -97,19 +97,8 @@ def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one(make_run, cache, 
     assert same(first, second)
 
 
-def _stop_at(run, cache, step, monkeypatch=None):
-    from trainer import loop
-
-    with pytest.MonkeyPatch.context() as patch:
-        real = loop.take_step
-
-        def take_and_ask(session, batches):
-            loss = real(session, batches)
-            if session.state.step == step:
-                request(run.path, "stop")
-            return loss
-
-        patch.setattr(loop, "take_step", take_and_ask)
+def _stop_at(run, cache, step):
+    with asking(run, {step: ["stop"]}):
         assert train(run, cache) == "stopped"
 
 
@@ -252,19 +241,7 @@ def test_a_paused_run_waits_and_goes_on(make_run, cache):
     import threading
 
     run = make_run("train.steps=6")
-    request_at = {2: "pause"}
-    from trainer import loop
-
-    with pytest.MonkeyPatch.context() as patch:
-        real = loop.take_step
-
-        def take_and_ask(session, batches):
-            loss = real(session, batches)
-            if session.state.step in request_at:
-                request(run.path, request_at.pop(session.state.step))
-            return loss
-
-        patch.setattr(loop, "take_step", take_and_ask)
+    with asking(run, {2: ["pause"]}):
 
         def resume_when_paused():
             deadline = time.monotonic() + 60
@@ -283,19 +260,7 @@ def test_a_paused_run_waits_and_goes_on(make_run, cache):
 
 def test_save_and_sample_requests_are_obeyed_while_running(make_run, cache):
     run = make_run("samples.every_steps=100")
-    from trainer import loop
-
-    with pytest.MonkeyPatch.context() as patch:
-        real = loop.take_step
-
-        def take_and_ask(session, batches):
-            loss = real(session, batches)
-            if session.state.step == 1:
-                request(run.path, "sample")
-                request(run.path, "save")
-            return loss
-
-        patch.setattr(loop, "take_step", take_and_ask)
+    with asking(run, {1: ["sample", "save"]}):
         train(run, cache)
     assert 1 in {event["step"] for event in events_of(run, "sample")}
     assert (run.path / "pico-000001.safetensors").is_file()
