@@ -56,13 +56,13 @@ def list_adapters(workspace: Workspace) -> list[AdapterEntry]:
 
 
 def find_adapter(workspace: Workspace, adapter_id: object) -> AdapterEntry:
-    """Returns the adapter of that id.
+    """Returns the adapter of that id; the newest for None, which a list not painted yet sends.
 
     Raises:
         WorkspaceError: there is none.
     """
     for entry in list_adapters(workspace):
-        if entry.id == adapter_id:
+        if adapter_id is None or entry.id == adapter_id:
             return entry
     raise WorkspaceError(preview_text.NO_ADAPTER)
 

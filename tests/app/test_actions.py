@@ -164,6 +164,14 @@ def test_drawing_out_of_bounds_is_refused_in_words(workspace, run, numbers):
         drawing.make_request(workspace, f"{run.id}/tabby.safetensors", 1, "a cat", whole)
 
 
+def test_list_not_painted_yet_means_the_newest_adapter(workspace, run):
+    """Clicking Generate before the list has arrived must not say that there is nothing."""
+    (run.path / "tabby.safetensors").write_bytes(b"x")
+    numbers = {"seed": 1, "inference_steps": 4, "guidance": 5}
+    wanted = drawing.make_request(workspace, None, 1, "a cat", numbers)
+    assert wanted.adapters[0].path.endswith("tabby.safetensors")
+
+
 @pytest.mark.parametrize("adapter", ["../../etc/passwd", "", None, "nobody/x.safetensors"])
 def test_adapter_that_is_not_listed_cannot_be_drawn_with(workspace, run, adapter):
     with pytest.raises(WorkspaceError, match="no adapter"):

@@ -83,6 +83,7 @@ def test_from_images_to_a_file_by_mouse(browser, workspace):
         assert read_status(run.path).step == 30
 
         open_tab(page, re.compile("Preview"))
+        expect(page.locator("#preview-adapter input")).not_to_have_value("", timeout=60_000)
         page.locator("#preview-prompt textarea").fill("a panda")
         plain, half = draw_at(page, workspace, 0.5)
         again, full = draw_at(page, workspace, 1.5)
