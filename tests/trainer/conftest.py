@@ -60,6 +60,83 @@ def build_pico(folder, *, prediction="epsilon", width=32, linear_projection=Fals
     return folder
 
 
+def build_pico_xl(folder, *, prediction="epsilon", seed=0):
+    """Writes an SDXL-shaped model in the diffusers layout, with random weights."""
+    import torch
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    torch.manual_seed(seed)
+    UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(16, 32),
+        layers_per_block=2,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        transformer_layers_per_block=(1, 2),
+        cross_attention_dim=32 + 48,
+        attention_head_dim=(2, 4),
+        norm_num_groups=8,
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=6 * 8 + 24,
+    ).save_pretrained(folder / "unet")
+    AutoencoderKL(
+        block_out_channels=(8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        norm_num_groups=4,
+        sample_size=16,
+        scaling_factor=0.13025,
+    ).save_pretrained(folder / "vae")
+    shared = {
+        "vocab_size": 6514,
+        "num_attention_heads": 2,
+        "bos_token_id": 6512,
+        "eos_token_id": 6513,
+    }
+    first = CLIPTextConfig(hidden_size=32, intermediate_size=64, num_hidden_layers=2, **shared)
+    second = CLIPTextConfig(
+        hidden_size=48, intermediate_size=96, num_hidden_layers=3, projection_dim=24,
+        hidden_act="gelu", **shared,
+    )  # fmt: skip
+    CLIPTextModel(first).save_pretrained(folder / "text_encoder")
+    CLIPTextModelWithProjection(second).save_pretrained(folder / "text_encoder_2")
+    shutil.copytree(STARTER / "tokenizer", folder / "tokenizer")
+    shutil.copytree(STARTER / "tokenizer", folder / "tokenizer_2")
+    scheduler = json.loads((STARTER / "scheduler" / "scheduler_config.json").read_text())
+    scheduler["prediction_type"] = prediction
+    (folder / "scheduler").mkdir()
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler))
+    parts = {
+        "_class_name": "StableDiffusionXLPipeline",
+        "_diffusers_version": "0.42.1",
+        "scheduler": ["diffusers", "DDIMScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "tokenizer_2": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+        "force_zeros_for_empty_prompt": False,
+        "add_watermarker": False,
+    }
+    (folder / "model_index.json").write_text(json.dumps(parts))
+    return folder
+
+
+def load_plain(folder, device="cpu", dtype=None, **settings):
+    """Loads a base model as a run does."""
+    import torch
+
+    from trainer.config import BaseModelConfig
+    from trainer.models import load_family
+
+    config = BaseModelConfig(path=str(folder), **settings)
+    return load_family(config, torch.device(device), dtype or torch.float32)
+
+
 def write_images(folder, sizes, seed=0):
     """Writes random blobs of colour with captions."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -84,6 +161,11 @@ def pico(tmp_path_factory):
 @pytest.fixture(scope="session")
 def pico_v(tmp_path_factory):
     return build_pico(tmp_path_factory.mktemp("pico-v") / "model", prediction="v_prediction")
+
+
+@pytest.fixture(scope="session")
+def pico_xl(tmp_path_factory):
+    return build_pico_xl(tmp_path_factory.mktemp("pico-xl") / "model")
 
 
 @pytest.fixture

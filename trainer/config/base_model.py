@@ -12,15 +12,50 @@ class BaseModelConfig(Section):
 
     path: str = Field(
         default="",
-        description="Folder of the base model in the diffusers layout (it holds model_index.json).",
+        description="The base model: a .safetensors file, a folder in the diffusers layout (it "
+        "holds model_index.json), or a hub id such as owner/name that was downloaded before.",
     )
-    family: Literal["auto", "sd15", "sd2"] = Field(
+    family: Literal["auto", "sd15", "sd2", "sdxl"] = Field(
         default="auto",
-        description="Model family; auto reads it from the width of the text conditioning.",
+        description="Model family; auto reads it from the shapes of the weights.",
     )
     prediction: Literal["auto", "epsilon", "v_prediction"] = Field(
         default="auto",
-        description="What the base model predicts; auto reads it from its scheduler config.",
+        description="What the base model predicts; auto reads it from its scheduler config or its "
+        "file's header. SD 2.1 at 768 pixels and NoobAI-class models predict v.",
+    )
+    zero_snr: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="Whether the noise schedule ends in pure noise (zero terminal SNR); auto reads "
+        "it from the base model. Only for models that predict v.",
+    )
+    vae: str = Field(
+        default="",
+        description="Another VAE than the base model's own: a .safetensors file or a folder; empty "
+        "takes the base model's.",
+    )
+    clip_skip: int = Field(
+        default=0,
+        ge=0,
+        le=12,
+        description="Which layer of the text encoder is read, counted from the last: 1 is the "
+        "last, 2 the one before it. 0 takes the family's own (SD 1.x and 2.x: 1, SDXL: 2).",
+    )
+    max_windows: int = Field(
+        default=3,
+        ge=1,
+        le=8,
+        description="Longer captions than 75 tokens are read in windows of 75, at most this many; "
+        "what is beyond is left out.",
+    )
+    attention: Literal["sdpa", "xformers"] = Field(
+        default="sdpa",
+        description="How attention is computed: sdpa is PyTorch's own, xformers an extra for CUDA.",
+    )
+    quantize: Literal["none", "nf4"] = Field(
+        default="none",
+        description="nf4 holds the UNet's linear layers in 4 bits (QLoRA), which saves memory and "
+        "costs some time; it needs the extra quantize.",
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto",

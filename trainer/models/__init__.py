@@ -3,18 +3,24 @@ names one."""
 
 from trainer.models.check import BaseModelInfo, check_base_model
 from trainer.models.errors import ModelError
-from trainer.models.family import Conditioning, Family, Moments
-from trainer.models.sd import StableDiffusion
-
-FAMILIES: dict[str, type[StableDiffusion]] = {"sd15": StableDiffusion, "sd2": StableDiffusion}
+from trainer.models.family import EVERY_MODEL, Conditioning, Family, Geometry, Model, Moments
+from trainer.models.loading import Parts, build_parts
+from trainer.models.opening import FAMILIES, check_config, load_family, make_family
 
 __all__ = [
+    "EVERY_MODEL",
     "FAMILIES",
     "BaseModelInfo",
     "Conditioning",
     "Family",
+    "Geometry",
+    "Model",
     "ModelError",
     "Moments",
-    "StableDiffusion",
+    "Parts",
+    "build_parts",
     "check_base_model",
+    "check_config",
+    "load_family",
+    "make_family",
 ]

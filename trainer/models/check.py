@@ -1,114 +1,248 @@
-"""Looking at a base model's folder before anything of it is loaded."""
+"""Looking at a base model before anything of it is loaded: its small files and headers only."""
 
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from trainer.formats.header import FormatError, TensorFile, read_header
+from trainer.models.detect import FAMILY_TITLES, TEXT_ENCODERS, UNET_PREFIX, detect_file
 from trainer.models.errors import ModelError
+from trainer.models.folder import find_weights, read_folder, read_json
+from trainer.models.parts import Part
+from trainer.models.shipped import read_config
 
-_PARTS = {
-    "unet": ("config.json", ("diffusion_pytorch_model*.safetensors",)),
-    "vae": ("config.json", ("diffusion_pytorch_model*.safetensors",)),
-    "text_encoder": ("config.json", ("model*.safetensors",)),
-    "tokenizer": ("tokenizer_config.json", ("tokenizer.json", "vocab.json")),
-    "scheduler": ("scheduler_config.json", ()),
-}
+_PICKLES = {".ckpt", ".pt", ".pth", ".bin", ".pkl"}
+_VAE_PREFIXES = ("first_stage_model.", "vae.", "")
 
 
 @dataclass(frozen=True)
 class BaseModelInfo:
-    """What the small files of a base model say about it."""
+    """What a base model is.
+
+    Attributes:
+        path: Its folder or file.
+        layout: "folder" in the diffusers layout, or a "file" in the original one.
+        family: "sd15", "sd2" or "sdxl".
+        prediction: "epsilon" or "v_prediction".
+        zero_snr: Its noise schedule ends in pure noise.
+        scheduler: The scheduler's config.
+        parts: "unet", "vae", "text_encoder" and, for some families, "text_encoder_2".
+        tokenizers: One per text encoder: a folder, or the padding of CLIP's own tokenizer.
+        certain: What it predicts is said by the base model or by the caller.
+        question: What to ask a person where it is not certain.
+    """
 
     path: Path
+    layout: Literal["folder", "file"]
     family: str
     prediction: str
-    unet: dict[str, Any]
+    zero_snr: bool
     scheduler: dict[str, Any]
+    parts: dict[str, Part] = field(repr=False)
+    tokenizers: tuple[Path | str, ...] = ()
+    certain: bool = True
+    question: str = ""
+
+    @property
+    def unet(self) -> dict[str, Any]:
+        """The UNet's config."""
+        return self.parts["unet"].config
+
+    @property
+    def vae(self) -> dict[str, Any]:
+        """The VAE's config."""
+        return self.parts["vae"].config
+
+    @property
+    def text_encoders(self) -> list[dict[str, Any]]:
+        """The text encoders' configs."""
+        return [part.config for name, part in self.parts.items() if name.startswith("text")]
+
+    @property
+    def latent_factor(self) -> int:
+        """Image pixels per latent pixel, along one side."""
+        return int(2 ** (len(self.vae["block_out_channels"]) - 1))
+
+    @property
+    def size_step(self) -> int:
+        """Image sides must be multiples of this."""
+        return int(self.latent_factor * 2 ** (len(self.unet["block_out_channels"]) - 1))
+
+    @property
+    def default_resolution(self) -> int:
+        """Side in pixels of the square image that the model was made for."""
+        return int(self.unet["sample_size"]) * self.latent_factor
 
 
-def check_base_model(path: Path, family: str = "auto", prediction: str = "auto") -> BaseModelInfo:
-    """Returns what a base model in the diffusers layout is.
+def check_base_model(
+    path: Path, family: str = "auto", prediction: str = "auto", vae: Path | None = None
+) -> BaseModelInfo:
+    """Returns what a base model is.
 
     Args:
-        path: Its folder.
+        path: Its folder in the diffusers layout, or a file in the original layout.
         family: "auto", or the family to take it for.
         prediction: "auto", or what it predicts.
+        vae: Another VAE than its own: a file or a folder.
 
     Raises:
-        ModelError: the folder or a part of it is missing, or it is no model we can train.
+        ModelError: it or a part of it is missing or damaged, or it is no model we can train.
     """
     if not str(path) or str(path) == ".":
-        msg = "No base model is set. Give its folder with base_model.path."
+        msg = "No base model is set. Give its file or folder with base_model.path."
         raise ModelError(msg)
     if not path.exists():
-        msg = f"There is no base model at {path}. Give the folder that holds model_index.json."
+        msg = (
+            f"There is no base model at {path}. Give a .safetensors file, or the folder that holds "
+            "model_index.json."
+        )
+        raise ModelError(msg)
+    check = _check_folder if path.is_dir() else _check_file
+    info = check(path, family, prediction)
+    if vae is not None:
+        own = info.parts.get("vae")
+        named = _find_vae(vae, own.config if own else read_config(info.family)["vae"])
+        info = replace(info, parts=info.parts | {"vae": named})
+    if "vae" not in info.parts:
+        msg = f"{path.name} holds no VAE. Give one as base_model.vae."
+        raise ModelError(msg)
+    if prediction != "auto":
+        info = replace(info, certain=True, question="")
+    if info.prediction not in {"epsilon", "v_prediction"}:
+        msg = (
+            f"{path} predicts {info.prediction!r}; this version trains epsilon and v_prediction "
+            "models."
+        )
+        raise ModelError(msg)
+    # A schedule that ends in pure noise is only of use to models that predict v.
+    return replace(info, zero_snr=info.zero_snr and info.prediction == "v_prediction")
+
+
+def _check_folder(path: Path, family: str, prediction: str) -> BaseModelInfo:
+    found = read_folder(path)
+    width = found.parts["unet"].config.get("cross_attention_dim")
+    if family == "auto":
+        family = "sd2" if width == 1024 else "sd15"
+        family = "sdxl" if "text_encoder_2" in found.parts else family
+    if (family == "sdxl") != ("text_encoder_2" in found.parts):
+        encoders = "two text encoders" if "text_encoder_2" in found.parts else "one text encoder"
+        msg = (
+            f"{path} is not of the family {family}: it has {encoders}. Set base_model.family to "
+            "auto."
+        )
+        raise ModelError(msg)
+    if prediction == "auto":
+        prediction = str(found.scheduler.get("prediction_type", "epsilon"))
+    return BaseModelInfo(
+        path,
+        "folder",
+        family,
+        prediction,
+        zero_snr=bool(found.scheduler.get("rescale_betas_zero_snr", False)),
+        scheduler=found.scheduler,
+        parts=found.parts,
+        tokenizers=found.tokenizers,
+    )
+
+
+def _check_file(path: Path, family: str, prediction: str) -> BaseModelInfo:
+    file = _read_file(path)
+    found = detect_file(file)
+    if family not in {"auto", found.family}:
+        msg = (
+            f"{path.name} is an {FAMILY_TITLES[found.family]} model, and base_model.family says "
+            f"{family}. Set it to auto."
+        )
+        raise ModelError(msg)
+    prediction = found.prediction if prediction == "auto" else prediction
+    config = read_config(found.family)
+    # SD 2.1 and its base are one architecture: what they predict tells at which size they work.
+    size = config.get("sample_sizes", {}).get(prediction, config["unet"]["sample_size"])
+    unet = config["unet"] | {"sample_size": size}
+    parts = {"unet": Part(unet, (file,), UNET_PREFIX, "unet")}
+    if any(name.startswith("first_stage_model.") for name in file.tensors):
+        parts["vae"] = Part(config["vae"], (file,), "first_stage_model.", "vae")
+    rows = zip(config["text_encoders"], TEXT_ENCODERS[found.family], strict=True)
+    for number, (encoder, (prefix, naming)) in enumerate(rows, 1):
+        name = f"text_encoder_{number}" if number > 1 else "text_encoder"
+        parts[name] = Part(encoder, (file,), prefix, naming)
+    return BaseModelInfo(
+        path,
+        "file",
+        found.family,
+        prediction,
+        found.zero_snr,
+        config["scheduler"] | {"prediction_type": prediction},
+        parts,
+        tuple(config["pad_tokens"]),
+        found.certain,
+        found.question,
+    )
+
+
+def _find_vae(path: Path, config: dict[str, Any]) -> Part:
+    """Returns a VAE that was named beside the base model, whose config is used for bare files."""
+    if not path.exists():
+        msg = f"There is no VAE at {path}. Give a .safetensors file or a folder as base_model.vae."
         raise ModelError(msg)
     if path.is_file():
+        file = _read_file(path)
+        for prefix in _VAE_PREFIXES:
+            if f"{prefix}decoder.conv_in.weight" in file.tensors:
+                original = f"{prefix}decoder.mid.block_1.conv1.weight" in file.tensors
+                return Part(config, (file,), prefix, "vae" if original else "diffusers")
+        msg = f"{path.name} holds no VAE of Stable Diffusion. Give another file as base_model.vae."
+        raise ModelError(msg)
+    folder = path if (path / "config.json").is_file() else path / "vae"
+    if not (folder / "config.json").is_file():
         msg = (
-            f"{path.name} is a single file. This version reads base models as a folder in the "
-            "diffusers layout (with model_index.json); convert it with diffusers first."
+            f"The folder {path} holds no VAE: it lacks config.json. Give another as base_model.vae."
         )
         raise ModelError(msg)
-    index = _read_json(path / "model_index.json")
-    if "text_encoder_2" in index or "transformer" in index:
-        msg = (
-            f"{path} is a {index.get('_class_name')}; this version trains SD 1.x and SD 2.x models."
-        )
-        raise ModelError(msg)
-    for part, (config, weights) in _PARTS.items():
-        _check_part(path, part, config, weights)
-    unet = _read_json(path / "unet" / "config.json")
-    scheduler = _read_json(path / "scheduler" / "scheduler_config.json")
-    if unet.get("in_channels") != 4:
-        msg = (
-            f"The UNet of {path} takes {unet.get('in_channels')} channels (an inpainting or other "
-            "special model). Train on the ordinary model of the same family instead."
-        )
-        raise ModelError(msg)
-    if family == "auto":
-        family = "sd2" if unet.get("cross_attention_dim") == 1024 else "sd15"
-    if prediction == "auto":
-        prediction = str(scheduler.get("prediction_type", "epsilon"))
-    if prediction not in {"epsilon", "v_prediction"}:
-        msg = (
-            f"{path} predicts {prediction!r}; this version trains epsilon and v_prediction models."
-        )
-        raise ModelError(msg)
-    return BaseModelInfo(path, family, prediction, unet, scheduler)
-
-
-def _check_part(path: Path, part: str, config: str, weights: tuple[str, ...]) -> None:
-    folder = path / part
-    remedy = "Download the base model again, or copy the missing part into it."
-    if not folder.is_dir():
-        msg = f"The base model {path} lacks its folder {part}/. {remedy}"
-        raise ModelError(msg)
-    if not (folder / config).is_file():
-        msg = f"The base model {path} lacks {part}/{config}. {remedy}"
-        raise ModelError(msg)
-    if weights and not any(any(folder.glob(pattern)) for pattern in weights):
-        pickled = [*folder.glob("*.bin"), *folder.glob("*.ckpt"), *folder.glob("*.pt")]
-        if pickled:
-            msg = (
-                f"{part}/{pickled[0].name} in {path} is a pickle, which can run code when it is "
-                "read. Convert the base model to safetensors first."
-            )
-        else:
-            msg = f"The base model {path} lacks {part}/{weights[0]}. {remedy}"
-        raise ModelError(msg)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
+    own = read_json(folder / "config.json")
+    _compare_scaling(path, own, config)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        msg = f"{path.parent} lacks {path.name}, so it is not a base model in the diffusers layout."
+        files = find_weights(folder, "diffusion_pytorch_model")
+    except FormatError as error:
+        msg = f"The VAE {path} cannot be loaded: {error}"
         raise ModelError(msg) from None
-    except (ValueError, UnicodeDecodeError) as error:
-        msg = f"{path} is damaged ({error}). Download the base model again."
-        raise ModelError(msg) from None
-    if not isinstance(data, dict):
-        msg = f"{path} does not hold a JSON object. Download the base model again."
+    if not files:
+        msg = f"The VAE {path} lacks diffusion_pytorch_model.safetensors. Download it again."
         raise ModelError(msg)
-    return data
+    return Part(own, files)
+
+
+def _compare_scaling(path: Path, vae: dict[str, Any], base: dict[str, Any]) -> None:
+    """Latents of two VAEs are only alike where both scale them alike."""
+    ours, theirs = (float(each.get("scaling_factor", 0.18215)) for each in (base, vae))
+    if abs(ours - theirs) > 1e-6:
+        msg = (
+            f"The VAE {path} belongs to another family: it scales latents by {theirs}, the base "
+            f"model by {ours}. Choose a VAE that was made for the base model's family."
+        )
+        raise ModelError(msg)
+
+
+def _read_file(path: Path) -> TensorFile:
+    """Returns the header of a file that may be anything."""
+    if path.suffix.lower() in _PICKLES or _begins_like_a_pickle(path):
+        msg = (
+            f"{path.name} is a pickle, which can run code when it is read. Convert it to "
+            "safetensors first: load it in a program that you trust and save it again, with "
+            "ComfyUI's node Save Checkpoint, or A1111's Checkpoint Merger with one model."
+        )
+        raise ModelError(msg)
+    try:
+        return read_header(path)
+    except FormatError as error:
+        raise ModelError(str(error)) from None
+
+
+def _begins_like_a_pickle(path: Path) -> bool:
+    """Whether a file is a zip or a bare pickle, whatever its name says."""
+    try:
+        with path.open("rb") as file:
+            return file.read(2) in {b"PK", b"\x80\x02"}
+    except OSError as error:
+        msg = f"{path} cannot be read: {error.strerror or error}."
+        raise ModelError(msg) from None

@@ -1,13 +1,19 @@
 """What a model family can do, as far as the rest of the trainer needs to know."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
-Conditioning = dict[str, Tensor]  # encoded captions with extras; the first axis is the batch
+from trainer.formats.unet_names import UNetNames
+
+# Encoded captions with extras; the first axis is the batch. "text" [B, tokens, width] is always
+# there, "mask" [B, tokens] where lengths differ, "pooled" and "sizes" where the family has them.
+Conditioning = dict[str, Tensor]
+Model = Literal["image", "text", "unet"]  # what `settle` moves: VAE, text encoders, UNet
+EVERY_MODEL: frozenset[Model] = frozenset({"image", "text", "unet"})
 
 
 @dataclass(frozen=True)
@@ -23,11 +29,28 @@ class Moments:
     std: Tensor
 
 
+@dataclass(frozen=True)
+class Geometry:
+    """How an example was cut from its picture, all in pixels and as (height, width).
+
+    Attributes:
+        original: Size of the picture file.
+        crop: Top and left of the cut in the resized picture.
+        target: Size of the bucket.
+    """
+
+    original: tuple[int, int]
+    crop: tuple[int, int]
+    target: tuple[int, int]
+
+
 class Family(Protocol):
     """The verbs in which model families differ."""
 
     name: str
     prediction: str
+    unet_names: UNetNames
+    named_blocks: Mapping[str, str]  # "style" and "content" to the block that carries it
     default_resolution: int
     size_step: int  # image sides must be multiples of this
     latent_channels: int
@@ -45,6 +68,14 @@ class Family(Protocol):
         """Returns the conditioning, with gradients where the text encoder carries adapters."""
         ...
 
+    def join_conditioning(self, rows: Sequence[Conditioning]) -> Conditioning:
+        """Returns several captions' conditioning as one batch, filled up to one length."""
+        ...
+
+    def describe_sizes(self, geometry: Sequence[Geometry]) -> Conditioning:
+        """Returns what the denoiser is told about sizes and crops; nothing in most families."""
+        ...
+
     def predict(self, latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         """Returns the denoiser's prediction, [B, C, h, w]."""
         ...
@@ -58,7 +89,11 @@ class Family(Protocol):
         ...
 
     def schedule_config(self) -> dict[str, Any]:
-        """Returns kind, beta_start, beta_end and count of the noise schedule."""
+        """Returns kind, beta_start, beta_end, count and zero_snr of the noise schedule."""
+        ...
+
+    def settle(self, models: Collection[Model]) -> None:
+        """Keeps these models on the device; the others wait in main memory until needed."""
         ...
 
     def enable_gradient_checkpointing(self) -> None:

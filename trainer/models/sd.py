@@ -1,86 +1,100 @@
 """Stable Diffusion 1.x and 2.x: one text encoder, one UNet, one VAE."""
 
+import contextlib
 import hashlib
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from trainer.models.check import BaseModelInfo, check_base_model
-from trainer.models.errors import ModelError
-from trainer.models.family import Conditioning, Drawing, Moments
+from trainer.formats.unet_names import UNetNames
+from trainer.models.check import BaseModelInfo
+from trainer.models.family import EVERY_MODEL, Conditioning, Drawing, Geometry, Model, Moments
+from trainer.models.loading import Parts
+from trainer.models.prompts import (
+    empty_window,
+    gather_windows,
+    join_rows,
+    pick_hidden,
+    split_into_windows,
+)
+
+
+@dataclass(frozen=True)
+class TextSettings:
+    """How captions are read.
+
+    Attributes:
+        layer: Which layer's output is used, counted from the last; 0 is the family's own.
+        max_windows: Windows of 75 tokens that a caption may fill.
+    """
+
+    layer: int = 0
+    max_windows: int = 3
 
 
 class StableDiffusion:
     """A base model of the families sd15 and sd2, frozen, on a device.
 
     Args:
-        path: Folder in the diffusers layout.
-        device: Where the weights go.
+        info: What the base model is.
+        parts: Its models, frozen; they are used as they are and moved by `settle`.
+        device: Where they work.
         dtype: Number format of the frozen weights.
-        family: "auto" or a family's name.
-        prediction: "auto", "epsilon" or "v_prediction".
-
-    Raises:
-        ModelError: a part is missing or damaged.
+        text: How captions are read.
     """
+
+    own_layer: ClassVar[int] = 1
+    normalizes: ClassVar[bool] = True
+    named_blocks: Mapping[str, str] = MappingProxyType({})
 
     def __init__(
         self,
-        path: Path,
+        info: BaseModelInfo,
+        parts: Parts,
         device: torch.device,
         dtype: torch.dtype,
-        family: str = "auto",
-        prediction: str = "auto",
+        text: TextSettings,
     ) -> None:
-        # diffusers and transformers cost seconds to import: only who loads a model pays.
-        from diffusers import AutoencoderKL, UNet2DConditionModel
-        from transformers import CLIPTextModel, CLIPTokenizer
-
-        self.info: BaseModelInfo = check_base_model(path, family, prediction)
-        self.name, self.prediction = self.info.family, self.info.prediction
-        self.device, self.dtype = device, dtype
-        try:
-            self.tokenizer = CLIPTokenizer.from_pretrained(path / "tokenizer")
-            self.text_encoder: Any = CLIPTextModel.from_pretrained(
-                path / "text_encoder", dtype=dtype
-            )
-            self.unet: Any = UNet2DConditionModel.from_pretrained(path / "unet", torch_dtype=dtype)
-            # The VAE of SD overflows in fp16, so it stays in fp32; it runs once per image.
-            self.vae: Any = AutoencoderKL.from_pretrained(path / "vae", torch_dtype=torch.float32)
-        except Exception as error:
-            msg = f"The base model {path} cannot be loaded: {error}. Download it again."
-            raise ModelError(msg) from error
-        for model in (self.text_encoder, self.unet, self.vae):
-            model.requires_grad_(requires_grad=False).eval().to(device)
+        self.info, self.name, self.prediction = info, info.family, info.prediction
+        self.device, self.dtype, self.text = device, dtype, text
+        self.unet: Any = parts.unet
+        self.vae: Any = parts.vae
+        self.text_encoders: list[Any] = list(parts.text_encoders)
+        self.tokenizers: list[Any] = list(parts.tokenizers)
+        self.unet_names = UNetNames.from_config(dict(self.unet.config))
         self.latent_channels = int(self.vae.config.latent_channels)
-        self.latent_factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
-        self.size_step = self.latent_factor * 2 ** (len(self.unet.config.block_out_channels) - 1)
-        self.default_resolution = int(self.unet.config.sample_size) * self.latent_factor
+        self.latent_factor, self.size_step = info.latent_factor, info.size_step
+        self.default_resolution = info.default_resolution
+        self._settled: frozenset[Model] = EVERY_MODEL
 
     def adaptable_models(self) -> dict[str, nn.Module]:
-        """Returns the UNet and the text encoder."""
-        return {"unet": self.unet, "text_encoder": self.text_encoder}
+        """Returns the UNet and the text encoders: "text_encoder", "text_encoder_2" …"""
+        names = [f"text_encoder_{n}" if n > 1 else "text_encoder" for n in range(1, 10)]
+        return {"unet": self.unet, **dict(zip(names, self.text_encoders, strict=False))}
 
     def encode_images(self, pixels: Tensor) -> Moments:
         """Returns the scaled distribution of the latents for pixels in -1 .. 1, [B, 3, H, W]."""
-        with torch.no_grad():
+        with torch.no_grad(), self._awake("image"):
             encoded = self.vae.encode(pixels.to(self.device, torch.float32)).latent_dist
         factor = float(self.vae.config.scaling_factor)
         return Moments(encoded.mean * factor, encoded.std * factor)
 
     def encode_captions(self, captions: Sequence[str]) -> Conditioning:
-        """Returns the last hidden state of the text encoder, {"text": [B, tokens, width]}."""
-        tokens = self.tokenizer(
-            list(captions),
-            padding="max_length",
-            max_length=self.tokenizer.model_max_length,
-            truncation=True,
-            return_tensors="pt",
-        )
-        return {"text": self.text_encoder(tokens.input_ids.to(self.device))[0]}
+        """Returns hidden states of the text encoders, {"text": [B, tokens, width], …}."""
+        return join_rows(self._encode(captions))
+
+    def join_conditioning(self, rows: Sequence[Conditioning]) -> Conditioning:
+        """Returns several captions' conditioning as one batch, filled up to one length."""
+        return join_rows(rows)
+
+    def describe_sizes(self, geometry: Sequence[Geometry]) -> Conditioning:
+        """Returns nothing: these families are not told about sizes."""
+        del geometry
+        return {}
 
     def predict(self, latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         """Returns the UNet's prediction, [B, C, h, w]."""
@@ -88,38 +102,26 @@ class StableDiffusion:
             latents.to(self.dtype),
             timesteps,
             conditioning["text"].to(self.dtype),
+            encoder_attention_mask=conditioning.get("mask"),
+            added_cond_kwargs=self._name_extras(conditioning),
             return_dict=False,
         )[0]
         return predicted
 
     def generate(self, request: Drawing, device: torch.device) -> Any:
         """Returns the picture that diffusers' own pipeline draws from a seed, a PIL image."""
-        from diffusers import DDIMScheduler, StableDiffusionPipeline
-
-        pipeline: Any = StableDiffusionPipeline(
-            vae=self.vae,
-            text_encoder=self.text_encoder,
-            tokenizer=self.tokenizer,
-            unet=self.unet,
-            scheduler=DDIMScheduler.from_config(
-                self.info.scheduler, prediction_type=self.prediction, clip_sample=False
-            ),
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
-        )
-        pipeline.set_progress_bar_config(disable=True)
-        # Noise from the CPU, so that a seed means the same picture on every device.
-        generator = torch.Generator("cpu").manual_seed(request.seed)
-        with torch.no_grad():
+        prompts = [request.prompt, *([request.negative_prompt] if request.guidance > 1 else [])]
+        with torch.no_grad(), self._awake("image", "text", "unet"):
+            pipeline = self._make_pipeline()
+            pipeline.set_progress_bar_config(disable=True)
             latents = pipeline(
-                prompt=request.prompt,
-                negative_prompt=request.negative_prompt,
+                **self._name_prompts(self._encode(prompts, equal=True)),
                 num_inference_steps=request.inference_steps,
                 guidance_scale=request.guidance,
                 width=request.width or self.default_resolution,
                 height=request.height or self.default_resolution,
-                generator=generator,
+                # Noise from the CPU, so that a seed means the same picture on every device.
+                generator=torch.Generator("cpu").manual_seed(request.seed),
                 output_type="latent",
             ).images
             factor = float(self.vae.config.scaling_factor)
@@ -128,37 +130,131 @@ class StableDiffusion:
         return pipeline.image_processor.postprocess(pixels, output_type="pil")[0]
 
     def image_fingerprint(self) -> str:
-        """Names the VAE by the bytes of its files."""
-        return _hash_files(self.info.path / "vae")
+        """Names the VAE by its weights, wherever they were read from."""
+        return _hash_weights(self.vae)
 
     def text_fingerprint(self) -> str:
-        """Names the text encoder by the bytes of its files, and the format it runs in."""
-        return f"{_hash_files(self.info.path / 'text_encoder')}-{self.dtype}"
+        """Names the text encoders by their weights, and the way captions are read."""
+        hashes = "-".join(_hash_weights(encoder) for encoder in self.text_encoders)
+        return f"{hashes}-{self.dtype}-{self.text}"
 
     def schedule_config(self) -> dict[str, Any]:
-        """Returns kind, beta_start, beta_end and count of the noise schedule."""
+        """Returns kind, beta_start, beta_end, count and zero_snr of the noise schedule."""
         scheduler = self.info.scheduler
         return {
             "kind": scheduler.get("beta_schedule", "scaled_linear"),
             "beta_start": float(scheduler.get("beta_start", 0.00085)),
             "beta_end": float(scheduler.get("beta_end", 0.012)),
             "count": int(scheduler.get("num_train_timesteps", 1000)),
+            "zero_snr": self.info.zero_snr,
         }
 
+    def settle(self, models: Collection[Model]) -> None:
+        """Keeps these models on the device; the others wait in main memory until needed."""
+        self._settled = frozenset(models)
+        self._move(self._settled)
+
     def enable_gradient_checkpointing(self) -> None:
-        """Recompute activations in the backward pass, in the UNet and the text encoder."""
+        """Recompute activations in the backward pass, in the UNet and the text encoders."""
         self.unet.enable_gradient_checkpointing()
         self.unet.train()
-        self.text_encoder.gradient_checkpointing_enable({"use_reentrant": False})
-        self.text_encoder.train()
+        for encoder in self.text_encoders:
+            encoder.gradient_checkpointing_enable({"use_reentrant": False})
+            encoder.train()
+
+    def _encode(self, captions: Sequence[str], *, equal: bool = False) -> list[Conditioning]:
+        """Returns each caption's conditioning; `equal` fills up with windows without words."""
+        with self._awake("text"):
+            columns = [
+                self._run_encoder(*pair, captions, equal)
+                for pair in zip(self.text_encoders, self.tokenizers, strict=True)
+            ]
+        rows = []
+        for index in range(len(captions)):
+            found = [column[index] for column in columns]
+            row = {"text": torch.cat([each["text"] for each in found], dim=-1)}
+            # Of several encoders the last one that has a pooled output gives it.
+            pooled = [each["pooled"] for each in found if "pooled" in each]
+            rows.append(row | ({"pooled": pooled[-1]} if pooled else {}))
+        return rows
+
+    def _run_encoder(
+        self, encoder: Any, tokenizer: Any, captions: Sequence[str], equal: bool
+    ) -> list[Conditioning]:
+        windows = [split_into_windows(tokenizer, each, self.text.max_windows) for each in captions]
+        if equal:
+            most = max(map(len, windows))
+            windows = [each + [empty_window(tokenizer)] * (most - len(each)) for each in windows]
+        counts = [len(each) for each in windows]
+        tokens = torch.tensor([ids for each in windows for ids in each], device=self.device)
+        outputs = encoder(tokens, output_hidden_states=True)
+        layer = self.text.layer or self.own_layer
+        hidden = pick_hidden(outputs, encoder, layer, self.normalizes)
+        rows = [{"text": text} for text in gather_windows(hidden, counts)]
+        pooled = getattr(outputs, "text_embeds", None)
+        if pooled is not None:  # of a caption's first window
+            for row, part in zip(rows, pooled.split(counts), strict=True):
+                row["pooled"] = part[:1]
+        return rows
+
+    def _name_extras(self, conditioning: Conditioning) -> dict[str, Tensor] | None:
+        """Returns what diffusers' UNet calls `added_cond_kwargs`."""
+        del conditioning
+        return None
+
+    def _name_prompts(self, rows: Sequence[Conditioning]) -> dict[str, Tensor]:
+        """Returns prompt and negative prompt as the arguments of diffusers' pipeline."""
+        names = ("prompt_embeds", "negative_prompt_embeds")
+        return {name: row["text"] for name, row in zip(names, rows, strict=False)}
+
+    def _make_scheduler(self) -> Any:
+        from diffusers import DDIMScheduler
+
+        changes: dict[str, Any] = {"prediction_type": self.prediction, "clip_sample": False}
+        if self.info.zero_snr:
+            # Pure noise is a step of its own then, and must be the first one (arXiv:2305.08891).
+            changes |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+        return DDIMScheduler.from_config(self.info.scheduler, **changes)
+
+    def _make_pipeline(self) -> Any:
+        from diffusers import StableDiffusionPipeline
+
+        return StableDiffusionPipeline(
+            vae=self.vae,
+            text_encoder=None,
+            tokenizer=None,
+            unet=self.unet,
+            scheduler=self._make_scheduler(),
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
+
+    @contextlib.contextmanager
+    def _awake(self, *needed: Model) -> Iterator[None]:
+        before = self._settled
+        missing = set(needed) - before
+        if missing:
+            self._move(before | missing)
+        try:
+            yield
+        finally:
+            if missing:
+                self._move(before)
+
+    def _move(self, present: Collection[Model]) -> None:
+        models: dict[Model, list[nn.Module]] = {
+            "image": [self.vae], "text": self.text_encoders, "unet": [self.unet]
+        }  # fmt: skip
+        # First those that leave, so that there is room for those that come.
+        for name in sorted(models, key=lambda each: each in present):
+            for model in models[name]:
+                model.to(self.device if name in present else "cpu")
 
 
-def _hash_files(folder: Path) -> str:
+def _hash_weights(model: nn.Module) -> str:
     digest = hashlib.sha256()
-    for path in sorted(folder.glob("*")):
-        if path.is_file():
-            digest.update(path.name.encode())
-            with path.open("rb") as file:
-                for block in iter(lambda: file.read(1 << 20), b""):
-                    digest.update(block)
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()

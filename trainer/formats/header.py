@@ -1,0 +1,179 @@
+"""The header of a safetensors file, checked before anything else of the file is believed.
+
+A file is eight bytes (the header's length, little-endian), the header (JSON: name → number
+format, shape, byte range), and the body. Reading costs no more memory than the header.
+"""
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ELEMENT_BYTES = {
+    "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1,
+    "F8_E4M3FNUZ": 1, "F8_E5M2FNUZ": 1,
+    "I16": 2, "U16": 2, "F16": 2, "BF16": 2,
+    "I32": 4, "U32": 4, "F32": 4,
+    "I64": 8, "U64": 8, "F64": 8, "C64": 8,
+}  # fmt: skip
+_LONGEST_HEADER = 100_000_000  # the safetensors library's own limit, in bytes
+_AGAIN = "Download or export the file again."
+
+
+class FormatError(Exception):
+    """A file that is not what its name promises; the message is a complete sentence."""
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """Where a tensor lies.
+
+    Attributes:
+        dtype: The number format as the header spells it: "F16", "BF16", "F32", "I64" …
+        shape: Sizes of the axes.
+        start: First byte, counted from the body's start.
+        end: The byte after the last.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class TensorFile:
+    """What the header of a file says, after its checks.
+
+    Attributes:
+        path: The file.
+        tensors: Every tensor, by name.
+        metadata: The free text entries.
+        body_start: First byte of the body, counted from the file's start.
+    """
+
+    path: Path
+    tensors: dict[str, TensorEntry]
+    metadata: dict[str, str]
+    body_start: int
+
+
+def read_header(path: Path) -> TensorFile:
+    """Returns the checked header of a safetensors file.
+
+    Raises:
+        FormatError: the file cannot be read, is cut short, or its header does not fit it.
+    """
+    text, body_start, size = _read_text(path)
+    try:
+        header = json.loads(text, object_pairs_hook=_refuse_twins)
+    except _TwinError as error:
+        msg = f"{path.name} is damaged: its header names {error} twice. {_AGAIN}"
+        raise FormatError(msg) from None
+    except (ValueError, RecursionError):
+        msg = f"{path.name} is not a safetensors file: its header is not JSON. {_AGAIN}"
+        raise FormatError(msg) from None
+    if not isinstance(header, dict):
+        msg = f"{path.name} is not a safetensors file: its header is not a table. {_AGAIN}"
+        raise FormatError(msg)
+    metadata = _read_metadata(path, header.pop("__metadata__", {}))
+    tensors = {name: _read_entry(path, name, entry) for name, entry in header.items()}
+    _check_body(path, tensors, size - body_start)
+    return TensorFile(path, tensors, metadata, body_start)
+
+
+def _read_text(path: Path) -> tuple[bytes, int, int]:
+    """Returns the header's bytes, where the body starts and the file's size."""
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            length = int.from_bytes(file.read(8), "little")
+            if size < 8:
+                msg = f"{path.name} is cut short: it has only {size} bytes. {_AGAIN}"
+                raise FormatError(msg)
+            if length > size - 8 or length > _LONGEST_HEADER:
+                msg = (
+                    f"{path.name} is not a whole safetensors file: it announces a header of "
+                    f"{length:,} bytes and has {size:,} bytes in all. {_AGAIN}"
+                )
+                raise FormatError(msg)
+            return file.read(length), 8 + length, size
+    except OSError as error:
+        msg = f"{path} cannot be read: {error.strerror or error}."
+        raise FormatError(msg) from None
+
+
+class _TwinError(Exception):
+    """The name that an object of the header holds twice."""
+
+
+def _refuse_twins(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _TwinError(next(name for name in table if names.count(name) > 1))
+    return table
+
+
+def _read_metadata(path: Path, metadata: object) -> dict[str, str]:
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        msg = f"{path.name} is damaged: its metadata is not a table of texts. {_AGAIN}"
+        raise FormatError(msg)
+    return metadata
+
+
+def _read_entry(path: Path, name: str, entry: object) -> TensorEntry:
+    """Returns one tensor's entry, whose bytes fit its shape."""
+    dtype = entry.get("dtype") if isinstance(entry, dict) else None
+    shape = _read_counts(entry, "shape")
+    span = _read_counts(entry, "data_offsets")
+    if not isinstance(dtype, str) or shape is None or span is None or len(span) != 2:
+        msg = f"{path.name} is damaged: the header's entry for {name} is malformed. {_AGAIN}"
+        raise FormatError(msg)
+    if dtype not in ELEMENT_BYTES:
+        msg = (
+            f"{path.name} holds {name} in the number format {dtype}, which cannot be read here. "
+            "Use a file in fp32, fp16 or bf16."
+        )
+        raise FormatError(msg)
+    expected = math.prod(shape) * ELEMENT_BYTES[dtype]
+    if span[1] - span[0] != expected:
+        msg = (
+            f"{path.name} is damaged: {name} needs {expected:,} bytes for its shape "
+            f"{list(shape)} and has {span[1] - span[0]:,}. {_AGAIN}"
+        )
+        raise FormatError(msg)
+    return TensorEntry(dtype, shape, span[0], span[1])
+
+
+def _read_counts(entry: object, field: str) -> tuple[int, ...] | None:
+    """Returns a list of whole numbers from 0 on, or None where it is something else."""
+    counts = entry.get(field) if isinstance(entry, dict) else None
+    if not isinstance(counts, list) or not all(type(n) is int and n >= 0 for n in counts):
+        return None
+    return tuple(counts)
+
+
+def _check_body(path: Path, tensors: dict[str, TensorEntry], size: int) -> None:
+    """The tensors must cover the body, one after the other, without overlap or gap."""
+    end = 0
+    for name, entry in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].end)):
+        if entry.end > size:
+            msg = (
+                f"{path.name} is cut short: {name} ends at byte {entry.end:,} of the body, "
+                f"which has {size:,}. {_AGAIN}"
+            )
+            raise FormatError(msg)
+        if entry.start != end:
+            fault = "overlaps the tensor before it" if entry.start < end else "comes after a gap"
+            msg = f"{path.name} is damaged: {name} {fault}. {_AGAIN}"
+            raise FormatError(msg)
+        end = entry.end
+    if end != size:
+        msg = (
+            f"{path.name} is damaged: {size - end:,} bytes at its end belong to no tensor. {_AGAIN}"
+        )
+        raise FormatError(msg)

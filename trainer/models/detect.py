@@ -1,0 +1,191 @@
+"""What a single file is, read from its names, shapes and metadata."""
+
+import re
+from dataclasses import dataclass
+
+from trainer.formats.header import TensorFile
+from trainer.models.errors import ModelError
+from trainer.models.shipped import SHIPPED_FAMILIES, read_config
+
+UNET_PREFIX = "model.diffusion_model."
+FAMILY_TITLES = {"sd15": "SD 1.x", "sd2": "SD 2.x", "sdxl": "SDXL"}
+
+# Text encoders of the original layout: prefix and naming of their tensors, by family.
+TEXT_ENCODERS = {
+    "sd15": (("cond_stage_model.transformer.", "clip"),),
+    "sd2": (("cond_stage_model.model.", "open_clip"),),
+    "sdxl": (
+        ("conditioner.embedders.0.transformer.", "clip"),
+        ("conditioner.embedders.1.model.", "open_clip"),
+    ),
+}
+
+_ADAPTER = "an adapter file (LoRA or its kin). Choose the base model that it was made for"
+_NOT_TRAINED = "which is not trained here. Choose an SD 1.x, SD 2.x or SDXL model"
+# Marks in tensor names of files that are something else; the first row that is met decides.
+_STRANGERS = (
+    (r"lora_(down|up|A|B|mid)\b|lora\.(down|up)\.|\bhada_w|\blokr_w|\bdora_scale\b", _ADAPTER),
+    (r"\bjoint_blocks\.", f"a Stable Diffusion 3 model, {_NOT_TRAINED}"),
+    (r"\bdouble_blocks\.|\bsingle_blocks\.", f"a Flux model or its kin, {_NOT_TRAINED}"),
+    (r"\bconditioner\.embedders\.0\.model\.", f"an SDXL refiner, {_NOT_TRAINED}"),
+    (r"\bedm_(mean|std|vpred)\b", f"a model with the EDM noise schedule, {_NOT_TRAINED}"),
+    (r"\bclip_(txt_)?mapper\.", f"a Stable Cascade model, {_NOT_TRAINED}"),
+    (r"\bcontrol_model\.|^controlnet_", "a ControlNet. Choose a base model"),
+    (r"\bmotion_modules\.", "an AnimateDiff motion module. Choose a base model"),
+    (r"\b(emb_params|string_to_param)\b|^clip_[lg]$", "a text embedding. Choose a base model"),
+)
+# Marks of parts of a model, looked for where there is no UNet in the original layout.
+_PARTS = (
+    (
+        r"^(first_stage_model\.)?(encoder|decoder)\.conv_in\.",
+        "a VAE alone. Give it as base_model.vae, and a whole model as base_model.path",
+    ),
+    (
+        r"^down_blocks\.\d+\.|^(text_model\.)?encoder\.layers\.",
+        "one part of a model in the diffusers layout. Give the folder that holds model_index.json",
+    ),
+    (
+        r"^input_blocks\.|^output_blocks\.",
+        "a UNet without text encoder and VAE. Choose a whole checkpoint",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What a file is.
+
+    Attributes:
+        family: "sd15", "sd2" or "sdxl".
+        prediction: What it predicts, or most likely does.
+        zero_snr: It says that its schedule ends in pure noise.
+        certain: The file says what it predicts, or its family always does.
+        question: What to ask where it is not certain.
+    """
+
+    family: str
+    prediction: str
+    zero_snr: bool
+    certain: bool
+    question: str
+
+
+def detect_file(file: TensorFile) -> Detection:
+    """Returns what a checkpoint in the original layout is.
+
+    Raises:
+        ModelError: it is something else, or special, or lacks its text encoder.
+    """
+    _refuse_strangers(file)
+    _check_channels(file)
+    family = _find_family(file)
+    prediction, certain = _find_prediction(file, family)
+    zero_snr = "ztsnr" in file.tensors or file.metadata.get("ss_zero_terminal_snr") == "True"
+    question = "" if certain else _ask(file, family, prediction)
+    return Detection(family, prediction, zero_snr, certain, question)
+
+
+def _refuse_strangers(file: TensorFile) -> None:
+    whole = any(name.startswith(UNET_PREFIX) for name in file.tensors)
+    for pattern, kind in _STRANGERS if whole else (*_STRANGERS, *_PARTS):
+        mark = re.compile(pattern)
+        if any(mark.search(name) for name in file.tensors):
+            msg = f"{file.path.name} is {kind}."
+            raise ModelError(msg)
+    if not whole:
+        msg = (
+            f"{file.path.name} is no Stable Diffusion checkpoint: none of its tensors is named "
+            f"{UNET_PREFIX}… Choose an SD 1.x, SD 2.x or SDXL model."
+        )
+        raise ModelError(msg)
+
+
+def _check_channels(file: TensorFile) -> None:
+    entry = file.tensors.get(f"{UNET_PREFIX}input_blocks.0.0.weight")
+    if entry is not None and len(entry.shape) == 4 and entry.shape[1] != 4:
+        msg = (
+            f"The UNet of {file.path.name} takes {entry.shape[1]} channels (an inpainting or other "
+            "special model). Train on the ordinary model of the same family instead."
+        )
+        raise ModelError(msg)
+
+
+def _find_family(file: TensorFile) -> str:
+    """Returns the family that the UNet's and the text encoder's tensors agree upon."""
+    width = _find_text_width(file)
+    widths = {read_config(family)["unet"]["cross_attention_dim"]: family for family in
+              SHIPPED_FAMILIES}  # fmt: skip
+    if width not in widths:
+        known = ", ".join(f"{FAMILY_TITLES[name]} {each}" for each, name in widths.items())
+        msg = (
+            f"{file.path.name} belongs to no family that is trained here: its UNet reads texts of "
+            f"width {width} ({known}). Choose another base model."
+        )
+        raise ModelError(msg)
+    family = widths[width]
+    found = [
+        name
+        for name, encoders in TEXT_ENCODERS.items()
+        if any(key.startswith(encoders[-1][0]) for key in file.tensors)
+    ]
+    if not found:
+        msg = (
+            f"{file.path.name} holds a UNet of {FAMILY_TITLES[family]} and no text encoder. Choose "
+            "a whole checkpoint."
+        )
+        raise ModelError(msg)
+    if family not in found:
+        msg = (
+            f"{file.path.name} mixes families: its UNet is of {FAMILY_TITLES[family]}, its text "
+            f"encoder of {FAMILY_TITLES[found[0]]}. Choose another base model."
+        )
+        raise ModelError(msg)
+    return family
+
+
+def _find_text_width(file: TensorFile) -> int:
+    """Returns how wide the texts are that the UNet reads, 0 where it reads none."""
+    for name, entry in file.tensors.items():
+        if name.startswith(UNET_PREFIX) and name.endswith("attn2.to_k.weight"):
+            return entry.shape[-1] if entry.shape else 0
+    return 0
+
+
+def _find_prediction(file: TensorFile, family: str) -> tuple[str, bool]:
+    """Returns what a file predicts, and whether that is certain."""
+    said = _read_prediction(file)
+    if said:
+        return said, True
+    if re.search(r"v[-_ ]?pred", file.path.stem, re.IGNORECASE):
+        return "v_prediction", False
+    # Nothing in the weights' names tells SD 2.1 (v) from its 512 pixel base (epsilon).
+    return ("v_prediction", False) if family == "sd2" else ("epsilon", True)
+
+
+def _read_prediction(file: TensorFile) -> str:
+    """Returns what marker tensors or metadata say, or nothing."""
+    said = file.metadata.get("modelspec.prediction_type", "").lower()
+    architecture = file.metadata.get("modelspec.architecture", "").lower()
+    v_parameterization = file.metadata.get("ss_v_parameterization", "").lower()
+    if "v_pred" in file.tensors or said.startswith("v") or v_parameterization == "true":
+        return "v_prediction"
+    if said.startswith("eps"):
+        return "epsilon"
+    if "v2-768-v" in architecture:
+        return "v_prediction"
+    return "epsilon" if "v2-512" in architecture else ""
+
+
+def _ask(file: TensorFile, family: str, prediction: str) -> str:
+    likely = (
+        "v (likely) or the noise" if prediction == "v_prediction" else "the noise (likely) or v"
+    )
+    hint = (
+        "Models from SD 2.1 at 768 pixels predict v, those from its 512 pixel base the noise. "
+        if family == "sd2"
+        else ""
+    )
+    return (
+        f"{file.path.name} does not say what it predicts: {likely}? {hint}"
+        "Set base_model.prediction to v_prediction or epsilon."
+    )

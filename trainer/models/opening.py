@@ -1,0 +1,88 @@
+"""From a config to a loaded base model."""
+
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from trainer.config import BaseModelConfig
+from trainer.models.attention import ATTENTION
+from trainer.models.check import BaseModelInfo, check_base_model
+from trainer.models.errors import ModelError
+from trainer.models.family import EVERY_MODEL, Family, Model
+from trainer.models.loading import Parts, load_parts
+from trainer.models.quantize import quantize_linears
+from trainer.models.sd import StableDiffusion, TextSettings
+from trainer.models.sdxl import StableDiffusionXL
+
+FAMILIES: dict[str, type[StableDiffusion]] = {
+    "sd15": StableDiffusion,
+    "sd2": StableDiffusion,
+    "sdxl": StableDiffusionXL,
+}
+
+
+def check_config(config: BaseModelConfig) -> BaseModelInfo:
+    """Returns what a config's base model is, from its small files or its header alone.
+
+    Raises:
+        ModelError: it is missing, damaged or none that can be trained, or the config asks for what
+            it cannot do.
+    """
+    vae = Path(config.vae) if config.vae else None
+    info = check_base_model(Path(config.path), config.family, config.prediction, vae)
+    if config.zero_snr != "auto":
+        info = replace(info, zero_snr=config.zero_snr == "on")
+    if info.zero_snr and info.prediction != "v_prediction":
+        msg = (
+            "base_model.zero_snr is on, but the base model predicts the noise, which says nothing "
+            "about a picture of pure noise. Set it to off, or base_model.prediction to "
+            "v_prediction if the model was trained so."
+        )
+        raise ModelError(msg)
+    return info
+
+
+def load_family(
+    config: BaseModelConfig,
+    device: torch.device,
+    dtype: torch.dtype,
+    present: Collection[Model] = EVERY_MODEL,
+) -> Family:
+    """Returns a config's base model, frozen.
+
+    Args:
+        config: Which one, and how it is held.
+        device: Where it works.
+        dtype: Number format of the frozen weights.
+        present: The models that are on the device from the start; see `Family.settle`.
+
+    Raises:
+        ModelError: as `check_config`, or a tensor is missing, or an extra is not installed.
+    """
+    info = check_config(config)
+    parts = load_parts(info, torch.device("cpu"), dtype)
+    ATTENTION[config.attention](parts.unet, device)
+    return make_family(info, config, parts, device, dtype, present)
+
+
+def make_family(
+    info: BaseModelInfo,
+    config: BaseModelConfig,
+    parts: Parts,
+    device: torch.device,
+    dtype: torch.dtype,
+    present: Collection[Model] = EVERY_MODEL,
+) -> Family:
+    """Returns the family around loaded parts; the arguments are those of `load_family`.
+
+    Raises:
+        ModelError: an extra is not installed.
+    """
+    if config.quantize == "nf4":
+        quantize_linears(parts.unet, dtype)
+    text = TextSettings(config.clip_skip, config.max_windows)
+    family = FAMILIES[info.family](info, parts, device, dtype, text)
+    family.settle(present)
+    return family

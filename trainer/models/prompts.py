@@ -1,0 +1,76 @@
+"""Captions as rows of tokens: windows of 75 between a start and an end, as many as it takes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+Conditioning = dict[str, Tensor]
+_MASK_STEP = 8  # xformers wants attention masks whose rows are multiples of this
+
+
+def split_into_windows(tokenizer: Any, caption: str, max_windows: int) -> list[list[int]]:
+    """Returns a caption's tokens in windows as long as the text encoder's positions.
+
+    Each window is start, up to 75 tokens, end and padding, the way A1111 and ComfyUI feed long
+    prompts; there is always at least one. What does not fit `max_windows` is left out.
+    """
+    room = tokenizer.model_max_length - 2
+    tokens = tokenizer(caption, add_special_tokens=False, verbose=False).input_ids
+    pieces = [tokens[start : start + room] for start in range(0, len(tokens), room)] or [[]]
+    return [_wrap(tokenizer, piece, room) for piece in pieces[:max_windows]]
+
+
+def empty_window(tokenizer: Any) -> list[int]:
+    """Returns the window of a caption without words."""
+    return _wrap(tokenizer, [], tokenizer.model_max_length - 2)
+
+
+def pick_hidden(outputs: Any, encoder: Any, layer: int, normalize: bool) -> Tensor:
+    """Returns a hidden state of a text encoder counted from the end, [B, tokens, width].
+
+    Args:
+        outputs: Of the encoder, called with `output_hidden_states=True`.
+        encoder: A CLIP text model, with or without a projection.
+        layer: 1 is the last layer, 2 the one before it: "clip skip".
+        normalize: Whether the final layer norm is applied, as SD 1.x and 2.x do.
+    """
+    hidden: Tensor = outputs.hidden_states[-layer]
+    # The level text_model is there or not by transformers' version and class.
+    core = getattr(encoder, "text_model", encoder)
+    return core.final_layer_norm(hidden) if normalize else hidden
+
+
+def gather_windows(encoded: Tensor, counts: Sequence[int]) -> list[Tensor]:
+    """Returns per caption its windows one after another, each [1, windows * tokens, width].
+
+    Args:
+        encoded: All captions' windows, [sum of counts, tokens, width].
+        counts: Windows per caption.
+    """
+    return [part.flatten(0, 1).unsqueeze(0) for part in encoded.split(list(counts))]
+
+
+def join_rows(rows: Sequence[Conditioning]) -> Conditioning:
+    """Returns the conditioning of several captions as one batch.
+
+    Where captions differ in length the shorter ones are filled up with zeros and "mask" [B,
+    tokens] says which tokens count, so that what a caption means does not depend on its neighbours.
+    """
+    lengths = [row["text"].shape[1] for row in rows]
+    joined = {name: torch.cat([row[name] for row in rows]) for name in rows[0] if name != "text"}
+    if len(set(lengths)) == 1:
+        return {"text": torch.cat([row["text"] for row in rows]), **joined}
+    longest = -(-max(lengths) // _MASK_STEP) * _MASK_STEP
+    texts = [functional.pad(row["text"], (0, 0, 0, longest - row["text"].shape[1])) for row in rows]
+    device = texts[0].device
+    places = torch.arange(longest, device=device).unsqueeze(0)
+    mask = places < torch.tensor(lengths, device=device).unsqueeze(1)
+    return {"text": torch.cat(texts), "mask": mask, **joined}
+
+
+def _wrap(tokenizer: Any, piece: list[int], room: int) -> list[int]:
+    padding = [tokenizer.pad_token_id] * (room - len(piece))
+    return [tokenizer.bos_token_id, *piece, tokenizer.eos_token_id, *padding]

@@ -1,0 +1,60 @@
+"""A base model's linear layers in 4 bits, so that a large UNet fits a small card."""
+
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import nn
+
+from trainer.models.errors import ModelError
+
+_BLOCK = "Transformer2DModel"
+
+
+def quantize_linears(unet: Any, dtype: torch.dtype) -> int:
+    """Replaces the linear layers of the transformer blocks by NF4 ones; returns how many.
+
+    The weights are held as 4-bit NormalFloat with doubly quantised constants (QLoRA, Dettmers et
+    al. 2023, arXiv:2305.14314, section 3) and expanded to `dtype` for each product. They are packed
+    when the UNet moves to its device. Convolutions and small layers stay as they are.
+
+    Raises:
+        ModelError: bitsandbytes is not installed.
+    """
+    if find_spec("bitsandbytes") is None:
+        msg = (
+            "base_model.quantize is nf4, which needs bitsandbytes. Run `pip install "
+            '"lorasmith[quantize]"`, or set it to none.'
+        )
+        raise ModelError(msg)
+    blocks = [module for module in unet.modules() if type(module).__name__ == _BLOCK]
+    # Nested layers are replaced through their parent, so the list is made before anything changes.
+    places = [
+        (parent, name, layer)
+        for block in blocks
+        for parent in block.modules()
+        for name, layer in parent.named_children()
+        if type(layer) is nn.Linear
+    ]
+    for parent, name, layer in places:
+        setattr(parent, name, _pack(layer, dtype))
+    return len(places)
+
+
+def _pack(layer: nn.Linear, dtype: torch.dtype) -> nn.Module:
+    import bitsandbytes
+
+    packed = bitsandbytes.nn.Linear4bit(
+        layer.in_features,
+        layer.out_features,
+        bias=layer.bias is not None,
+        compute_dtype=dtype,
+        compress_statistics=True,
+        quant_type="nf4",
+        device="meta",
+    )
+    packed.weight = bitsandbytes.nn.Params4bit(
+        layer.weight.data, requires_grad=False, compress_statistics=True, quant_type="nf4"
+    )
+    packed.bias = layer.bias
+    return packed

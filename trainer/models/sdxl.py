@@ -1,0 +1,57 @@
+"""Stable Diffusion XL: two text encoders, a pooled text, and sizes as conditioning."""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from trainer.models.family import Conditioning, Geometry
+from trainer.models.sd import StableDiffusion
+
+
+class StableDiffusionXL(StableDiffusion):
+    """A base model of the family sdxl (Podell et al. 2023, arXiv:2307.01952).
+
+    Both text encoders give their last layer but one, without the final norm; their widths add up.
+    The second one's projected text and the picture's sizes (section 2.2) go to the UNet, too.
+    """
+
+    own_layer: ClassVar[int] = 2
+    normalizes: ClassVar[bool] = False
+    # Found by training one block at a time (B-LoRA, Frenkel et al. 2024, arXiv:2403.14572).
+    named_blocks: Mapping[str, str] = MappingProxyType(
+        {"style": "unet.up_blocks.0.attentions.1", "content": "unet.up_blocks.0.attentions.0"}
+    )
+
+    def describe_sizes(self, geometry: Sequence[Geometry]) -> Conditioning:
+        """Returns original size, crop and target size, each (height, width): {"sizes": [B, 6]}."""
+        rows = [[*each.original, *each.crop, *each.target] for each in geometry]
+        return {"sizes": torch.tensor(rows, dtype=torch.float32, device=self.device)}
+
+    def _name_extras(self, conditioning: Conditioning) -> dict[str, Tensor] | None:
+        return {
+            "text_embeds": conditioning["pooled"].to(self.dtype),
+            "time_ids": conditioning["sizes"],
+        }
+
+    def _name_prompts(self, rows: Sequence[Conditioning]) -> dict[str, Tensor]:
+        names = ("pooled_prompt_embeds", "negative_pooled_prompt_embeds")
+        pooled = {name: row["pooled"] for name, row in zip(names, rows, strict=False)}
+        return super()._name_prompts(rows) | pooled
+
+    def _make_pipeline(self) -> Any:
+        from diffusers import StableDiffusionXLPipeline
+
+        return StableDiffusionXLPipeline(
+            vae=self.vae,
+            # Only read for the width of its projection, which sizes are checked against.
+            text_encoder=None,
+            text_encoder_2=self.text_encoders[-1],
+            tokenizer=None,
+            tokenizer_2=None,
+            unet=self.unet,
+            scheduler=self._make_scheduler(),
+            add_watermarker=False,
+        )
