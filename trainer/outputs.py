@@ -1,10 +1,24 @@
 """What a run leaves on disk while it learns: samples, checkpoints, the exported file."""
 
-import contextlib
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
+from pathlib import Path
 
 from datasets_tools.captions import add_trigger
-from trainer.export import compare_with_trained, make_metadata, write_lora
+from trainer.attach import describe_layers, make_rebuild
+from trainer.export import (
+    Module,
+    compare_with_trained,
+    find_samples,
+    fits_peft,
+    make_metadata,
+    make_thumbnail,
+    measure_network,
+    name_layers,
+    verify_file,
+    write_kohya,
+    write_peft,
+    write_sidecars,
+)
 from trainer.models.family import Drawing
 from trainer.progress import say
 from trainer.runs import RunError, append_event
@@ -26,7 +40,7 @@ def make_samples(session: Session) -> None:
         return
     folder = run.samples_path / f"step-{step:06d}"
     say(f"drawing samples at step {step}")
-    with _averaged(session), weighted([session.adapters], [config.weight]):
+    with session.state.shown(), weighted([session.adapters], [config.weight]):
         for index, prompt in enumerate(sample_prompts(session)):
             drawing = Drawing(
                 prompt=prompt,
@@ -85,34 +99,86 @@ def save_state(session: Session) -> None:
 
 
 def export_file(session: Session, name: str) -> None:
-    """Writes the LoRA file, reads it back and compares it with what was trained.
+    """Writes the run's files for other programs, with a card and a preview beside them.
+
+    Each is read back and compared with what was trained.
+
+    Args:
+        session: The run.
+        name: Of the file; where both formats are wanted, the second one's ends in `-diffusers`.
 
     Raises:
         ExportError: the disk is full, a weight is not finite, or the file differs.
     """
-    run, config = session.run, session.config
+    run, output = session.run, session.config.output
     path = run.path / name
-    precision = config.output.precision
-    with _averaged(session):
-        metadata = make_metadata(config, session.facts())
-        digest = write_lora(path, session.adapters.factors(), metadata, precision)
-        proof = compare_with_trained(path, session.adapters.deltas(), precision)
+    pictures = find_samples(run.samples_path, session.state.step) if output.thumbnail else []
+    with session.state.shown():
+        modules = session.adapters.modules()
+        header = describe_file(session, modules, make_thumbnail(pictures))
+        formats = _choose_formats(session, modules)
+        # The file that every program reads is written last, which makes it the newest.
+        if formats != "kohya":
+            second = path.with_name(f"{path.stem}-diffusers{path.suffix}")
+            peft = path if formats == "peft" else second
+            _prove(session, peft, write_peft(peft, modules, header, output.precision))
+        if formats != "peft":
+            family = session.family
+            names = name_layers(modules, family.name, family.unet_names)
+            _prove(session, path, write_kohya(path, modules, names, header, output.precision))
+    write_sidecars(path, session.config, session.facts(), pictures)
+
+
+def describe_file(
+    session: Session, modules: Mapping[str, Module], thumbnail: str
+) -> dict[str, str]:
+    """Returns the header that a file of the run gets, without the hashes."""
+    config, kinds = session.config, session.adapters.kinds()
+    network = measure_network(modules, kinds, config.adapter)
+    return make_metadata(config, session.facts(), thumbnail, network)
+
+
+def _choose_formats(session: Session, modules: Mapping[str, Module]) -> str:
+    """Returns the formats that the config asks for and the adapter has: runs must not end empty."""
+    formats = session.config.output.formats
+    if formats == "kohya" or fits_peft(modules):
+        return formats
+    kinds = " and ".join(sorted(session.adapters.kinds()))
+    message = (
+        "The diffusers format holds LoRA only, or DoRA per output channel, and this adapter is "
+        f"{kinds}: only the kohya format is written."
+    )
+    append_event(session.run.events_path, "warning", message=message)
+    say(message)
+    return "kohya"
+
+
+def _prove(session: Session, path: Path, digest: str) -> None:
+    """Reads a file back, compares it with what was trained, and says that it is there."""
+    adapters = session.adapters
+    proof = compare_with_trained(
+        path,
+        adapters.deltas(),
+        session.config.output.precision,
+        session.family.unet_names,
+        make_rebuild(adapters),
+    )
+    size = path.stat().st_size
     append_event(
-        run.events_path,
+        session.run.events_path,
         "exported",
         step=session.state.step,
         file=path.name,
-        bytes=path.stat().st_size,
+        bytes=size,
         modules=proof.modules,
         max_relative_error=proof.max_relative_error,
         sha256=digest,
     )
     say(
-        f"exported {path.name}: {proof.modules} layers, {path.stat().st_size / 1e6:.1f} MB, "
+        f"exported {path.name}: {proof.modules} layers, {size / 1e6:.1f} MB, "
         f"largest rounding error {proof.max_relative_error:.1e}"
     )
-
-
-def _averaged(session: Session) -> AbstractContextManager[None]:
-    average = session.state.average
-    return average.swapped_in() if average else contextlib.nullcontext()
+    for finding in verify_file(path, describe_layers(session.family)):
+        if finding.severity != "note":
+            append_event(session.run.events_path, "warning", message=finding.to_line())
+            say(f"{path.name}: {finding.to_line()}")

@@ -6,22 +6,52 @@ kind is one file, one row in `ADAPTERS` and one variant in `trainer.config.adapt
 
 from collections.abc import Callable
 
-from trainer.adapters.base import Adapter, Layer
+from trainer.adapters.adalora import AdaLoRA
+from trainer.adapters.allocation import BudgetPlan, RankAllocator
+from trainer.adapters.base import Adapter
+from trainer.adapters.dora import DoRA, make_dora
+from trainer.adapters.full import FullDifference
 from trainer.adapters.inject import AdapterSet, Factors, inject
+from trainer.adapters.loha import LoHa
+from trainer.adapters.lokr import LoKr
 from trainer.adapters.lora import LoRA
-from trainer.adapters.targets import Target, find_targets, name_layer
+from trainer.adapters.low_rank import LowRank
+from trainer.adapters.restore import restore_adapter
+from trainer.adapters.rules import MaxNorm, Rule
+from trainer.adapters.targets import Target, find_layers, find_targets, name_layer
+from trainer.adapters.vera import VeRA
 
-# Each takes a layer, rank, alpha and dropout.
-ADAPTERS: dict[str, Callable[[Layer, int, float, float], Adapter]] = {"lora": LoRA}
+# Each takes a layer, rank, alpha and dropout; some take more by name.
+ADAPTERS: dict[str, Callable[..., Adapter]] = {
+    "lora": LoRA,
+    "dora": make_dora,
+    "loha": LoHa,
+    "lokr": LoKr,
+    "vera": VeRA,
+    "adalora": AdaLoRA,
+}
 
 __all__ = [
     "ADAPTERS",
+    "AdaLoRA",
     "Adapter",
     "AdapterSet",
+    "BudgetPlan",
+    "DoRA",
     "Factors",
+    "FullDifference",
+    "LoHa",
+    "LoKr",
     "LoRA",
+    "LowRank",
+    "MaxNorm",
+    "RankAllocator",
+    "Rule",
     "Target",
+    "VeRA",
+    "find_layers",
     "find_targets",
     "inject",
     "name_layer",
+    "restore_adapter",
 ]

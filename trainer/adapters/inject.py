@@ -1,12 +1,14 @@
 """Putting adapters on a model, weighing them, and taking them off again."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from trainer.adapters.base import Adapter
+from trainer.adapters.low_rank import LowRank
+from trainer.adapters.rules import Rule, gather_memory, restore_memory
 from trainer.adapters.targets import Part, Target
 
 Factors = tuple[Tensor, Tensor, float]  # down, up, scale: delta = scale * up @ down
@@ -17,6 +19,9 @@ class AdapterSet:
 
     They are attached as forward hooks: the model's modules and their names stay as they are, and
     `remove` leaves no trace.
+
+    Attributes:
+        rules: What the training keeps beside following the gradient.
     """
 
     def __init__(self, targets: Mapping[str, Target], adapters: Mapping[str, Adapter]) -> None:
@@ -26,6 +31,34 @@ class AdapterSet:
             targets[name].layer.register_forward_hook(_make_hook(adapter))
             for name, adapter in adapters.items()
         ]
+        self.rules: list[Rule] = []
+
+    def unite(self, generator: torch.Generator) -> None:
+        """Gives adapters of one kind what they share, drawn from a generator on the CPU."""
+        for kind in dict.fromkeys(type(adapter) for adapter in self.adapters.values()):
+            kind.unite([a for a in self.adapters.values() if type(a) is kind], generator)
+
+    def penalty(self) -> Tensor | None:
+        """Returns what the rules add to the loss, a scalar; None for nothing."""
+        found = [each for rule in self.rules if (each := rule.penalty()) is not None]
+        return sum(found[1:], found[0]) if found else None
+
+    def after_step(self, step: int) -> None:
+        """Lets the rules change the weights after an update, while its gradients are there."""
+        for rule in self.rules:
+            rule.after_step(step)
+
+    def memory(self) -> dict[str, Tensor]:
+        """Returns what the rules remember, for a checkpoint."""
+        return gather_memory(self.rules)
+
+    def load_memory(self, memory: Mapping[str, Tensor]) -> None:
+        """Puts back what the rules remembered.
+
+        Raises:
+            ValueError: they remember something else.
+        """
+        restore_memory(self.rules, memory)
 
     def set_multiplier(self, multiplier: float) -> None:
         """Weighs the whole set; 0 switches it off exactly."""
@@ -56,29 +89,43 @@ class AdapterSet:
             for weight, parameter in adapter.named_parameters()
         }
 
-    def parameters_of(self, part: Part) -> list[nn.Parameter]:
-        """Returns the trained weights of one part."""
-        return [
-            parameter
-            for name, adapter in self.adapters.items()
-            if self.targets[name].part == part
-            for parameter in adapter.parameters()
-        ]
+    def sort_parameters(self) -> dict[tuple[Part, float, bool], list[nn.Parameter]]:
+        """Returns the trained weights by what decides their learning rate.
+
+        That is the part, the layer's own factor, and whether a weight starts at zero.
+        """
+        found: dict[tuple[Part, float, bool], list[nn.Parameter]] = {}
+        for name, adapter in self.adapters.items():
+            target = self.targets[name]
+            for weight, parameter in adapter.named_parameters():
+                key = (target.part, target.rate, weight in adapter.starts_at_zero)
+                found.setdefault(key, []).append(parameter)
+        return found
+
+    def covers(self, part: Part) -> bool:
+        """Returns whether a part of the model carries adapters."""
+        return any(target.part == part for target in self.targets.values())
 
     def state(self) -> dict[str, Tensor]:
-        """Returns the trained weights, detached, on the CPU."""
+        """Returns the trained weights and what belongs to them, detached, on the CPU."""
         return {
-            name: parameter.detach().cpu().contiguous()
-            for name, parameter in self.named_parameters().items()
+            name: value.detach().cpu().contiguous() for name, value in self._named_state().items()
+        }
+
+    def _named_state(self) -> dict[str, Tensor]:
+        return {
+            f"{name}.{weight}": value
+            for name, adapter in self.adapters.items()
+            for weight, value in adapter.state_dict(keep_vars=True).items()
         }
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Sets the trained weights.
+        """Sets what `state` returned.
 
         Raises:
             ValueError: names or shapes differ from this set's.
         """
-        own = self.named_parameters()
+        own = self._named_state()
         wrong = sorted(set(own) ^ set(state)) or [
             name for name in own if own[name].shape != state[name].shape
         ]
@@ -90,17 +137,54 @@ class AdapterSet:
                 parameter.copy_(state[name])
 
     def factors(self) -> dict[str, Factors]:
-        """Returns (down, up, scale) per layer, detached, fp32, on the CPU."""
+        """Returns (down, up, scale) per layer, detached, fp32, on the CPU.
+
+        Raises:
+            ValueError: an adapter is not of low rank, so its change has no such form.
+        """
         found = {}
         for name, adapter in self.adapters.items():
-            down, up, scale = adapter.factors()
-            found[name] = (down.detach().float().cpu(), up.detach().float().cpu(), scale)
+            if not isinstance(adapter, LowRank):
+                msg = f"{name} carries {adapter.kind}, which has no down and up"
+                raise ValueError(msg)
+            found[name] = _to_factors(adapter)
         return found
 
-    def deltas(self) -> dict[str, Tensor]:
+    def kinds(self) -> set[str]:
+        """Returns the kinds of adapter that a file of the set holds; it can mix them."""
+        return {adapter.file_kind for adapter in self.adapters.values()}
+
+    def modules(self) -> dict[str, Factors | dict[str, Tensor]]:
+        """Returns what the writers take: (down, up, scale) of low rank, the tensors of others."""
+        return {
+            name: _to_factors(adapter) if isinstance(adapter, LowRank) else _to_tensors(adapter)
+            for name, adapter in self.adapters.items()
+        }
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """Returns per layer what a file holds of it, for every kind, fp32, on the CPU."""
+        return {name: _to_tensors(adapter) for name, adapter in self.adapters.items()}
+
+    def deltas(self) -> "Deltas":
         """Returns the exact weight difference per layer at multiplier 1, fp32, on the CPU."""
+        return Deltas(self.adapters)
+
+
+class Deltas(Mapping[str, Tensor]):
+    """Weight differences by layer, each made when it is looked at: all of SDXL's are 10 GB."""
+
+    def __init__(self, adapters: Mapping[str, Adapter]) -> None:
+        self._adapters = adapters
+
+    def __getitem__(self, layer: str) -> Tensor:
         with torch.no_grad():
-            return {name: item.delta().float().cpu() for name, item in self.adapters.items()}
+            return self._adapters[layer].delta().float().cpu()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._adapters)
+
+    def __len__(self) -> int:
+        return len(self._adapters)
 
 
 def inject(targets: Iterable[Target], build: Callable[[Target], Adapter | None]) -> AdapterSet:
@@ -112,11 +196,27 @@ def inject(targets: Iterable[Target], build: Callable[[Target], Adapter | None])
     )
 
 
+def _to_tensors(adapter: Adapter) -> dict[str, Tensor]:
+    return {
+        part: value.detach().float().cpu().contiguous() for part, value in adapter.tensors().items()
+    }
+
+
+def _to_factors(adapter: LowRank) -> Factors:
+    down, up, scale = adapter.factors()
+    return down.detach().float().cpu(), up.detach().float().cpu(), scale
+
+
 def _make_hook(adapter: Adapter) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor]:
     def add_change(_layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
         if adapter.multiplier == 0:
             return output
         change = adapter(inputs[0])
+        if adapter.module_dropout and adapter.training:
+            # Per example, and drawn on the device; what is left is not made larger, as in kohya's.
+            shape = (change.shape[0],) + (1,) * (change.ndim - 1)
+            kept = torch.rand(shape, device=change.device) >= adapter.module_dropout
+            change = change * kept
         if adapter.multiplier != 1:
             change = change * adapter.multiplier
         return output + change.to(output.dtype)

@@ -1,16 +1,16 @@
 """LoRA: a change of low rank, h = W0 x + (alpha / rank) * B A x."""
 
-import math
-from typing import Any
+from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from trainer.adapters.base import Adapter, Layer
+from trainer.adapters.base import Layer, draw_kaiming, fill
+from trainer.adapters.low_rank import LowRank
 
 
-class LoRA(Adapter):
+class LoRA(LowRank):
     """Low-rank adaptation (Hu et al. 2021, arXiv:2106.09685, section 4.1).
 
     On a linear layer `down` is [rank, in] and `up` is [out, rank]. On a convolution (LoCon)
@@ -27,17 +27,29 @@ class LoRA(Adapter):
         ValueError: the layer is a grouped convolution, whose change has no such form.
     """
 
+    kind: ClassVar[str] = "lora"
+    starts_at_zero = ("up",)
+
     def __init__(self, layer: Layer, rank: int, alpha: float, dropout: float = 0.0) -> None:
-        super().__init__(layer)
+        super().__init__(layer, dropout)
         outputs, inputs = self.shape[:2]
-        if self.conv is not None and self.conv["groups"] != 1:
-            msg = "LoRA cannot be put on a grouped convolution"
-            raise ValueError(msg)
         kernel = self.shape[2:]
         point = (1,) * len(kernel)
-        self.rank, self.alpha, self.dropout = rank, alpha, dropout
+        self.rank, self.alpha = rank, alpha
         self.down = nn.Parameter(torch.zeros(rank, inputs, *kernel))
         self.up = nn.Parameter(torch.zeros(outputs, rank, *point))
+
+    @classmethod
+    def from_tensors(cls, layer: Layer, tensors: Mapping[str, Tensor], alpha: float) -> "LoRA":
+        """Returns the adapter that a file describes.
+
+        Raises:
+            ValueError: the tensors do not fit the layer.
+        """
+        down, up = tensors["lora_down.weight"], tensors["lora_up.weight"]
+        adapter = cls(layer, down.shape[0], alpha)
+        fill(adapter, {"down": down, "up": up})
+        return adapter
 
     @property
     def scale(self) -> float:
@@ -46,30 +58,18 @@ class LoRA(Adapter):
 
     def reset(self, generator: torch.Generator) -> None:
         """Draws A uniformly as `nn.Linear` does (Kaiming, a = sqrt 5) and sets B to zero."""
-        bound = 1.0 / math.sqrt(self.down[0].numel())
-        with torch.no_grad():
-            drawn = torch.rand(self.down.shape, generator=generator) * (2 * bound) - bound
-            self.down.copy_(drawn)
-            self.up.zero_()
-
-    def delta(self) -> Tensor:
-        """Returns scale * up @ down in the layer's shape, [out, in] or [out, in, k, k]."""
-        return (self.up.flatten(1) @ self.down.flatten(1)).view(self.shape) * self.scale
+        draw_kaiming(self.down, generator)
+        nn.init.zeros_(self.up)
 
     def factors(self) -> tuple[Tensor, Tensor, float]:
-        """Returns (down, up, scale)."""
+        """Returns (down, up, scale) with `delta = scale * up @ down`."""
         return self.down, self.up, self.scale
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Returns lora_down.weight, lora_up.weight and alpha, to the last digit."""
+        return {**super().tensors(), "alpha": torch.tensor(float(self.alpha))}
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the change of the output, through the small middle and without building delta."""
-        if self.dropout and self.training:
-            x = functional.dropout(x, self.dropout)
-        down, up = self.down, self.up
-        if not torch.is_autocast_enabled(x.device.type):
-            x = x.to(down.dtype)
-        if self.conv is None:
-            hidden = functional.linear(x, down)  # [..., rank]
-            return functional.linear(hidden, up) * self.scale
-        geometry: dict[str, Any] = self.conv
-        hidden = functional.conv2d(x, down, **geometry)  # [B, rank, h, w]
-        return functional.conv2d(hidden, up) * self.scale
+        x = self.prepare_input(x)
+        return self.from_middle(self.to_middle(x, self.down), self.up) * self.scale

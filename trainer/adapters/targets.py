@@ -24,6 +24,7 @@ _PARTS: dict[str, Part] = {
     "CLIPAttention": "text",
     "CLIPMLP": "text",
 }
+_OUTSIDE_TEXT_MODEL = ("text_model.", "text_projection")
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,14 @@ class Target:
         layer: The frozen layer.
         part: Decides the learning rate: "unet", "conv" or "text".
         wide: Whether the kernel is larger than 1 x 1, which decides between rank and conv_rank.
+        rate: Multiplies the learning rate of its part.
     """
 
     name: str
     layer: Layer
     part: Part
     wide: bool
+    rate: float = 1.0
 
 
 def find_targets(models: dict[str, nn.Module]) -> list[Target]:
@@ -54,14 +57,32 @@ def find_targets(models: dict[str, nn.Module]) -> list[Target]:
             for inner, layer in block.named_modules():
                 if isinstance(layer, nn.Linear | nn.Conv2d):
                     name = name_layer(f"{prefix}.{path}.{inner}")
-                    wide = isinstance(layer, nn.Conv2d) and max(layer.kernel_size) > 1
-                    found.append(Target(name, layer, part, wide))
+                    found.append(Target(name, layer, part, _is_wide(layer)))
+    return found
+
+
+def find_layers(models: dict[str, nn.Module]) -> list[Target]:
+    """Returns every linear and convolution layer, the targets first.
+
+    A file of another program may change layers that we do not train, such as the first convolution.
+    """
+    found = find_targets(models)
+    known = {target.name for target in found}
+    for prefix, model in models.items():
+        part: Part = "text" if prefix.startswith("text_encoder") else "conv"
+        for path, layer in model.named_modules():
+            name = name_layer(f"{prefix}.{path}")
+            if isinstance(layer, nn.Linear | nn.Conv2d) and name not in known:
+                found.append(Target(name, layer, part, _is_wide(layer)))
     return found
 
 
 def name_layer(name: str) -> str:
     """Returns the name with the level `text_model` that newer transformers versions leave out."""
     head, dot, rest = name.partition(".")
-    if head.startswith("text_encoder") and dot and not rest.startswith("text_model."):
-        return f"{head}.text_model.{rest}"
-    return name
+    inside = head.startswith("text_encoder") and dot and not rest.startswith(_OUTSIDE_TEXT_MODEL)
+    return f"{head}.text_model.{rest}" if inside else name
+
+
+def _is_wide(layer: Layer) -> bool:
+    return isinstance(layer, nn.Conv2d) and max(layer.kernel_size) > 1

@@ -8,7 +8,7 @@ from trainer.config.section import Section
 
 
 class OutputConfig(Section):
-    """Checkpoints to continue from, and the exported file."""
+    """Checkpoints to continue from, and the exported file with what it says about itself."""
 
     checkpoint_every_steps: int = Field(
         default=250,
@@ -22,9 +22,30 @@ class OutputConfig(Section):
         le=1000,
         description="Older checkpoints beyond this many are removed; 0 keeps all.",
     )
+    formats: Literal["kohya", "peft", "both"] = Field(
+        default="kohya",
+        description="Layout of the exported file: every program reads kohya, only diffusers reads "
+        "peft; both adds a second file that ends in -diffusers.",
+    )
     precision: Literal["fp16", "bf16", "fp32"] = Field(
         default="fp16",
         description="Number format of the exported file; fp16 is read by every program.",
+    )
+    header: Literal["full", "essential"] = Field(
+        default="full",
+        description="What the file says about its making: full tells the settings, essential only "
+        "what programs need to load it and the texts below. Paths, user and folder names are never "
+        "written.",
+    )
+    tag_counts: bool = Field(
+        default=True,
+        description="Writes how often each tag occurs in the captions into the file's header, "
+        "which other programs show as trigger words.",
+    )
+    thumbnail: bool = Field(
+        default=True,
+        description="Puts the last sample into the file's header and, as a picture of the same "
+        "name, beside the file; programs show it in their lists.",
     )
     title: str = Field(
         default="",
@@ -37,8 +58,19 @@ class OutputConfig(Section):
     license: str = Field(
         default="", max_length=200, description="Licence in the file's header; empty leaves it out."
     )
-    tag_counts: bool = Field(
-        default=True,
-        description="Writes how often each tag occurs in the captions into the file's header, "
-        "which other programs show as trigger words.",
+    description: str = Field(
+        default="",
+        max_length=2000,
+        description="What the adapter is for, in a few sentences; empty leaves it out.",
+    )
+    usage_hint: str = Field(
+        default="",
+        max_length=500,
+        description="How to use the adapter; empty says to put the trigger in the prompt.",
+    )
+    preferred_weight: float = Field(
+        default=1.0,
+        ge=-4,
+        le=4,
+        description="Weight of the adapter that is recommended to others.",
     )

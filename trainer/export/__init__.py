@@ -1,24 +1,58 @@
 """Files for other programs: written, read back, and compared with what was trained.
 
-Adapters pass through here as plain factors, (down, up, scale) per layer name with
-delta = scale * up @ down, so that this room does not know the kinds of adapters.
+Adapters pass through here as plain tensors: (down, up, scale) per layer name with
+delta = scale * up @ down, or the parts of another kind by their names in files. So this room reads
+and writes every kind without knowing what it computes.
 """
 
+from trainer.export.bundle import make_civitai_zip, make_hub_folder
 from trainer.export.errors import ExportError
-from trainer.export.kohya import Factors, LoRAFile, read_lora, write_lora
+from trainer.export.file_module import FileModule
+from trainer.export.inspect import inspect_file
+from trainer.export.inspection import Inspection
+from trainer.export.kohya import Factors, Module, write_kohya
 from trainer.export.metadata import ExportFacts, make_metadata
-from trainer.export.names import to_kohya_name
-from trainer.export.verify import RoundTrip, compare_with_trained
+from trainer.export.names import known_names, name_layers, recognise_layers
+from trainer.export.network import measure_network
+from trainer.export.peft import fits_peft, write_peft
+from trainer.export.pictures import find_samples, make_thumbnail
+from trainer.export.privacy import name_base_model, read_settings
+from trainer.export.read import AdapterFile, explain_misfit, read_adapter_file
+from trainer.export.roundtrip import RoundTrip, compare_with_trained
+from trainer.export.sidecars import write_sidecars
+from trainer.export.verify import verify_file
+from trainer.export.verify_facts import BaseLayers
+from trainer.export.verify_findings import Finding
 
 __all__ = [
+    "AdapterFile",
+    "BaseLayers",
     "ExportError",
     "ExportFacts",
     "Factors",
-    "LoRAFile",
+    "FileModule",
+    "Finding",
+    "Inspection",
+    "Module",
     "RoundTrip",
     "compare_with_trained",
+    "explain_misfit",
+    "find_samples",
+    "fits_peft",
+    "inspect_file",
+    "known_names",
+    "make_civitai_zip",
+    "make_hub_folder",
     "make_metadata",
-    "read_lora",
-    "to_kohya_name",
-    "write_lora",
+    "make_thumbnail",
+    "measure_network",
+    "name_base_model",
+    "name_layers",
+    "read_adapter_file",
+    "read_settings",
+    "recognise_layers",
+    "verify_file",
+    "write_kohya",
+    "write_peft",
+    "write_sidecars",
 ]

@@ -1,10 +1,12 @@
 """The header of a LoRA file: what other programs read about it.
 
 `ss_*` are the keys of kohya's trainer, `modelspec.*` those of the ModelSpec standard 1.0.1. All
-values are text. Paths, user names and folder names are never written.
+values are text, and what is not known is left out: "None" breaks readers. Paths, user names and
+folder names are never written.
 """
 
 import json
+import math
 import os
 import time
 from collections import Counter
@@ -13,19 +15,30 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from trainer.config import RunConfig
+from trainer.export.families import FAMILY_LABELS
+from trainer.export.network import Network, plan_network
+from trainer.export.privacy import describe_settings, name_base_model
 
-_BASE_VERSIONS = {
-    ("sd15", "epsilon"): "sd_v1",
-    ("sd15", "v_prediction"): "sd_v1_v",
-    ("sd2", "epsilon"): "sd_v2",
-    ("sd2", "v_prediction"): "sd_v2_v",
-}
-_ARCHITECTURES = {
-    ("sd15", "epsilon"): "stable-diffusion-v1/lora",
-    ("sd15", "v_prediction"): "stable-diffusion-v1/lora",
-    ("sd2", "epsilon"): "stable-diffusion-v2-512/lora",
-    ("sd2", "v_prediction"): "stable-diffusion-v2-768-v/lora",
-}
+# What programs go by when they load a file or decide to show it; kohya's trainer keeps the same
+# six `ss_` keys where metadata are unwanted.
+_ESSENTIAL = frozenset(
+    {
+        "ss_base_model_version",
+        "ss_v2",
+        "ss_network_module",
+        "ss_network_dim",
+        "ss_network_alpha",
+        "ss_network_args",
+        "modelspec.sai_model_spec",
+        "modelspec.architecture",
+        "modelspec.implementation",
+        "modelspec.title",
+        "modelspec.resolution",
+        "modelspec.prediction_type",
+    }
+)
+_TAGS = 200
+_TAG_BYTES = 64 << 10  # captions in prose make long tags; the whole header must stay under 1 MiB
 
 
 @dataclass(frozen=True)
@@ -35,12 +48,14 @@ class ExportFacts:
     Attributes:
         family: Of the base model.
         prediction: Of the base model.
-        base_model_name: Without its path.
+        base_model_name: As `name_base_model` makes it, without any path; "" is left out.
         captions: With the trigger, one per example.
         resolution: Side of the square bucket, in pixels.
         buckets: How many examples each size has.
         step: Updates that the weights have seen.
         started: Unix time at which the run began.
+        zero_snr: Whether the noise schedule ended in pure noise.
+        precision: Of the arithmetic: "fp32", "bf16" or "fp16"; "" is left out.
     """
 
     family: str
@@ -51,38 +66,61 @@ class ExportFacts:
     buckets: Mapping[tuple[int, int], int]
     step: int
     started: float
+    zero_snr: bool = False
+    precision: str = ""
 
 
-def make_metadata(config: RunConfig, facts: ExportFacts) -> dict[str, str]:
-    """Returns the header of a run's file; the hashes are added when it is written."""
-    found = _describe_network(config, facts) | _describe_training(config, facts)
+def make_metadata(
+    config: RunConfig, facts: ExportFacts, thumbnail: str = "", network: Network | None = None
+) -> dict[str, str]:
+    """Returns the header of a run's file; the hashes are added when it is written.
+
+    Args:
+        config: Of the run.
+        facts: Of the run.
+        thumbnail: A data URL, see `make_thumbnail`; "" is left out.
+        network: What was trained; None takes what the config asks for.
+    """
+    found = _describe_model(config, facts)
+    found |= _describe_network(config, facts, network or plan_network(config.adapter))
+    if config.output.header == "essential":
+        found = {key: value for key, value in found.items() if key in _ESSENTIAL}
+        return found | _describe_texts(config)
+    found |= _describe_training(config, facts) | _describe_loss(config, facts)
+    found |= _describe_dataset(config, facts) | _describe_texts(config)
     if config.output.tag_counts:
         found |= _describe_captions(config, facts)
-    return found | _describe_model(config, facts)
+    if config.dataset.trigger:
+        found["modelspec.trigger_phrase"] = config.dataset.trigger
+        found.setdefault("modelspec.usage_hint", write_usage_hint(config))
+    if thumbnail and config.output.thumbnail:
+        found["modelspec.thumbnail"] = thumbnail
+    return found | describe_settings(config)
 
 
-def _describe_network(config: RunConfig, facts: ExportFacts) -> dict[str, str]:
-    adapter = config.adapter
-    arguments = (
-        {"conv_dim": str(adapter.conv_rank), "conv_alpha": str(adapter.conv_alpha)}
-        if adapter.conv_rank
-        else {}
-    )
+def write_usage_hint(config: RunConfig) -> str:
+    """Returns the usage hint as given, or one that names the trigger; "" without either."""
+    trigger = config.dataset.trigger
+    return config.output.usage_hint or (f"Put “{trigger}” in the prompt." if trigger else "")
+
+
+def _describe_network(config: RunConfig, facts: ExportFacts, network: Network) -> dict[str, str]:
     return {
         "ss_output_name": config.name,
-        "ss_base_model_version": _BASE_VERSIONS[facts.family, facts.prediction],
+        "ss_base_model_version": FAMILY_LABELS[facts.family, facts.prediction].version,
         "ss_v2": str(facts.family == "sd2"),
-        "ss_sd_model_name": facts.base_model_name,
-        "ss_network_module": "networks.lora",
-        "ss_network_dim": str(adapter.rank),
-        "ss_network_alpha": str(adapter.alpha),
-        "ss_network_args": json.dumps(arguments),
+        "ss_network_module": network.module,
+        "ss_network_dim": str(network.rank),
+        "ss_network_alpha": str(network.alpha),
+        "ss_network_dropout": str(config.adapter.dropout),
+        "ss_network_args": json.dumps(network.arguments()),
     }
 
 
 def _describe_training(config: RunConfig, facts: ExportFacts) -> dict[str, str]:
     optimizer, train = config.optimizer, config.train
-    examples = max(1, len(facts.captions))
+    shown = sum(math.ceil(count / train.batch_size) for count in facts.buckets.values())
+    batches = max(1, shown)
     found = {
         "ss_training_started_at": str(_read_clock(facts.started)),
         "ss_training_finished_at": str(_read_clock(time.time())),
@@ -94,27 +132,70 @@ def _describe_training(config: RunConfig, facts: ExportFacts) -> dict[str, str]:
         "ss_max_grad_norm": str(optimizer.max_grad_norm),
         "ss_max_train_steps": str(train.steps),
         "ss_steps": str(facts.step),
-        "ss_epoch": str(facts.step * train.batch_size * train.accumulate // examples),
+        "ss_num_epochs": str(math.ceil(train.steps * train.accumulate / batches)),
+        "ss_epoch": str(math.ceil(facts.step * train.accumulate / batches)),
+        "ss_num_batches_per_epoch": str(batches),
         "ss_gradient_accumulation_steps": str(train.accumulate),
         "ss_gradient_checkpointing": str(train.gradient_checkpointing),
         "ss_batch_size_per_device": str(train.batch_size),
         "ss_total_batch_size": str(train.batch_size * train.accumulate),
         "ss_seed": str(train.seed),
+    }
+    if config.adapter.text_rank:
+        found["ss_text_encoder_lr"] = str(optimizer.text_learning_rate)
+    if facts.precision:
+        found["ss_mixed_precision"] = "no" if facts.precision == "fp32" else facts.precision
+    return found
+
+
+def _describe_loss(config: RunConfig, facts: ExportFacts) -> dict[str, str]:
+    """What kohya's trainer has words for; the rest stands in the settings."""
+    objective = config.objective
+    found = {
+        "ss_loss_type": "l2" if objective.loss == "mse" else objective.loss,
+        "ss_noise_offset": str(objective.noise_offset),
+        "ss_zero_terminal_snr": str(facts.zero_snr),
+        "ss_debiased_estimation": str(objective.weighting == "debiased"),
+    }
+    if objective.loss in {"huber", "smooth_l1"}:
+        found["ss_huber_c"] = str(objective.huber_c)
+        found["ss_huber_schedule"] = objective.huber_schedule
+    if objective.weighting == "min_snr":
+        found["ss_min_snr_gamma"] = str(objective.min_snr_gamma)
+    if objective.pyramid_noise:
+        found["ss_multires_noise_discount"] = str(objective.pyramid_noise)
+    if objective.input_perturbation:
+        found["ss_ip_noise_gamma"] = str(objective.input_perturbation)
+    if (objective.min_timestep, objective.max_timestep) != (0, 999):
+        found["modelspec.timestep_range"] = f"{objective.min_timestep},{objective.max_timestep}"
+    return found
+
+
+def _describe_dataset(config: RunConfig, facts: ExportFacts) -> dict[str, str]:
+    sides = [side for size in facts.buckets for side in size] or [facts.resolution]
+    found = {
         "ss_resolution": f"({facts.resolution}, {facts.resolution})",
         "ss_num_train_images": str(len(facts.captions)),
+        "ss_num_reg_images": "0",
         "ss_enable_bucket": "True",
-        "ss_noise_offset": str(config.objective.noise_offset),
+        "ss_min_bucket_reso": str(min(sides)),
+        "ss_max_bucket_reso": str(max(sides)),
+        "ss_bucket_info": json.dumps(_describe_buckets(facts.buckets)),
         "ss_caption_dropout_rate": str(config.dataset.caption_dropout),
         "ss_shuffle_caption": str(config.dataset.shuffle_tags),
         "ss_keep_tokens": str(config.dataset.keep_tags),
         "ss_flip_aug": str(config.dataset.flip),
-        "ss_bucket_info": json.dumps(_describe_buckets(facts.buckets)),
+        "ss_cache_latents": "True",
+        "ss_max_token_length": str(75 * config.base_model.max_windows),
     }
-    if config.adapter.text_rank:
-        found["ss_text_encoder_lr"] = str(optimizer.text_learning_rate)
-    if config.objective.weighting == "min_snr":
-        found["ss_min_snr_gamma"] = str(config.objective.min_snr_gamma)
-    return found
+    optional = {
+        "ss_sd_model_name": facts.base_model_name,
+        "ss_vae_name": name_base_model(config.base_model.vae) if config.base_model.vae else "",
+    }
+    if config.base_model.clip_skip:
+        optional["ss_clip_skip"] = str(config.base_model.clip_skip)
+        optional["modelspec.encoder_layer"] = str(config.base_model.clip_skip)
+    return found | {key: value for key, value in optional.items() if value}
 
 
 def _describe_buckets(buckets: Mapping[tuple[int, int], int]) -> dict[str, object]:
@@ -130,34 +211,42 @@ def _describe_captions(config: RunConfig, facts: ExportFacts) -> dict[str, str]:
     counts = Counter(
         tag.strip().lower() for text in facts.captions for tag in text.split(",") if tag.strip()
     )
+    kept, room = {}, _TAG_BYTES
+    for tag, count in counts.most_common(_TAGS):
+        room -= len(tag.encode()) + 10
+        if room >= 0:
+            kept[tag] = count
     folder = {"n_repeats": 1, "img_count": len(facts.captions)}
     return {
-        "ss_tag_frequency": json.dumps({config.name: dict(counts.most_common(200))}),
+        "ss_tag_frequency": json.dumps({config.name: kept}, ensure_ascii=False),
         "ss_dataset_dirs": json.dumps({config.name: folder}),
     }
 
 
 def _describe_model(config: RunConfig, facts: ExportFacts) -> dict[str, str]:
-    version = metadata.version("lorasmith")
-    found = {
+    labels = FAMILY_LABELS[facts.family, facts.prediction]
+    return {
         "modelspec.sai_model_spec": "1.0.1",
-        "modelspec.architecture": _ARCHITECTURES[facts.family, facts.prediction],
-        "modelspec.implementation": "diffusers",
-        "modelspec.implementation_version": f"lorasmith/{version}",
+        "modelspec.architecture": labels.architecture,
+        "modelspec.implementation": labels.implementation,
+        "modelspec.implementation_version": f"lorasmith/{metadata.version('lorasmith')}",
         "modelspec.title": config.output.title or config.name,
         "modelspec.resolution": f"{facts.resolution}x{facts.resolution}",
         "modelspec.date": _format_date(_read_clock(time.time())),
         "modelspec.prediction_type": "v" if facts.prediction == "v_prediction" else "epsilon",
     }
-    optional = {
-        "modelspec.author": config.output.author,
-        "modelspec.license": config.output.license,
-        "modelspec.trigger_phrase": config.dataset.trigger,
-        "modelspec.usage_hint": f"Put “{config.dataset.trigger}” in the prompt."
-        if config.dataset.trigger
-        else "",
+
+
+def _describe_texts(config: RunConfig) -> dict[str, str]:
+    """What a person wrote for others to read."""
+    output = config.output
+    texts = {
+        "modelspec.author": output.author,
+        "modelspec.license": output.license,
+        "modelspec.description": output.description,
+        "modelspec.usage_hint": output.usage_hint,
     }
-    return found | {key: value for key, value in optional.items() if value}
+    return {key: value for key, value in texts.items() if value}
 
 
 def _read_clock(seconds: float) -> float:

@@ -1,60 +1,69 @@
-"""The proof after each export: the file, read back, makes the change that was trained."""
+"""The contract check: does a file mean the same to every program that reads it?
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+It works on anybody's file, without a base model. Each rule is a function from the facts about a
+file to findings; what they know about other programs was measured on those programs.
+"""
+
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
+from trainer.export import verify_header, verify_names, verify_weights
 from trainer.export.errors import ExportError
-from trainer.export.kohya import read_lora
+from trainer.export.verify_facts import BaseLayers, FileFacts, collect_facts
+from trainer.export.verify_findings import PROGRAMS, REFUSES, Finding
 
-# Rounding to fp16 keeps 11 bits, to bf16 8; two factors are rounded.
-_TOLERANCES = {"fp32": 1e-6, "fp16": 2e-3, "bf16": 2e-2}
+Rule = Callable[[FileFacts], Iterator[Finding]]
+
+RULES: dict[str, Rule] = {
+    "family": verify_names.check_family,
+    "strangers": verify_names.check_strangers,
+    "format": verify_names.check_format,
+    "blocks": verify_names.check_blocks,
+    "text_prefix": verify_names.check_text_prefix,
+    "text_level": verify_names.check_text_level,
+    "known_layers": verify_names.check_known_layers,
+    "outer_layers": verify_names.check_outer_layers,
+    "twins": verify_names.check_twins,
+    "text_sets": verify_names.check_text_sets,
+    "kinds": verify_weights.check_kinds,
+    "tucker": verify_weights.check_tucker,
+    "dora": verify_weights.check_dora,
+    "parts": verify_weights.check_parts,
+    "shapes": verify_weights.check_shapes,
+    "finite": verify_weights.check_finite,
+    "alphas": verify_weights.check_alphas,
+    "even_alphas": verify_weights.check_even_alphas,
+    "peft_alphas": verify_weights.check_peft_alphas,
+    "stated_family": verify_header.check_stated_family,
+    "detection": verify_header.check_detection,
+    "hashes": verify_header.check_hashes,
+    "size": verify_header.check_size,
+    "tables": verify_header.check_tables,
+    "modelspec": verify_header.check_modelspec,
+    "privacy": verify_header.check_privacy,
+}
 
 
-@dataclass(frozen=True)
-class RoundTrip:
-    """What reading the file back showed.
-
-    Attributes:
-        modules: Layers in the file, all of them those that were trained.
-        max_relative_error: Largest Frobenius norm of a layer's error over that of its change.
-    """
-
-    modules: int
-    max_relative_error: float
-
-
-def compare_with_trained(path: Path, deltas: Mapping[str, Tensor], precision: str) -> RoundTrip:
-    """Reads an exported file back and compares every layer's change with the trained one.
+def verify_file(path: Path, base: BaseLayers | None = None) -> list[Finding]:
+    """Returns what is wrong with a file or worth knowing about it; nothing for a clean one.
 
     Args:
-        path: The exported file.
-        deltas: The trained change per layer name, fp32.
-        precision: Of the file, which sets what counts as rounding.
-
-    Raises:
-        ExportError: a layer is missing, or a change differs by more than rounding.
+        path: Anybody's file.
+        base: The layers of the base model, for one whose sizes are of no public model; None takes
+            those of the family that the file seems to be for.
     """
-    read = read_lora(path, deltas.keys()).factors
-    missing = sorted(set(deltas) - set(read))
-    if missing:
-        msg = (
-            f"{path.name} lacks {len(missing)} of {len(deltas)} trained layers, first {missing[0]}."
-        )
-        raise ExportError(msg)
-    worst = 0.0
-    for layer, delta in deltas.items():
-        down, up, scale = read[layer]
-        written = (up.flatten(1) @ down.flatten(1)).view(delta.shape) * scale
-        norm = torch.linalg.vector_norm(delta).item()
-        error = torch.linalg.vector_norm(written - delta).item()
-        # A change too small for the number format is lost, which is not an error of the file.
-        relative = error / norm if norm > 1e-7 else 0.0
-        if relative > _TOLERANCES[precision]:
-            msg = f"{path.name} does not hold what was trained: {layer} differs by {relative:.1%}."
-            raise ExportError(msg)
-        worst = max(worst, relative)
-    return RoundTrip(len(read), worst)
+    try:
+        facts = collect_facts(path, base)
+    except ExportError as error:
+        return [Finding("error", "header", str(error), dict.fromkeys(PROGRAMS, REFUSES))]
+    if not facts.groups:
+        message = f"{path.name} holds no adapter."
+        return [Finding("error", "strangers", message, dict.fromkeys(PROGRAMS, REFUSES))]
+    return judge(facts)
+
+
+def judge(facts: FileFacts) -> list[Finding]:
+    """Returns the findings of all rules, the worst first."""
+    findings = [finding for rule in RULES.values() for finding in rule(facts)]
+    order = ("error", "warning", "note")
+    return sorted(findings, key=lambda finding: order.index(finding.severity))

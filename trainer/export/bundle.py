@@ -1,0 +1,201 @@
+"""Everything that goes with a file to where adapters are shared: the Hub, and Civitai."""
+
+import io
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from trainer.export.card import PEFT_NAME, write_civitai_form, write_model_card
+from trainer.export.errors import ExportError
+from trainer.export.kohya import Module, write_kohya
+from trainer.export.names import name_layers, recognise_layers
+from trainer.export.peft import write_peft
+from trainer.export.publication import Publication, read_publication
+from trainer.export.read import AdapterFile, open_header, read_adapter_file
+from trainer.export.read_keys import group_keys
+from trainer.formats.unet_names import SD_NAMES, SDXL_NAMES
+
+_PICTURES = "images"
+_PRECISIONS = {"F16": "fp16", "BF16": "bf16", "F32": "fp32"}
+
+
+def make_hub_folder(source: Path, to: Path, base_model: str = "") -> Path:
+    """Makes a repository for the Hub: model card, gallery, and the weights in both formats.
+
+    Args:
+        source: An exported file, or the run that made it.
+        to: The folder to make; it must not exist or be empty.
+        base_model: Hub id of the base model, for the card; "" takes the run's where that is one.
+
+    Raises:
+        ExportError: there is no such file, the folder is in use, or the disk is full. The folder
+            is made aside, so that it is there whole or not at all.
+    """
+    publication = read_publication(source, base_model)
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        msg = f"{to} is not empty. Name a folder that does not exist yet."
+        raise ExportError(msg)
+    try:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=to.parent, prefix=".hub-") as name:
+            aside = Path(name) / to.name
+            aside.mkdir()
+            has_peft = _write_both_formats(publication, aside)
+            card = write_model_card(publication, _copy_pictures(publication, aside), has_peft)
+            (aside / "README.md").write_text(card, "utf-8")
+            if to.exists():
+                to.rmdir()
+            aside.rename(to)
+    except OSError as error:
+        msg = f"{to} could not be made: {error.strerror or error}. Check its rights and the disk."
+        raise ExportError(msg) from error
+    return to
+
+
+def make_civitai_zip(source: Path, to: Path) -> Path:
+    """Packs a file with its samples and the answers to Civitai's form.
+
+    The samples name the file's hash, by which Civitai links pictures to models.
+
+    Args:
+        source: An exported file, or the run that made it.
+        to: The zip file to make.
+
+    Raises:
+        ExportError: there is no such file, or the disk is full; a zip that was there before stays.
+    """
+    publication = read_publication(source)
+    try:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=to.parent, prefix=".zip-") as name:
+            file = publication.file
+            if _is_peft(file):
+                file = Path(name) / file.name
+                convert_file(publication.file, publication.family, file, "kohya")
+            aside = Path(name) / "all.zip"
+            _write_zip(aside, file, publication)
+            aside.replace(to)
+    except OSError as error:
+        msg = f"{to} could not be made: {error.strerror or error}. Check its rights and the disk."
+        raise ExportError(msg) from error
+    return to
+
+
+def convert_file(source: Path, family: str, to: Path, kind: str) -> None:
+    """Writes a plain LoRA file again in the other format, in its own precision.
+
+    Args:
+        source: A file in kohya or PEFT format.
+        family: Of its base model.
+        to: Where to.
+        kind: "kohya" or "peft".
+
+    Raises:
+        ExportError: the file is damaged, or of a kind that the other format does not hold.
+    """
+    names = SDXL_NAMES if family == "sdxl" else SD_NAMES
+    header = open_header(source)
+    spellings, _ = group_keys(header.tensors)
+    recognised = recognise_layers(spellings, names).values()
+    file = read_adapter_file(source, recognised or _complete(spellings), names)
+    modules: dict[str, Module] = {layer: each.parts() for layer, each in file.modules.items()}
+    dtypes = {entry.dtype for key, entry in header.tensors.items() if not key.endswith(".alpha")}
+    precision = _PRECISIONS.get(dtypes.pop(), "fp32") if len(dtypes) == 1 else "fp32"
+    metadata = _keep_text(file)
+    if kind == "peft":
+        write_peft(to, modules, metadata, precision)
+    else:
+        write_kohya(to, modules, name_layers(modules, family, names), metadata, precision)
+
+
+def _write_both_formats(publication: Publication, folder: Path) -> bool:
+    """Writes what formats can hold the file; returns whether PEFT's is among them."""
+    kohya, peft = folder / f"{publication.file.stem}.safetensors", folder / PEFT_NAME
+    own, other, kind = (kohya, peft, "peft")
+    if _is_peft(publication.file):
+        own, other, kind = (peft, kohya, "kohya")
+    shutil.copyfile(publication.file, own)
+    if kind == "peft" and not _is_plain(publication.file):
+        return False
+    convert_file(publication.file, publication.family, other, kind)
+    return True
+
+
+def _write_zip(path: Path, file: Path, publication: Publication) -> None:
+    digest = open_header(file).metadata.get("sshs_model_hash", "")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.write(file, file.name)
+        archive.writestr("civitai.txt", write_civitai_form(publication, digest))
+        for index, picture in enumerate(publication.pictures):
+            signed = _sign_picture(picture, file.stem, digest)
+            if signed:
+                archive.writestr(f"{_PICTURES}/{index:02d}.png", signed)
+
+
+def _is_peft(path: Path) -> bool:
+    return any(".lora_A." in key for key in open_header(path).tensors)
+
+
+def _is_plain(path: Path) -> bool:
+    groups, _ = group_keys(open_header(path).tensors)
+    return all(group.kind == "lora" and not group.has_magnitude for group in groups.values())
+
+
+def _complete(spellings: Iterable[str]) -> list[str]:
+    """Returns dotted spellings as layer names, with the level that newer transformers leave out."""
+    return [
+        spelling.replace(".encoder.layers.", ".text_model.encoder.layers.")
+        if spelling.startswith("text_encoder") and ".text_model." not in spelling
+        else spelling
+        for spelling in spellings
+    ]
+
+
+def _keep_text(file: AdapterFile) -> dict[str, str]:
+    """Returns the header without what belongs to the old tensors."""
+    own = {"lora_adapter_metadata", "sshs_model_hash", "sshs_legacy_hash", "modelspec.hash_sha256"}
+    return {key: value for key, value in file.metadata.items() if key not in own}
+
+
+def _copy_pictures(publication: Publication, folder: Path) -> list[tuple[str, str]]:
+    """Copies the samples that can be read; returns the place and the prompt of each."""
+    found = []
+    for index, path in enumerate(publication.pictures):
+        texts = _read_texts(path)
+        if texts is not None:
+            (folder / _PICTURES).mkdir(exist_ok=True)
+            place = f"{_PICTURES}/{index:02d}.png"
+            shutil.copyfile(path, folder / place)
+            found.append((place, texts.get("prompt", "")))
+    return found
+
+
+def _read_texts(path: Path) -> dict[str, str] | None:
+    """Returns the texts in a PNG, or None where it is damaged."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return {str(key): str(value) for key, value in image.info.items()}
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+
+
+def _sign_picture(path: Path, name: str, digest: str) -> bytes:
+    """Returns a sample whose generation text names the file; nothing where it is damaged."""
+    texts = _read_texts(path)
+    if texts is None:
+        return b""
+    parameters = texts.get("parameters", "")
+    if parameters and digest:
+        parameters += f', Lora hashes: "{name}: {digest[:12]}"'
+    info = PngInfo()
+    info.add_text("parameters", parameters)
+    encoded = io.BytesIO()
+    with Image.open(path) as image:
+        image.save(encoded, format="PNG", pnginfo=info)
+    return encoded.getvalue()

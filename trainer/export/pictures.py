@@ -1,0 +1,70 @@
+"""Samples as pictures that travel with a file: a thumbnail in it, a preview beside it."""
+
+import base64
+import contextlib
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from datasets_tools.files import write_atomically
+from trainer.export.errors import ExportError
+
+_THUMBNAIL = 256  # pixels, the size that ModelSpec advises
+_PREVIEW = 512
+_STEP = re.compile(r"^step-(\d{6,})$")
+
+
+def find_samples(samples: Path, step: int) -> list[Path]:
+    """Returns the pictures of the last samples that were drawn up to a step, in their order."""
+    steps = {
+        int(match[1]): folder
+        for folder in (samples.iterdir() if samples.is_dir() else ())
+        if (match := _STEP.match(folder.name))
+    }
+    drawn = [sorted(steps[each].glob("*.png")) for each in sorted(steps) if each <= step]
+    return next((pictures for pictures in reversed(drawn) if pictures), [])
+
+
+def make_thumbnail(pictures: Sequence[Path]) -> str:
+    """Returns the first readable picture as a data URL of a small square JPEG, "" without one."""
+    image = open_first(pictures)
+    if image is None:
+        return ""
+    encoded = io.BytesIO()
+    square = ImageOps.fit(image, (_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS)
+    square.save(encoded, format="JPEG", quality=85, optimize=True)
+    return f"data:image/jpeg;base64,{base64.b64encode(encoded.getvalue()).decode()}"
+
+
+def write_preview(path: Path, pictures: Sequence[Path]) -> bool:
+    """Writes the first readable picture as a PNG without any text in it; says whether there is one.
+
+    Raises:
+        ExportError: the disk is full or cannot be written.
+    """
+    image = open_first(pictures)
+    if image is None:
+        return False
+    image.thumbnail((_PREVIEW, _PREVIEW), Image.Resampling.LANCZOS)
+    encoded = io.BytesIO()
+    image.save(encoded, format="PNG", optimize=True)
+    try:
+        write_atomically(path, encoded.getvalue())
+    except OSError as error:
+        msg = f"{path.name} could not be written: {error.strerror or error}. Free some space."
+        raise ExportError(msg) from error
+    return True
+
+
+def open_first(pictures: Sequence[Path]) -> Image.Image | None:
+    """Returns the first picture that can be read: a damaged sample must not cost the export."""
+    for path in pictures:
+        with contextlib.suppress(OSError, ValueError, Image.DecompressionBombError):
+            with Image.open(path) as image:
+                bare = Image.new("RGB", image.size)
+                bare.paste(image.convert("RGB"))  # pixels alone: text chunks stay behind
+            return bare
+    return None

@@ -1,0 +1,91 @@
+"""What of a run may leave the house: never a path, a folder's name or a user's."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel
+
+from trainer.config import RunConfig
+from trainer.export.errors import ExportError
+from trainer.runs.base_models import parse_hub_id
+
+# Settings that are free text and meant to be read by others. Any other text of the config is taken
+# for private, so that a new setting that holds a path does not leak by being forgotten here.
+_PUBLIC_TEXTS = frozenset(
+    {
+        "name",
+        "dataset.trigger",
+        "samples.prompts",
+        "samples.negative_prompt",
+        "output.title",
+        "output.author",
+        "output.license",
+        "output.description",
+        "output.usage_hint",
+    }
+)
+_SETTINGS = "lorasmith.config"
+
+
+def describe_settings(config: RunConfig) -> dict[str, str]:
+    """Returns the header entry from which the settings of a run can be opened again."""
+    settings = json.dumps(strip_settings(config), ensure_ascii=False, separators=(",", ":"))
+    return {_SETTINGS: settings}
+
+
+def read_settings(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """Returns the settings that made a file, as `layer_config` takes them; {} where it has none.
+
+    What was private when the file was written (base model and dataset above all) is missing.
+
+    Args:
+        metadata: The file's header.
+
+    Raises:
+        ExportError: the settings are damaged.
+    """
+    text = metadata.get(_SETTINGS)
+    if text is None:
+        return {}
+    try:
+        settings = json.loads(text)
+    except (ValueError, RecursionError):
+        settings = None
+    if not isinstance(settings, dict):
+        msg = "The settings in the file's header are damaged. The weights can still be used."
+        raise ExportError(msg)
+    return settings
+
+
+def strip_settings(section: BaseModel, prefix: str = "") -> dict[str, Any]:
+    """Returns a config as a tree, without anything that may hold a path."""
+    kept: dict[str, Any] = {}
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            kept[name] = strip_settings(value, f"{prefix}{name}.")
+        elif _cannot_hold_text(field.annotation) or f"{prefix}{name}" in _PUBLIC_TEXTS:
+            kept[name] = value
+    return kept
+
+
+def name_base_model(path: str) -> str:
+    """Returns what a header may call a base model: its file's name, or its name on the hub.
+
+    A folder's name is its owner's own affair: "" for a folder.
+    """
+    place = Path(path).expanduser()
+    if place.is_file():
+        return place.name
+    hub_id = None if place.exists() else parse_hub_id(path)
+    return Path(hub_id.file or hub_id.repository).name if hub_id else ""
+
+
+def _cannot_hold_text(annotation: Any) -> bool:
+    """Whether values of this type are numbers, switches or words from a list of choices."""
+    if annotation in {bool, int, float} or get_origin(annotation) is Literal:
+        return True
+    inner = get_args(annotation)
+    return bool(inner) and all(_cannot_hold_text(each) for each in inner)

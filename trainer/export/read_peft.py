@@ -1,0 +1,69 @@
+"""Alphas of diffusers and PEFT files, which stand in the header instead of tensors."""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+KEY = "lora_adapter_metadata"
+_PLAIN = re.compile(r"[\w.\-]+")
+
+
+class PeftAlphas:
+    """What the header says about strengths.
+
+    Args:
+        metadata: The file's.
+
+    Raises:
+        ValueError: the entry is there and cannot be understood.
+    """
+
+    def __init__(self, metadata: Mapping[str, str]) -> None:
+        try:
+            found = json.loads(metadata.get(KEY, "{}"))
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
+            msg = f"its {KEY} is no JSON object"
+            raise ValueError(msg)
+        self._settings: dict[str, Any] = found
+
+    def find(self, layer: str, rank: int) -> float:
+        """Returns alpha so that the scale is alpha / rank; the rank where nothing is said.
+
+        Args:
+            layer: Name with the model in front.
+            rank: Of its factors.
+
+        Raises:
+            ValueError: an entry is no number, or a pattern is no plain name.
+        """
+        model, _, path = layer.partition(".")
+        alpha = self._settings.get(f"{model}.lora_alpha")
+        patterns = self._settings.get(f"{model}.alpha_pattern") or {}
+        if not isinstance(patterns, dict):
+            msg = f"{model}.alpha_pattern of its {KEY} is no table"
+            raise ValueError(msg)
+        alpha = next((value for name, value in patterns.items() if _fits(name, path)), alpha)
+        if alpha is None:
+            return float(rank)
+        if isinstance(alpha, bool) or not isinstance(alpha, int | float):
+            msg = f"the alpha of {layer} in its {KEY} is {alpha!r}, which is no number"
+            raise ValueError(msg)
+        rank_stabilised = self._settings.get(f"{model}.use_rslora") is True
+        return float(alpha) * (math.sqrt(rank) if rank_stabilised else 1.0)
+
+
+def _fits(pattern: str, path: str) -> bool:
+    """PEFT matches patterns from the end of a name, at a dot; a leading ^ means the whole name."""
+    name = pattern.removeprefix("^").removesuffix("$")
+    if not _PLAIN.fullmatch(name):
+        # A file's own regular expression is not run: it could take for ever.
+        msg = f"the pattern {pattern!r} of its {KEY} is no plain name"
+        raise ValueError(msg)
+    names = {name, f"text_model.{name}"}
+    if pattern.startswith("^"):
+        return path in names
+    return path in names or path.endswith(f".{name}")

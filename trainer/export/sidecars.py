@@ -1,0 +1,52 @@
+"""The two small files that A1111, Forge and InvokeAI look for beside a LoRA file."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from datasets_tools.files import write_atomically
+from trainer.config import RunConfig
+from trainer.export.errors import ExportError
+from trainer.export.families import FAMILY_LABELS
+from trainer.export.metadata import ExportFacts, write_usage_hint
+from trainer.export.pictures import write_preview
+
+
+def write_sidecars(
+    path: Path, config: RunConfig, facts: ExportFacts, pictures: Sequence[Path]
+) -> list[Path]:
+    """Writes what a person would otherwise type into those programs, and a preview picture.
+
+    Args:
+        path: The exported file; its name with .json and .png is written.
+        config: Of the run.
+        facts: Of the run.
+        pictures: Samples, the best first; without any there is no preview.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ExportError: the disk is full or cannot be written.
+    """
+    card = path.with_suffix(".json")
+    text = json.dumps(describe_card(config, facts), ensure_ascii=False, indent=4) + "\n"
+    try:
+        write_atomically(card, text)
+    except OSError as error:
+        msg = f"{card.name} could not be written: {error.strerror or error}. Free some space."
+        raise ExportError(msg) from error
+    preview = path.with_suffix(".png")
+    return [card, preview] if write_preview(preview, pictures) else [card]
+
+
+def describe_card(config: RunConfig, facts: ExportFacts) -> dict[str, object]:
+    """Returns the sidecar's content, under the keys that A1111 gave it."""
+    return {
+        "description": config.output.description,
+        "sd version": FAMILY_LABELS[facts.family, facts.prediction].sidecar,
+        "activation text": config.dataset.trigger,
+        "preferred weight": config.output.preferred_weight,
+        "negative text": config.samples.negative_prompt,
+        "notes": write_usage_hint(config),
+    }
