@@ -32,7 +32,7 @@ from torch.nn import functional  # noqa: E402
 
 from trainer.commands import quiet_libraries  # noqa: E402
 from trainer.config import layer_config  # noqa: E402
-from trainer.loop import take_step  # noqa: E402
+from trainer.loop import read_batches, take_step  # noqa: E402
 from trainer.runs import RunFolder, create_run  # noqa: E402
 from trainer.session import Session, open_session  # noqa: E402
 
@@ -84,7 +84,7 @@ def make_run(folder: Path) -> RunFolder:
 def prepare_ours(session: Session) -> Callable[[], Any]:
     """Returns a function that does one step of our loop."""
     session.adapters.train(mode=True)
-    batches = session.plan.read(0)
+    batches = read_batches(session)
     return lambda: take_step(session, batches)
 
 
@@ -117,12 +117,12 @@ def prepare_peft(session: Session) -> Callable[[], Any]:
         raise RuntimeError(msg)
     optimizer = torch.optim.AdamW(parameters, lr=1e-4)
     scheduler = DDPMScheduler.from_pretrained(STARTER_MODEL / "scheduler")
-    shown = itertools.cycle(session.plan.read(0))
+    shown = itertools.cycle(session.source.plan.read(0))
 
     def step() -> float:
         batch = next(shown)
         noise = torch.randn(BATCH, 4, 16, 16, device=device)
-        latents = session.latents.draw(batch.indices, batch.flips, torch.randn_like(noise))
+        latents = session.source.latents.draw(batch.indices, batch.flips, torch.randn_like(noise))
         timesteps = torch.randint(0, 1000, (BATCH,), device=device)
         noisy = scheduler.add_noise(latents, noise, timesteps)
         with session.machine.accelerator.autocast():

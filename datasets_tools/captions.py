@@ -122,6 +122,17 @@ def add_trigger(caption: str, trigger: str) -> str:
     return f"{first.group()}{joint}{rest}" if rest else first.group()
 
 
+def replace_trigger(caption: str, trigger: str, word: str) -> str:
+    """Return the caption with another word where the trigger stood; without it where it is ""."""
+    caption, word = normalise_caption(caption), normalise_caption(word)
+    pattern = _match_trigger(trigger)
+    if pattern is None:
+        return caption
+    if not word:
+        return _remove_words(caption, pattern)
+    return pattern.sub(lambda _found: word, caption)
+
+
 def shuffle_tags(caption: str, keep: int, rng: random.Random) -> str:
     """Return the comma-separated tags in random order, the first `keep` of them in place."""
     tags = [tag.strip() for tag in caption.split(",") if tag.strip()]

@@ -9,6 +9,7 @@ from datasets_tools import captions
 from datasets_tools.errors import DatasetError, show_name
 from datasets_tools.files import explain_os_error
 from datasets_tools.images import IMAGE_SUFFIXES, inspect_image
+from datasets_tools.masks import MASK_FOLDER
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ def scan_folder(folder: Path) -> tuple[list[Example], list[Finding]]:
 
     Every image is decoded to its end, so an example that is returned can be trained; files that
     have not changed since the last scan are not read again. Hidden files and files that do not
-    have the name of an image are ignored, and so are sub-folders, with a warning.
+    have the name of an image are ignored, and so are sub-folders, with a warning unless it is the
+    one of the masks.
 
     Raises:
         DatasetError: The folder is missing, cannot be read, or holds no image file at all.
@@ -91,7 +93,7 @@ def _list_images(folder: Path) -> tuple[list[Path], list[Finding]]:
         for path in sorted(folder.iterdir(), key=natural_order):
             if _is_image_name(path) and path.is_file():
                 files.append(path)
-            elif not path.name.startswith(".") and path.is_dir() and _holds_images(path):
+            elif path.name != MASK_FOLDER and _is_open_folder(path) and _holds_images(path):
                 message = (
                     f"The images in the sub-folder {show_name(path)} are not used. "
                     f"Move them into {name} itself if they belong to the dataset."
@@ -105,6 +107,10 @@ def _list_images(folder: Path) -> tuple[list[Path], list[Finding]]:
 
 def _is_image_name(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def _is_open_folder(path: Path) -> bool:
+    return not path.name.startswith(".") and path.is_dir()
 
 
 def _holds_images(folder: Path) -> bool:

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from trainer.config import RunConfig
+from trainer.batch_loss import compute_losses, compute_prior_losses
+from trainer.config import RunConfig, schedule_factor
 from trainer.data import Batch
-from trainer.diffusion import draw_randomness, training_loss
-from trainer.optim import schedule_factor
 from trainer.outputs import export_file, make_samples, save_state
 from trainer.progress import Bar, Pace, say
 from trainer.runs import RunError, append_event, clear_requests, read_requests
@@ -27,12 +26,12 @@ def learn(session: Session) -> str:
         RunError: the loss is no longer a number, or the disk is full.
     """
     state, config = session.state, session.config
-    batches = session.plan.read(state.step * config.train.accumulate)
+    batches = read_batches(session)
     pace, bar = Pace(), Bar(config.train.steps, state.step)
     if state.step == 0:
         with pace.leave_out():
             make_samples(session)
-    session.adapters.train(mode=True)
+    state.start_learning()
     reported = state.step
     try:
         while state.step < config.train.steps:
@@ -50,53 +49,51 @@ def learn(session: Session) -> str:
     return "finished"
 
 
-def take_step(session: Session, batches: Iterator[Batch]) -> Tensor:
+def read_batches(session: Session) -> Iterator[tuple[Batch, Batch]]:
+    """Yields the batches that follow, each with the one that the prior is measured on."""
+    consumed = session.state.step * session.config.train.accumulate
+    batches = session.source.plan.read(consumed)
+    if session.prior:
+        yield from zip(batches, session.prior.plan.read(consumed), strict=False)
+    else:
+        yield from ((batch, batch) for batch in batches)
+
+
+def take_step(session: Session, batches: Iterator[tuple[Batch, Batch]]) -> Tensor:
     """Does one optimiser update; returns its mean loss, on the device and not yet read."""
     accelerator, optimizer = session.machine.accelerator, session.optimizer
     config, state = session.config, session.state
     _set_learning_rates(session)
     mean = torch.zeros((), device=session.machine.device)
     for _ in range(config.train.accumulate):
-        loss = compute_losses(session, next(batches)).mean() / config.train.accumulate
-        accelerator.backward(loss)
+        loss = _compute_loss(session, *next(batches)) / config.train.accumulate
+        penalty = session.adapters.penalty()
+        accelerator.backward(loss if penalty is None else loss + penalty / config.train.accumulate)
         mean += loss.detach()
     if config.optimizer.max_grad_norm:
         parameters = session.adapters.named_parameters().values()
         accelerator.clip_grad_norm_(parameters, config.optimizer.max_grad_norm)
     optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
     state.step += 1
+    session.adapters.after_step(state.step)
+    optimizer.zero_grad(set_to_none=True)
     if state.average:
         state.average.update(state.step)
     return mean
 
 
-def compute_losses(session: Session, batch: Batch) -> Tensor:
-    """Returns the loss per example, fp32, [B]."""
-    config, device = session.config, session.machine.device
-    bucket = session.examples[batch.indices[0]].bucket
-    factor = session.family.latent_factor
-    shape = (session.family.latent_channels, bucket.height // factor, bucket.width // factor)
-    draws = draw_randomness(batch.seeds, shape, config.objective, device)
-    latents = session.latents.draw(batch.indices, batch.flips, draws.latent_noise)
-    if config.adapter.dropout:
-        torch.manual_seed(batch.seeds[0])  # dropout draws from the global source
-    with session.machine.accelerator.autocast():
-        conditioning = session.encode_captions(batch.captions)
-        return training_loss(
-            lambda noisy, timesteps: session.family.predict(noisy, timesteps, conditioning),
-            latents,
-            draws,
-            session.schedule,
-            config.objective,
-            session.family.prediction,
-        )
+def _compute_loss(session: Session, batch: Batch, prior_batch: Batch) -> Tensor:
+    loss = compute_losses(session, batch).mean()
+    prior = compute_prior_losses(session, prior_batch)
+    if prior is None:
+        return loss
+    return loss + session.config.objective.prior_weight * prior.mean()
 
 
 def _set_learning_rates(session: Session) -> None:
     config = session.config.optimizer
     steps = session.config.train.steps
-    factor = schedule_factor(config.schedule, session.state.step, steps, config.warmup_steps)
+    factor = schedule_factor(config, session.state.step, steps)
     for group in session.state.optimizer.param_groups:
         group["lr"] = group["full_lr"] * factor
 

@@ -1,33 +1,29 @@
 """Setting a run up: from its folder to everything that the loop works with."""
 
 import time
-from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from trainer.adapters import AdapterSet
-from trainer.attach import attach_new
+from trainer.attach import attach_adapters, keep_start, make_rules
 from trainer.config import RunConfig
 from trainer.data import (
-    BatchPlan,
     CaptionEncoder,
     EncodedExample,
-    LatentStore,
+    Source,
     TensorCache,
-    bucket_step_for,
-    encode_examples,
     read_training_examples,
 )
 from trainer.device import Machine, open_machine
 from trainer.diffusion import NoiseSchedule, make_schedule
-from trainer.export import ExportFacts
-from trainer.models import FAMILIES, Family, check_base_model
+from trainer.export import ExportFacts, name_base_model
+from trainer.models import EVERY_MODEL, Family, Model, check_config, load_family
 from trainer.optim import Average, group_parameters, make_optimizer
-from trainer.runs import Checkpoint, RunError, RunFolder, append_event, read_events
+from trainer.runs import Checkpoint, RunError, RunFolder, read_events
+from trainer.runs.base_models import locate_base_model
+from trainer.sources import count_buckets, list_captions, open_sources
 from trainer.state import TrainState, load_checkpoint
 
 
@@ -40,10 +36,9 @@ class Session:
     machine: Machine
     family: Family
     schedule: NoiseSchedule
-    examples: list[EncodedExample]
-    latents: LatentStore
+    source: Source
+    prior: Source | None
     encode_captions: CaptionEncoder
-    plan: BatchPlan
     state: TrainState
     optimizer: Any  # accelerate's wrapper, which skips an update whose fp16 gradients overflowed
     resolution: int
@@ -54,9 +49,17 @@ class Session:
         return self.state.adapters
 
     @property
+    def examples(self) -> list[EncodedExample]:
+        """What is learned from."""
+        return self.source.examples
+
+    @property
     def contents(self) -> dict[str, str]:
         """Content per image name: what a resumed run compares."""
-        return {example.name: example.content for example in self.examples}
+        found = {example.name: example.content for example in self.examples}
+        if self.prior:
+            found |= {f"prior/{each.name}": each.content for each in self.prior.examples}
+        return found
 
     def facts(self) -> ExportFacts:
         """Returns what an exported file tells beyond the config."""
@@ -64,12 +67,14 @@ class Session:
         return ExportFacts(
             family=self.family.name,
             prediction=self.family.prediction,
-            base_model_name=Path(self.config.base_model.path).name,
+            base_model_name=name_base_model(self.config.base_model.path),
             captions=[example.caption for example in self.examples],
             resolution=self.resolution,
             buckets=count_buckets(self.examples),
             step=self.state.step,
             started=float(started[0]) if started else time.time(),
+            zero_snr=bool(self.family.schedule_config()["zero_snr"]),
+            precision=self.machine.precision,
         )
 
 
@@ -87,94 +92,90 @@ def open_session(run: RunFolder, cache: Path, checkpoint: Checkpoint | None = No
     config = run.config
     # Cheap checks first: a wrong folder is told in a moment, not after a minute of loading.
     read_training_examples(config.dataset)
-    base = config.base_model
-    info = check_base_model(Path(base.path), base.family, base.prediction)
+    base = locate_base_model(config.base_model, run.models_path)
+    check_config(base)
     machine = open_machine(config.train.device, base.precision)
-    family: Family = FAMILIES[info.family](
-        info.path, machine.device, machine.dtype, base.family, base.prediction
-    )
-    resolution = config.dataset.resolution or family.default_resolution
-    examples, latents = _encode_dataset(
-        run, config, machine, family, TensorCache(cache), resolution
-    )
-    adapters = attach_new(family, config.adapter, config.train.seed, machine.device)
+    family = load_family(base, machine.device, machine.dtype, _choose_models(config, {"image"}))
+    sources = open_sources(run, family, machine.device, TensorCache(cache))
+    session = assemble_session(run, machine, family, sources, TensorCache(cache))
+    found = checkpoint or next(reversed(run.list_checkpoints()), None)
+    if found:
+        load_checkpoint(found, session.state, session.contents)
+    return session
+
+
+def assemble_session(
+    run: RunFolder,
+    machine: Machine,
+    family: Family,
+    sources: tuple[Source, Source | None],
+    cache: TensorCache,
+) -> Session:
+    """Puts adapters, optimiser and captions to a loaded base model and encoded images.
+
+    The memory estimate rehearses a run from here on, so nothing below may look at what a tensor
+    holds.
+    """
+    config, (source, prior) = run.config, sources
+    adapter = keep_start(run.path, config.adapter)
+    adapters = attach_adapters(family, adapter, config.train.seed, machine.device)
+    adapters.rules = make_rules(adapters, config)
+    trains_text = adapters.covers("text")
+    captions = list_captions(config, sources)
+    encode_captions = _prepare_captions(config, machine, family, cache, captions, trains_text)
     if config.train.gradient_checkpointing:
         family.enable_gradient_checkpointing()
     state, optimizer = _make_state(config, machine, adapters)
-    frozen_text = config.adapter.text_rank == 0
-    session = Session(
+    return Session(
         run=run,
         config=config,
         machine=machine,
         family=family,
         schedule=make_schedule(**family.schedule_config()).to(machine.device),
-        examples=examples,
-        latents=latents,
-        encode_captions=CaptionEncoder(
-            family.encode_captions,
-            family.text_fingerprint(),
-            TensorCache(cache) if frozen_text else None,
-            machine.device,
-        ),
-        plan=BatchPlan(examples, config.dataset, config.train.batch_size, config.train.seed),
+        source=source,
+        prior=prior,
+        encode_captions=encode_captions,
         state=state,
         optimizer=optimizer,
-        resolution=resolution,
+        resolution=config.dataset.resolution or family.default_resolution,
     )
-    found = checkpoint or next(reversed(run.list_checkpoints()), None)
-    if found:
-        load_checkpoint(found, state, session.contents)
-    return session
 
 
-def count_buckets(examples: list[EncodedExample]) -> dict[tuple[int, int], int]:
-    """Returns how many examples each size has."""
-    return dict(Counter((each.bucket.width, each.bucket.height) for each in examples))
+def _choose_models(config: RunConfig, needed: Collection[Model]) -> Collection[Model]:
+    return needed if config.train.offload else EVERY_MODEL
 
 
-def _encode_dataset(
-    run: RunFolder,
+def _prepare_captions(
     config: RunConfig,
     machine: Machine,
     family: Family,
     cache: TensorCache,
-    resolution: int,
-) -> tuple[list[EncodedExample], LatentStore]:
-    found, findings = read_training_examples(config.dataset)
-    for finding in findings:
-        append_event(run.events_path, "warning", message=finding.message)
-    step = bucket_step_for(config.dataset.bucket_step, family.size_step)
-    if resolution < step:
-        msg = (
-            f"dataset.resolution is {resolution}, but this base model needs at least {step} pixels."
-        )
-        raise RunError(msg)
+    captions: list[str],
+    trains_text: bool,
+) -> CaptionEncoder:
+    """Returns the caption encoder, and leaves on the device what the training needs.
 
-    def encode(pixels: Tensor) -> tuple[Tensor, Tensor]:
-        moments = family.encode_images(pixels)
-        return moments.mean, moments.std
-
-    encoded, latents = encode_examples(
-        found,
-        config.dataset,
-        step,
-        resolution,
-        (family.image_fingerprint(), encode),
-        cache,
+    A frozen text encoder is done before the first step, unless tags are shuffled.
+    """
+    encoder = CaptionEncoder(
+        family.encode_captions,
+        family.join_conditioning,
+        "" if trains_text else family.text_fingerprint(),
+        None if trains_text else cache,
         machine.device,
-        partial(_report_cache, run),
     )
-    return encoded, latents
-
-
-def _report_cache(run: RunFolder, done: int, total: int) -> None:
-    append_event(run.events_path, "cache", what="images", done=done, total=total)
+    done = not trains_text and not config.dataset.shuffle_tags
+    if done:
+        family.settle(_choose_models(config, {"text"}))
+        encoder.prepare(captions)
+    family.settle(_choose_models(config, {"unet"} if done else {"unet", "text"}))
+    return encoder
 
 
 def _make_state(
     config: RunConfig, machine: Machine, adapters: AdapterSet
 ) -> tuple[TrainState, Any]:
-    groups = group_parameters(config.optimizer, adapters.parameters_of)
+    groups = group_parameters(config.optimizer, adapters.sort_parameters())
     if not groups:
         msg = "No layer would be trained: raise adapter.rank or adapter.text_rank."
         raise RunError(msg)
@@ -182,5 +183,5 @@ def _make_state(
     decay = config.optimizer.ema_decay
     average = Average(adapters.named_parameters(), decay) if decay else None
     optimizer = machine.accelerator.prepare(raw)
-    state = TrainState(adapters, raw, average, machine.accelerator.scaler)
+    state = TrainState(adapters, config.optimizer.kind, raw, average, machine.accelerator.scaler)
     return state, optimizer

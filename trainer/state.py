@@ -1,7 +1,9 @@
 """Everything that changes while a run learns, saved and restored exactly, without pickle."""
 
+import contextlib
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,14 +11,11 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
-from torch.optim import Optimizer
 
 from datasets_tools.files import write_atomically
 from trainer.adapters import AdapterSet
-from trainer.optim import Average
+from trainer.optim import Average, pack_optimizer, restore_optimizer
 from trainer.runs import Checkpoint, RunError, RunFolder
-
-_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 @dataclass
@@ -25,6 +24,7 @@ class TrainState:
 
     Attributes:
         adapters: Trained weights.
+        kind: Of the optimiser.
         optimizer: Its moments.
         average: Running average of the weights, if there is one.
         scaler: The loss scaler of fp16, if there is one.
@@ -32,28 +32,56 @@ class TrainState:
     """
 
     adapters: AdapterSet
-    optimizer: Optimizer
+    kind: str
+    optimizer: Any  # torch's, some of which can `train` and `eval`
     average: Average | None
     scaler: Any | None
     step: int = 0
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Returns optimiser moments and averages by name."""
-        found: dict[str, Tensor] = {}
-        for name, parameter in self.adapters.named_parameters().items():
-            moments = self.optimizer.state.get(parameter, {})
-            found |= {f"optimizer.{name}.{key}": value for key, value in moments.items()}
+    def start_learning(self) -> None:
+        """Switches dropout on, and an optimiser that averages to the weights that it trains."""
+        self.adapters.train(mode=True)
+        if hasattr(self.optimizer, "train"):
+            self.optimizer.train()
+
+    @contextlib.contextmanager
+    def shown(self) -> Iterator[None]:
+        """Puts the weights in place that samples and files show: averaged, where there are such."""
+        if self.average:
+            with self.average.swapped_in():
+                yield
+            return
+        if not hasattr(self.optimizer, "eval"):
+            yield
+            return
+        self.optimizer.eval()
+        try:
+            yield
+        finally:
+            self.optimizer.train()
+
+    def pack(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Returns the optimiser's memory and averages as tensors by name, and as numbers."""
+        parameters = self.adapters.named_parameters()
+        memory, numbers = pack_optimizer(self.kind, self.optimizer, parameters)
+        found = {f"optimizer.{name}": value for name, value in memory.items()}
         if self.average:
             found |= {f"average.{name}": value for name, value in self.average.values.items()}
-        return {name: value.detach().cpu().contiguous() for name, value in found.items()}
+        elif hasattr(self.optimizer, "eval"):
+            with self.shown():
+                found |= {f"average.{name}": p.clone() for name, p in parameters.items()}
+        found |= {f"rules.{name}": value for name, value in self.adapters.memory().items()}
+        return {name: value.detach().cpu().contiguous() for name, value in found.items()}, numbers
 
-    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Restores what `tensors` returned."""
-        for name, parameter in self.adapters.named_parameters().items():
-            # The fused kernel wants its step counter, too, where the weights are.
-            self.optimizer.state[parameter] = {
-                key: tensors[f"optimizer.{name}.{key}"].to(parameter.device) for key in _MOMENTS
-            }
+    def restore(self, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
+        """Puts back what `pack` returned.
+
+        Raises:
+            ValueError, KeyError: it belongs to other weights or another optimiser.
+        """
+        memory = _select(tensors, "optimizer.")
+        restore_optimizer(self.optimizer, self.adapters.named_parameters(), memory, numbers)
+        self.adapters.load_memory(_select(tensors, "rules."))
         if self.average:
             for name, value in self.average.values.items():
                 value.copy_(tensors[f"average.{name}"])
@@ -72,8 +100,10 @@ def save_checkpoint(run: RunFolder, state: TrainState, examples: dict[str, str])
     """
     path = run.checkpoints_path / f"step-{state.step:06d}"
     aside = run.checkpoints_path / f".step-{state.step:06d}"
+    tensors, numbers = state.pack()
     meta = {
         "step": state.step,
+        "optimizer": numbers,
         "examples": examples,
         "scaler": state.scaler.state_dict() if state.scaler else {},
     }
@@ -82,7 +112,7 @@ def save_checkpoint(run: RunFolder, state: TrainState, examples: dict[str, str])
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
         write_atomically(aside / "adapter.safetensors", save(state.adapters.state()))
-        write_atomically(aside / "training.safetensors", save(state.tensors()))
+        write_atomically(aside / "training.safetensors", save(tensors))
         write_atomically(aside / "meta.json", json.dumps(meta, indent=1))
         if path.exists():
             shutil.rmtree(path)
@@ -116,7 +146,7 @@ def load_checkpoint(checkpoint: Checkpoint, state: TrainState, examples: dict[st
     _check_examples(meta["examples"], examples)
     try:
         state.adapters.load_state(adapter)
-        state.load_tensors(tensors)
+        state.restore(tensors, meta["optimizer"])
     except (ValueError, KeyError) as error:
         msg = (
             f"The checkpoint {checkpoint.path.name} does not fit the run's config ({error}). The "
@@ -135,16 +165,19 @@ def read_weights(checkpoint: Path) -> dict[str, Tensor]:
         RunError: it is damaged.
     """
     try:
-        training = load_file(checkpoint / "training.safetensors")
-        averages = {
-            name.removeprefix("average."): value
-            for name, value in training.items()
-            if name.startswith("average.")
-        }
-        return averages or load_file(checkpoint / "adapter.safetensors")
+        averages = _select(load_file(checkpoint / "training.safetensors"), "average.")
+        return load_file(checkpoint / "adapter.safetensors") | averages
     except (OSError, SafetensorError) as error:
         msg = f"The checkpoint {checkpoint.name} is damaged ({error}). Choose another."
         raise RunError(msg) from error
+
+
+def _select(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
 def remove_old_checkpoints(run: RunFolder, keep: int) -> None:

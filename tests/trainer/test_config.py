@@ -32,7 +32,7 @@ def test_all_problems_of_a_config_are_told_at_once():
     assert found["steps"].endswith("did you mean train.steps?")
     assert found["train.batch_size"] == "must be a valid integer, but is '8'"
     assert found["train.seed"] == "must be greater than or equal to 0, but is -1"
-    assert "'constant', 'cosine' or 'linear'" in found["optimizer.schedule"]
+    assert "'constant', 'linear', 'cosine'" in found["optimizer.schedule"]
     assert "letters, digits" in found["name"]
     assert len(found) == 6
 

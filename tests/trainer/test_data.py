@@ -6,7 +6,7 @@ from itertools import islice
 import pytest
 import torch
 
-from datasets_tools.buckets import Bucket
+from datasets_tools.buckets import Bucket, Placement
 from datasets_tools.errors import DatasetError
 from datasets_tools.examples import scan_folder
 from tests.trainer.conftest import write_images
@@ -24,9 +24,14 @@ from trainer.data import (
 CPU = torch.device("cpu")
 
 
+def place(bucket):
+    size = (64, 32 * (bucket + 1))
+    return Placement(Bucket(*size), 1.0, size, (0, 0), upscaled=False, crop_fraction=0.0)
+
+
 def plan_of(counts, batch_size, **config):
     examples = [
-        EncodedExample(f"{bucket}-{index}", "", f"a, b, c {index}", Bucket(64, 32 * (bucket + 1)))
+        EncodedExample(f"{bucket}-{index}", "", f"a, b, c {index}", (64, 64), place(bucket))
         for bucket, count in enumerate(counts)
         for index in range(count)
     ]
@@ -175,11 +180,14 @@ def test_captions_are_encoded_once_when_the_text_encoder_is_frozen(tmp_path):
         calls.extend(captions)
         return {"text": torch.tensor([[float(len(caption))] for caption in captions])}
 
+    def join(rows):
+        return {"text": torch.cat([row["text"] for row in rows])}
+
     for _ in range(2):  # a second process finds the first one's files
-        encoder = CaptionEncoder(encode_text, "te", TensorCache(tmp_path), CPU)
+        encoder = CaptionEncoder(encode_text, join, "te", TensorCache(tmp_path), CPU)
         assert encoder(["ab", "abc", "ab"])["text"].tolist() == [[2.0], [3.0], [2.0]]
     assert calls == ["ab", "abc"]
-    live = CaptionEncoder(encode_text, "te", None, CPU)
+    live = CaptionEncoder(encode_text, join, "te", None, CPU)
     live(["ab"])
     live(["ab"])
     assert calls == ["ab", "abc", "ab", "ab"]

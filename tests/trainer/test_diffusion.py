@@ -7,9 +7,15 @@ from diffusers.training_utils import compute_snr
 
 from trainer.config import ObjectiveConfig
 from trainer.diffusion import (
+    DISTRIBUTIONS,
+    HUBER_SCHEDULES,
+    LOSSES,
     TARGETS,
     WEIGHTINGS,
+    Draws,
     add_noise,
+    add_offset,
+    add_pyramid,
     draw_noise,
     draw_randomness,
     make_schedule,
@@ -69,7 +75,7 @@ def test_loss_comes_per_example_and_a_perfect_prediction_costs_nothing(weighting
     latents, noise, timesteps = example()
     objective = ObjectiveConfig(weighting=weighting)
     draws = draw_randomness([1, 2, 3], (4, 8, 8), objective, CPU)
-    draws = type(draws)(timesteps, noise, draws.latent_noise)
+    draws = Draws(timesteps, noise, draws.latent_noise, noise)
     target = TARGETS[prediction](SCHEDULE, latents, noise, timesteps)
     wrong = target.clone()
     wrong[1] += 1.0
@@ -99,8 +105,100 @@ def test_timesteps_stay_in_range():
 
 
 def test_noise_offset_shifts_whole_channels():
-    plain = draw_noise((4, 64, 64), 0.0, torch.Generator().manual_seed(3))
-    shifted = draw_noise((4, 64, 64), 0.5, torch.Generator().manual_seed(3))
-    difference = shifted - plain
+    generator = torch.Generator().manual_seed(3)
+    plain = draw_noise((4, 64, 64), generator)
+    difference = add_offset(plain, 0.5, generator) - plain
     assert torch.allclose(difference.var(dim=(1, 2)), torch.zeros(4), atol=1e-10)
     assert difference.abs().max() > 0.05
+
+
+@pytest.mark.parametrize("discount", [0.3, 0.8])
+def test_pyramid_noise_is_coarser_and_keeps_its_deviation(discount):
+    generator = torch.Generator().manual_seed(3)
+    plain = draw_noise((4, 64, 64), generator)
+    coarse = add_pyramid(plain, discount, 7, generator)
+    assert coarse.std().item() == pytest.approx(1.0, abs=1e-5)
+    # Averages over patches of plain noise shrink with the patch, coarse noise survives them.
+    patches = [torch.nn.functional.avg_pool2d(each, 8).std() for each in (plain, coarse)]
+    assert patches[1] > 1.1 * patches[0]
+    generator = torch.Generator().manual_seed(3)
+    assert torch.equal(
+        add_pyramid(draw_noise((4, 64, 64), generator), discount, 7, generator), coarse
+    )
+
+
+def test_input_perturbation_shows_more_noise_than_is_asked_for():
+    objective = ObjectiveConfig(input_perturbation=0.1)
+    draws = draw_randomness(range(8), (4, 32, 32), objective, CPU)
+    extra = draws.added_noise - draws.noise
+    assert extra.std().item() == pytest.approx(0.1, rel=0.02)
+    plain = draw_randomness(range(8), (4, 32, 32), ObjectiveConfig(), CPU)
+    assert torch.equal(plain.noise, draws.noise)
+    assert torch.equal(plain.added_noise, plain.noise)
+
+
+def test_logit_normal_prefers_the_middle_and_shifts():
+    def mean_and_spread(shift):
+        objective = ObjectiveConfig(timesteps="logit_normal", timestep_shift=shift)
+        drawn = draw_randomness(range(2000), (1, 1, 1), objective, CPU).timesteps.float()
+        return drawn.mean().item(), drawn.std().item()
+
+    mean, spread = mean_and_spread(0.0)
+    assert mean == pytest.approx(500, abs=20)
+    assert spread < 230  # a uniform draw has 289
+    assert mean_and_spread(1.0)[0] > 620
+    assert mean_and_spread(-1.0)[0] < 380
+
+
+@pytest.mark.parametrize("kind", list(DISTRIBUTIONS))
+def test_bounds_hold_for_every_distribution(kind):
+    objective = ObjectiveConfig(timesteps=kind, min_timestep=5, max_timestep=6, timestep_shift=5)
+    drawn = draw_randomness(range(100), (1, 1, 1), objective, CPU).timesteps
+    assert set(drawn.tolist()) <= {5, 6}
+
+
+@pytest.mark.parametrize("schedule", list(HUBER_SCHEDULES))
+@pytest.mark.parametrize("kind", ["huber", "smooth_l1"])
+def test_huber_equals_the_formula_of_diffusers_examples(kind, schedule):
+    """As in diffusers' LoRA training with a scheduled Huber loss, one time step at a time."""
+    latents, noise, timesteps = example()
+    predicted, c = noise + 0.3 * latents, 0.1
+    snr = SCHEDULE.snr[timesteps]
+    sigma = (1 / snr).sqrt()
+    reference_c = {
+        "constant": torch.full((3,), c),
+        "exponential": torch.exp(-(-torch.log(torch.tensor(c)) / 1000) * timesteps),
+        "snr": (1 - c) / (1 + sigma) ** 2 + c,
+    }[schedule].view(-1, 1, 1, 1)
+    root = torch.sqrt((predicted - noise) ** 2 + reference_c**2) - reference_c
+    reference = (2 * reference_c if kind == "huber" else 2) * root
+    scale = HUBER_SCHEDULES[schedule](c, timesteps, snr).view(-1, 1, 1, 1)
+    torch.testing.assert_close(LOSSES[kind](predicted - noise, scale), reference)
+
+
+def test_huber_grows_like_a_square_near_zero_and_like_a_line_far_away():
+    scale = torch.full((1,), 0.1)
+    small, large = torch.tensor([1e-3]), torch.tensor([100.0])
+    huber = LOSSES["huber"]
+    assert huber(small, scale).item() == pytest.approx(1e-6, rel=1e-2)
+    assert huber(2 * large, scale) / huber(large, scale) == pytest.approx(2.0, rel=1e-2)
+
+
+@pytest.mark.parametrize("weighting", ["min_snr", "soft_min_snr", "debiased"])
+def test_weights_of_v_and_of_the_noise_mean_the_same_picture_error(weighting):
+    """The same error of the picture costs the same, whatever the model predicts."""
+    snr = torch.tensor([0.01, 0.5, 5.0, 200.0])
+    noise = WEIGHTINGS[weighting](snr, "epsilon", 5.0) * snr
+    velocity = WEIGHTINGS[weighting](snr, "v_prediction", 5.0) * (snr + 1)
+    torch.testing.assert_close(noise, velocity)
+
+
+def test_soft_min_snr_and_debiased_equal_their_papers():
+    snr = torch.tensor([0.01, 0.5, 5.0, 200.0])
+    torch.testing.assert_close(WEIGHTINGS["debiased"](snr, "epsilon", 5.0), snr.rsqrt())
+    # Hourglass diffusion states the weight of the picture's error as 1 / (sigma^2 + 1 / gamma).
+    soft = WEIGHTINGS["soft_min_snr"](snr, "epsilon", 4.0) * snr
+    torch.testing.assert_close(soft, 1 / (1 / snr + 1 / 4.0))
+    terminal = torch.zeros(1)
+    for name in ("min_snr", "soft_min_snr", "debiased"):
+        assert WEIGHTINGS[name](terminal, "v_prediction", 5.0).item() == 0.0

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,14 +14,14 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from tests.trainer.conftest import ROOT, asking, write_images
+from tests.trainer.conftest import ROOT, asking, load_plain, write_images
 from trainer.attach import attach_file, attach_new
+from trainer.batch_loss import compute_losses
 from trainer.commands import export_checkpoint, train
 from trainer.config import AdapterConfig
 from trainer.device import open_machine
-from trainer.export import read_lora
-from trainer.loop import compute_losses, take_step
-from trainer.models import StableDiffusion
+from trainer.export import ExportError, read_adapter_file
+from trainer.loop import read_batches, take_step
 from trainer.models.family import Drawing
 from trainer.runs import RunError, own_folder, read_events, read_status, request
 from trainer.sampling import draw, weighted
@@ -61,16 +62,19 @@ def test_the_file_holds_every_layer_that_the_format_knows(make_run, cache, pico)
     run = make_run()
     train(run, cache)
     session = open_session(run, cache)
-    factors = read_lora(run.path / "pico.safetensors", session.adapters.adapters).factors
-    assert factors.keys() == session.adapters.adapters.keys()
-    wide = factors["unet.mid_block.resnets.0.conv1"]
-    assert wide[0].shape[0] == 2
-    assert factors["unet.mid_block.resnets.0.time_emb_proj"][0].shape[0] == 4
+    layers, names = session.adapters.adapters, session.family.unet_names
+    modules = read_adapter_file(run.path / "pico.safetensors", layers, names).modules
+    assert modules.keys() == layers.keys()
+    ranks = {
+        layer: module.tensors["lora_down.weight"].shape[0] for layer, module in modules.items()
+    }
+    assert ranks["unet.mid_block.resnets.0.conv1"] == 2
+    assert ranks["unet.mid_block.resnets.0.time_emb_proj"] == 4
 
 
 def test_at_step_0_the_output_is_the_base_models(pico):
     machine = open_machine("cpu")
-    family = StableDiffusion(pico, CPU, torch.float32)
+    family = load_plain(pico)
     drawing = Drawing("a blob", inference_steps=3, width=32, height=32)
     plain = np.asarray(draw(family, machine, drawing))
     adapters = attach_new(family, AdapterConfig(), seed=1, device=CPU)
@@ -134,7 +138,7 @@ def test_accumulated_small_batches_equal_one_large_batch(make_run, cache):
     sessions = [open_session(run, cache) for run in (one, four)]
     for session in sessions:
         session.adapters.train(mode=True)
-        batches = session.plan.read(0)
+        batches = read_batches(session)
         losses = [take_step(session, batches) for _ in range(3)]
     del losses
     first, second = (session.adapters.state() for session in sessions)
@@ -147,7 +151,7 @@ def test_accumulated_small_batches_equal_one_large_batch(make_run, cache):
 def test_cached_conditioning_gives_the_same_losses_as_a_live_text_encoder(make_run, cache):
     run = make_run("adapter.text_rank=0")
     session = open_session(run, cache)
-    batch = next(session.plan.read(0))
+    batch = next(session.source.plan.read(0))
     cached = compute_losses(session, batch)
     again = compute_losses(session, batch)
     session.encode_captions = session.family.encode_captions
@@ -162,7 +166,7 @@ def test_gradient_checkpointing_does_not_change_the_gradients(make_run, cache):
         run = make_run(f"train.gradient_checkpointing={value}", folder=f"r{index}")
         session = open_session(run, cache)
         session.adapters.train(mode=True)
-        compute_losses(session, next(session.plan.read(0))).mean().backward()
+        compute_losses(session, next(session.source.plan.read(0))).mean().backward()
         named = session.adapters.named_parameters()
         gradients.append({name: p.grad.clone() for name, p in named.items()})
     for name, gradient in gradients[0].items():
@@ -177,14 +181,14 @@ def test_training_lowers_the_loss_on_what_is_trained(make_run, cache, settings):
     }
     run = make_run("train.steps=40", "adapter.rank=16", "adapter.alpha=16.0")
     session = open_session(run, cache)
-    batches = [batch for batch, _ in zip(session.plan.read(1000), range(10), strict=False)]
+    batches = [batch for batch, _ in zip(session.source.plan.read(1000), range(10), strict=False)]
 
     def measure():
         with torch.no_grad():
             return torch.cat([compute_losses(session, batch) for batch in batches]).mean().item()
 
     before = measure()
-    stream = session.plan.read(0)
+    stream = read_batches(session)
     for _ in range(40):
         take_step(session, stream)
     assert measure() < 0.9 * before
@@ -225,7 +229,7 @@ def test_diffusers_loads_the_file_and_draws_our_picture(make_run, cache, pico):
     assert len(alphas) == events_of(run, "exported")[-1]["modules"]
     pipeline.load_lora_weights(str(file))
     theirs = draw_theirs()
-    machine, family = open_machine("cpu"), StableDiffusion(pico, CPU, torch.float32)
+    machine, family = open_machine("cpu"), load_plain(pico)
     attach_file(family, file, CPU)
     drawing = Drawing("zorp, a blob", "", 7, 4, 5.0, 32, 32)
     ours = np.asarray(draw(family, machine, drawing)).astype(int)
@@ -335,11 +339,11 @@ def test_a_full_disk_ends_the_run_with_a_sentence_and_no_half_checkpoint(make_ru
 
 def test_a_loss_that_is_no_number_ends_the_run_with_advice(make_run, cache):
     run = make_run("optimizer.unet_learning_rate=1.0", "optimizer.max_grad_norm=0.0")
-    from trainer import loop
+    from trainer import batch_loss
 
     with pytest.MonkeyPatch.context() as patch:
-        real = loop.training_loss
-        patch.setattr(loop, "training_loss", lambda *a, **k: real(*a, **k) * float("nan"))
+        real = batch_loss.training_loss
+        patch.setattr(batch_loss, "training_loss", lambda *a, **k: real(*a, **k) * float("nan"))
         with pytest.raises(RunError, match="Halve the learning rates"):
             train(run, cache)
     assert read_status(run.path).state == "failed"
@@ -359,3 +363,29 @@ def test_a_sample_says_how_it_was_made(make_run, cache):
     with Image.open(run.samples_path / "step-000004" / "00.png") as image:
         assert image.info["prompt"] == "zorp, a blob"
         assert "Seed: 5" in image.info["parameters"]
+
+
+def test_a_run_starts_from_a_files_exact_effect_and_keeps_it(make_run, cache, pico, tmp_path):
+    first = make_run()
+    assert train(first, cache) == "finished"
+    file = tmp_path / "first.safetensors"
+    shutil.copy(first.path / "pico.safetensors", file)
+    second = make_run(
+        f'adapter.start_from="{file}"', "adapter.rank=9", "adapter.text_rank=0", folder="second"
+    )
+    session = open_session(second, cache)
+    trained = attach_file(load_plain(pico), file, CPU).deltas()
+    began = session.adapters.deltas()
+    assert set(began) == set(trained)
+    for layer, delta in trained.items():
+        torch.testing.assert_close(began[layer], delta, rtol=1e-5, atol=1e-8)
+    file.unlink()  # the run has its own copy
+    assert train(second, cache) == "finished"
+    moved = attach_file(load_plain(pico), second.path / "pico.safetensors", CPU).deltas()
+    assert any(not torch.allclose(moved[layer], trained[layer]) for layer in trained)
+
+
+def test_a_missing_start_file_is_told(make_run, cache, tmp_path):
+    run = make_run(f'adapter.start_from="{tmp_path / "gone.safetensors"}"')
+    with pytest.raises(ExportError, match=r"gone\.safetensors"):
+        train(run, cache)

@@ -5,7 +5,7 @@ the app, `--set a.b=value`, the error messages, the reference in `docs/` and the
 saved `config.toml` all derive from that declaration.
 """
 
-from trainer.config.adapter import AdapterConfig
+from trainer.config.adapter import AdaLoRAConfig, AdapterConfig, BlockConfig
 from trainer.config.base_model import BaseModelConfig
 from trainer.config.dataset import DatasetConfig
 from trainer.config.errors import ConfigError, Problem
@@ -22,11 +22,15 @@ from trainer.config.optimizer import OptimizerConfig
 from trainer.config.output import OutputConfig
 from trainer.config.run import RunConfig
 from trainer.config.samples import SamplesConfig
+from trainer.config.schedules import SCHEDULES, schedule_factor
 from trainer.config.train import TrainConfig
 
 __all__ = [
+    "SCHEDULES",
+    "AdaLoRAConfig",
     "AdapterConfig",
     "BaseModelConfig",
+    "BlockConfig",
     "ConfigError",
     "DatasetConfig",
     "ObjectiveConfig",
@@ -42,4 +46,5 @@ __all__ = [
     "parse_assignment",
     "read_config",
     "read_preset",
+    "schedule_factor",
 ]

@@ -1,5 +1,7 @@
 """The images that are learned from, and how they are shown to the model."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from trainer.config.section import Section
@@ -57,4 +59,20 @@ class DatasetConfig(Section):
         le=1.0,
         description="Share of times an image is shown with an empty caption, which strengthens "
         "the effect of guidance.",
+    )
+    masks: Literal["off", "folder", "alpha"] = Field(
+        default="off",
+        description="Which part of each picture is learned: folder takes a grey picture of the same "
+        "name from the sub-folder masks (white is learned), alpha the picture's own transparency. "
+        "Pictures without a mask are learned whole.",
+    )
+    class_word: str = Field(
+        default="",
+        max_length=200,
+        description="What the trigger is an instance of, such as cat: prior preservation shows it in "
+        "the trigger's place.",
+    )
+    prior_path: str = Field(
+        default="",
+        description="Folder of pictures of the class with captions, for objective.prior = images.",
     )

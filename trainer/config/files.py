@@ -94,7 +94,21 @@ def _write_section(table: Any, section: BaseModel) -> None:
             table.add(name, child)
             continue
         table.add(tomlkit.comment(field.description or name))
-        table.add(name, value)
+        table.add(name, _write_rows(value) if _holds_sections(value) else value)
+
+
+def _holds_sections(value: object) -> bool:
+    return isinstance(value, list) and any(isinstance(each, BaseModel) for each in value)
+
+
+def _write_rows(rows: list[BaseModel]) -> Any:
+    """Returns small tables on a line each, which may stand before other settings."""
+    array = tomlkit.array().multiline(multiline=True)
+    for row in rows:
+        table = tomlkit.inline_table()
+        table.update(row.model_dump())
+        array.append(table)
+    return array
 
 
 def _read_toml(path: Path) -> Tree:

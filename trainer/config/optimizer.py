@@ -1,33 +1,59 @@
 """How the adapter's weights are changed at each step."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from trainer.config.section import Section
 
+_SMALLEST_PRODIGY_RATE = 0.1
+
 
 class OptimizerConfig(Section):
-    """AdamW with one learning rate per part of the model and a schedule over the run."""
+    """An optimiser with one learning rate per part of the model and a schedule over the run."""
 
-    kind: Literal["adamw"] = Field(default="adamw", description="Optimiser.")
+    kind: Literal["adamw", "adamw8bit", "prodigy", "adafactor", "lion", "schedule_free"] = Field(
+        default="adamw",
+        description="Optimiser. adamw8bit saves memory and needs the extra quantize; prodigy finds "
+        "the learning rate itself (set all of them to 1); adafactor keeps the least; lion wants "
+        "learning rates about five times smaller; schedule_free needs no schedule.",
+    )
     unet_learning_rate: float = Field(
         default=2e-4,
         ge=0,
-        le=1,
+        le=10,
         description="Learning rate of the UNet's attention and feed-forward layers.",
     )
     conv_learning_rate: float = Field(
         default=2e-4,
         ge=0,
-        le=1,
+        le=10,
         description="Learning rate of the UNet's resnet, down- and up-sampling layers.",
     )
     text_learning_rate: float = Field(
-        default=5e-5, ge=0, le=1, description="Learning rate of the text encoder."
+        default=5e-5, ge=0, le=10, description="Learning rate of the text encoder."
     )
-    schedule: Literal["constant", "cosine", "linear"] = Field(
-        default="cosine", description="How the learning rates fall from full to zero over the run."
+    lora_plus_ratio: float = Field(
+        default=1.0,
+        ge=1.0,
+        le=64.0,
+        description="LoRA+: how many times faster the weights that start at zero (B) learn than "
+        "the others (A); 16 is the paper's value, 1 is off.",
+    )
+    schedule: Literal["constant", "linear", "cosine", "cosine_restarts", "rex", "stable_decay"] = (
+        Field(
+            default="cosine",
+            description="How the learning rates fall from full to zero over the run.",
+        )
+    )
+    restarts: int = Field(
+        default=3, ge=1, le=100, description="How often cosine_restarts falls over the run."
+    )
+    decay_share: float = Field(
+        default=0.2,
+        gt=0,
+        le=1,
+        description="The last part of the run over which stable_decay falls.",
     )
     warmup_steps: int = Field(
         default=0,
@@ -53,3 +79,28 @@ class OptimizerConfig(Section):
         description="Keeps a running average of the adapter's weights for samples and the final "
         "file; 0 is off, 0.99 suits a few hundred steps.",
     )
+
+    @model_validator(mode="after")
+    def _check_kind(self) -> Self:
+        if self.kind == "prodigy":
+            rates = {self.unet_learning_rate, self.conv_learning_rate, self.text_learning_rate}
+            if len(rates - {0.0}) > 1 or self.lora_plus_ratio != 1:
+                msg = (
+                    "prodigy finds one learning rate for all: give all parts the same one (1 is "
+                    "usual, 0 switches a part off), and leave lora_plus_ratio at 1"
+                )
+                raise ValueError(msg)
+            if 0 < max(rates) < _SMALLEST_PRODIGY_RATE:
+                msg = "prodigy multiplies what it finds by the learning rates: set them to 1"
+                raise ValueError(msg)
+        elif max(self.unet_learning_rate, self.conv_learning_rate, self.text_learning_rate) > 1:
+            msg = f"{self.kind} needs learning rates of at most 1"
+            raise ValueError(msg)
+        if self.kind == "schedule_free":
+            if self.schedule != "constant":
+                msg = "schedule_free replaces the schedule: set schedule to constant"
+                raise ValueError(msg)
+            if self.ema_decay:
+                msg = "schedule_free averages the weights itself: set ema_decay to 0"
+                raise ValueError(msg)
+        return self

@@ -39,7 +39,34 @@ class RunConfig(Section):
         if self.objective.min_timestep > self.objective.max_timestep:
             msg = "objective.min_timestep must not be above objective.max_timestep"
             raise ValueError(msg)
+        if self.objective.prior == "images" and not self.dataset.prior_path:
+            msg = "objective.prior = images needs a folder of pictures in dataset.prior_path"
+            raise ValueError(msg)
+        self._check_adapter()
         if ".." in self.name:
             msg = "name must not contain '..'"
             raise ValueError(msg)
+        if self.name == "process":
+            msg = "name must not be 'process': process.json says who owns a run"
+            raise ValueError(msg)
         return self
+
+    def _check_adapter(self) -> None:
+        adapter, optimizer = self.adapter, self.optimizer
+        if optimizer.kind == "schedule_free" and (adapter.max_norm or adapter.kind == "adalora"):
+            what = "adapter.max_norm" if adapter.max_norm else "adapter.kind = adalora"
+            msg = (
+                f"{what} changes weights after each step, of which schedule_free keeps a second "
+                "copy: choose another optimizer.kind"
+            )
+            raise ValueError(msg)
+        if optimizer.kind == "prodigy" and any(block.rate != 1 for block in adapter.blocks):
+            msg = "prodigy finds one learning rate for all: leave out rate in adapter.blocks"
+            raise ValueError(msg)
+        per_output = adapter.kind == "dora" and adapter.dora_axis == "output"
+        if per_output and self.output.formats != "peft":
+            msg = (
+                "adapter.dora_axis = output is read wrongly from kohya files: set output.formats "
+                "to peft, or dora_axis to input"
+            )
+            raise ValueError(msg)

@@ -22,6 +22,11 @@ class TrainConfig(Section):
         default=False,
         description="Recompute instead of remember: far less memory for about a third more time.",
     )
+    offload: bool = Field(
+        default=True,
+        description="Text encoders and VAE wait in main memory while they are not needed, which "
+        "leaves more of the GPU's memory to the training.",
+    )
     seed: int = Field(
         default=42, ge=0, le=2**31 - 1, description="Start of every random number of the run."
     )

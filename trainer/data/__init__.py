@@ -10,6 +10,7 @@ from trainer.data.encode import (
     encode_examples,
     read_training_examples,
 )
+from trainer.data.source import Source
 
 __all__ = [
     "Batch",
@@ -17,6 +18,7 @@ __all__ = [
     "CaptionEncoder",
     "EncodedExample",
     "LatentStore",
+    "Source",
     "TensorCache",
     "bucket_step_for",
     "encode_examples",

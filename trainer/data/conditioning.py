@@ -15,6 +15,7 @@ class CaptionEncoder:
 
     Args:
         encode: From captions to conditioning whose first axis is the batch.
+        join: From captions' conditioning, each a batch of one, to that of the batch.
         fingerprint: Names the text encoder's weights.
         cache: Where encoded captions are looked for and kept; None while the encoder learns.
         device: Where conditioning lives.
@@ -23,11 +24,12 @@ class CaptionEncoder:
     def __init__(
         self,
         encode: Callable[[Sequence[str]], Conditioning],
+        join: Callable[[Sequence[Conditioning]], Conditioning],
         fingerprint: str,
         cache: TensorCache | None,
         device: torch.device,
     ) -> None:
-        self._encode, self._fingerprint = encode, fingerprint
+        self._encode, self._join, self._fingerprint = encode, join, fingerprint
         self._cache, self._device = cache, device
         self._known: dict[str, Conditioning] = {}
 
@@ -35,8 +37,13 @@ class CaptionEncoder:
         """Returns the conditioning of a batch of captions."""
         if self._cache is None:
             return self._encode(captions)
-        rows = [self._look_up(caption, self._cache) for caption in captions]
-        return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+        return self._join([self._look_up(caption, self._cache) for caption in captions])
+
+    def prepare(self, captions: Sequence[str]) -> None:
+        """Encodes captions ahead, so that the text encoder is not needed for them any more."""
+        if self._cache is not None:
+            for caption in captions:
+                self._look_up(caption, self._cache)
 
     def _look_up(self, caption: str, cache: TensorCache) -> Conditioning:
         if caption not in self._known:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
+from torch.nn import functional
 
 from datasets_tools.buckets import Bucket, Placement, make_buckets, place_image
 from datasets_tools.captions import add_trigger
@@ -16,6 +17,7 @@ from datasets_tools.crop import fit_image
 from datasets_tools.errors import DatasetError
 from datasets_tools.examples import Example, Finding, scan_folder
 from datasets_tools.images import read_image
+from datasets_tools.masks import MaskSource, read_mask
 from trainer.config import DatasetConfig
 from trainer.data.cache import TensorCache
 
@@ -32,13 +34,20 @@ class EncodedExample:
         name: File name of the image.
         content: Hash of the image's bytes and of the caption; changes when either does.
         caption: With the trigger in front.
-        bucket: Its size in pixels.
+        original: Width and height of the picture, in pixels.
+        placement: How it was cut to its bucket.
     """
 
     name: str
     content: str
     caption: str
-    bucket: Bucket
+    original: tuple[int, int]
+    placement: Placement
+
+    @property
+    def bucket(self) -> Bucket:
+        """Its size in pixels."""
+        return self.placement.bucket
 
 
 class LatentStore:
@@ -47,10 +56,23 @@ class LatentStore:
     def __init__(self) -> None:
         self._means: dict[tuple[int, bool], Tensor] = {}
         self._stds: dict[tuple[int, bool], Tensor] = {}
+        self._masks: dict[tuple[int, bool], Tensor] = {}
 
     def add(self, index: int, flipped: bool, mean: Tensor, std: Tensor) -> None:
         """Keeps the distribution of one example, each tensor [C, h, w]."""
         self._means[index, flipped], self._stds[index, flipped] = mean, std
+
+    def add_mask(self, index: int, flipped: bool, mask: Tensor) -> None:
+        """Keeps which part of one example is learned, [1, h, w] in 0 .. 1."""
+        self._masks[index, flipped] = mask
+
+    def masks(self, indices: Sequence[int], flips: Sequence[bool]) -> Tensor | None:
+        """Returns the masks of a batch, [B, 1, h, w]; None where no example has one."""
+        if not self._masks:
+            return None
+        keys = list(zip(indices, flips, strict=True))
+        whole = torch.ones_like(self._means[keys[0]][:1])
+        return torch.stack([self._masks.get(key, whole) for key in keys])
 
     def draw(self, indices: Sequence[int], flips: Sequence[bool], noise: Tensor) -> Tensor:
         """Returns latents mean + std * noise, [B, C, h, w]."""
@@ -122,9 +144,13 @@ def encode_examples(
         for flipped in (False, True) if config.flip else (False,):
             mean, std = _encode_one(example, placement, flipped, encoder, cache)
             store.add(index, flipped, mean.to(device), std.to(device))
+            mask = _fit_mask(example, placement, flipped, config.masks, mean.shape[-2:])
+            if mask is not None:
+                store.add_mask(index, flipped, mask.to(device))
         caption = add_trigger(example.caption, config.trigger)
         content = hashlib.sha256(f"{example.id}/{caption}".encode()).hexdigest()[:16]
-        encoded.append(EncodedExample(example.path.name, content, caption, placement.bucket))
+        size = (example.width, example.height)
+        encoded.append(EncodedExample(example.path.name, content, caption, size, placement))
         report(index + 1, len(examples))
     return encoded, store
 
@@ -156,6 +182,24 @@ def _encode_one(
         found = {"mean": mean[0].float().cpu(), "std": std[0].float().cpu()}
         cache.put(found, *key)
     return found["mean"], found["std"]
+
+
+def _fit_mask(
+    example: Example,
+    placement: Placement,
+    flipped: bool,
+    source: MaskSource,
+    size: torch.Size,
+) -> Tensor | None:
+    """Returns an example's mask cut as its picture was, averaged over each latent pixel."""
+    mask = read_mask(example.path, source, (example.width, example.height))
+    if mask is None:
+        return None
+    cut = fit_image(mask, placement)
+    if flipped:
+        cut = ImageOps.mirror(cut)
+    values = torch.from_numpy(np.array(cut, dtype=np.float32) / 255.0)[None, None]
+    return functional.adaptive_avg_pool2d(values, (size[0], size[1]))[0]  # [1, h, w]
 
 
 def _to_pixels(image: Image.Image) -> Tensor:

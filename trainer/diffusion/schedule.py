@@ -41,8 +41,17 @@ BETAS: dict[str, Callable[[float, float, int], Tensor]] = {
 }
 
 
-def make_schedule(kind: str, beta_start: float, beta_end: float, count: int) -> NoiseSchedule:
+def make_schedule(
+    kind: str, beta_start: float, beta_end: float, count: int, zero_snr: bool = False
+) -> NoiseSchedule:
     """Returns the schedule of a base model's scheduler config.
+
+    Args:
+        kind: A key of `BETAS`.
+        beta_start: Noise added at the first time step.
+        beta_end: Noise added at the last one.
+        count: Time steps.
+        zero_snr: Whether the last time step is pure noise.
 
     Raises:
         ValueError: the kind of beta spacing is unknown.
@@ -50,7 +59,17 @@ def make_schedule(kind: str, beta_start: float, beta_end: float, count: int) -> 
     if kind not in BETAS:
         msg = f"the scheduler's beta_schedule {kind!r} is not supported; known: {', '.join(BETAS)}"
         raise ValueError(msg)
-    return NoiseSchedule(torch.cumprod(1 - BETAS[kind](beta_start, beta_end, count), dim=0))
+    alphas_cumprod = torch.cumprod(1 - BETAS[kind](beta_start, beta_end, count), dim=0)
+    return NoiseSchedule(_end_in_noise(alphas_cumprod) if zero_snr else alphas_cumprod)
+
+
+def _end_in_noise(alphas_cumprod: Tensor) -> Tensor:
+    """Shifts and scales sqrt(alpha-bar) so that it ends at zero and starts where it did.
+
+    Zero terminal SNR (Lin et al. 2023, arXiv:2305.08891, algorithm 1).
+    """
+    root = alphas_cumprod.sqrt()
+    return ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
 
 
 def add_noise(schedule: NoiseSchedule, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:

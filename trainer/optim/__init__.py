@@ -1,16 +1,18 @@
-"""How weights are changed: optimisers, learning-rate schedules, running averages."""
+"""How weights are changed: optimisers, groups with their learning rates, running averages."""
 
 from trainer.optim.ema import Average
+from trainer.optim.errors import OptimizerError
 from trainer.optim.groups import Group, group_parameters
+from trainer.optim.memory import pack_optimizer, restore_optimizer
 from trainer.optim.optimizers import OPTIMIZERS, make_optimizer
-from trainer.optim.schedules import SCHEDULES, schedule_factor
 
 __all__ = [
     "OPTIMIZERS",
-    "SCHEDULES",
     "Average",
     "Group",
+    "OptimizerError",
     "group_parameters",
     "make_optimizer",
-    "schedule_factor",
+    "pack_optimizer",
+    "restore_optimizer",
 ]

@@ -114,7 +114,7 @@ def draw_batch(lessons: Lessons, settings: UnetSettings, seed: int) -> Batch:
         SCHEDULER["num_train_timesteps"], (size,), generator=generator, device=device
     )
     # The latents are means already, so nothing is picked around them.
-    draws = Draws(timesteps, noise, latent_noise=torch.zeros_like(noise))
+    draws = Draws(timesteps, noise, latent_noise=torch.zeros_like(noise), added_noise=noise)
     return Batch(latents, lessons.tokens[captions].long(), draws)
 
 

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from datasets_tools.files import write_atomically
 from recipe.errors import OutOfTimeError, RecipeError
-from trainer.optim import Average, schedule_factor
+from trainer.config import OptimizerConfig, schedule_factor
+from trainer.optim import Average
 
 _CHECKPOINT = "checkpoint.safetensors"
 _REPORT_EVERY = 100
@@ -108,7 +109,8 @@ class Learner:
     def update(self, loss: Tensor) -> None:
         """Takes one step against a loss."""
         pace = self.pace
-        factor = schedule_factor("cosine", self.step, pace.steps, pace.warmup_steps)
+        shape = OptimizerConfig(schedule="cosine", warmup_steps=pace.warmup_steps)
+        factor = schedule_factor(shape, self.step, pace.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = pace.learning_rate * factor
         loss.backward()

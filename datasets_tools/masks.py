@@ -1,0 +1,70 @@
+"""Masks: which part of a picture is to be learned. White is learned, black is not."""
+
+from pathlib import Path
+from typing import Literal
+
+from PIL import Image
+
+from datasets_tools.decode import DAMAGE, TURNS, damaged, open_image, read_orientation
+from datasets_tools.errors import DatasetError, show_name
+from datasets_tools.images import IMAGE_SUFFIXES
+
+MASK_FOLDER = "masks"
+MaskSource = Literal["off", "folder", "alpha"]
+
+# Two decimals of aspect ratio: a mask that was drawn at another size may be rounded by a pixel.
+_ASPECT_TOLERANCE = 0.02
+
+
+def read_mask(image_path: Path, source: MaskSource, size: tuple[int, int]) -> Image.Image | None:
+    """Return the mask of a picture in its upright size, 8-bit grey; None where it has none.
+
+    Args:
+        image_path: The picture.
+        source: "folder" looks for the picture's name in the sub-folder `masks`, "alpha" takes the
+            picture's own transparency: what is transparent is not learned.
+        size: Width and height of the upright picture.
+
+    Raises:
+        DatasetError: The mask is damaged or has another shape than its picture.
+    """
+    if source == "off":
+        return None
+    if source == "alpha":
+        return _read_channel(image_path, "A")
+    path = find_mask(image_path)
+    if path is None:
+        return None
+    mask = _read_channel(path, "L")
+    if mask is None or abs(mask.width / mask.height * size[1] / size[0] - 1) > _ASPECT_TOLERANCE:
+        shape = f"{mask.width} x {mask.height}" if mask else "unknown"
+        raise DatasetError(
+            f"The mask {MASK_FOLDER}/{show_name(path)} has another shape ({shape} pixels) than its "
+            f"picture ({size[0]} x {size[1]}). Draw it over the picture, at any size."
+        )
+    return mask.resize(size, Image.Resampling.BILINEAR)
+
+
+def find_mask(image_path: Path) -> Path | None:
+    """Return where a picture's mask lies: `masks/NAME` with the ending of any image format."""
+    for suffix in sorted(IMAGE_SUFFIXES):
+        path = image_path.parent / MASK_FOLDER / f"{image_path.stem}{suffix}"
+        if path.is_file():
+            return path
+    return None
+
+
+def _read_channel(path: Path, channel: Literal["A", "L"]) -> Image.Image | None:
+    with open_image(path) as image:
+        try:
+            turn = read_orientation(path, image)
+            image.load()
+            if channel == "A":
+                if not image.has_transparency_data:
+                    return None
+                grey = image.convert("RGBA").getchannel("A")
+            else:
+                grey = image.convert("L")
+            return grey.transpose(TURNS[turn]) if turn in TURNS else grey
+        except DAMAGE as error:
+            raise damaged(path) from error

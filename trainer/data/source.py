@@ -1,0 +1,15 @@
+"""What is shown: examples, their latents, and the order."""
+
+from dataclasses import dataclass
+
+from trainer.data.batches import BatchPlan
+from trainer.data.encode import EncodedExample, LatentStore
+
+
+@dataclass(frozen=True)
+class Source:
+    """A dataset in memory: the one that is learned, or the pictures of its class."""
+
+    examples: list[EncodedExample]
+    latents: LatentStore
+    plan: BatchPlan
