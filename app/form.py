@@ -1,6 +1,8 @@
 """From the config model to widgets and back: the form knows no setting by name."""
 
+import json
 import math
+import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +16,7 @@ from pydantic import BaseModel
 from app.text import train as train_text
 from trainer.config import Problem, RunConfig
 
-Kind = Literal["whole", "number", "switch", "choice", "text", "lines"]
+Kind = Literal["whole", "number", "switch", "choice", "text", "lines", "tables"]
 _KINDS: dict[Any, Kind] = {
     int: "whole",
     float: "number",
@@ -121,7 +123,8 @@ def build_widget(field: FormField, value: Any = None) -> Component:
         return gr.Checkbox(**common)
     if field.kind == "choice":
         return gr.Dropdown(choices=list(field.choices), filterable=False, **common)
-    return gr.Textbox(lines=4 if field.kind == "lines" else 1, **common)
+    rows = {"lines": 4, "tables": 2}
+    return gr.Textbox(lines=rows.get(field.kind, 1), **common)
 
 
 def put(tree: dict[str, Any], path: str, value: Any) -> None:
@@ -144,6 +147,8 @@ def _list_fields(model: type[BaseModel], prefix: str) -> Iterable[FormField]:
             if len(choices) == 1:
                 continue  # nothing to choose
             kind: Kind = "choice"
+        elif _is_list_of_tables(annotation):
+            kind = "tables"
         elif annotation in _KINDS:
             kind = _KINDS[annotation]
         else:
@@ -183,13 +188,36 @@ def _read(config: BaseModel, path: str) -> Any:
     return value
 
 
+def _is_list_of_tables(annotation: Any) -> bool:
+    inside = get_args(annotation)[0] if get_origin(annotation) is list else None
+    return isinstance(inside, type) and issubclass(inside, BaseModel)
+
+
 def _to_widget(field: FormField, value: Any) -> Any:
+    if field.kind == "tables":
+        return "\n".join(map(_write_table, value))
     return "\n".join(value) if field.kind == "lines" else value
+
+
+def _write_table(table: BaseModel) -> str:
+    """Returns what of a small table is not its default, as TOML on one line."""
+    set_here = table.model_dump(exclude_defaults=True)
+    return ", ".join(f"{name} = {json.dumps(value)}" for name, value in set_here.items())
+
+
+def _read_table(line: str) -> Any:
+    """Returns the small table of a line; what is none goes on as it is."""
+    try:
+        return tomllib.loads(f"table = {{{line.strip().strip('{},')}}}")["table"]
+    except tomllib.TOMLDecodeError:
+        return line
 
 
 def _from_widget(field: FormField, value: Any) -> Any:
     if field.kind == "lines":
         return [line.strip() for line in str(value or "").splitlines() if line.strip()]
+    if field.kind == "tables":
+        return [_read_table(line) for line in str(value or "").splitlines() if line.strip()]
     if field.kind == "text":
         return value or ""
     if field.kind == "whole" and isinstance(value, float) and value.is_integer():

@@ -76,12 +76,13 @@ CSS = """
 [aria-pressed="true"].tile, [aria-pressed="true"].card { border-color: var(--primary-700); }
 .dark [aria-pressed="true"].tile, .dark [aria-pressed="true"].card {
   border-color: var(--primary-400); }
-.tile:focus-visible, .cell:focus-visible, .card:focus-visible, a:focus-visible {
+.tile:focus-visible, .cell:focus-visible, .card:focus-visible, .press:focus-visible,
+a:focus-visible {
   outline: 3px solid var(--primary-500); outline-offset: 1px; }
 .large { max-width: 100%; max-height: 380px; display: block; margin: 0 auto; border-radius: .5rem; }
 .findings { margin: .25rem 0 0; padding: 0; list-style: none; }
 .findings li { margin: .25rem 0; } .findings b { margin-right: .35rem; }
-.scroll { overflow-x: auto; }
+.scroll { overflow-x: auto; } .tall { max-height: 24rem; overflow-y: auto; }
 .samples, .samples tr, .samples th, .samples td { border: 0 !important; }
 .samples { border-collapse: collapse; }
 .samples th { font-size: .78rem; font-weight: 600; padding: .2rem; text-align: left;
@@ -95,6 +96,29 @@ CSS = """
 .card b, .card span { display: block; overflow-wrap: anywhere; }
 .facts { display: grid; grid-template-columns: max-content 1fr; gap: .1rem .8rem; margin: 0; }
 .facts dt { color: var(--body-text-color-subdued); } .facts dd { margin: 0; }
+.facts dd { overflow-wrap: anywhere; }
+.facts-in-a-row { display: flex; flex-wrap: wrap; gap: .1rem 1.5rem; }
+.facts-in-a-row div { display: flex; gap: .5rem; }
+.with-button { align-items: flex-end; } .with-button > button { margin-bottom: 10px; }
+.plain { border-collapse: collapse; width: 100%; font-size: .85rem; }
+.plain, .plain tr, .plain th, .plain td { border: 0 !important; color: var(--body-text-color); }
+.plain th, .plain td { text-align: left; padding: .2rem .6rem .2rem 0 !important;
+  vertical-align: top; overflow-wrap: anywhere; }
+.header th[scope="row"] { font-family: monospace; font-weight: 400; min-width: 11rem; }
+.memory { max-width: 640px; } .memory td, .memory th[scope="col"] { white-space: nowrap; }
+.memory td:last-child { width: 45%; min-width: 90px; }
+.fill.over { background: #b91c1c; } .dark .fill.over { background: #b91c1c; }
+.changes { list-style: none; padding: 0; margin: 0; }
+.changes li { display: flex; flex-wrap: wrap; gap: .5rem; align-items: center; margin: .3rem 0; }
+.press { font: inherit; font-size: .85rem; padding: .25rem .7rem; border-radius: .5rem;
+  cursor: pointer; border: 1px solid var(--primary-700); background: var(--primary-700);
+  color: white; }
+.press:hover { background: var(--primary-800); }
+.sign { display: inline-block; width: 1.2rem; font-weight: 700; }
+.findings ul { margin: 0 0 0 1.7rem; font-size: .85rem; }
+.verdict-good .sign { color: #15803d; } .dark .verdict-good .sign { color: #4ade80; }
+.verdict-warning .sign { color: #b45309; } .dark .verdict-warning .sign { color: #fbbf24; }
+.verdict-error .sign { color: #b91c1c; } .dark .verdict-error .sign { color: #f87171; }
 .pictures { display: flex; flex-wrap: wrap; gap: 1rem; }
 .pictures figure { margin: 0; flex: 1 1 240px; max-width: 400px; }
 .pictures img { width: 100%; margin: 0; border-radius: .5rem; image-rendering: auto; }

@@ -14,7 +14,9 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from app.actions.files import find_pack_zip
 from app.views.dataset import find_example
+from app.views.files import PACKS, find_file
 from app.views.preview import REQUEST_ID
 from app.views.train import sample_path
 from app.workspace import Workspace, WorkspaceError
@@ -71,13 +73,30 @@ def _find_export(workspace: Workspace, names: dict[str, str]) -> Path | None:
     return next((path for path in run.list_exports() if path.name == names["name"]), None)
 
 
+def _find_lora(workspace: Workspace, names: dict[str, str]) -> Path | None:
+    return next((path for path in workspace.list_loras() if path.name == names["name"]), None)
+
+
+def _find_pack(workspace: Workspace, names: dict[str, str]) -> Path | None:
+    if names["kind"] not in PACKS:
+        return None
+    opened = names["opened"]
+    file = find_file(workspace, opened, f"{opened}/{names['name']}")
+    if file is None or file.path.name != names["name"]:
+        return None
+    return find_pack_zip(workspace, file, names["kind"])
+
+
 _FINDERS: dict[str, Finder] = {
     "thumbnail/{name}": _find_thumbnail,
     "image/{dataset}/{key}": _find_image,
     "sample/{run}/{step:int}/{index:int}": _find_sample,
     "preview/{request}/{side}": _find_preview,
     "export/{run}/{name}": _find_export,
+    "lora/{name}": _find_lora,
+    "pack/{kind}/{opened}/{name}": _find_pack,
 }
+_DOWNLOADS = {_find_export, _find_lora, _find_pack}
 
 
 def _answer_with(workspace: Workspace, find: Finder) -> Callable[[Request], Response]:
@@ -90,7 +109,7 @@ def _answer_with(workspace: Workspace, find: Finder) -> Callable[[Request], Resp
             path = None
         if path is None or not path.is_file() or not _lies_inside(path, workspace.root):
             return PlainTextResponse("Not found", 404)
-        if find is _find_export:
+        if find in _DOWNLOADS:
             headers = {"cache-control": _FRESH}
             return FileResponse(path, 200, headers, "application/octet-stream", filename=path.name)
         kind = _TYPES.get(path.suffix.lower())

@@ -36,6 +36,12 @@ def paint(seen: Seen, parts: Mapping[str, Any]) -> list[Any]:
     return answers
 
 
+def forget(seen: Seen) -> Seen:
+    """Returns the memory emptied: after an event that painted past it, all is sent once more."""
+    seen.clear()
+    return seen
+
+
 def _describe(value: Any) -> Any:
     if hasattr(value, "to_dict"):  # a table
         return value.to_dict("list")

@@ -19,9 +19,14 @@ from trainer.runs import Owner, find_owner, is_alive, spawn
 _FILE = "starting.json"
 
 
-def start_process(folder: Path, command: Sequence[str], log: Path) -> None:
-    """Starts a process that will own `folder`, and writes down which one it is."""
-    pid = spawn(command, log)
+def start_process(
+    folder: Path, command: Sequence[str], log: Path, answer: Path | None = None
+) -> None:
+    """Starts a process that will own `folder`, and writes down which one it is.
+
+    What it prints goes into the log, or into `answer`.
+    """
+    pid = spawn(command, log, answer)
     try:
         started = psutil.Process(pid).create_time()
     except psutil.Error:  # it is gone already; a start time of 0 never matches a living process

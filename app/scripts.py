@@ -101,6 +101,14 @@ dialog.addEventListener('keydown', (event) => {
 """
 )
 
+# Buttons inside a part of the page: a press tells the server which one, by its key.
+PRESS = """
+element.addEventListener('click', (event) => {
+  const pressed = event.target.closest('[data-key]');
+  if (pressed) trigger('select', {key: pressed.dataset.key});
+});
+"""
+
 # The run bar carries the page's title.
 FOLLOW_TITLE = """
 const retitle = () => {

@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from app.text import server as words
 from app.text import train as train_text
 from app.views.runs import choose_run, list_run_views
 from app.watch import make_watch
-from app.workspace import MAX_UPLOAD_FILE_BYTES, Workspace
+from app.workspace import MAX_LORA_BYTES, Workspace
 from trainer.runs import RunError
 
 _UPLOADS_KEPT_SECONDS = 3600
@@ -84,6 +85,8 @@ def launch(
     """Serves a workspace until it is interrupted; see `serve`."""
     if host not in LOOPBACK and not password:
         raise ServerError(words.password_needed(host))
+    # A browser on another computer may not go through the paths of this one.
+    workspace = replace(workspace, takes_paths=host in LOOPBACK)
     demo = build(workspace)
     _drop_old_uploads(workspace)
     _let_workers_find_us()
@@ -117,7 +120,7 @@ def launch_options(workspace: Workspace, host: str, password: str) -> dict[str, 
         "allowed_paths": [],
         "blocked_paths": [],
         "root_path": "",
-        "max_file_size": MAX_UPLOAD_FILE_BYTES,
+        "max_file_size": MAX_LORA_BYTES,
         "enable_monitoring": False,
         "strict_cors": True,
         "ssr_mode": False,
@@ -157,6 +160,8 @@ def build(workspace: Workspace) -> gr.Blocks:
                 with gr.Tab(title, id=name, elem_id=f"tab-{name}") as tab:
                     page(shell)
                 tab.select(fn=None, js=remember_in_address("tab", name))
+        # What another tab asks of the Train tab is seen there.
+        shell.wish.change(lambda: gr.Tabs(selected="train"), None, [tabs], **QUIET)
 
         def open_address(request: gr.Request) -> list[Any]:
             return _open_address(workspace, request)
@@ -202,11 +207,16 @@ def _make_shell(workspace: Workspace, demo: gr.Blocks) -> Shell:
             elem_id="train-run",
             render=False,
         ),
+        wish=gr.Textbox(visible="hidden", elem_id="wish", label="wish"),
         runs_watch=make_watch("runs", STATUS_SECONDS),
         drawing_watch=make_watch("drawing", STATUS_SECONDS),
         datasets_watch=make_watch("datasets", FOLDERS_SECONDS),
         exports_watch=make_watch("exports", FOLDERS_SECONDS),
         pictures_watch=make_watch("pictures", FOLDERS_SECONDS),
+        models_watch=make_watch("models", STATUS_SECONDS),
+        downloads_watch=make_watch("downloads", STATUS_SECONDS),
+        questions_watch=make_watch("questions", STATUS_SECONDS),
+        files_watch=make_watch("files", STATUS_SECONDS),
     )
 
 

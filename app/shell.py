@@ -13,18 +13,26 @@ FOLDERS_SECONDS = 4.0
 
 @dataclass(frozen=True)
 class Shell:
-    """Handed to every page. The choices are drawn by the page that owns them."""
+    """Handed to every page. The choices are drawn by the page that owns them.
+
+    `wish` is how one page asks the Train tab for something: "settings" or "continue", and a file.
+    """
 
     workspace: Workspace
     demo: gr.Blocks
     dataset: gr.Dropdown
     base_model: gr.Dropdown
     run: gr.Dropdown
+    wish: gr.Textbox
     runs_watch: gr.HTML
     drawing_watch: gr.HTML
     datasets_watch: gr.HTML
     exports_watch: gr.HTML
     pictures_watch: gr.HTML
+    models_watch: gr.HTML
+    downloads_watch: gr.HTML
+    questions_watch: gr.HTML
+    files_watch: gr.HTML
 
 
 def place(choice: Any) -> None:

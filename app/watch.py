@@ -16,6 +16,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from app.errands import stamp_errands
+from app.views.files import INSPECT, PACKS
 from app.views.preview import view_drawing
 from app.views.runs import list_run_views
 from app.workspace import Workspace
@@ -65,15 +67,25 @@ def mark_datasets(workspace: Workspace) -> str:
 
 
 def mark_exports(workspace: Workspace) -> str:
-    """Changes when a run has another state, new samples or a new file."""
+    """Changes when a run has another state, new samples or a new file, or one was dropped in."""
     states = [(view.id, view.state) for view in list_run_views(workspace)]
     made = [_stamp(workspace.runs_path.glob(f"*/{kind}")) for kind in ("*.safetensors", "samples")]
+    made.append(_stamp(workspace.loras_path.glob("*.safetensors")))
     return repr((states, made))
 
 
 def mark_pictures(workspace: Workspace) -> str:
     """Changes when a run has a new event, which is what the chart and the samples show."""
     return repr(_stamp(workspace.runs_path.glob("*/events.jsonl")))
+
+
+def _mark_errands(*kinds: str) -> Callable[[Workspace], str]:
+    """Returns a mark that changes when an errand of these kinds prints something or ends."""
+
+    def mark(workspace: Workspace) -> str:
+        return repr(stamp_errands(workspace, kinds))
+
+    return mark
 
 
 # Fine-grained, because every event costs: while a run learns, only what shows it is painted.
@@ -83,6 +95,10 @@ MARKS: dict[str, Callable[[Workspace], str]] = {
     "datasets": mark_datasets,
     "exports": mark_exports,
     "pictures": mark_pictures,
+    "models": _mark_errands("model"),
+    "downloads": _mark_errands("download"),
+    "questions": _mark_errands("estimate", "header"),
+    "files": _mark_errands(INSPECT, *PACKS),
 }
 
 

@@ -9,13 +9,15 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.base_models import list_base_models
 from app.text import folders as folders_text
 from trainer.runs import PreviewFolder, RunFolder, list_runs
 
 MAX_DATASET_IMAGES = 1000
 MAX_DATASET_BYTES = 4 * 1024**3
-MAX_UPLOAD_FILE_BYTES = 64 * 1024**2
-MAX_UPLOAD_TOTAL_BYTES = 1024**3
+MAX_IMAGE_BYTES = 64 * 1024**2
+MAX_LORA_BYTES = 1024**3
+MAX_UPLOAD_TOTAL_BYTES = 2 * 1024**3
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _WINDOWS_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
@@ -29,12 +31,15 @@ class WorkspaceError(Exception):
 class Workspace:
     """The folder with datasets, runs and previews, and what the app needs to work on it.
 
-    `trainer_command` is what `train RUN` and `preview-worker FOLDER` are appended to.
+    `trainer_command` is what `train RUN`, `preview-worker FOLDER` and the errands' words are
+    appended to. `takes_paths` says whether a browser may name any path of this computer, which only
+    a browser on this computer may.
     """
 
     root: Path
     base_models: tuple[Path, ...] = ()
     trainer_command: tuple[str, ...] = (sys.executable, "-m", "app.cli")
+    takes_paths: bool = True
 
     @property
     def datasets_path(self) -> Path:
@@ -50,6 +55,21 @@ class Workspace:
     def models_path(self) -> Path:
         """Base models that the user puts here."""
         return self.root / "models"
+
+    @property
+    def known_models_path(self) -> Path:
+        """The base models elsewhere that the user added, and what they said about any."""
+        return self.root / "base-models.json"
+
+    @property
+    def loras_path(self) -> Path:
+        """LoRA files that the user brought."""
+        return self.root / "loras"
+
+    @property
+    def errands_path(self) -> Path:
+        """Short commands and their answers; see `errands`."""
+        return self.root / "errands"
 
     @property
     def preview(self) -> PreviewFolder:
@@ -77,6 +97,8 @@ class Workspace:
             self.datasets_path,
             self.runs_path,
             self.models_path,
+            self.loras_path,
+            self.errands_path,
             self.thumbnails_path,
             self.uploads_path,
             self.served_path,
@@ -136,19 +158,21 @@ class Workspace:
                 return run
         raise WorkspaceError(folders_text.no_such_run(run_id))
 
+    def list_loras(self) -> list[Path]:
+        """Returns the LoRA files that a person brought, by name."""
+        root = self.loras_path.resolve()
+        return [
+            path
+            for path in sorted(self.loras_path.glob("[!.]*.safetensors"))
+            if path.is_file() and path.resolve().is_relative_to(root)
+        ]
+
     def list_base_models(self) -> dict[str, Path]:
-        """Returns the base models by name: those given at the start, then those in `models/`."""
-        folders = list(self.base_models)
-        if self.models_path.is_dir():
-            folders += sorted(self.models_path.iterdir())
-        found: dict[str, Path] = {}
-        for folder in folders:
-            if (folder / "model_index.json").is_file():
-                found.setdefault(folder.name, folder.resolve())
-        return found
+        """Returns the base models by name: those given at the start, those in `models/`, added."""
+        return list_base_models(self.base_models, self.models_path, self.known_models_path)
 
     def find_base_model(self, name: object) -> Path:
-        """Returns the folder of a base model.
+        """Returns where a base model lies.
 
         Raises:
             WorkspaceError: there is no base model of that name.

@@ -3,7 +3,7 @@
     python docs/screenshots.py [WORKSPACE]
 
 Needs a chromium on the PATH. It copies the example style into the workspace as a dataset, trains it
-through the page, and photographs the four tabs into docs/images/.
+through the page, and photographs the tabs into docs/images/.
 """
 
 import re
@@ -39,6 +39,8 @@ def main() -> None:
         ).new_page()
         page.goto(url)
         _take_dataset(page)
+        _take_fit(page)
+        page.goto(url)
         _take_train(page)
         _take_preview(page)
         _take_library(page)
@@ -52,6 +54,16 @@ def _take_dataset(page: Page) -> None:
     tiles.nth(5).click()
     expect(page.locator("#dataset-image img")).to_be_visible()
     _shoot(page, "dataset")
+
+
+def _take_fit(page: Page) -> None:
+    open_tab(page, re.compile("Train"))
+    expect(page.locator("#base-model-card dl")).to_be_visible(timeout=120_000)
+    page.locator("#train-memory-ask").click()
+    expect(page.locator("#train-memory table")).to_be_visible(timeout=240_000)
+    page.locator("#train-start").scroll_into_view_if_needed()
+    page.wait_for_timeout(1_000)
+    _shoot(page, "fit")
 
 
 def _take_train(page: Page) -> None:
@@ -82,8 +94,10 @@ def _take_library(page: Page) -> None:
     open_tab(page, re.compile("Library"))
     page.locator("#library-cards .card").first.click()
     expect(page.locator("#library-download a")).to_be_visible(timeout=30_000)
+    page.locator("#library-about-lid button").first.click()
+    expect(page.locator("#library-about")).to_contain_text("loads it", timeout=120_000)
     page.wait_for_timeout(2_000)
-    _shoot(page, "library")
+    _shoot(page, "library", full=True)
 
 
 def _shoot(page: Page, name: str, *, full: bool = False) -> None:

@@ -10,7 +10,13 @@ from typing import Literal
 from app.text import dataset as dataset_text
 from app.text import folders as folders_text
 from app.views.dataset import TRIGGER_FILE, Tile, find_example, thumbnail_of, view_tiles
-from app.workspace import MAX_DATASET_BYTES, MAX_DATASET_IMAGES, Workspace, WorkspaceError
+from app.workspace import (
+    MAX_DATASET_BYTES,
+    MAX_DATASET_IMAGES,
+    MAX_IMAGE_BYTES,
+    Workspace,
+    WorkspaceError,
+)
 from datasets_tools.captions import (
     caption_revision,
     move_to_trash,
@@ -158,6 +164,8 @@ def _list_images(folder: Path) -> set[Path]:
 
 
 def _check_quota(images: set[Path], source: Path) -> None:
+    if source.stat().st_size > MAX_IMAGE_BYTES:
+        raise WorkspaceError(dataset_text.image_too_large(show_name(source), MAX_IMAGE_BYTES))
     if len(images) >= MAX_DATASET_IMAGES:
         raise WorkspaceError(dataset_text.too_many_images(show_name(source), MAX_DATASET_IMAGES))
     total = sum(path.stat().st_size for path in images) + source.stat().st_size

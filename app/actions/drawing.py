@@ -1,16 +1,25 @@
-"""Asking for a picture without and with an adapter, and having a worker that draws it."""
+"""Asking for a picture without and with adapters, and having a worker that draws it."""
 
 import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from pydantic import ValidationError
 
 from app.processes import has_worker, start_process
 from app.text import folders as folders_text
 from app.text import preview as preview_text
-from app.views.preview import ASKED_FOLDER, REQUEST_ID, find_adapter
-from app.views.train import read_run_config
+from app.views.base_models import read_answers
+from app.views.preview import (
+    ASKED_FOLDER,
+    REQUEST_ID,
+    AdapterEntry,
+    find_adapter,
+    read_adapter_config,
+)
 from app.workspace import Workspace, WorkspaceError
 from datasets_tools.files import write_atomically
+from trainer.config import BaseModelConfig
 from trainer.runs import (
     AdapterChoice,
     PreviewFolder,
@@ -22,36 +31,62 @@ from trainer.runs import (
 _KEPT_RESULTS = 30
 
 
-def make_request(
-    workspace: Workspace, adapter_id: object, weight: float, prompt: str, numbers: dict[str, float]
-) -> PreviewRequest:
-    """Returns the request for an adapter at a weight, on the base model it was trained on.
+@dataclass(frozen=True)
+class Wish:
+    """What the Preview tab shows when a picture is asked for, as the browser sends it.
 
-    Args:
-        workspace: Where the adapter's run lies.
-        adapter_id: Which adapter, as `views.preview` names them.
-        weight: The adapter's weight.
+    Attributes:
+        adapters: Id and weight of each adapter; an id of None is the newest adapter.
+        base_model: A listed base model; "" takes the one that the first adapter was trained on.
         prompt: What to draw.
-        numbers: `seed`, `inference_steps` and `guidance`.
+        seed: Of the noise.
+        inference_steps: Denoising steps.
+        guidance: How strongly the prompt is followed.
+    """
+
+    adapters: Sequence[tuple[object, float]]
+    base_model: object
+    prompt: str
+    seed: float
+    inference_steps: float
+    guidance: float
+
+
+def make_request(workspace: Workspace, wish: Wish) -> PreviewRequest:
+    """Returns the request for what the page shows.
 
     Raises:
-        WorkspaceError: the adapter is gone, or a value is out of bounds.
+        WorkspaceError: an adapter is gone, no base model is known, or a value is out of bounds.
     """
-    entry = find_adapter(workspace, adapter_id)
-    config = read_run_config(workspace.find_run(entry.run_id))
-    if config is None or not config.base_model.path:
-        raise WorkspaceError(preview_text.NO_BASE_OF_RUN)
+    entries = [find_adapter(workspace, adapter_id) for adapter_id, _ in wish.adapters]
     try:
         return PreviewRequest(
-            base_model=config.base_model.path,
-            prompt=prompt,
-            seed=_read_whole(numbers["seed"]),
-            inference_steps=_read_whole(numbers["inference_steps"]),
-            guidance=float(numbers["guidance"]),
-            adapters=(AdapterChoice(path=str(entry.path.resolve()), weight=float(weight)),),
+            base_model=_find_base_model(workspace, wish, entries),
+            prompt=wish.prompt,
+            seed=_read_whole(wish.seed),
+            inference_steps=_read_whole(wish.inference_steps),
+            guidance=float(wish.guidance),
+            adapters=tuple(
+                AdapterChoice(path=str(entry.path.resolve()), weight=float(weight))
+                for entry, (_, weight) in zip(entries, wish.adapters, strict=True)
+            ),
         )
     except (ValidationError, TypeError, ValueError, OverflowError) as error:
         raise WorkspaceError(preview_text.bad_preview(_first_reason(error))) from error
+
+
+def _find_base_model(
+    workspace: Workspace, wish: Wish, entries: Sequence[AdapterEntry]
+) -> BaseModelConfig:
+    if wish.base_model:
+        path = workspace.find_base_model(wish.base_model)
+        told = read_answers(workspace, wish.base_model)
+        return BaseModelConfig.model_validate({"path": str(path), **told})
+    for entry in entries:
+        config = read_adapter_config(workspace, entry.id)
+        if config is not None and config.base_model.path:
+            return config.base_model
+    raise WorkspaceError(preview_text.NO_BASE)
 
 
 def draw(workspace: Workspace, wanted: PreviewRequest) -> str:

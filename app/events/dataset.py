@@ -10,6 +10,7 @@ from app.paint import Seen, paint
 from app.parts.dataset import make_check, make_grid, make_picture
 from app.text import dataset as words
 from app.views import dataset as view
+from app.views.base_models import view_base_model
 from app.views.train import read_resolution
 from app.workspace import Workspace, WorkspaceError
 
@@ -180,8 +181,9 @@ class DatasetEvents:
                 f"{key}:{chosen.revision}", ""]  # fmt: skip
 
     def _check(self, folder: Any, base_model: str) -> Markup:
+        found = view_base_model(self.workspace, base_model)
         models = self.workspace.list_base_models()
-        resolution = read_resolution(models.get(base_model))
+        resolution = read_resolution(models.get(base_model), found.family if found else "")
         card = view.view_check(folder, view.read_trigger(folder), resolution)
         return make_check(card)
 

@@ -1,53 +1,71 @@
 """What happens on the Library tab: values from the browser in, values for the widgets out."""
 
+import time
 from typing import Any
 
 import gradio as gr
 
 from app.actions import training
+from app.actions.files import look_into_file, pack_file
 from app.markup import element, note
-from app.paint import Seen, paint
-from app.parts.library import make_cards, make_download, make_facts, make_log_box
+from app.paint import Seen, forget, paint
+from app.parts.files import make_about, make_pack
+from app.parts.library import make_cards, make_download, make_facts, make_log_box, make_lora_facts
+from app.text import files as files_text
 from app.text import library as words
+from app.views import files as files_view
 from app.views import library as view
 from app.workspace import Workspace, WorkspaceError
 
 
 class LibraryEvents:
-    """The tab's events. A run is known to the browser by its id."""
+    """The tab's events. What is opened is known by a run's id or a file's, a file by its id."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
 
     def open_page(self, request: gr.Request) -> str:
-        """Returns the run that the page's address asks for."""
+        """Returns what the page's address asks for."""
         return str(request.query_params.get("open", ""))
 
     def select(self, event: gr.EventData) -> str:
         """Returns the id of the card that was chosen."""
         return str(getattr(event, "key", ""))
 
-    def show(self, seen: Seen, opened: str) -> list[Any]:
-        """Paints the cards and the opened run."""
+    def show(self, seen: Seen, opened: str, chosen: str | None) -> list[Any]:
+        """Paints the cards, and the opened run or file with its buttons."""
         cards = view.view_cards(self.workspace)
+        loras = files_view.list_loras(self.workspace)
+        parts: dict[str, Any] = {"cards": make_cards(cards, loras, opened)}
+        files = files_view.list_files(self.workspace, opened)
+        file = files_view.find_file(self.workspace, opened, chosen)
         try:
             run = view.view_opened(self.workspace.find_run(opened))
         except WorkspaceError:
             run = None
-        parts: dict[str, Any] = {"cards": make_cards(cards, opened)}
-        hidden = gr.update(visible=False)
-        if run is None:
-            hint = element("p", words.LIBRARY_HINT, class_="quiet") if cards else ""
-            parts |= {"facts": hint, "trigger": hidden, "syntax": hidden, "download": ""}
-            parts |= {"resume": hidden, "log": ""}
-            return [seen, *paint(seen, parts)]
+        trigger = run.trigger if run else ""
+        syntax = view.prompt_syntax(file.path.stem) if file else ""
+        if run is not None:
+            parts["facts"] = make_facts(run)
+        elif file is not None:
+            parts["facts"] = make_lora_facts(file)
+        else:
+            parts["facts"] = element("p", words.LIBRARY_HINT, class_="quiet") if cards else ""
         parts |= {
-            "facts": make_facts(run),
-            "trigger": gr.update(value=run.trigger, visible=bool(run.trigger)),
-            "syntax": gr.update(value=run.syntax, visible=bool(run.syntax)),
-            "download": make_download(run),
-            "resume": gr.update(visible=run.view.can_resume),
-            "log": make_log_box(run),
+            "file": gr.update(
+                choices=[(one.path.name, one.id) for one in files],
+                value=file.id if file else None,
+                visible=len(files) > 1,
+            ),
+            "download": make_download(file) if run or file else "",
+            "trigger": gr.update(value=trigger, visible=bool(trigger)),
+            "syntax": gr.update(value=syntax, visible=bool(syntax)),
+            "resume": gr.update(visible=bool(run and run.view.can_resume)),
+            "continue": gr.update(visible=file is not None),
+            "settings": gr.update(visible=file is not None),
+            "about": gr.update(visible=file is not None),
+            "share": gr.update(visible=file is not None),
+            "log": make_log_box(run) if run else "",
         }
         return [seen, *paint(seen, parts)]
 
@@ -58,3 +76,46 @@ class LibraryEvents:
             return note(training.continue_run(self.workspace, run), "good")
         except WorkspaceError as error:
             return note(str(error), "error")
+
+    def look(self, seen: Seen, opened: str, chosen: str | None) -> list[Any]:
+        """Has the file looked into."""
+        file = files_view.find_file(self.workspace, opened, chosen)
+        try:
+            look_into_file(self.workspace, file)
+        except WorkspaceError as error:
+            return [forget(seen), note(str(error), "error")]
+        return [forget(seen), self._make_about(file)]
+
+    def pack(self, kind: str, seen: Seen, opened: str, chosen: str | None) -> list[Any]:
+        """Has the file packed for Civitai or for the hub."""
+        file = files_view.find_file(self.workspace, opened, chosen)
+        try:
+            pack_file(self.workspace, file, kind)
+        except WorkspaceError as error:
+            return [forget(seen), note(str(error), "error")]
+        return [forget(seen), self._make_pack(file, kind)]
+
+    def show_file(self, seen: Seen, opened: str, chosen: str | None) -> list[Any]:
+        """Paints what was found in the file, and what was packed from it."""
+        file = files_view.find_file(self.workspace, opened, chosen)
+        parts = {"about": self._make_about(file)}
+        parts |= {kind: self._make_pack(file, kind) for kind in files_view.PACKS}
+        command = files_text.upload_command(file.path) if file else ""
+        parts["upload"] = gr.update(value=command)
+        return [seen, *paint(seen, parts)]
+
+    def wish(self, kind: str, opened: str, chosen: str | None) -> Any:
+        """Returns what the Train tab is asked: a word, a number of its own, and the file."""
+        file = files_view.find_file(self.workspace, opened, chosen)
+        return f"{kind}|{time.time_ns()}|{file.id if file else ''}"
+
+    def _make_about(self, file: files_view.FileView | None) -> Any:
+        if file is None:
+            return ""
+        errand = files_view.read_file_errand(self.workspace, files_view.INSPECT, file.path)
+        return make_about(file, errand)
+
+    def _make_pack(self, file: files_view.FileView | None, kind: str) -> Any:
+        if file is None:
+            return ""
+        return make_pack(file, kind, files_view.read_file_errand(self.workspace, kind, file.path))

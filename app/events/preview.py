@@ -1,92 +1,138 @@
 """What happens on the Preview tab: values from the browser in, values for the widgets out."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from PIL import Image
 
-from app.actions.drawing import draw, make_request
-from app.markup import note
+from app.actions.drawing import Wish, draw, make_request
+from app.actions.loras import keep_lora
+from app.markup import join, note
 from app.paint import Seen, paint
 from app.parts.preview import make_pictures, make_status
 from app.text import preview as words
 from app.views import preview as view
+from app.views.preview import MAX_ADAPTERS
 from app.views.runs import find_busy_run
 from app.workspace import Workspace, WorkspaceError
 
+_ROW_VALUES = 2 * MAX_ADAPTERS
+
 
 class PreviewEvents:
-    """The tab's events. The newest request in the folder is what every tab shows."""
+    """The tab's events. The newest request in the folder is what every tab shows.
+
+    The adapters are a fixed number of rows, each with an adapter and a weight, of which the first
+    `count` are shown. The page's values come in one order: count, rows, then the rest as `Wish` has
+    it.
+    """
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
 
     def open_page(self) -> list[Any]:
-        """Shows what was asked for last: adapter, prompt, seed, steps, guidance, weight."""
+        """Shows what was asked for last: the rows, base models, prompt, seed, steps, guidance."""
         drawing = view.view_drawing(self.workspace.preview)
         entries = view.list_adapters(self.workspace)
         asked = drawing.asked if drawing else None
-        listed = self._list(entries, "")
+        ids = {str(entry.path.resolve()): entry.id for entry in entries}
+        chosen: list[tuple[str | None, float]] = [
+            (ids[one.path], min(2.0, max(0.0, one.weight)))
+            for one in (asked.adapters if asked else ())
+            if one.path in ids
+        ]
+        chosen = chosen or [(entries[0].id if entries else None, 1.0)]
+        base = self.list_base_models()
         if asked is None:
-            return [listed, *[gr.skip()] * 5]
-        paths = {str(entry.path.resolve()): entry.id for entry in entries}
-        choice = asked.adapters[0] if asked.adapters else None
-        if choice is not None and choice.path in paths:
-            listed["value"] = paths[choice.path]
-        weight = min(2.0, max(0.0, choice.weight)) if choice else 1.0
-        return [listed, asked.prompt, asked.seed, asked.inference_steps, asked.guidance, weight]
+            return [*self._show_rows(chosen, entries), base, *[gr.skip()] * 4]
+        numbers = [asked.seed, asked.inference_steps, asked.guidance]
+        return [*self._show_rows(chosen, entries), base, asked.prompt, *numbers]
 
-    def choose(self, adapter_id: str | None, prompt: str | None) -> list[Any]:
-        """Says what belongs to an adapter, and offers its prompt, steps and guidance."""
-        config = view.read_adapter_config(self.workspace, adapter_id)
-        if config is None:
-            return [note(words.NO_ADAPTER), *[gr.skip()] * 3]
-        told = note(words.adapter_note(Path(config.base_model.path).name, config.dataset.trigger))
-        if (prompt or "").strip():
+    def choose(self, prompt: str | None, count: float, *rows: Any) -> list[Any]:
+        """Says what belongs to the adapters, and offers the first one's prompt and numbers."""
+        chosen = _read_rows(count, rows)
+        notes: list[str] = []
+        bases: set[str] = set()
+        for adapter_id, _ in chosen:
+            try:
+                entry = view.find_adapter(self.workspace, adapter_id)
+            except WorkspaceError as error:
+                return [note(str(error)), *[gr.skip()] * 3]
+            config = view.read_adapter_config(self.workspace, adapter_id)
+            base = Path(config.base_model.path).name if config else ""
+            trigger = config.dataset.trigger if config else ""
+            notes.append(words.adapter_note(entry.name, base, trigger))
+            bases |= {base} if base else set()
+        told = note(" ".join(notes))
+        if len(bases) > 1:
+            told = join(told, note(words.SAME_FAMILY, "warning"))
+        first = view.read_adapter_config(self.workspace, chosen[0][0])
+        if first is None or (prompt or "").strip():
             return [told, *[gr.skip()] * 3]
-        samples = config.samples
-        return [told, view.suggest_prompt(config), samples.inference_steps, samples.guidance]
+        samples = first.samples
+        suggested = view.suggest_prompt(first)
+        return [told, suggested, samples.inference_steps, samples.guidance]
 
-    def generate(  # one value per widget
-        self,
-        adapter_id: str | None,
-        weight: float,
-        prompt: str,
-        seed: float,
-        steps: float,
-        guidance: float,
-    ) -> Any:
+    def add_row(self, count: float, *rows: Any) -> list[Any]:
+        """Shows one row more, with the adapter that the others do not have."""
+        chosen = _read_rows(count, rows)
+        entries = view.list_adapters(self.workspace)
+        used = {adapter_id for adapter_id, _ in chosen}
+        fresh = next((one.id for one in entries if one.id not in used), None)
+        if len(chosen) < MAX_ADAPTERS and entries:
+            chosen.append((fresh or entries[0].id, 1.0))
+        return self._show_rows(chosen, entries)
+
+    def remove_row(self, index: int, count: float, *rows: Any) -> list[Any]:
+        """Takes a row away; those below move up."""
+        chosen = _read_rows(count, rows)
+        if len(chosen) > 1 and index < len(chosen):
+            del chosen[index]
+        return self._show_rows(chosen, view.list_adapters(self.workspace))
+
+    def take_in(self, uploads: list[str] | None, count: float, *rows: Any) -> list[Any]:
+        """Keeps dropped LoRA files, the last one chosen in the last row."""
+        told, place = [], None
+        for upload in uploads or []:
+            try:
+                place, known = keep_lora(self.workspace, upload)
+                line = words.lora_known(place.name) if known else words.lora_kept(place.name)
+                told.append(note(line, "good"))
+            except WorkspaceError as error:
+                told.append(note(str(error), "error"))
+        chosen = _read_rows(count, rows)
+        if place is not None:
+            chosen[-1] = (f"{view.LORA_MARK}{place.name}", chosen[-1][1])
+        listed = self._show_rows(chosen, view.list_adapters(self.workspace))
+        return [join(*told), None, *listed]
+
+    def generate(self, count: float, *values: Any) -> Any:
         """Asks for a picture; the page shows it when it is there."""
-        numbers = {"seed": seed, "inference_steps": steps, "guidance": guidance}
+        rows, rest = values[:_ROW_VALUES], values[_ROW_VALUES:]
+        wish = Wish(_read_rows(count, rows), *rest)
         try:
-            wanted = make_request(self.workspace, adapter_id, weight, prompt, numbers)
-            draw(self.workspace, wanted)
+            draw(self.workspace, make_request(self.workspace, wish))
         except WorkspaceError as error:
             return note(str(error), "error")
         return ""
 
-    def redraw(
-        self,
-        adapter_id: str | None,
-        weight: float,
-        prompt: str,
-        seed: float,
-        steps: float,
-        guidance: float,
-    ) -> Any:
+    def redraw(self, *values: Any) -> Any:
         """Draws again at another weight, once anything was drawn."""
         if view.view_drawing(self.workspace.preview) is None:
             return gr.skip()
-        return self.generate(adapter_id, weight, prompt, seed, steps, guidance)
+        return self.generate(*values)
 
     def show_drawing(self, seen: Seen) -> list[Any]:
         """Paints status and pictures, and the slider when a new pair is there."""
         drawing = view.view_drawing(self.workspace.preview)
         training = find_busy_run(self.workspace) is not None
+        entries = view.list_adapters(self.workspace)
+        names = {str(entry.path.resolve()): entry.name for entry in entries}
         parts = {
             "status": make_status(drawing, training=training),
-            "pictures": make_pictures(drawing),
+            "pictures": make_pictures(drawing, names),
         }
         answers = paint(seen, parts)
         done = drawing.id if drawing and drawing.result.state == "done" else ""
@@ -96,16 +142,56 @@ class PreviewEvents:
             seen["pair"] = done
         return [seen, *answers, pair]
 
-    def refresh_adapters(self, seen: Seen, adapter_id: str | None) -> list[Any]:
-        """Lists the adapters anew when there are others."""
-        parts = {"adapters": self._list(view.list_adapters(self.workspace), adapter_id)}
-        return [seen, *paint(seen, parts)]
+    def refresh_adapters(self, seen: Seen, count: float, *rows: Any) -> list[Any]:
+        """Lists the adapters anew when there are others; returns the rows' adapters."""
+        entries = view.list_adapters(self.workspace)
+        ids = [one.id for one in entries]
+        shown = len(_read_rows(count, rows))
+        parts = {}
+        for index in range(MAX_ADAPTERS):
+            update: dict[str, Any] = gr.update(choices=[(one.label, one.id) for one in entries])
+            if seen and index < shown and rows[2 * index] not in ids:
+                # Only then: a late answer must not undo a choice that was made in the meantime,
+                # nor the first one what `open_page` is about to choose.
+                update["value"] = ids[0] if ids else None
+            parts[f"adapter {index}"] = update
+        return [
+            seen,
+            *paint(seen, parts),
+            gr.update(interactive=bool(ids) and shown < MAX_ADAPTERS),
+        ]
 
-    def _list(self, entries: list[view.AdapterEntry], adapter_id: str | None) -> dict[str, Any]:
-        update: dict[str, Any] = gr.update(choices=[(one.label, one.id) for one in entries])
-        if not any(one.id == adapter_id for one in entries):
-            update["value"] = entries[0].id if entries else None
-        return update
+    def list_base_models(self) -> Any:
+        """Returns the base models that a picture can be drawn with."""
+        models = [(name, name) for name in self.workspace.list_base_models()]
+        return gr.update(choices=[(words.OWN_BASE, ""), *models])
+
+    def _show_rows(
+        self, chosen: list[tuple[Any, float]], entries: list[view.AdapterEntry]
+    ) -> list[Any]:
+        """Returns updates for count, the rows, and the button that adds one."""
+        choices = [(one.label, one.id) for one in entries]
+        ids = {one.id for one in entries}
+        newest = entries[0].id if entries else None
+        updates: list[Any] = [len(chosen)]
+        for index in range(MAX_ADAPTERS):
+            shown = index < len(chosen)
+            adapter_id, weight = chosen[index] if shown else (None, 1.0)
+            value = adapter_id if adapter_id in ids else (newest if shown else None)
+            updates += [
+                gr.update(visible=shown),
+                gr.update(choices=choices, value=value),
+                gr.update(value=weight),
+                gr.update(visible=len(chosen) > 1),
+            ]
+        room = bool(entries) and len(chosen) < MAX_ADAPTERS
+        return [*updates, gr.update(interactive=room)]
+
+
+def _read_rows(count: float | None, rows: Sequence[Any]) -> list[tuple[Any, float]]:
+    """Returns adapter and weight of the rows that are shown; there is always one."""
+    pairs = list(zip(rows[::2], rows[1::2], strict=True))
+    return pairs[: max(1, min(MAX_ADAPTERS, int(count or 1)))]
 
 
 def _read_pair(drawing: view.Drawing | None) -> tuple[Image.Image, Image.Image] | None:

@@ -1,23 +1,34 @@
 """What happens on the Train tab: values from the browser in, values for the widgets out."""
 
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import pandas  # type: ignore[import-untyped]  # Gradio brings it, without types
 
 from app.actions import training
+from app.actions.settings import Chosen, read_config_of_form
 from app.form import Form, put
 from app.markup import note
 from app.paint import Seen, paint
 from app.parts.train import make_failure, make_problems, make_progress, make_samples
 from app.text import train as words
 from app.views import train as view
-from app.views.dataset import list_examples, read_trigger
+from app.views.dataset import list_examples
 from app.views.runs import RunView, choose_run, list_run_views, read_log_tail
 from app.workspace import Workspace, WorkspaceError
 from trainer.config import ConfigError, layer_config
 
-NAME = "name"
+NAME, START_FROM = "name", "adapter.start_from"
+# What belongs to the run, the base model or the file that is continued, whatever the preset.
+NOT_BY_PRESET = {
+    NAME,
+    "base_model.family",
+    "base_model.prediction",
+    "base_model.zero_snr",
+    "base_model.vae",
+    START_FROM,
+}
 EXPOSURE = (
     "train.steps",
     "train.batch_size",
@@ -35,7 +46,10 @@ class TrainEvents:
         self.form = form
 
     def fill_from_preset(self, preset: str) -> list[Any]:
-        """Puts a preset's values into the form, but for the run's name."""
+        """Puts a preset's values into the form, but for what it cannot know."""
+        if preset == view.OPENED:
+            # The note says already whose settings these are.
+            return [gr.skip()] * (1 + len(self.form.fields))
         try:
             values = self.form.to_values(view.read_preset_config(preset))
         except ConfigError as error:
@@ -44,23 +58,22 @@ class TrainEvents:
             preset or words.DEFAULTS, view.describe_presets().get(preset, words.DEFAULTS_NOTE)
         )
         shown = [
-            gr.skip() if path == NAME else value
+            gr.skip() if path in NOT_BY_PRESET else value
             for path, value in zip(self.form.paths, values, strict=True)
         ]
         return [note(line), *shown]
-
-    def suggest_preset(self, base_model: str, preset: str) -> Any:
-        """Returns the preset that fits a base model, unless the chosen one does."""
-        presets = view.describe_presets()
-        fitting = view.suggest_preset(base_model or "", presets)
-        same_kind = view.suggest_preset(base_model or "", [preset] if preset else []) == preset
-        return gr.skip() if same_kind and preset else fitting
 
     def describe_dataset(self, dataset: str) -> list[Any]:
         """Says which dataset a run will use, and names the run after it."""
         count = self._count_images(dataset)
         line = words.dataset_for_training(dataset or "", count)
         return [note(line, "info" if count else "warning"), dataset or gr.skip()]
+
+    def describe_start(self, start_from: str) -> list[Any]:
+        """Says from which file a run will go on, and offers to start anew."""
+        shown = bool((start_from or "").strip())
+        line = words.starts_from(Path(start_from).name) if shown else ""
+        return [note(line), gr.update(visible=shown)]
 
     def describe_exposure(self, dataset: str, *values: Any) -> Any:
         """Says how often each picture will be seen."""
@@ -78,12 +91,9 @@ class TrainEvents:
         fine = [gr.update(info=line) for line in self.form.explain(())]
         try:
             training.check_before_start(self.workspace, dataset, base_model)
-            folder = self.workspace.find_dataset(dataset).resolve()
-            tree = self.form.to_tree(values)
-            put(tree, "base_model.path", str(self.workspace.find_base_model(base_model)))
-            put(tree, "dataset.path", str(folder))
-            put(tree, "dataset.trigger", read_trigger(folder))
-            run = training.start_run(self.workspace, layer_config(settings=tree))
+            chosen = Chosen(dataset, base_model, values)
+            config = read_config_of_form(self.workspace, self.form, chosen)
+            run = training.start_run(self.workspace, config)
         except ConfigError as error:
             lines = [str(problem) for problem in error.problems]
             marked = [gr.update(info=line) for line in self.form.explain(error.problems)]
@@ -91,7 +101,7 @@ class TrainEvents:
         except WorkspaceError as error:
             return [note(str(error), "error"), "", gr.skip(), gr.skip(), *fine]
         shown = gr.update(choices=self._list_choices(list_run_views(self.workspace)), value=run.id)
-        told = note(words.started(str(tree["name"])), "good")
+        told = note(words.started(config.name), "good")
         return [told, "", shown, gr.skip(), *fine]
 
     def resume(self, run_id: str) -> Any:

@@ -1,6 +1,8 @@
-"""The Preview tab: play with an adapter's weight, without and with it side by side."""
+"""The Preview tab: play with the weights of adapters, without and with them side by side."""
 
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import gradio as gr
 
@@ -8,15 +10,27 @@ from app.events.preview import PreviewEvents
 from app.paint import QUIET, WATCHED
 from app.shell import Shell
 from app.text import preview as words
-from app.views.preview import list_adapters
+from app.views.preview import MAX_ADAPTERS, AdapterEntry, list_adapters
+
+
+@dataclass(frozen=True)
+class _AdapterRow:
+    row: gr.Row
+    adapter: gr.Dropdown
+    weight: gr.Slider
+    remove: gr.Button
 
 
 @dataclass(frozen=True)
 class _Widgets:
-    adapter: gr.Dropdown
+    count: gr.Number
+    rows: list[_AdapterRow]
+    add: gr.Button
+    drop: gr.File
     told: gr.HTML
+    note: gr.HTML
     prompt: gr.Textbox
-    weight: gr.Slider
+    base_model: gr.Dropdown
     seed: gr.Number
     steps: gr.Slider
     guidance: gr.Slider
@@ -26,66 +40,88 @@ class _Widgets:
     pictures: gr.HTML
     pair: gr.ImageSlider
 
+    @property
+    def adapters(self) -> list[Any]:
+        """What the events read of the adapters: how many rows are shown, then all rows."""
+        return [self.count, *(one for row in self.rows for one in (row.adapter, row.weight))]
+
+    @property
+    def adapters_shown(self) -> list[Any]:
+        """What the events write of the adapters."""
+        rows = [(row.row, row.adapter, row.weight, row.remove) for row in self.rows]
+        return [self.count, *(one for row in rows for one in row), self.add]
+
 
 def preview_page(shell: Shell) -> None:
     """Draws the tab and wires it."""
     events = PreviewEvents(shell.workspace)
     page = _draw(shell)
-    values = [page.adapter, page.weight, page.prompt, page.seed, page.steps, page.guidance]
+    _wire_adapters(shell, page, events)
+    numbers = [page.prompt, page.seed, page.steps, page.guidance]
+    values = [*page.adapters, page.base_model, *numbers]
     shell.demo.load(
-        events.open_page,
-        None,
-        [page.adapter, page.prompt, page.seed, page.steps, page.guidance, page.weight],
-        **QUIET,
-    )
-    gr.on(
-        [shell.demo.load, page.adapter.change],
-        events.choose,
-        [page.adapter, page.prompt],
-        [page.told, page.prompt, page.steps, page.guidance],
-        **QUIET,
+        events.open_page, None, [*page.adapters_shown, page.base_model, *numbers], **QUIET
     )
     page.generate.click(events.generate, values, [page.refusal], **QUIET)
-    page.weight.release(events.redraw, values, [page.refusal], **QUIET)
-    seen_drawing, seen_adapters = gr.State({}), gr.State({})
+    gr.on([row.weight.release for row in page.rows], events.redraw, values, [page.refusal], **QUIET)
+    seen = gr.State({})
     gr.on(
         [shell.demo.load, shell.drawing_watch.tick],
         events.show_drawing,
-        [seen_drawing],
-        [seen_drawing, page.status, page.pictures, page.pair],
+        [seen],
+        [seen, page.status, page.pictures, page.pair],
         **WATCHED,
     )
+    shell.datasets_watch.tick(events.list_base_models, None, [page.base_model], **QUIET)
+
+
+def _wire_adapters(shell: Shell, page: _Widgets, events: PreviewEvents) -> None:
+    gr.on(
+        [shell.demo.load, page.count.change, *(row.adapter.change for row in page.rows)],
+        events.choose,
+        [page.prompt, *page.adapters],
+        [page.note, page.prompt, page.steps, page.guidance],
+        **QUIET,
+    )
+    page.add.click(events.add_row, page.adapters, page.adapters_shown, **QUIET)
+    for index, row in enumerate(page.rows):
+        row.remove.click(
+            partial(events.remove_row, index), page.adapters, page.adapters_shown, **QUIET
+        )
+    page.drop.upload(
+        events.take_in,
+        [page.drop, *page.adapters],
+        [page.told, page.drop, *page.adapters_shown],
+        concurrency_limit=None,
+        api_visibility="private",
+    )
+    seen = gr.State({})
     shell.exports_watch.tick(
         events.refresh_adapters,
-        [seen_adapters, page.adapter],
-        [seen_adapters, page.adapter],
+        [seen, *page.adapters],
+        [seen, *(row.adapter for row in page.rows), page.add],
         **WATCHED,
     )
 
 
 def _draw(shell: Shell) -> _Widgets:
     entries = list_adapters(shell.workspace)
+    count = gr.Number(1, visible="hidden", elem_id="preview-count", label="count")
+    rows = [_draw_row(index, entries) for index in range(MAX_ADAPTERS)]
+    with gr.Row():
+        add = gr.Button(
+            words.ADD_ROW, size="sm", scale=0, min_width=180, interactive=bool(entries),
+            elem_id="preview-add",
+        )  # fmt: skip
+    drop, told, base_model = _draw_elsewhere(shell)
+    said = gr.HTML("", elem_id="preview-adapter-note")
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
-            adapter = gr.Dropdown(
-                choices=[(one.label, one.id) for one in entries],
-                value=entries[0].id if entries else None,
-                label=words.ADAPTER,
-                elem_id="preview-adapter",
-            )
-            told = gr.HTML("", elem_id="preview-adapter-note")
             prompt = gr.Textbox(
                 label=words.PROMPT, lines=2, max_length=2000, elem_id="preview-prompt"
             )
-            weight = gr.Slider(
-                0, 2, value=1, step=0.05, label=words.WEIGHT, info=words.WEIGHT_INFO,
-                elem_id="preview-weight",
-            )  # fmt: skip
         with gr.Column(scale=1, min_width=240):
-            seed = gr.Number(
-                1, label=words.SEED,
-                elem_id="preview-seed",
-            )  # fmt: skip
+            seed = gr.Number(1, label=words.SEED, elem_id="preview-seed")
             steps = gr.Slider(1, 100, value=20, step=1, label=words.STEPS, elem_id="preview-steps")
             guidance = gr.Slider(
                 1, 20, value=7, step=0.5, label=words.GUIDANCE, elem_id="preview-guidance"
@@ -97,14 +133,49 @@ def _draw(shell: Shell) -> _Widgets:
     status = gr.HTML("", elem_id="preview-status")
     pictures = gr.HTML("", elem_id="preview-pictures")
     pair = gr.ImageSlider(
-        label=words.COMPARE,
-        interactive=False,
-        visible=False,
-        height=420,
-        buttons=["fullscreen"],
+        label=words.COMPARE, interactive=False, visible=False, height=420, buttons=["fullscreen"],
         elem_id="preview-slider",
-    )
-    return _Widgets(
-        adapter, told, prompt, weight, seed, steps, guidance, generate, refusal, status,
-        pictures, pair,
     )  # fmt: skip
+    return _Widgets(
+        count, rows, add, drop, told, said, prompt, base_model, seed, steps, guidance, generate,
+        refusal, status, pictures, pair,
+    )  # fmt: skip
+
+
+def _draw_elsewhere(shell: Shell) -> tuple[gr.File, gr.HTML, gr.Dropdown]:
+    """Draws what LoRA files from elsewhere need: a place to drop them, and a base model."""
+    with gr.Accordion(words.ELSEWHERE, open=False, elem_id="preview-elsewhere"), gr.Row():
+        with gr.Column(min_width=280):
+            drop = gr.File(
+                label=words.DROP, file_count="multiple", file_types=[".safetensors"], height=130,
+                elem_id="preview-drop",
+            )  # fmt: skip
+        with gr.Column(min_width=280):
+            base_model = gr.Dropdown(
+                choices=[(words.OWN_BASE, ""), *shell.workspace.list_base_models()],
+                value="", label=words.BASE_MODEL, info=words.BASE_MODEL_INFO,
+                elem_id="preview-base-model",
+            )  # fmt: skip
+    told = gr.HTML("", elem_id="preview-drop-note")
+    return drop, told, base_model
+
+
+def _draw_row(index: int, entries: list[AdapterEntry]) -> _AdapterRow:
+    """Draws one adapter; the ids of the first row carry no number."""
+    mark = f"-{index + 1}" if index else ""
+    with gr.Row(visible=index == 0, elem_classes="with-button") as row:
+        adapter = gr.Dropdown(
+            choices=[(one.label, one.id) for one in entries],
+            value=entries[0].id if entries and index == 0 else None,
+            label=words.adapter_number(index + 1),
+            min_width=260,
+            elem_id=f"preview-adapter{mark}",
+        )
+        weight = gr.Slider(
+            0, 2, value=1, step=0.05, label=words.WEIGHT, info=words.WEIGHT_INFO, min_width=260,
+            elem_id=f"preview-weight{mark}",
+        )  # fmt: skip
+        remove = gr.Button(
+            words.REMOVE_ROW, visible=False, scale=0, min_width=110, elem_id=f"preview-remove{mark}"
+        )
+    return _AdapterRow(row, adapter, weight, remove)

@@ -1,34 +1,20 @@
 """The Train tab: settings, the buttons of a run, and its chart and samples while it learns."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import gradio as gr
 
-from app.events.train import EXPOSURE, NAME, TrainEvents, make_frame
-from app.form import Form, build_widget, make_form
-from app.markup import element
+from app.events.train import TrainEvents, make_frame
+from app.form import Form, make_form
+from app.pages.settings import Settings, draw_settings, wire_settings
 from app.paint import QUIET, WATCHED
-from app.scripts import ENLARGE_IN_GRID, FILTER_SETTINGS, remember_in_address
+from app.scripts import ENLARGE_IN_GRID, remember_in_address
 from app.shell import Shell, place
 from app.text import train as words
-from app.views import train as view
 
 # These are asked for elsewhere on the page, or come from the dataset.
 _ELSEWHERE = ("base_model.path", "dataset.path", "dataset.trigger")
-_ON_THE_SURFACE = (NAME, "train.steps")
 _COLOURS = {words.RAW: "#93c5fd", words.SMOOTHED: "#1d4ed8"}
-
-
-@dataclass(frozen=True)
-class _Settings:
-    preset: gr.Dropdown
-    preset_note: gr.HTML
-    dataset_note: gr.HTML
-    exposure: gr.HTML
-    accordion: gr.Accordion
-    search: gr.Textbox
-    widgets: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -45,56 +31,12 @@ class _Progress:
 def train_page(shell: Shell) -> None:
     """Draws the tab and wires it."""
     form = make_form(without=_ELSEWHERE)
-    settings = _draw_settings(shell, form)
+    settings = draw_settings(shell, form)
     progress = _draw_progress(shell)
     events = TrainEvents(shell.workspace, form)
-    _wire_settings(shell, settings, events)
+    wire_settings(shell, form, settings, events)
     _wire_buttons(shell, form, settings, progress, events)
     _wire_watches(shell, progress, events)
-
-
-def _draw_settings(shell: Shell, form: Form) -> _Settings:
-    presets = view.describe_presets()
-    models = shell.workspace.list_base_models()
-    chosen = view.suggest_preset(next(iter(models), ""), presets)
-    config = view.read_preset_config(chosen)
-    values = dict(zip(form.paths, form.to_values(config), strict=True))
-    fields = {field.path: field for field in form.fields}
-    widgets: dict[str, Any] = {}
-    with gr.Row():
-        place(shell.base_model)
-        choices = [(words.DEFAULTS, ""), *((name, name) for name in presets)]
-        preset = gr.Dropdown(
-            choices=choices,
-            value=chosen,
-            label=words.PRESET,
-            info=words.PRESET_INFO,
-            elem_id="train-preset",
-            min_width=260,
-        )
-        for path in _ON_THE_SURFACE:
-            widgets[path] = build_widget(fields[path], values[path])
-    dataset_note = gr.HTML("", elem_id="train-dataset")
-    preset_note = gr.HTML("", elem_id="train-preset-note")
-    with gr.Accordion(words.ALL_SETTINGS, open=False, elem_id="train-settings") as accordion:
-        search = gr.Textbox(
-            label=words.SEARCH_LABEL,
-            placeholder=words.SEARCH_EXAMPLE,
-            max_lines=1,
-            elem_id="train-search",
-        )
-        for section, title in words.SECTIONS.items():
-            inside = [f for f in form.fields if f.section == section and f.path not in widgets]
-            if not inside:
-                continue
-            with gr.Column(elem_classes="setting-section", elem_id=f"section-{section}"):
-                gr.HTML(element("h3", title))
-                with gr.Row():
-                    for field in inside:
-                        widgets[field.path] = build_widget(field, values[field.path])
-    exposure = gr.HTML("", elem_id="train-exposure")
-    ordered = {path: widgets[path] for path in form.paths}
-    return _Settings(preset, preset_note, dataset_note, exposure, accordion, search, ordered)
 
 
 def _draw_progress(shell: Shell) -> _Progress:
@@ -139,40 +81,8 @@ def _draw_progress(shell: Shell) -> _Progress:
     return _Progress(problems, told, {"start": start} | buttons, progress, failure, chart, samples)
 
 
-def _wire_settings(shell: Shell, settings: _Settings, events: TrainEvents) -> None:
-    widgets = settings.widgets
-    gr.on(
-        [shell.demo.load, settings.preset.change],
-        events.fill_from_preset,
-        [settings.preset],
-        [settings.preset_note, *widgets.values()],
-        **QUIET,
-    )
-    shell.base_model.change(
-        events.suggest_preset, [shell.base_model, settings.preset], [settings.preset], **QUIET
-    )
-    gr.on(
-        [shell.demo.load, shell.dataset.change],
-        events.describe_dataset,
-        [shell.dataset],
-        [settings.dataset_note, widgets[NAME]],
-        **QUIET,
-    )
-    counted = [widgets[path] for path in EXPOSURE]
-    gr.on(
-        [shell.demo.load, shell.dataset.change, *(one.change for one in counted)],
-        events.describe_exposure,
-        [shell.dataset, *counted],
-        [settings.exposure],
-        trigger_mode="always_last",
-        **QUIET,
-    )
-    # Not `input`: that one is told the value before the last key.
-    settings.search.change(fn=None, inputs=[settings.search], js=FILTER_SETTINGS)
-
-
 def _wire_buttons(
-    shell: Shell, form: Form, settings: _Settings, progress: _Progress, events: TrainEvents
+    shell: Shell, form: Form, settings: Settings, progress: _Progress, events: TrainEvents
 ) -> None:
     ordered = [settings.widgets[path] for path in form.paths]
     progress.buttons["start"].click(

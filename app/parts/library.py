@@ -1,54 +1,70 @@
 """The Library tab's pieces of HTML."""
 
-from app.addresses import export_url, sample_url
+from collections.abc import Iterable
+
+from app.addresses import file_url, sample_url
 from app.markup import Markup, element
 from app.parts.train import make_log
 from app.text import library as words
 from app.text import train as train_words
-from app.views.library import Card, OpenedRun
+from app.text.sizes import show_bytes
+from app.views.files import FileView
+from app.views.library import Card, OpenedRun, view_lora_facts
 
 
-def make_cards(cards: list[Card], opened: str) -> Markup:
-    """Returns a card per run, the opened one marked."""
-    if not cards:
+def make_cards(cards: list[Card], files: list[FileView], opened: str) -> Markup:
+    """Returns a card per run and per file from elsewhere, the opened one marked."""
+    keys = [*(card.view.id for card in cards), *(file.id for file in files)]
+    if not keys:
         return element("p", words.LIBRARY_EMPTY, class_="quiet")
-    known = any(card.view.id == opened for card in cards)
-    stop = opened if known else cards[0].view.id
-    shown = [_make_card(card, opened=opened, stop=stop) for card in cards]
-    return element("div", *shown, class_="cards", role="group", aria_label=words.CARDS_LABEL)
+    stop = opened if opened in keys else keys[0]
+    groups = [[_make_card(card, opened=opened, stop=stop) for card in cards]]
+    groups.append([_make_file_card(file, opened=opened, stop=stop) for file in files])
+    shown = [element("div", *group, class_="cards") for group in groups if group]
+    if files:
+        shown.insert(-1, element("h3", words.FILES_HEADING))
+    return element("div", *shown, role="group", aria_label=words.CARDS_LABEL)
 
 
 def make_facts(run: OpenedRun) -> Markup:
     """Returns what is known of the opened run."""
-    pairs = []
-    for name, value in run.facts:
-        pairs += [element("dt", name), element("dd", value)]
     message = run.view.message
     return element(
         "div",
         element("h3", run.view.name),
-        element("dl", *pairs, class_="facts"),
+        make_facts_list(run.facts),
         element("p", message, class_="note note-warning") if message else "",
         data_state=run.view.state,
         data_run=run.view.id,
     )
 
 
-def make_download(run: OpenedRun) -> Markup:
-    """Returns the link to the exported file.
+def make_lora_facts(file: FileView) -> Markup:
+    """Returns what is known of a file from elsewhere at first sight."""
+    return element("div", element("h3", file.path.stem), make_facts_list(view_lora_facts(file)))
+
+
+def make_facts_list(facts: Iterable[tuple[str, str]]) -> Markup:
+    """Returns names and values as a list of two columns."""
+    pairs = [part for name, value in facts for part in (element("dt", name), element("dd", value))]
+    return element("dl", *pairs, class_="facts")
+
+
+def make_download(file: FileView | None) -> Markup:
+    """Returns the link to a LoRA file.
 
     A plain link to our own route: a download button would first copy the file into a cache that
     everybody who can open the app may read.
     """
-    if not run.export:
+    if file is None:
         return element("p", words.NO_EXPORT, class_="quiet")
-    return element(
-        "a",
-        words.download(run.export, run.export_bytes),
-        href=export_url(run.view.id, run.export),
-        download=run.export,
-        class_="download",
-    )
+    line = words.download(file.path.name, file.bytes)
+    return make_link(line, file_url(file), file.path.name)
+
+
+def make_link(line: str, url: str, name: str) -> Markup:
+    """Returns a link that downloads."""
+    return element("a", line, href=url, download=name, class_="download")
 
 
 def make_log_box(run: OpenedRun) -> Markup:
@@ -83,4 +99,17 @@ def _make_card(card: Card, *, opened: str, stop: str) -> Markup:
         data_key=view.id,
         aria_pressed="true" if view.id == opened else "false",
         tabindex=0 if view.id == stop else -1,
+    )
+
+
+def _make_file_card(file: FileView, *, opened: str, stop: str) -> Markup:
+    return element(
+        "button",
+        element("b", file.path.stem),
+        element("span", f"{words.FROM_ELSEWHERE}, {show_bytes(file.bytes)}", class_="quiet"),
+        type="button",
+        class_="card",
+        data_key=file.id,
+        aria_pressed="true" if file.id == opened else "false",
+        tabindex=0 if file.id == stop else -1,
     )

@@ -1,5 +1,8 @@
 """The Preview tab's pieces of HTML."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
 from app.addresses import preview_url
 from app.markup import Markup, element, join, note
 from app.parts.train import make_log
@@ -21,15 +24,21 @@ def make_status(drawing: Drawing | None, *, training: bool) -> Markup:
     return element("div", *parts, data_state=state, data_request=drawing.id)
 
 
-def make_pictures(drawing: Drawing | None) -> Markup:
-    """Returns the pictures without and with the adapter, side by side."""
+def make_pictures(drawing: Drawing | None, names: Mapping[str, str]) -> Markup:
+    """Returns the pictures without and with the adapters, side by side.
+
+    Args:
+        drawing: What was drawn.
+        names: What the adapters are called, by path.
+    """
     if drawing is None or drawing.result.state != "done":
         return Markup("")
     asked = drawing.asked
-    weight = asked.adapters[0].weight if asked and asked.adapters else None
+    chosen = asked.adapters if asked else ()
+    weights = [(names.get(one.path, Path(one.path).stem), one.weight) for one in chosen]
     captions = {
         "without": words.WITHOUT,
-        "with": words.with_weight(weight) if weight is not None else words.WITH,
+        "with": words.with_weights(weights) if weights else words.WITH,
     }
     figures = [
         element(

@@ -25,6 +25,11 @@ def caption_conflict(name: str, caption: str) -> str:
     )
 
 
+def image_too_large(name: str, limit: int) -> str:
+    """An upload that is far too large for a picture."""
+    return f"{name} was not added: a picture may have at most {limit // 1024**2} MB here."
+
+
 def too_many_images(name: str, limit: int) -> str:
     """The dataset is full by count."""
     return f"{name} was not added: a dataset holds at most {limit} images here."

@@ -5,8 +5,8 @@ DATASET_NAME_RULE = (
     "letter or digit and has at most 64 signs. Choose another name."
 )
 NO_BASE_MODEL = (
-    "There is no base model yet. Put a Stable Diffusion model in the diffusers folder layout "
-    "(it holds model_index.json) into the workspace's models folder."
+    "There is no base model yet. Put a Stable Diffusion model (a .safetensors file or a diffusers "
+    "folder) into the workspace's models folder, or add one on the Train tab."
 )
 NO_DATASET = "There is no dataset yet. Add images on the Dataset tab first."
 

@@ -1,8 +1,11 @@
 """What the Library tab says."""
 
-LIBRARY_EMPTY = "No runs yet. What you train is kept here."
-LIBRARY_HINT = "Choose a run to see its facts, download its file or continue it."
+from app.text.sizes import show_bytes
+
+LIBRARY_EMPTY = "Nothing here yet. What you train is kept here, and LoRA files that you bring."
+LIBRARY_HINT = "Choose a run or a file to see its facts, download it or train it further."
 NO_EXPORT = "This run has exported no file yet. It does when it finishes or is stopped."
+FACT_TITLE = "Title"
 FACT_STATE = "State"
 FACT_DATE = "Created"
 FACT_STEPS = "Steps"
@@ -19,10 +22,12 @@ def adapter_fact(kind: str, rank: int, alpha: float) -> str:
 
 def download(name: str, size: int) -> str:
     """The download link."""
-    return f"Download {name} ({size / 1024**2:.1f} MB)"
+    return f"Download {name} ({show_bytes(size)})"
 
 
-CARDS_LABEL = "Runs; arrow keys move"
+CARDS_LABEL = "Runs and files; arrow keys move"
+FILES_HEADING = "Files from elsewhere"
+FROM_ELSEWHERE = "LoRA file"
 TRIGGER = "Trigger word"
 SYNTAX = "In a prompt of AUTOMATIC1111 and Forge"
 SYNTAX_INFO = "The number is the weight."

@@ -35,6 +35,9 @@ NOT_RUNNING = "This run is not being worked on, so there is nobody to ask."
 START_IS_BUSY = "Another start is under way. Wait a moment and look at the run bar."
 DEFAULTS = "Defaults"
 DEFAULTS_NOTE = "The defaults of every setting, for a Stable Diffusion 1.x base model."
+OPENED = "As in the opened file"
+NO_FILE = "Choose a file in the Library first."
+START_ANEW = "Start anew instead"
 FORM_REFUSED = "Not started. Mend these settings, then press Start again:"
 NO_SAMPLES = "Samples appear here while the run learns."
 SAMPLES_HINT = "Rows are steps, columns are prompts. Arrow keys move, Enter enlarges."
@@ -103,6 +106,41 @@ def dataset_for_training(name: str, images: int) -> str:
     return f"Dataset: {name}, {image_count(images)} (chosen on the Dataset tab)."
 
 
+def starts_from(name: str) -> str:
+    """A run that goes on from a file."""
+    return f"Goes on from {name}: its kind and ranks replace those set below."
+
+
+def settings_opened(name: str) -> str:
+    """A file's settings are in the form."""
+    return f"These are the settings of {name}. Check dataset and base model, then press Start."
+
+
+def only_start(name: str) -> str:
+    """A file without settings is to be continued."""
+    return f"{name} holds no settings, so those below stay. Check the base model, then press Start."
+
+
+def no_settings(name: str) -> str:
+    """A file without settings is to be opened."""
+    return f"{name} holds no settings. Only files that were made here tell how."
+
+
+def unknown_base(name: str) -> str:
+    """The base model of opened settings is not in the list."""
+    return (
+        f"Its base model {name} is not in the list: add it, or choose another one." if name else ""
+    )
+
+
+def far_path(setting: str) -> str:
+    """A path that a browser on another computer may not name."""
+    return (
+        f"{setting} names a place outside the workspace, which only a browser on the computer "
+        "that Lorasmith runs on may do. Put the file into the workspace."
+    )
+
+
 def row_heading(step: int) -> str:
     """The head of a row of samples."""
     return f"step {step}" if step else "before"
@@ -135,6 +173,7 @@ SECTIONS = {
     "base_model": "Base model",
     "dataset": "Dataset",
     "adapter": "Adapter",
+    "adapter.adalora": "Adapter: AdaLoRA",
     "objective": "Objective",
     "optimizer": "Optimiser",
     "train": "Training",

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.text import files as files_text
 from app.text import library as library_text
+from app.text.sizes import show_bytes
+from app.views.files import FileView, read_metadata
 from app.views.journal import read_journal
 from app.views.runs import RunView, describe_run, format_date, read_log_tail, view_run
 from app.views.train import Sample, read_run_config, view_samples
@@ -29,9 +32,6 @@ class OpenedRun:
     view: RunView
     facts: tuple[tuple[str, str], ...]
     trigger: str
-    syntax: str
-    export: str
-    export_bytes: int
     log: str
 
 
@@ -44,7 +44,6 @@ def view_opened(run: RunFolder) -> OpenedRun:
     """Returns everything that is shown of one run."""
     view = view_run(run)
     config = read_run_config(run)
-    exports = run.list_exports()
     facts = [
         (library_text.FACT_STATE, describe_run(view)),
         (library_text.FACT_DATE, format_date(run.id, read_journal(run))),
@@ -64,9 +63,6 @@ def view_opened(run: RunFolder) -> OpenedRun:
         view=view,
         facts=tuple(facts),
         trigger=config.dataset.trigger if config else "",
-        syntax=prompt_syntax(exports[0].stem) if exports else "",
-        export=exports[0].name if exports else "",
-        export_bytes=exports[0].stat().st_size if exports else 0,
         log=read_log_tail(run.log_path),
     )
 
@@ -74,6 +70,24 @@ def view_opened(run: RunFolder) -> OpenedRun:
 def prompt_syntax(name: str) -> str:
     """Returns how a prompt calls the file in AUTOMATIC1111 and its relatives."""
     return f"<lora:{name}:1>"
+
+
+def view_lora_facts(file: FileView) -> tuple[tuple[str, str], ...]:
+    """Returns what the header of a file from elsewhere says about it, in a few words."""
+    told = read_metadata(file.path)
+    return tuple(
+        (name, value)
+        for name, value in (
+            (files_text.FACT_SIZE, show_bytes(file.bytes)),
+            (
+                library_text.FACT_TITLE,
+                told.get("modelspec.title") or told.get("ss_output_name", ""),
+            ),
+            (files_text.FACT_TRIGGER, told.get("modelspec.trigger_phrase", "")),
+            (files_text.FACT_BASE, told.get("ss_sd_model_name", "")),
+        )
+        if value
+    )
 
 
 def _make_card(run: RunFolder) -> Card:

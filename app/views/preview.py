@@ -15,17 +15,24 @@ from trainer.config import RunConfig
 from trainer.runs import PreviewFolder, PreviewRequest, PreviewResult, list_runs, read_result
 
 ASKED_FOLDER = "asked"
+LORA_MARK = "file:"
+MAX_ADAPTERS = 4
 REQUEST_ID = re.compile(r"\d{20}-[0-9a-f]{8}")
 
 
 @dataclass(frozen=True)
 class AdapterEntry:
-    """An adapter file that can be drawn with. `id` is the run and the file, never a path."""
+    """An adapter file that can be drawn with.
+
+    `id` is the run and the file, or `LORA_MARK` and the file, never a path; `run_id` is "" for a
+    file that a person brought. `label` stands in lists, `name` under pictures.
+    """
 
     id: str
     label: str
     run_id: str
     path: Path
+    name: str
 
 
 @dataclass(frozen=True)
@@ -40,18 +47,25 @@ class Drawing:
 
 
 def list_adapters(workspace: Workspace) -> list[AdapterEntry]:
-    """Returns what runs exported, newest run first, each followed by its checkpoints."""
+    """Returns what runs exported, newest run first, each with its checkpoints; then other files."""
     found = []
     for run in list_runs(workspace.runs_path):
         for path in run.list_exports():
             label = f"{path.stem} ({run.id})"
-            found.append(AdapterEntry(f"{run.id}/{path.name}", label, run.id, path))
+            found.append(AdapterEntry(f"{run.id}/{path.name}", label, run.id, path, path.stem))
         for checkpoint in reversed(run.list_checkpoints()):
             path = checkpoint.path / "adapter.safetensors"
             if path.is_file():
                 label = preview_text.checkpoint_label(run.id, checkpoint.step)
                 entry_id = f"{run.id}/step-{checkpoint.step}"
-                found.append(AdapterEntry(entry_id, label, run.id, path))
+                name = preview_text.checkpoint_name(checkpoint.step)
+                found.append(AdapterEntry(entry_id, label, run.id, path, name))
+    found += [
+        AdapterEntry(
+            f"{LORA_MARK}{path.name}", preview_text.lora_label(path.stem), "", path, path.stem
+        )
+        for path in workspace.list_loras()
+    ]
     return found
 
 
@@ -68,10 +82,10 @@ def find_adapter(workspace: Workspace, adapter_id: object) -> AdapterEntry:
 
 
 def read_adapter_config(workspace: Workspace, adapter_id: object) -> RunConfig | None:
-    """Returns the config of the run that an adapter comes from."""
+    """Returns the config of the run that an adapter comes from; None for a file from elsewhere."""
     try:
         entry = find_adapter(workspace, adapter_id)
-        return read_run_config(workspace.find_run(entry.run_id))
+        return read_run_config(workspace.find_run(entry.run_id)) if entry.run_id else None
     except WorkspaceError:
         return None
 

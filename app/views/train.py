@@ -16,6 +16,9 @@ MAX_POINTS = 500
 _SMOOTHING = 0.9
 _SAMPLE_FILE = re.compile(r"samples/step-(\d{6,})/(\d{2,})\.png")
 _DEFAULT_RESOLUTION = 512
+_USUAL_RESOLUTION = {"sdxl": 1024}  # of families whose single files carry no config
+_TOUR = "starter"
+OPENED = "opened"  # what stands for a preset while the form shows the settings of a file
 
 
 @dataclass(frozen=True)
@@ -109,14 +112,30 @@ def describe_presets() -> dict[str, str]:
     return described
 
 
-def suggest_preset(base_model: str, presets: Iterable[str]) -> str:
-    """Returns the preset that fits a base model by name: the tour's for the starter model.
+def suggest_preset(base_model: str, presets: Iterable[str], family: str = "") -> str:
+    """Returns the preset that fits a base model: the tour's for the starter model.
 
     A style's comes before a character's, because it asks for no trigger word.
+
+    Args:
+        base_model: Its name in the list.
+        presets: The names to choose from.
+        family: Of the base model; "" where it is not known yet.
     """
-    tour = base_model.lower().startswith("starter")
-    fitting = [name for name in presets if name.startswith("starter") == tour]
+    fitting = [name for name in presets if fits_preset(name, base_model, family)]
     return min(fitting, key=lambda name: "style" not in name, default="")
+
+
+def fits_preset(preset: str, base_model: str, family: str = "") -> bool:
+    """Tells whether a preset was made for base models such as this one."""
+    if preset == OPENED:
+        return True
+    made_for = preset.partition("-")[0]
+    if base_model.lower().startswith(_TOUR):
+        return made_for == _TOUR
+    # No preset is called after SD 2.x: its sizes and rates are those of SD 1.x.
+    wanted = {"sd2": "sd15", "": "sd15"}.get(family, family)
+    return made_for == wanted
 
 
 def read_preset_config(name: str) -> RunConfig:
@@ -128,17 +147,18 @@ def read_preset_config(name: str) -> RunConfig:
     return layer_config(preset=name)
 
 
-def read_resolution(base_model: Path | None) -> int:
-    """Returns the side of the images that a base model was made for, from its own config."""
+def read_resolution(base_model: Path | None, family: str = "") -> int:
+    """Returns the side of the images that a base model was made for: its own config's, or usual."""
+    usual = _USUAL_RESOLUTION.get(family, _DEFAULT_RESOLUTION)
     if base_model is None:
-        return _DEFAULT_RESOLUTION
+        return usual
     try:
         unet = json.loads((base_model / "unet" / "config.json").read_text(encoding="utf-8"))
         vae = json.loads((base_model / "vae" / "config.json").read_text(encoding="utf-8"))
         halvings = len(vae["block_out_channels"]) - 1
         return int(unet["sample_size"]) << halvings
     except (OSError, ValueError, KeyError, TypeError):
-        return _DEFAULT_RESOLUTION
+        return usual
 
 
 def read_run_config(run: RunFolder) -> RunConfig | None:

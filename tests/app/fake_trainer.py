@@ -1,6 +1,7 @@
 """A stand-in for the trainer: real events, real requests, pictures of one colour, no learning.
 
 fake_trainer.py train RUN_FOLDER            fake_trainer.py preview-worker FOLDER
+fake_trainer.py models PATH --json          and the other words of fake_errands.py
 """
 
 import json
@@ -12,6 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from datasets_tools.files import write_atomically
+from tests.app.fake_errands import ERRANDS
 from trainer.runs import (
     PreviewFolder,
     RunFolder,
@@ -119,8 +121,10 @@ def serve_previews(folder: PreviewFolder) -> None:
 
 
 if __name__ == "__main__":
-    what, place = sys.argv[1], Path(sys.argv[2])
+    what, *rest = sys.argv[1:]
     if what == "train":
-        train(place)
+        train(Path(rest[0]))
+    elif what == "preview-worker":
+        serve_previews(PreviewFolder(Path(rest[0])))
     else:
-        serve_previews(PreviewFolder(place))
+        ERRANDS[what](rest)

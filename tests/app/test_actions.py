@@ -2,9 +2,8 @@
 
 import pytest
 
-from app.actions import datasets, drawing, training
+from app.actions import datasets, training
 from app.views.dataset import key_of, list_examples, view_selected, view_tiles
-from app.views.preview import view_drawing
 from app.views.runs import view_run
 from app.workspace import WorkspaceError
 from tests.app.conftest import draw_images, make_config, wait_for
@@ -42,6 +41,12 @@ def test_dataset_does_not_grow_beyond_its_quota(workspace, dataset, tmp_path, mo
     done = datasets.import_uploads(workspace, dataset, [new])
     assert "at most 3 images" in done.refused[0]
     assert len(view_tiles(dataset)) == 3
+
+
+def test_upload_that_is_far_too_large_for_a_picture_is_refused(workspace, dataset, monkeypatch):
+    monkeypatch.setattr(datasets, "MAX_IMAGE_BYTES", 10)
+    done = datasets.import_uploads(workspace, dataset, [upload(workspace, "a.png", b"x" * 11)])
+    assert "a picture may have" in done.refused[0]
 
 
 def test_caption_is_saved_with_the_revision_that_was_read(dataset):
@@ -137,45 +142,6 @@ def test_start_says_what_is_missing(workspace, dataset, name, model, sentence):
     workspace.create_dataset("empty")
     with pytest.raises(WorkspaceError, match=sentence):
         training.check_before_start(workspace, name, model)
-
-
-def test_drawing_is_asked_for_and_arrives(workspace, run):
-    (run.path / "tabby.safetensors").write_bytes(b"x")
-    numbers = {"seed": 1, "inference_steps": 4, "guidance": 5}
-    for weight in (0.5, 1.5):
-        wanted = drawing.make_request(
-            workspace, f"{run.id}/tabby.safetensors", weight, "a cat", numbers
-        )
-        newest = drawing.draw(workspace, wanted)
-    wait_for(lambda: view_drawing(workspace.preview).result.state == "done")
-    shown = view_drawing(workspace.preview)
-    assert shown.id == newest
-    assert shown.asked.adapters[0].weight == 1.5
-
-
-@pytest.mark.parametrize(
-    "numbers",
-    [{"seed": -1}, {"seed": 1.5}, {"seed": None}, {"inference_steps": 10**9}, {"guidance": "x"}],
-)
-def test_drawing_out_of_bounds_is_refused_in_words(workspace, run, numbers):
-    (run.path / "tabby.safetensors").write_bytes(b"x")
-    whole = {"seed": 1, "inference_steps": 4, "guidance": 5} | numbers
-    with pytest.raises(WorkspaceError, match="Nothing was drawn"):
-        drawing.make_request(workspace, f"{run.id}/tabby.safetensors", 1, "a cat", whole)
-
-
-def test_list_not_painted_yet_means_the_newest_adapter(workspace, run):
-    """Clicking Generate before the list has arrived must not say that there is nothing."""
-    (run.path / "tabby.safetensors").write_bytes(b"x")
-    numbers = {"seed": 1, "inference_steps": 4, "guidance": 5}
-    wanted = drawing.make_request(workspace, None, 1, "a cat", numbers)
-    assert wanted.adapters[0].path.endswith("tabby.safetensors")
-
-
-@pytest.mark.parametrize("adapter", ["../../etc/passwd", "", None, "nobody/x.safetensors"])
-def test_adapter_that_is_not_listed_cannot_be_drawn_with(workspace, run, adapter):
-    with pytest.raises(WorkspaceError, match="no adapter"):
-        drawing.make_request(workspace, adapter, 1, "x", {})
 
 
 def test_training_asks_the_preview_worker_for_its_memory(workspace, dataset):

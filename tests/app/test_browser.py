@@ -2,8 +2,10 @@
 
 import re
 
+import numpy
 import pytest
 from playwright.sync_api import expect
+from safetensors.numpy import save
 
 from tests.app.conftest import ROOT, draw_images, serving
 
@@ -15,6 +17,7 @@ HOSTILE = r"${alert(1)} \x3cimg src\x3dx onerror\x3dalert(2)\x3e <img src=x oner
 
 @pytest.fixture
 def page(browser):
+    expect.set_options(timeout=30_000)  # a core may be busy with something else
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
     page.alerts, page.elsewhere = [], []
@@ -98,3 +101,99 @@ def test_run_is_started_watched_and_found_in_the_library(page, tmp_path, monkeyp
         with page.expect_download() as waiting:
             page.locator("#library-download a").click()
         assert waiting.value.suggested_filename == "cats.safetensors"
+
+
+def choose(page, box, name):
+    page.locator(f"{box} input").click()
+    page.get_by_role("option", name=name).first.click()
+
+
+def test_base_model_is_questioned_fetched_and_made_to_fit(page, tmp_path):
+    """The second steps of the Train tab: nothing here is needed for the first three clicks."""
+    models = tmp_path / "workspace" / "models"
+    models.mkdir(parents=True)
+    (models / "v-pred.safetensors").write_bytes(b"x")
+    (models / "flux-dev.safetensors").write_bytes(b"x")
+    (models / "dreamy-xl.safetensors").write_bytes(b"x")
+    with serving(tmp_path / "workspace", ROOT / "examples" / "starter-model") as url:
+        page.goto(f"{url}/?tab=train")
+        card = page.locator("#base-model-card")
+        expect(card).to_contain_text("Stable Diffusion 1.x", timeout=40_000)
+        choose(page, "#train-base-model", "flux-dev.safetensors")
+        expect(card).to_contain_text("flux-dev.safetensors is a Flux model")
+        choose(page, "#train-base-model", "dreamy-xl.safetensors")
+        preset = page.locator("#train-preset input")
+        expect(preset).to_have_value(re.compile("^sdxl-.*style"))
+        choose(page, "#train-base-model", "v-pred.safetensors")
+        expect(preset).to_have_value(re.compile("^sd15-.*style"))
+        answers = page.locator("#base-model-question label")
+        expect(answers.first).to_contain_text("v (v-prediction)")
+        answers.first.click()
+        expect(card).to_contain_text("predicts v")
+        expect(card).not_to_contain_text("likely answer")
+
+        page.locator("#train-memory-ask").click()
+        memory = page.locator("#train-memory")
+        expect(memory).to_contain_text("It does not fit")
+        memory.locator(".press").first.focus()
+        page.keyboard.press("Enter")
+        expect(memory).to_contain_text("It fits")
+
+        page.locator("#base-model-others button").first.click()
+        page.locator("#base-model-path").get_by_role("textbox").fill("/nowhere/x.safetensors")
+        page.locator("#base-model-add").click()
+        expect(page.locator("#base-model-note")).to_contain_text("nothing at /nowhere")
+        hub = page.locator("#base-model-hub").get_by_role("textbox")
+        progress = page.locator("#base-model-progress")
+        hub.fill("owner/slow")
+        page.locator("#base-model-download").click()
+        expect(progress.get_by_role("progressbar")).to_be_visible(timeout=20_000)
+        page.locator("#base-model-cancel").click()
+        expect(progress).to_contain_text("was stopped")
+        hub.fill("owner/model")
+        page.locator("#base-model-download").click()
+        expect(page.locator("#train-base-model input")).to_have_value("owner--model")
+
+
+def test_dropped_lora_is_mixed_looked_into_and_continued(page, tmp_path):
+    lora = tmp_path / "Mine & yours.safetensors"
+    told = {"lorasmith.config": '{"train": {"steps": 7}}', "modelspec.title": HOSTILE}
+    lora.write_bytes(save({"x.lora_down.weight": numpy.zeros((1, 1))}, told))
+    run = tmp_path / "workspace" / "runs"
+    draw_images(tmp_path / "workspace" / "datasets" / "cats", 3)
+    with serving(tmp_path / "workspace", ROOT / "examples" / "starter-model") as url:
+        page.goto(f"{url}/?tab=preview")
+        lid = page.locator("#preview-elsewhere button").first
+        expect(lid).to_be_visible(timeout=40_000)
+        lid.click()
+        page.set_input_files("#preview-drop input[type=file]", str(lora))
+        adapter = page.locator("#preview-adapter input")
+        expect(adapter).to_have_value("Mine-yours (file)")
+        page.locator("#preview-prompt textarea").fill("a cat")
+        page.locator("#preview-generate").click()
+        expect(page.locator("#preview-note")).to_contain_text("Choose a base model")
+        choose(page, "#preview-base-model", "starter-model")
+        page.locator("#preview-add").click()
+        expect(page.locator("#preview-adapter-2 input")).to_have_value("Mine-yours (file)")
+        page.locator("#preview-generate").click()
+        drawn = page.locator("#preview-pictures")
+        expect(drawn).to_contain_text("Mine-yours 1 + Mine-yours 1", timeout=30_000)
+        page.locator("#preview-remove-2").click()
+        expect(page.locator("#preview-adapter-2")).to_be_hidden()
+
+        open_tab(page, "Library")
+        page.locator("#library-cards .card").first.click()
+        about = page.locator("#library-about-lid button").first
+        about.focus()
+        page.keyboard.press("Enter")
+        found = page.locator("#library-about")
+        expect(found).to_contain_text("Which programs load it")
+        expect(found).to_contain_text("It refuses the file: <b>names</b>.")
+        page.locator("#library-continue").click()
+        expect(page.locator("#train-start-from")).to_contain_text("Mine-yours.safetensors")
+        expect(page.locator("#setting-train-steps input")).to_have_value("7")
+        page.locator("#train-start").click()
+        done = page.locator("#train-progress [data-state=finished]")
+        expect(done).to_be_visible(timeout=40_000)
+    (config,) = run.glob("*/config.toml")
+    assert 'loras/Mine-yours.safetensors"' in config.read_text()

@@ -63,6 +63,33 @@ def test_prompts_are_one_a_line_without_empty_ones():
     assert form.to_tree(values)["samples"]["prompts"] == ["a cat", "a dog"]
 
 
+def test_small_tables_are_one_a_line_with_what_is_set_in_them():
+    form = make_form()
+    field = form.paths.index("adapter.blocks")
+    rows = [{"pattern": "*.attn2.*", "rank": 4}, {"pattern": "unet.mid_block.*", "rate": 0.5}]
+    config = layer_config(settings={"adapter": {"blocks": rows}})
+    values = form.to_values(config)
+    assert (
+        values[field] == 'pattern = "*.attn2.*", rank = 4\npattern = "unet.mid_block.*", rate = 0.5'
+    )
+    assert layer_config(settings=form.to_tree(values)) == config
+    values[field] += '\n\n  {pattern = "*", rank = 0},\n'
+    assert form.to_tree(values)["adapter"]["blocks"][2] == {"pattern": "*", "rank": 0}
+
+
+@pytest.mark.parametrize(
+    "line", ["mid_block", "rank = 4", 'pattern = "x", rang = 4', 'pattern = "']
+)
+def test_wrong_small_table_is_explained_next_to_its_setting(line):
+    form = make_form()
+    values = form.to_values(RunConfig())
+    values[form.paths.index("adapter.blocks")] = line
+    with pytest.raises(ConfigError) as caught:
+        layer_config(settings=form.to_tree(values))
+    lines = dict(zip(form.paths, form.explain(caught.value.problems), strict=True))
+    assert [name for name, line in lines.items() if line.startswith("✕")] == ["adapter.blocks"]
+
+
 @pytest.mark.parametrize(
     ("path", "value"),
     [("adapter.rank", 0), ("adapter.rank", 2.5), ("adapter.rank", None), ("train.steps", "many"),
@@ -80,7 +107,7 @@ def test_wrong_value_is_explained_next_to_its_setting(path, value):
 
 def test_bounds_are_said_as_the_config_has_them():
     bounds = {field.path: field.bounds for field in make_form().fields}
-    assert bounds["adapter.rank"] == "at least 1, at most 512"
+    assert bounds["adapter.rank"] == "at least 1, at most 4096"
     assert bounds["adapter.alpha"] == "above 0, at most 4096"
     assert bounds["adapter.dropout"] == "at least 0.0, below 1.0"
     assert bounds["dataset.path"] == ""

@@ -163,14 +163,15 @@ def test_check_of_an_empty_dataset_is_an_error_in_words(workspace):
     assert card.findings
 
 
-def test_adapters_are_listed_newest_run_first_with_their_checkpoints(workspace, run):
+def test_adapters_are_listed_newest_run_first_with_their_checkpoints_then_files(workspace, run):
     (run.path / "tabby.safetensors").write_bytes(b"x")
     folder = run.checkpoints_path / "step-000010"
     folder.mkdir(parents=True)
     (folder / "adapter.safetensors").write_bytes(b"x")
     (folder / "meta.json").write_text("{}")
+    (workspace.loras_path / "mine.safetensors").write_bytes(b"x")
     ids = [entry.id for entry in preview.list_adapters(workspace)]
-    assert ids == [f"{run.id}/tabby.safetensors", f"{run.id}/step-10"]
+    assert ids == [f"{run.id}/tabby.safetensors", f"{run.id}/step-10", "file:mine.safetensors"]
 
 
 def test_request_without_a_worker_is_shown_as_gone(workspace):
@@ -180,12 +181,10 @@ def test_request_without_a_worker_is_shown_as_gone(workspace):
     assert preview.describe_drawing(drawing)[1] == "error"
 
 
-def test_opened_run_names_its_file_and_its_prompt_syntax(run):
-    (run.path / "tabby.safetensors").write_bytes(b"12345")
+def test_opened_run_tells_its_trigger_and_its_settings(run):
     opened = library.view_opened(run)
-    assert (opened.export, opened.export_bytes) == ("tabby.safetensors", 5)
-    assert opened.syntax == "<lora:tabby:1>"
     assert opened.trigger == "tabbycat"
+    assert ("Base model", "starter-model") in opened.facts
 
 
 def test_run_with_a_broken_config_is_still_shown(run):

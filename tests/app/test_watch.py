@@ -2,8 +2,10 @@
 
 import pytest
 
+from app.actions import base_models as change
+from app.views import base_models as view
 from app.watch import MARKS
-from tests.app.conftest import add_sample, draw_images
+from tests.app.conftest import add_sample, draw_images, wait_for
 from trainer.runs import append_event, create_run, own_folder
 
 
@@ -54,6 +56,17 @@ def test_a_caption_from_another_program_changes_the_dataset(marks, dataset):
     assert changed(before, between) == {"datasets"}
     draw_images(dataset / "more", 1)
     assert changed(between, marks()) <= {"datasets"}
+
+
+def test_an_answer_changes_only_what_shows_it(marks, workspace):
+    change.look_at_base_model(workspace, "starter-model")
+    before = marks()
+    change.start_download(workspace, "owner/model")
+    between = marks()
+    assert changed(before, between) - {"models"} == {"downloads"}
+    wait_for(lambda: view.find_download(workspace).state == "done")
+    # What arrived is a base model, which the list of datasets and base models shows.
+    assert changed(between, marks()) - {"models"} == {"downloads", "datasets"}
 
 
 def test_a_new_run_changes_the_list(marks, workspace, run):

@@ -9,7 +9,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from tests.e2e.browse import ROOT, open_app, open_tab, stop_workers
-from trainer.export.kohya import check_header
+from trainer.formats.header import read_header
 from trainer.runs import RunFolder, read_events, read_status
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
@@ -47,6 +47,53 @@ def start_training(page):
     expect(page.locator("#train-progress [data-state=finished]")).to_be_visible(timeout=400_000)
 
 
+def ask_before_start(page):
+    """What the base model is, whether it fits, what the file would say: real commands answer."""
+    open_tab(page, re.compile("Train"))
+    expect(page.locator("#base-model-card")).to_contain_text("Stable Diffusion 1.x", timeout=90_000)
+    page.locator("#train-memory-ask").click()
+    page.locator("#train-header button").first.click()
+    page.locator("#train-header-ask").click()
+    expect(page.locator("#train-memory")).to_contain_text("Training step", timeout=120_000)
+    header = page.locator("#train-header-table")
+    expect(header).to_contain_text("modelspec.architecture", timeout=120_000)
+    expect(header).to_contain_text("a lion face (1), smiling (1)")
+
+
+def mix_two(page, workspace, file):
+    """The exported file once more, dropped in: half and half is what the whole alone is."""
+    page.locator("#preview-elsewhere button").first.click()
+    copy = workspace / "copy.safetensors"
+    copy.write_bytes(file.read_bytes())
+    page.locator("#preview-add").click()
+    expect(page.locator("#preview-adapter-2")).to_be_visible(timeout=30_000)
+    page.set_input_files("#preview-drop input[type=file]", str(copy))
+    expect(page.locator("#preview-adapter-2 input")).to_have_value("copy (file)", timeout=60_000)
+    second = page.locator("#preview-weight-2 input[type=number]")
+    second.fill("0.75")
+    second.press("Tab")
+    return draw_at(page, workspace, 0.75)[1]
+
+
+def look_into_and_go_on(page, workspace):
+    page.locator("#library-about-lid button").first.click()
+    about = page.locator("#library-about")
+    expect(about).to_contain_text("129 layers, LoRA, rank 16", timeout=90_000)
+    expect(about).to_contain_text("Nothing to complain of")
+    page.locator("#library-continue").click()
+    expect(page.locator("#train-start-from")).to_contain_text(".safetensors", timeout=60_000)
+    steps = page.locator("#setting-train-steps input")
+    expect(steps).to_have_value("30")
+    steps.fill("2")
+    page.locator("#train-start").click()
+    for _ in range(1800):
+        runs = [path for path in (workspace / "runs").iterdir() if path.is_dir()]
+        if len(runs) == 2 and all(read_status(path).state == "finished" for path in runs):
+            break
+        page.wait_for_timeout(200)
+    assert sorted(read_status(path).state for path in runs) == ["finished", "finished"]
+
+
 def draw_at(page, workspace, weight):
     """Sets the weight, draws, and returns the pictures (without, with)."""
     results = workspace / "preview" / "results"
@@ -78,6 +125,7 @@ def test_from_images_to_a_file_by_mouse(browser, workspace):
     with open_app(workspace) as url:
         page.goto(url)
         upload_and_caption(page, workspace)
+        ask_before_start(page)
         start_training(page)
         (run,) = [RunFolder(path) for path in (workspace / "runs").iterdir() if path.is_dir()]
         assert read_status(run.path).step == 30
@@ -90,6 +138,8 @@ def test_from_images_to_a_file_by_mouse(browser, workspace):
         assert np.array_equal(plain, again)
         assert np.abs(half - plain).mean() > 0.5
         assert np.abs(full - plain).mean() > np.abs(half - plain).mean()
+        mixed = mix_two(page, workspace, run.list_exports()[0])
+        assert np.abs(mixed - full).mean() < 0.2 * np.abs(full - plain).mean()
 
         open_tab(page, re.compile("Library"))
         page.locator("#library-cards .card").first.click()
@@ -97,7 +147,8 @@ def test_from_images_to_a_file_by_mouse(browser, workspace):
             page.locator("#library-download a").click()
         file = workspace / waiting.value.suggested_filename
         waiting.value.save_as(file)
-    check_header(file)
+        look_into_and_go_on(page, workspace)
+    assert read_header(file).metadata["ss_output_name"]
     exported = next(e for e in read_events(run.events_path) if e["event"] == "exported")
     original = run.path / exported["file"]
     assert (

@@ -59,6 +59,11 @@ class RunFolder:
         return self.path / "samples"
 
     @property
+    def models_path(self) -> Path:
+        """The base models of the workspace in which the run lies."""
+        return self.path.resolve().parents[1] / "models"
+
+    @property
     def config(self) -> RunConfig:
         """The run's config, read anew."""
         return read_config(self.config_path)

@@ -18,6 +18,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from datasets_tools.files import write_atomically
+from trainer.config import BaseModelConfig
 from trainer.config.section import Section
 
 
@@ -31,7 +32,7 @@ class AdapterChoice(Section):
 class PreviewRequest(Section):
     """One picture without and one with the adapters, from the same noise."""
 
-    base_model: str
+    base_model: BaseModelConfig
     prompt: str = Field(max_length=2000)
     negative_prompt: str = Field(default="", max_length=2000)
     seed: int = Field(default=1, ge=0, le=2**31 - 1)

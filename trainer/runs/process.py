@@ -78,16 +78,22 @@ def own_folder(folder: Path) -> Iterator[Owner]:
             path.unlink(missing_ok=True)
 
 
-def spawn(command: Sequence[str], log: Path) -> int:
-    """Starts a process that outlives this one; its output is appended to `log`. Returns its pid."""
+def spawn(command: Sequence[str], log: Path, answer: Path | None = None) -> int:
+    """Starts a process that outlives this one, and returns its pid.
+
+    Args:
+        command: The words of the command line.
+        log: Its output is appended here.
+        answer: What it prints goes here instead, and only its complaints into the log.
+    """
     flags = {"start_new_session": True}
     if os.name == "nt":
         flags = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}  # type: ignore[attr-defined]
-    with log.open("ab") as output:
+    with log.open("ab") as output, (answer or log).open("ab" if answer is None else "wb") as said:
         process = subprocess.Popen(
             list(command),
             stdin=subprocess.DEVNULL,
-            stdout=output,
+            stdout=said,
             stderr=output,
             **flags,  # type: ignore[call-overload]
         )

@@ -1,0 +1,127 @@
+"""What happens around the base model on the Train tab: values in, values for the widgets out."""
+
+from typing import Any
+
+import gradio as gr
+
+from app.actions import base_models as change
+from app.markup import note
+from app.paint import Seen, forget, paint
+from app.parts.base_models import make_download, make_model_card
+from app.text import base_models as words
+from app.views import base_models as view
+from app.views import train as train_view
+from app.workspace import Workspace, WorkspaceError
+
+
+class BaseModelEvents:
+    """The events. A base model is known to the browser by its name in the list."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+
+    def choose(self, seen: Seen, name: str | None, preset: str | None) -> list[Any]:
+        """Has a base model looked at; returns seen, card, question, preset, family and prediction.
+
+        The settings that say what a base model is belong to the one before, so they are set anew.
+        """
+        forget(seen)
+        if not name:
+            return [seen, make_model_card(None), gr.update(visible=False), *[gr.skip()] * 3]
+        try:
+            change.look_at_base_model(self.workspace, name)
+        except WorkspaceError as error:
+            return [seen, note(str(error), "error"), gr.update(visible=False), *[gr.skip()] * 3]
+        found = view.view_base_model(self.workspace, name)
+        prediction = view.read_answers(self.workspace, name).get("prediction", "auto")
+        return [
+            seen,
+            make_model_card(found),
+            _make_question(found),
+            self._suggest_preset(name, preset),
+            "auto",
+            prediction,
+        ]
+
+    def show(self, seen: Seen, name: str | None, preset: str | None) -> list[Any]:
+        """Paints the card when the answer has come, and the preset that fits it, once."""
+        found = view.view_base_model(self.workspace, name)
+        parts = {"card": make_model_card(found), "question": _make_question(found)}
+        painted = paint(seen, parts)
+        fitting: Any = gr.skip()
+        if found is not None and found.state == "known" and seen.get("fitted") != found.name:
+            seen["fitted"] = found.name
+            fitting = self._suggest_preset(name, preset)
+        return [seen, *painted, fitting]
+
+    def answer(self, name: str | None, prediction: str | None) -> list[Any]:
+        """Keeps what a base model predicts; returns card and setting."""
+        try:
+            kept = change.answer_for_base_model(self.workspace, name, prediction)
+        except WorkspaceError as error:
+            return [note(str(error), "error"), gr.skip()]
+        return [make_model_card(view.view_base_model(self.workspace, name)), kept]
+
+    def add(self, typed: str) -> list[Any]:
+        """Adds a base model by its path and chooses it; returns note, box and list."""
+        try:
+            name = change.add_base_model(self.workspace, typed)
+        except WorkspaceError as error:
+            return [note(str(error), "error"), gr.skip(), gr.skip()]
+        return [note(words.added(name), "good"), "", self._list(name)]
+
+    def download(self, seen: Seen, typed: str) -> list[Any]:
+        """Starts a download and paints its progress; returns a note first where it cannot."""
+        try:
+            seen["running"] = change.start_download(self.workspace, typed).id
+        except WorkspaceError as error:
+            return [note(str(error), "error"), *[gr.skip()] * 5]
+        return ["", *self.show_download(seen)]
+
+    def cancel(self) -> None:
+        """Stops the download; the next look shows it."""
+        change.stop_download(self.workspace)
+
+    def show_download(self, seen: Seen) -> list[Any]:
+        """Paints the download, and chooses what has arrived, once."""
+        errand = view.find_download(self.workspace)
+        running = errand.state == "running"
+        listed: Any = gr.skip()
+        if seen.get("running") == errand.id and errand.state == "done":
+            arrived = view.find_downloaded(self.workspace, errand)
+            listed = self._list(arrived) if arrived else gr.skip()
+        seen["running"] = errand.id if running else ""
+        parts = {
+            "progress": make_download(errand),
+            "start": gr.update(interactive=not running),
+            "cancel": gr.update(interactive=running),
+        }
+        return [seen, *paint(seen, parts), listed]
+
+    def refresh_list(self, seen: Seen) -> list[Any]:
+        """Lists the base models anew when there are others, such as a file put into `models/`."""
+        choices = gr.update(choices=list(self.workspace.list_base_models()))
+        return [seen, *paint(seen, {"list": choices})]
+
+    def _list(self, name: str) -> Any:
+        return gr.update(choices=list(self.workspace.list_base_models()), value=name)
+
+    def _suggest_preset(self, name: str | None, preset: str | None) -> Any:
+        found = view.view_base_model(self.workspace, name)
+        family = found.family if found else ""
+        presets = train_view.describe_presets()
+        if found is None or found.state != "known":
+            return gr.skip()  # a look at it tells the family; until then any preset is a guess
+        if preset and train_view.fits_preset(preset, name or "", family):
+            return gr.skip()
+        return train_view.suggest_preset(name or "", presets, family)
+
+
+def _make_question(found: view.BaseModelView | None) -> Any:
+    """Returns the question's widget, the likely answer first, hidden where there is none."""
+    if found is None or not found.asks:
+        return gr.update(visible=False)
+    likely = [found.prediction] if found.prediction in words.ANSWERS else []
+    ordered = [*likely, *(key for key in words.ANSWERS if key not in likely)]
+    choices = [(words.ANSWERS[key], key) for key in ordered]
+    return gr.update(visible=True, choices=choices, value=found.answered or None)

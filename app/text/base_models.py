@@ -1,0 +1,86 @@
+"""What the Train tab says about base models."""
+
+FAMILIES = {"sd15": "Stable Diffusion 1.x", "sd2": "Stable Diffusion 2.x", "sdxl": "SDXL"}
+PREDICTIONS = {"epsilon": "predicts the noise (epsilon)", "v_prediction": "predicts v"}
+ANSWERS = {"epsilon": "The noise (epsilon)", "v_prediction": "v (v-prediction)"}
+ZERO_SNR = "schedule ends in pure noise (zero terminal SNR)"
+LAYOUTS = {"file": "one file", "folder": "diffusers folder"}
+LOOKING = "Looking at this base model…"
+NONE_CHOSEN = "Choose a base model, add one by its path, or download one from the hub below."
+QUESTION = "What does this base model predict?"
+ASKED = "Its file does not say what it predicts. Choose below; the likely answer stands first."
+OTHER_MODELS = "Add a base model: by path, or from the hub"
+PATH = "Path of a .safetensors file or a diffusers folder"
+PATH_INFO = "On this computer. Files in the workspace's models folder are listed by themselves."
+PATH_EXAMPLE = "/home/me/models/my-model.safetensors"
+ADD = "Add"
+HUB = "Download from the Hugging Face hub"
+HUB_INFO = (
+    "OWNER/NAME, or OWNER/NAME/FILE.safetensors for one file. This uses the network. A private "
+    "model needs HF_TOKEN in the environment in which Lorasmith was started."
+)
+HUB_EXAMPLE = "owner/name"
+DOWNLOAD = "Download"
+CANCEL = "Cancel"
+NOT_A_HUB_ID = (
+    "This is no hub id. It has the form OWNER/NAME or OWNER/NAME/FILE.safetensors, as at the top "
+    "of the model's page."
+)
+NO_PATH = "Type the path of a base model first."
+PATHS_CLOSED = (
+    "A path can only be typed in a browser on the computer that Lorasmith runs on. Put the base "
+    "model into the workspace's models folder."
+)
+RELATIVE_PATH = "This path has no beginning. Type the whole path, from / or the drive on."
+DOWNLOAD_STARTED = "Asking the hub…"
+DOWNLOAD_STOPPED = "The download was stopped. What has arrived is kept for the next try."
+FACT_FAMILY = "Family"
+FACT_PREDICTION = "Prediction"
+FACT_SIZE = "Weights"
+FACT_PLACE = "Layout"
+
+
+def no_such_path(path: str) -> str:
+    """A typed path that leads nowhere."""
+    return f"There is nothing at {path}. Check the path, then press Add again."
+
+
+def not_a_model(path: str) -> str:
+    """A typed path that is something else."""
+    return (
+        f"{path} is no base model. Give a .safetensors file, or the folder that holds "
+        "model_index.json."
+    )
+
+
+def is_pickle(name: str) -> str:
+    """A typed path of a file that can run code."""
+    return (
+        f"{name} is a pickle, which can run code when it is read. Convert it to .safetensors "
+        "first, in a program that you trust."
+    )
+
+
+def added(name: str) -> str:
+    """A base model was added."""
+    return f"{name} is in the list now."
+
+
+def refused(message: str) -> str:
+    """A base model that cannot be trained, or not be looked at."""
+    return f"This base model cannot be trained: {message}"
+
+
+def downloading(hub_id: str, done: str, total: str, percent: int) -> str:
+    """A download that is under way."""
+    return f"Downloading {hub_id}: {done} of {total} ({percent} %)"
+
+
+def downloaded(hub_id: str) -> str:
+    """A download that arrived."""
+    return f"{hub_id} is here and chosen."
+
+
+def download_failed(message: str) -> str:
+    """A download that did not arrive."""
+    return f"Not downloaded: {message}"

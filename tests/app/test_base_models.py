@@ -1,0 +1,183 @@
+"""Base models: which are listed, what is known of them, and how they come in."""
+
+import pytest
+
+from app.actions import base_models as change
+from app.base_models import read_known
+from app.events.base_models import BaseModelEvents
+from app.views import base_models as view
+from app.views import train
+from app.workspace import Workspace, WorkspaceError
+from tests.app.conftest import wait_for
+
+
+def put_model(folder, name):
+    """A file, or for a name without an ending a folder, that looks like a base model."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    if path.suffix == ".safetensors":
+        path.write_bytes(b"weights")
+    else:
+        path.mkdir()
+        (path / "model_index.json").write_text("{}")
+    return path
+
+
+def look(workspace, name):
+    change.look_at_base_model(workspace, name)
+    wait_for(lambda: view.view_base_model(workspace, name).state in {"known", "refused"})
+    return view.view_base_model(workspace, name)
+
+
+def test_files_and_folders_of_the_models_folder_are_listed(workspace):
+    for name in ("b.safetensors", "a-folder", "notes.txt", ".partial.safetensors"):
+        put_model(workspace.models_path, name) if "txt" not in name else None
+    (workspace.models_path / "notes.txt").write_text("x")
+    assert list(workspace.list_base_models()) == ["starter-model", "a-folder", "b.safetensors"]
+
+
+def test_typed_path_is_added_once_and_stays(workspace, tmp_path):
+    path = put_model(tmp_path / "mine", "dreamy.safetensors")
+    for _ in range(2):
+        assert change.add_base_model(workspace, f' "{path}" ') == "dreamy.safetensors"
+    again = Workspace(workspace.root, workspace.base_models, workspace.trainer_command)
+    assert again.list_base_models()["dreamy.safetensors"] == path.resolve()
+    assert len(read_known(workspace.known_models_path).added) == 1
+
+
+def test_two_of_one_name_are_told_apart_by_their_folders(workspace, tmp_path):
+    put_model(workspace.models_path, "dreamy.safetensors")
+    other = put_model(tmp_path / "old", "dreamy.safetensors")
+    assert change.add_base_model(workspace, str(other)) == "dreamy.safetensors (old)"
+    assert workspace.find_base_model("dreamy.safetensors (old)") == other.resolve()
+
+
+def test_path_that_leads_to_no_base_model_is_refused_in_words(workspace, tmp_path):
+    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "old.ckpt").write_bytes(b"x")
+    (tmp_path / "empty").mkdir()
+    for typed, sentence in (
+        (str(tmp_path / "gone.safetensors"), "nothing at"),
+        (str(tmp_path / "notes.txt"), "is no base model"),
+        (str(tmp_path / "empty"), "model_index.json"),
+        (str(tmp_path / "old.ckpt"), "pickle"),
+        ("models/x.safetensors", "whole path"),
+        ("", "Type the path"),
+        (None, "Type the path"),
+        ("/x\0y", "Type the path"),
+        ("/" + "x" * 5000, "nothing at"),
+    ):
+        with pytest.raises(WorkspaceError, match=sentence):
+            change.add_base_model(workspace, typed)
+    assert not workspace.known_models_path.exists()
+
+
+def test_browser_on_another_computer_may_not_name_paths(workspace, tmp_path):
+    path = put_model(tmp_path, "dreamy.safetensors")
+    far = Workspace(workspace.root, (), workspace.trainer_command, takes_paths=False)
+    with pytest.raises(WorkspaceError, match="on the computer that Lorasmith runs on"):
+        change.add_base_model(far, str(path))
+
+
+def test_damaged_list_of_added_models_is_taken_for_an_empty_one(workspace):
+    for text in ("", "[]", '{"added": 3}', '{"added": [], "answers": {"x": 1}}'):
+        workspace.known_models_path.write_text(text)
+        assert list(workspace.list_base_models()) == ["starter-model"]
+
+
+def test_card_says_what_the_model_is(workspace):
+    put_model(workspace.models_path, "dreamy-xl.safetensors")
+    assert view.view_base_model(workspace, "dreamy-xl.safetensors").state == "unasked"
+    found = look(workspace, "dreamy-xl.safetensors")
+    assert (found.state, found.family, found.asks) == ("known", "sdxl", False)
+    assert ("Family", "SDXL") in found.facts
+    assert ("Weights", "2.0 GB") in found.facts
+
+
+def test_model_that_cannot_be_trained_says_why(workspace):
+    put_model(workspace.models_path, "flux-dev.safetensors")
+    found = look(workspace, "flux-dev.safetensors")
+    assert (found.state, found.message) == ("refused", "flux-dev.safetensors is a Flux model.")
+
+
+def test_replaced_model_is_looked_at_again(workspace):
+    path = put_model(workspace.models_path, "dreamy.safetensors")
+    look(workspace, "dreamy.safetensors")
+    path.write_bytes(b"other weights")
+    assert view.view_base_model(workspace, "dreamy.safetensors").state == "unasked"
+
+
+def test_open_question_is_asked_likely_answer_first_and_the_answer_is_kept(workspace):
+    put_model(workspace.models_path, "v-pred.safetensors")
+    found = look(workspace, "v-pred.safetensors")
+    assert (found.asks, found.prediction, found.answered) == (True, "v_prediction", "")
+    events = BaseModelEvents(workspace)
+    seen, _, question, *_ = events.show({}, "v-pred.safetensors", "sd15-style-8gb")
+    assert [value for _, value in question["choices"]] == ["v_prediction", "epsilon"]
+    assert question["value"] is None
+    assert events.answer("v-pred.safetensors", "epsilon")[1] == "epsilon"
+    assert view.read_answers(workspace, "v-pred.safetensors") == {"prediction": "epsilon"}
+    # Choosing it again sets what was answered.
+    assert events.choose(seen, "v-pred.safetensors", "")[-2:] == ["auto", "epsilon"]
+    assert events.choose(seen, "starter-model", "")[-2:] == ["auto", "auto"]
+
+
+def test_answer_that_is_none_is_not_kept(workspace):
+    with pytest.raises(WorkspaceError):
+        change.answer_for_base_model(workspace, "starter-model", "magic")
+    assert view.read_answers(workspace, "starter-model") == {}
+
+
+def test_file_put_into_the_models_folder_is_listed_without_a_reload(workspace):
+    events = BaseModelEvents(workspace)
+    seen, listed = events.refresh_list({})
+    assert listed["choices"] == ["starter-model"]
+    assert "choices" not in events.refresh_list(seen)[1]
+    put_model(workspace.models_path, "new.safetensors")
+    assert events.refresh_list(seen)[1]["choices"] == ["starter-model", "new.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("model", "family", "preset"),
+    [("starter-model", "", "starter-"), ("dreamy", "sd15", "sd15-"),
+     ("dreamy", "sd2", "sd15-"), ("dreamy", "sdxl", "sdxl-")],
+)  # fmt: skip
+def test_preset_follows_the_family(model, family, preset):
+    chosen = train.suggest_preset(model, train.describe_presets(), family)
+    assert chosen.startswith(preset)
+    assert "style" in chosen
+    assert train.fits_preset(chosen, model, family)
+    assert train.fits_preset(train.OPENED, model, family)
+
+
+def test_download_shows_progress_and_is_chosen_when_it_has_arrived(workspace):
+    events = BaseModelEvents(workspace)
+    seen = {}
+    told, *painted = events.download(seen, " owner/model ")
+    assert told == ""
+    assert painted[-1] == events.show_download(seen)[-1]  # nothing arrived: nothing is chosen
+    wait_for(lambda: view.read_progress(view.find_download(workspace))[0] > 0)
+    line, kind, percent = view.describe_download(view.find_download(workspace))
+    assert line.startswith("Downloading owner/model: ")
+    assert (kind, percent > 0) == ("info", True)
+    wait_for(lambda: view.find_download(workspace).state == "done")
+    assert events.show_download(seen)[-1]["value"] == "owner--model"
+
+
+def test_download_that_fails_or_is_stopped_says_so(workspace):
+    change.start_download(workspace, "nobody/none")
+    wait_for(lambda: view.find_download(workspace).state == "failed")
+    line, kind, _ = view.describe_download(view.find_download(workspace))
+    assert kind == "error"
+    assert "no nobody/none on the hub" in line
+    change.start_download(workspace, "owner/slow")
+    change.stop_download(workspace)
+    wait_for(lambda: view.find_download(workspace).state == "failed")
+    assert "was stopped" in view.describe_download(view.find_download(workspace))[0]
+
+
+@pytest.mark.parametrize("typed", ["", None, "model", "http://x/y", "../x", "a/b; touch x"])
+def test_what_is_no_hub_id_is_not_downloaded(workspace, typed):
+    with pytest.raises(WorkspaceError, match="no hub id"):
+        change.start_download(workspace, typed)
+    assert view.find_download(workspace).state == "none"
