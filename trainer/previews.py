@@ -10,10 +10,10 @@ from PIL import Image
 from datasets_tools.files import write_atomically
 from trainer.adapters import AdapterSet
 from trainer.attach import attach_checkpoint, attach_file
-from trainer.config import ConfigError
+from trainer.config import BaseModelConfig, ConfigError
 from trainer.device import Machine, open_machine
 from trainer.export import ExportError
-from trainer.models import FAMILIES, Family, ModelError, check_base_model
+from trainer.models import Family, ModelError, load_family
 from trainer.models.family import Drawing
 from trainer.runs import (
     PreviewFolder,
@@ -22,6 +22,7 @@ from trainer.runs import (
     clear_requests,
     read_requests,
 )
+from trainer.runs.base_models import locate_base_model
 from trainer.runs.previews import list_requests
 from trainer.sampling import draw, save_picture, weighted
 
@@ -33,16 +34,21 @@ _KEPT_PICTURES = 16
 class _Loaded:
     """A base model with the adapters that were asked for so far."""
 
-    path: str
+    config: BaseModelConfig
     family: Family
     machine: Machine
     adapters: dict[tuple[str, float], AdapterSet]  # by path and time of change
 
 
 class Studio:
-    """Draws previews. The base model stays loaded; a weight is only a multiplier."""
+    """Draws previews. The base model stays loaded; a weight is only a multiplier.
 
-    def __init__(self) -> None:
+    Args:
+        models: The workspace's folder of base models, for hub ids.
+    """
+
+    def __init__(self, models: Path) -> None:
+        self._models = models
         self._loaded: _Loaded | None = None
         self._plain: dict[Drawing, Image.Image] = {}
         self.base_loads = 0
@@ -75,14 +81,14 @@ class Studio:
             changed = draw(loaded.family, loaded.machine, drawing)
         return self._plain[drawing], changed, drawing
 
-    def _load_base(self, path: str) -> _Loaded:
-        if self._loaded is None or self._loaded.path != path:
+    def _load_base(self, config: BaseModelConfig) -> _Loaded:
+        if self._loaded is None or self._loaded.config != config:
             self._loaded = None  # let the old one go before the new one comes
             self._plain.clear()
-            info = check_base_model(Path(path))
-            machine = open_machine()
-            family = FAMILIES[info.family](info.path, machine.device, machine.dtype)
-            self._loaded = _Loaded(path, family, machine, {})
+            machine = open_machine(precision=config.precision)
+            base = locate_base_model(config, self._models)
+            family = load_family(base, machine.device, machine.dtype)
+            self._loaded = _Loaded(config, family, machine, {})
             self.base_loads += 1
         return self._loaded
 
@@ -119,7 +125,7 @@ def serve(folder: PreviewFolder, idle_seconds: float) -> None:
 
     A training needs the device's memory, so whoever starts one asks the worker to stop.
     """
-    studio, last = Studio(), time.monotonic()
+    studio, last = Studio(folder.path.resolve().parent / "models"), time.monotonic()
     clear_requests(folder.path)
     while time.monotonic() - last < idle_seconds and "stop" not in read_requests(folder.path):
         waiting = list_requests(folder)

@@ -9,16 +9,17 @@ from tests.trainer.conftest import (  # noqa: F401 - fixtures
     asking,
     cache,
     images,
+    load_plain,
     make_run,
     pico,
+    pico_xl,
     settings,
 )
 from trainer.attach import attach_new
+from trainer.batch_loss import compute_losses
 from trainer.commands import train
 from trainer.config import AdapterConfig
 from trainer.device import open_machine
-from trainer.loop import compute_losses
-from trainer.models import StableDiffusion
 from trainer.models.family import Drawing
 from trainer.runs import read_events, read_status
 from trainer.sampling import draw
@@ -39,7 +40,7 @@ def test_a_run_finishes_in_every_precision(make_run, cache, precision):  # noqa:
 
 def test_at_step_0_the_output_is_the_base_models(pico):  # noqa: F811
     machine = open_machine("cuda")
-    family = StableDiffusion(pico, machine.device, machine.dtype)
+    family = load_plain(pico, machine.device, machine.dtype)
     drawing = Drawing("a blob", inference_steps=3, width=32, height=32)
     plain = np.asarray(draw(family, machine, drawing))
     attach_new(family, AdapterConfig(), seed=1, device=machine.device)
@@ -51,9 +52,9 @@ def test_losses_on_the_gpu_equal_those_on_the_cpu_for_the_same_noise(make_run, c
     for device in ("cpu", "cuda"):
         run = make_run(f"train.device={device}", folder=device)
         session = open_session(run, cache)
-        batch = next(session.plan.read(0))
+        batch = next(session.source.plan.read(0))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("trainer.loop.draw_randomness", _draw_on_cpu)
+            patch.setattr("trainer.batch_loss.draw_randomness", _draw_on_cpu)
             losses.append(compute_losses(session, batch).detach().cpu())
     torch.testing.assert_close(losses[0], losses[1], rtol=1e-3, atol=1e-4)
 
@@ -72,3 +73,52 @@ def test_a_stopped_run_resumes(make_run, cache):  # noqa: F811
         assert train(run, cache) == "stopped"
     assert train(run, cache) == "finished"
     assert read_status(run.path).step == 6
+
+
+@pytest.mark.parametrize("offload", ["true", "false"])
+def test_sdxl_trains_with_and_without_resting_models(make_run, cache, pico_xl, offload):  # noqa: F811
+    run = make_run(
+        f'base_model.path="{pico_xl}"', "train.device=cuda", f"train.offload={offload}",
+        "samples.every_steps=2",
+    )  # fmt: skip
+    assert train(run, cache) == "finished"
+    losses = [e["loss"] for e in read_events(run.events_path) if e["event"] == "step"]
+    assert np.isfinite(losses).all()
+
+
+def test_resting_models_leave_the_gpu(pico_xl):  # noqa: F811
+    family = load_plain(pico_xl, "cuda", torch.float16)
+    family.settle({"unet"})
+    assert {p.device.type for p in family.vae.parameters()} == {"cpu"}
+    assert {p.device.type for p in family.unet.parameters()} == {"cuda"}
+    first = family.generate(Drawing("x", "", 3, 2, 7.0, 32, 32), torch.device("cuda"))
+    assert np.isfinite(np.asarray(first)).all()
+    assert {p.device.type for p in family.vae.parameters()} == {"cpu"}
+
+
+@pytest.mark.parametrize("kind", ["adamw8bit", "prodigy", "lion", "adafactor", "schedule_free"])
+def test_every_optimiser_works_on_the_gpu(make_run, cache, kind):  # noqa: F811
+    rate = 1.0 if kind == "prodigy" else 1e-4
+    rates = [f"optimizer.{part}_learning_rate={rate}" for part in ("unet", "conv", "text")]
+    schedule = "constant" if kind == "schedule_free" else "cosine"
+    run = make_run(
+        "train.device=cuda", f"optimizer.kind={kind}", f"optimizer.schedule={schedule}", *rates
+    )
+    assert train(run, cache) == "finished"
+
+
+def test_4_bit_layers_train_on_the_gpu(make_run, cache, pico_xl):  # noqa: F811
+    pytest.importorskip("bitsandbytes")
+    run = make_run(f'base_model.path="{pico_xl}"', "train.device=cuda", "base_model.quantize=nf4")
+    assert train(run, cache) == "finished"
+
+
+def test_xformers_predicts_what_sdpa_predicts(pico):  # noqa: F811
+    pytest.importorskip("xformers")
+    plain = load_plain(pico, "cuda", torch.float16)
+    other = load_plain(pico, "cuda", torch.float16, attention="xformers")
+    latents = torch.randn(1, 4, 8, 8, device="cuda")
+    words = plain.encode_captions(["a cat"])
+    timesteps = torch.tensor([500], device="cuda")
+    outputs = [each.predict(latents, timesteps, words).float() for each in (plain, other)]
+    torch.testing.assert_close(*outputs, rtol=1e-2, atol=1e-2)

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from trainer.commands import serve_previews, train
+from trainer.config import BaseModelConfig
 from trainer.runs import (
     AdapterChoice,
     PreviewFolder,
@@ -50,7 +51,7 @@ def wait_for(folder, request_id):
 
 def ask(folder, pico, lora, weight, **changes):
     values = {
-        "base_model": str(pico),
+        "base_model": BaseModelConfig(path=str(pico)),
         "prompt": "a blob",
         "inference_steps": 2,
         "width": 32,
@@ -99,11 +100,22 @@ def test_a_checkpoint_draws_what_its_exported_file_draws(make_run, cache, worker
     assert np.abs(pixels(saved.with_path) - pixels(saved.without_path)).max() > 3
 
 
+def test_a_base_model_from_the_hub_is_found_among_the_downloads(lora, worker, pico):
+    downloads = worker.path.parent / "models"
+    missing = ask(worker, "anna/pico", lora, 1.0)
+    assert "`lorasmith download anna/pico`" in missing.message
+    downloads.mkdir()
+    (downloads / "anna--pico").symlink_to(pico)
+    assert ask(worker, "anna/pico", lora, 1.0).state == "done"
+
+
 def test_what_goes_wrong_is_told_and_the_worker_lives_on(lora, worker, pico, tmp_path):
     missing = ask(worker, pico, str(tmp_path / "gone.safetensors"), 1.0)
     assert missing.state == "failed"
     assert "gone.safetensors" in missing.message
-    nowhere = ask(worker, pico, lora, 1.0, base_model=str(tmp_path / "nowhere"))
+    nowhere = ask(
+        worker, pico, lora, 1.0, base_model=BaseModelConfig(path=str(tmp_path / "nowhere"))
+    )
     assert "There is no base model" in nowhere.message
     assert ask(worker, pico, lora, 1.0).state == "done"
 
@@ -111,7 +123,11 @@ def test_what_goes_wrong_is_told_and_the_worker_lives_on(lora, worker, pico, tmp
 def test_of_several_requests_only_the_newest_is_drawn(lora, tmp_path, pico):
     folder = PreviewFolder(tmp_path / "preview")
     wanted = PreviewRequest(
-        base_model=str(pico), prompt="x", inference_steps=2, width=32, height=32
+        base_model=BaseModelConfig(path=str(pico)),
+        prompt="x",
+        inference_steps=2,
+        width=32,
+        height=32,
     )
     ids = [request_preview(folder, wanted) for _ in range(3)]
     (folder.requests_path / "broken.json").write_text("{")

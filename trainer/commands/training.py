@@ -1,30 +1,17 @@
-"""What the command line calls: one function per heavy command, each in a process of its own.
-
-The only module of the heavy rooms that `app` may name, and only `app.commands`, inside functions.
-"""
+"""Training a run, and writing the file of one of its checkpoints."""
 
 import contextlib
-import logging
-import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
-from datasets_tools.errors import DatasetError
-from trainer.attach import attach_file
-from trainer.config import ConfigError
-from trainer.device import open_machine
-from trainer.export import ExportError
+from trainer.commands.libraries import EXPECTED_ERRORS, quiet_libraries
 from trainer.loop import learn
-from trainer.models import FAMILIES, ModelError, check_base_model
-from trainer.models.family import Drawing
 from trainer.outputs import export_file
-from trainer.previews import serve
 from trainer.progress import say
 from trainer.runs import (
-    PreviewFolder,
     RunError,
     RunFolder,
     append_event,
@@ -33,21 +20,10 @@ from trainer.runs import (
     read_status,
     request,
 )
-from trainer.sampling import draw, make_grid, weighted
-from trainer.session import Session, count_buckets, open_session
+from trainer.session import Session, open_session
+from trainer.sources import count_buckets
 
-__all__ = [
-    "EXPECTED_ERRORS",
-    "Drawing",
-    "draw_grid",
-    "export_checkpoint",
-    "quiet_libraries",
-    "serve_previews",
-    "train",
-]
-
-EXPECTED_ERRORS = (ConfigError, DatasetError, ModelError, ExportError, RunError)
-_OUT_OF_MEMORY = (
+OUT_OF_MEMORY = (
     "The device ran out of memory. What helps most: train.gradient_checkpointing = true; "
     "train.batch_size = 1 with a larger train.accumulate; a smaller dataset.resolution."
 )
@@ -75,7 +51,7 @@ def train(run: RunFolder, cache: Path) -> str:
         except BaseException as error:
             append_event(run.events_path, "ended", reason="failed", message=_explain(error))
             if isinstance(error, torch.OutOfMemoryError):
-                raise RunError(_OUT_OF_MEMORY) from error
+                raise RunError(OUT_OF_MEMORY) from error
             raise
 
 
@@ -115,65 +91,6 @@ def export_checkpoint(run: RunFolder, cache: Path, step: int = 0) -> Path:
     return run.path / name
 
 
-def draw_grid(
-    base_model: Path,
-    adapter: Path,
-    prompts: Sequence[str],
-    weights: Sequence[float],
-    drawing: Drawing,
-    to: Path,
-) -> None:
-    """Draws a grid: a row per prompt, a column per weight, the same seed along a row.
-
-    Raises:
-        ModelError, ExportError, RunError: with what to do.
-    """
-    quiet_libraries()
-    machine = open_machine()
-    info = check_base_model(base_model)
-    family = FAMILIES[info.family](info.path, machine.device, machine.dtype)
-    adapters = attach_file(family, adapter, machine.device)
-    rows = []
-    for index, prompt in enumerate(prompts):
-        row = []
-        for weight in weights:
-            with weighted([adapters], [weight]):
-                wanted = Drawing(
-                    prompt,
-                    drawing.negative_prompt,
-                    drawing.seed + index,
-                    drawing.inference_steps,
-                    drawing.guidance,
-                )
-                row.append(draw(family, machine, wanted))
-        rows.append(row)
-    names = [f"weight {weight:g}" for weight in weights]
-    grid = make_grid(rows, list(prompts), names)
-    to.parent.mkdir(parents=True, exist_ok=True)
-    grid.save(to)
-
-
-def serve_previews(folder: PreviewFolder, idle_seconds: float) -> None:
-    """Runs the preview worker until nobody asks for a while."""
-    quiet_libraries()
-    folder.prepare()
-    with own_folder(folder.path):
-        serve(folder, idle_seconds)
-
-
-def quiet_libraries() -> None:
-    """Keeps bars and hints of the libraries off the terminal, and them off the network."""
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    import diffusers
-    import transformers
-
-    for library in (diffusers, transformers):
-        library.logging.set_verbosity_error()
-        library.logging.disable_progress_bar()
-    logging.basicConfig(format="%(message)s")
-
-
 def _tell_what_is_trained(session: Session) -> None:
     machine, sizes = session.machine, count_buckets(session.examples)
     facts = {
@@ -201,7 +118,7 @@ def _explain(error: BaseException) -> str:
     if isinstance(error, EXPECTED_ERRORS):
         return str(error)
     if isinstance(error, torch.OutOfMemoryError):
-        return _OUT_OF_MEMORY
+        return OUT_OF_MEMORY
     if isinstance(error, KeyboardInterrupt):
         return "It was interrupted before the first step."
     return f"An unexpected error: {type(error).__name__}: {error}. The log holds the details."

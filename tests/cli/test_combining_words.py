@@ -1,0 +1,100 @@
+"""Merging, baking and the like, as a person types it."""
+
+import json
+
+import pytest
+
+from app.cli import main
+from tests.trainer.conftest import build_pico
+from tests.trainer.random_adapters import write_adapter
+from trainer.formats.header import read_header
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A base model and two LoRA files."""
+    place = tmp_path_factory.mktemp("combining")
+    build_pico(place / "base")
+    for number, name in enumerate("ab"):
+        write_adapter(place / f"{name}.safetensors", place / "base", seed=number)
+    return place
+
+
+@pytest.fixture
+def run(folder, tmp_path, capsys, monkeypatch):
+    """Returns a function that runs a command among the files and returns code, out and err."""
+    monkeypatch.chdir(folder)
+
+    def call(*arguments):
+        code = main([str(each).replace("OUT", str(tmp_path)) for each in arguments])
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return call
+
+
+def test_a_merge_prints_how_the_files_get_on(run, tmp_path):
+    code, out, _ = run("merge", "a.safetensors:0.8", "b.safetensors", "--to=OUT/ab.safetensors",
+                       "--method=ties", "--density=0.3", "--signs", "--rank=4")  # fmt: skip
+    assert code == 0
+    assert "a.safetensors and b.safetensors: cosine" in out
+    assert "sign conflicts: " in out
+    how = json.loads(read_header(tmp_path / "ab.safetensors").metadata["lorasmith.made_by"])
+    assert (how["method"], how["weights"], how["density"]) == ("ties", [0.8, 1.0], 0.3)
+
+
+def test_a_merge_prints_its_report_as_json(run):
+    code, out, _ = run(
+        "merge", "a.safetensors", "b.safetensors", "--to=OUT/x.safetensors", "--json"
+    )
+    report = json.loads(out)
+    assert code == 0
+    assert report["cosines"][0]["files"] == [0, 1]
+    assert report["sign_conflicts"] == -1
+    assert {"layer", "cosines", "lost", "rank", "norms"} <= set(report["layers"][0])
+
+
+def test_a_merge_that_cannot_be_is_one_sentence(run, tmp_path):
+    code, _, err = run("merge", "a.safetensors", "--to=OUT/x.safetensors")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "A merge needs two files or more" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_baking_and_taking_out(run, tmp_path):
+    code, out, _ = run("bake", "a.safetensors:0.5", "--base-model=base", "--to=OUT/baked")
+    assert (code, out.splitlines()[0]) == (0, f"base model: {tmp_path / 'baked'}")
+    assert "weights were changed" in out
+    baked = f"--base-model={tmp_path / 'baked'}"
+    code, out, _ = run("subtract", "a.safetensors:0.5", baked, "--to=OUT/back", "--json")
+    assert code == 0
+    assert json.loads(out)["layers"] > 0
+    code, _, err = run("bake", "a.safetensors", "--base-model=base", "--to=OUT/baked")
+    assert code == 2
+    assert "exists" in err
+
+
+def test_extracting_resizing_and_scaling(run, tmp_path):
+    run("bake", "a.safetensors", "--base-model=base", "--to=OUT/baked")
+    code, out, _ = run("extract", "base", tmp_path / "baked", "--to=OUT/x.safetensors", "--rank=4")
+    assert code == 0
+    assert "layers of rank 4; 100.0% of the energy is kept" in out
+    code, out, _ = run("resize", "a.safetensors", "--to=OUT/small.safetensors", "--energy=0.8")
+    assert code == 0
+    assert "layers of rank 2 to 3; " in out
+    code, out, _ = run("scale", "a.safetensors", "unet.mid_block.*=0.5", "--to=OUT/y.safetensors")
+    assert code == 0
+    assert "layers have another strength." in out
+    code, _, err = run("scale", "a.safetensors", "unet.mid_block", "--to=OUT/z.safetensors")
+    assert code == 2
+    assert "is no PATTERN=FACTOR" in err
+
+
+def test_the_spectrum_of_a_file_as_text_and_as_json(run):
+    code, out, _ = run("inspect", "a.safetensors", "--spectrum")
+    assert code == 0
+    assert "the strongest first" in out
+    code, out, _ = run("inspect", "a.safetensors", "--spectrum", "--base-model=base", "--json")
+    layers = json.loads(out)["layers"]
+    assert all(layer["relative_norm"] > 0 for layer in layers)
+    assert set(layers[0]["energy"]) <= {"1", "2", "4", "8"}

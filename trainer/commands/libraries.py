@@ -1,0 +1,47 @@
+"""What every heavy command shares: its libraries are quiet, and its errors are known."""
+
+import logging
+import os
+import warnings
+
+from datasets_tools.errors import DatasetError
+from trainer.combine import CombineError
+from trainer.config import ConfigError
+from trainer.export import ExportError
+from trainer.formats.header import FormatError
+from trainer.hub import HubError
+from trainer.models import ModelError
+from trainer.optim import OptimizerError
+from trainer.runs import RunError
+
+EXPECTED_ERRORS = (
+    CombineError,
+    ConfigError,
+    DatasetError,
+    ExportError,
+    FormatError,
+    HubError,
+    ModelError,
+    OptimizerError,
+    RunError,
+)
+
+
+def quiet_libraries() -> None:
+    """Keeps bars and hints of the libraries off the terminal, and them off the network."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    import diffusers
+    import huggingface_hub.constants
+    import transformers
+
+    # The environment is read when that library is imported, which may have happened before.
+    huggingface_hub.constants.HF_HUB_OFFLINE = True
+    for library in (diffusers, transformers):
+        library.logging.set_verbosity_error()
+        library.logging.disable_progress_bar()
+    # It tells everybody on a CPU about kernels that it could load from the network.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    # What will change in a library is for us to read, not for the person who trains.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(diffusers|transformers)\.")
+    logging.basicConfig(format="%(message)s")

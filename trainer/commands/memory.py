@@ -1,0 +1,159 @@
+"""Memory: what a run will take before it starts, and what two of its steps really took."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainer.commands.libraries import quiet_libraries
+from trainer.commands.training import OUT_OF_MEMORY
+from trainer.config import RunConfig, parse_assignment
+from trainer.memory import (
+    Change,
+    Estimate,
+    EstimateError,
+    estimate_memory,
+    format_bytes,
+    probe_memory,
+    read_free_bytes,
+    suggest,
+)
+from trainer.runs import RunError
+
+
+@dataclass(frozen=True)
+class MemoryReport:
+    """What a run will take, and what would make it fit.
+
+    Attributes:
+        estimate: The run as it stands.
+        free_bytes: What there is for it; 0 where nobody can tell.
+        changes: Settings that would make it fit, each on top of those before it.
+    """
+
+    estimate: Estimate
+    free_bytes: int
+    changes: list[Change]
+
+    @property
+    def fits(self) -> bool:
+        """Whether it fits, or nobody can tell."""
+        return not self.free_bytes or self.estimate.total_bytes <= self.free_bytes
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns everything as plain tables, for JSON."""
+        return {
+            "device": f"{self.estimate.device.kind} in {self.estimate.device.precision}",
+            "phases": [asdict(phase) for phase in self.estimate.phases],
+            "peak_bytes": self.estimate.peak.peak_bytes,
+            "needed_bytes": self.estimate.total_bytes,
+            "free_bytes": self.free_bytes,
+            "fits": self.fits,
+            "suggestions": [self._describe(change) for change in self.changes],
+        }
+
+    def to_text(self) -> str:
+        """Returns the tables as text for a person."""
+        return "\n".join([*self._tell_phases(), *self._tell_fit()])
+
+    def _describe(self, change: Change) -> dict[str, Any]:
+        needed = change.estimate.total_bytes
+        return {
+            "settings": dict(_read_assignment(text) for text in change.assignments),
+            "cost": change.cost,
+            "peak_bytes": change.estimate.peak.peak_bytes,
+            "needed_bytes": needed,
+            "fits": needed <= self.free_bytes,
+        }
+
+    def _tell_phases(self) -> Iterator[str]:
+        estimate = self.estimate
+        yield f"On {estimate.device.kind} in {estimate.device.precision}, at the peak of each part:"
+        for phase in estimate.phases:
+            yield _row(phase.name, phase.peak_bytes)
+        yield "Of the training step:"
+        yield _row("base model", estimate.base_model_bytes)
+        yield _row("adapter, gradients", 2 * estimate.adapter_bytes)
+        yield _row("optimiser", estimate.optimizer_bytes)
+        yield _row("everything else", estimate.activation_bytes)
+
+    def _tell_fit(self) -> Iterator[str]:
+        needed = format_bytes(self.estimate.total_bytes)
+        allowance = format_bytes(self.estimate.allowance_bytes)
+        yield f"It needs {needed}, of which {allowance} are for drivers, libraries and gaps."
+        if not self.free_bytes:
+            yield "This device is not here: give its free memory with --free to see if it fits."
+            return
+        free = format_bytes(self.free_bytes)
+        yield f"It fits: {free} are free." if self.fits else f"It does not fit: {free} are free."
+        if self.changes:
+            yield "What would help, one after the other:"
+        for change in self.changes:
+            options = " ".join(f"--set {text}" for text in change.assignments)
+            yield f"  {options}  -> {format_bytes(change.estimate.total_bytes)}. {change.cost}"
+        if not self.fits and not (
+            self.changes and self.changes[-1].estimate.total_bytes <= self.free_bytes
+        ):
+            yield "No settings of the run make it fit: free some memory, or take a smaller model."
+
+
+def estimate_run(
+    config: RunConfig, models: Path, device: str = "", free_bytes: int = 0
+) -> MemoryReport:
+    """Returns what a run will take; loads no weights.
+
+    Args:
+        config: The run's settings.
+        models: The workspace's folder of base models, for a hub id.
+        device: "cpu", "cuda" or "mps", present or not; empty takes the config's.
+        free_bytes: What there is for it; 0 asks the device.
+
+    Raises:
+        ConfigError, ModelError, DatasetError, RunError: the run could not start either, or its
+            memory cannot be told beforehand.
+    """
+    quiet_libraries()
+    try:
+        estimate = estimate_memory(config, models, device)
+        if not free_bytes and _is_here(estimate.device.kind):
+            free_bytes = read_free_bytes(config, estimate.device)
+        changes = suggest(estimate, free_bytes) if free_bytes else []
+    except EstimateError as error:
+        raise RunError(str(error)) from error
+    return MemoryReport(estimate, free_bytes, changes)
+
+
+def probe_run(config: RunConfig, models: Path) -> dict[str, Any]:
+    """Trains two steps and returns device, peak_bytes, resident_bytes and seconds_per_step.
+
+    Raises:
+        ConfigError, ModelError, DatasetError, RunError: the run could not start either, or it does
+            not fit.
+    """
+    quiet_libraries()
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler says when it starts and stops
+    try:
+        return asdict(probe_memory(config, models))
+    except torch.OutOfMemoryError as error:
+        raise RunError(OUT_OF_MEMORY) from error
+
+
+def _is_here(kind: str) -> bool:
+    if kind == "cuda":
+        return torch.cuda.is_available()
+    return kind == "cpu" or torch.backends.mps.is_available()
+
+
+def _read_assignment(text: str) -> tuple[str, Any]:
+    """Returns the dotted name and the value of `a.b=value`."""
+    name, value = text.partition("=")[0], parse_assignment(text)
+    for key in name.split("."):
+        value = value[key]
+    return name, value
+
+
+def _row(name: str, size: int) -> str:
+    return f"  {name:22}  {format_bytes(size):>8}"

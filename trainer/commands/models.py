@@ -1,0 +1,119 @@
+"""Base models: fetching one from the hub, and saying what lies in a workspace."""
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from trainer.commands.libraries import quiet_libraries
+from trainer.hub import Report, download_base_model, find_token
+from trainer.models import ModelError, check_base_model
+from trainer.progress import say
+
+_TITLES = {"sd15": "SD 1.x", "sd2": "SD 2.x", "sdxl": "SDXL"}
+_LINES_PER_DOWNLOAD = 10
+
+
+@dataclass(frozen=True)
+class ListedModel:
+    """A base model, or something that wants to be one.
+
+    Attributes:
+        name: Of its file or folder.
+        path: Where it lies.
+        bytes: Its size on the disk.
+        layout: "folder" or "file"; empty, as all below, where it is no base model.
+        family: "sd15", "sd2" or "sdxl".
+        prediction: "epsilon" or "v_prediction".
+        zero_snr: Its noise schedule ends in pure noise.
+        message: Why it is no base model, or the question that it leaves open.
+    """
+
+    name: str
+    path: str
+    bytes: int
+    layout: str = ""
+    family: str = ""
+    prediction: str = ""
+    zero_snr: bool = False
+    message: str = ""
+
+    def __str__(self) -> str:
+        what = f"{_TITLES[self.family]}, {self.prediction}" if self.family else "no base model"
+        size = tqdm.format_sizeof(self.bytes, "B")
+        return f"{self.name}  {what}, {size}" + (f"\n    {self.message}" if self.message else "")
+
+
+def download_model(
+    hub_id: str, models: Path, report: Report | None = None, *, half: bool = True
+) -> Path:
+    """Downloads a base model and returns where it lies.
+
+    Args:
+        hub_id: "owner/name", "owner/name@revision" or "owner/name/file.safetensors".
+        models: The workspace's folder of base models.
+        report: Called with the bytes so far and in all; None shows a bar.
+        half: Takes weights in fp16 where the repository offers them in both formats.
+
+    Raises:
+        HubError: with what to do.
+    """
+    bar = _DownloadBar(hub_id)
+    try:
+        return download_base_model(hub_id, models, find_token(), report or bar.update, half=half)
+    finally:
+        bar.close()
+
+
+def describe_model(path: Path) -> ListedModel:
+    """Returns what a file or a folder is as a base model; reads its small files and headers."""
+    quiet_libraries()
+    files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
+    found = ListedModel(path.name, str(path), sum(each.stat().st_size for each in files))
+    try:
+        info = check_base_model(path)
+    except ModelError as error:
+        return replace(found, message=str(error))
+    return replace(
+        found,
+        layout=info.layout,
+        family=info.family,
+        prediction=info.prediction,
+        zero_snr=info.zero_snr,
+        message=info.question,
+    )
+
+
+def list_models(models: Path) -> list[ListedModel]:
+    """Returns what lies in a workspace's folder of base models, by name."""
+    if not models.is_dir():
+        return []
+    paths = sorted(path for path in models.iterdir() if not path.name.startswith("."))
+    return [describe_model(path) for path in paths]
+
+
+class _DownloadBar:
+    """Progress for a person: a bar on a terminal, else a line for every tenth."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._tenths = name, 0
+        self._bar = tqdm(
+            desc=name, unit="B", unit_scale=True, leave=False, disable=not sys.stderr.isatty()
+        )
+
+    def update(self, done: int, total: int) -> None:
+        """Shows so many bytes."""
+        if not self._bar.disable:
+            self._bar.total = total
+            self._bar.update(done - self._bar.n)
+            return
+        tenths = _LINES_PER_DOWNLOAD * done // max(total, 1)
+        if tenths > self._tenths:
+            self._tenths = tenths
+            sizes = [tqdm.format_sizeof(size, "B") for size in (done, total)]
+            say(f"{self._name}: {sizes[0]} of {sizes[1]}")
+
+    def close(self) -> None:
+        """Ends the bar."""
+        self._bar.close()

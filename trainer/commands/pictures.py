@@ -1,0 +1,62 @@
+"""Pictures with LoRA files: a grid of weights, and the worker that draws the app's previews."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from trainer.attach import attach_file
+from trainer.commands.libraries import quiet_libraries
+from trainer.config import BaseModelConfig
+from trainer.device import open_machine
+from trainer.models import load_family
+from trainer.models.family import Drawing
+from trainer.previews import serve
+from trainer.runs import PreviewFolder, own_folder
+from trainer.sampling import draw, make_grid, weighted
+
+
+def draw_grid(
+    base_model: Path,
+    mix: Sequence[tuple[Path, float]],
+    prompts: Sequence[str],
+    weights: Sequence[float],
+    drawing: Drawing,
+    to: Path,
+) -> None:
+    """Draws a grid: a row per prompt, a column per weight, the same seed along a row.
+
+    Args:
+        base_model: A file or a folder.
+        mix: LoRA files, each with its share; a column's weight multiplies all shares.
+        prompts: One row each.
+        weights: One column each.
+        drawing: All but the prompt; its seed is the first row's.
+        to: The picture to write.
+
+    Raises:
+        ModelError, ExportError, RunError: with what to do.
+    """
+    quiet_libraries()
+    machine = open_machine()
+    family = load_family(BaseModelConfig(path=str(base_model)), machine.device, machine.dtype)
+    adapters = [attach_file(family, path, machine.device) for path, _ in mix]
+    rows = []
+    for index, prompt in enumerate(prompts):
+        wanted = replace(drawing, prompt=prompt, seed=drawing.seed + index)
+        row = []
+        for weight in weights:
+            with weighted(adapters, [share * weight for _, share in mix]):
+                row.append(draw(family, machine, wanted))
+        rows.append(row)
+    names = [f"weight {weight:g}" for weight in weights]
+    grid = make_grid(rows, list(prompts), names)
+    to.parent.mkdir(parents=True, exist_ok=True)
+    grid.save(to)
+
+
+def serve_previews(folder: PreviewFolder, idle_seconds: float) -> None:
+    """Runs the preview worker until nobody asks for a while."""
+    quiet_libraries()
+    folder.prepare()
+    with own_folder(folder.path):
+        serve(folder, idle_seconds)
