@@ -1,0 +1,104 @@
+"""Baking adapters into a base model, and taking them out again."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from trainer.combine.baking import Baker, Baking
+from trainer.combine.base_weights import BaseWeights
+from trainer.combine.blueprint import draw_blueprint
+from trainer.combine.errors import CombineError
+from trainer.combine.merge import Progress
+from trainer.combine.sources import open_sources
+from trainer.combine.stream import explain_write_error
+from trainer.export.read import open_header
+from trainer.export.read_keys import group_keys
+
+
+def bake_files(
+    base_model: Path,
+    files: Sequence[tuple[Path, float]],
+    to: Path,
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Baking:
+    """Writes a base model with adapters in its weights; negative weights take them out.
+
+    Args:
+        base_model: A file in the original layout, or a folder in the diffusers layout.
+        files: Adapter files of any kind, with their weights.
+        to: The file or the folder to write.
+        force: Replaces what is there.
+        progress: Called with how many bytes are written, and of how many.
+
+    Raises:
+        CombineError, ExportError, ModelError: with what to do; nothing is written then.
+    """
+    if not files:
+        msg = "Name an adapter file to bake into the base model."
+        raise CombineError(msg)
+    base = BaseWeights(base_model)
+    _check_place(base, to, force)
+    blueprint = draw_blueprint([path for path, _ in files], base)
+    with open_sources([path for path, _ in files], blueprint) as sources:
+        weighted = list(zip(sources, (weight for _, weight in files), strict=True))
+        baker = Baker(base, weighted, progress)
+        try:
+            if base.info.layout == "file":
+                baker.write_file(base.info.parts["unet"].files[0], to)
+            else:
+                baker.write_folder(to)
+        except OSError as error:
+            raise CombineError(explain_write_error(to, error)) from error
+    return baker.done
+
+
+def subtract_files(
+    base_model: Path,
+    files: Sequence[tuple[Path, float]],
+    to: Path,
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Baking:
+    """Writes a base model without the adapters that were baked into it; as `bake_files`.
+
+    What comes out differs from what it was by the rounding of its number format.
+
+    Raises:
+        CombineError: as `bake_files`, or a file is a DoRA, whose change cannot be known without
+            the weights that it was baked into.
+    """
+    for path, _ in files:
+        groups, _ = group_keys(open_header(path).tensors)
+        bad = [spelling for spelling, group in groups.items() if group.has_magnitude]
+        if bad:
+            msg = (
+                f"{path.name} holds DoRA, first {bad[0]}. What it changed depends on the weights "
+                "before it was baked in, so it cannot be taken out again. Keep the base model."
+            )
+            raise CombineError(msg)
+    taken = [(path, -weight) for path, weight in files]
+    return bake_files(base_model, taken, to, force=force, progress=progress)
+
+
+def _check_place(base: BaseWeights, to: Path, force: bool) -> None:
+    if base.info.layout == "file" and to.suffix != ".safetensors":
+        msg = f"{base.path.name} is a file, so {to.name} must end in .safetensors."
+        raise CombineError(msg)
+    if base.info.layout == "folder" and to.suffix == ".safetensors":
+        msg = f"{base.path.name} is a folder, so {to.name} will be one. Leave the ending out."
+        raise CombineError(msg)
+    if not to.parent.is_dir():
+        raise CombineError(explain_write_error(to, FileNotFoundError()))
+    inside = (to.resolve(), *to.resolve().parents)
+    if base.path.resolve() in inside:
+        msg = f"{to} is the base model itself, which is read while the result is written."
+        raise CombineError(msg)
+    if to.exists() and not force:
+        msg = f"{to} exists. Choose another name, or give --force to replace it."
+        raise CombineError(msg)
+    is_model = (to / "model_index.json").is_file() if base.info.layout == "folder" else to.is_file()
+    if to.exists() and not is_model:
+        msg = f"{to} is no base model, so it is not replaced. Choose another name."
+        raise CombineError(msg)

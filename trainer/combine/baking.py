@@ -1,0 +1,210 @@
+"""Writing a base model's files again, with changes in their weights.
+
+Layout, names, order and number formats stay. It goes tensor by tensor: never more than one weight
+and its change are in memory.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import struct
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+from torch import Tensor
+
+from trainer.combine.base_weights import BaseWeights
+from trainer.combine.errors import CombineError
+from trainer.combine.headers import name_source
+from trainer.combine.merge import Progress
+from trainer.combine.sources import Source
+from trainer.combine.stream import to_bytes
+from trainer.formats.header import TensorEntry, TensorFile
+from trainer.models.weights import DTYPES, Stored
+
+_HASHES = ("sshs_model_hash", "modelspec.hash_sha256", "sshs_legacy_hash")
+_WEIGHT_FILES = {".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".msgpack", ".h5", ".onnx", ".pb"}
+
+
+@dataclass
+class Baking:
+    """What came of it.
+
+    Attributes:
+        layers: How many weights were changed.
+        rounded: Weights whose change is so small that the number format lost most of it.
+    """
+
+    layers: int = 0
+    rounded: list[str] = field(default_factory=list)
+
+
+class Baker:
+    """Reads the base model's tensors in their order and writes them with what is baked in."""
+
+    def __init__(
+        self,
+        base: BaseWeights,
+        sources: Sequence[tuple[Source, float]],
+        progress: Progress | None,
+    ) -> None:
+        self.base, self.sources, self.done = base, sources, Baking()
+        self._progress, self._written = progress, 0
+        # Several tensors of the model can be one in the file: query, key and value of OpenCLIP.
+        self._held: dict[tuple[Path, str], list[tuple[str, Stored]]] = {}
+        for name, stored in base.stored.items():
+            self._held.setdefault((stored.file.path, stored.name), []).append((name, stored))
+        files = {stored.file.path: stored.file for stored in base.stored.values()}
+        self._files = files
+        self._total = sum(e.end - e.start for f in files.values() for e in f.tensors.values())
+
+    def write_file(self, file: TensorFile, to: Path) -> None:
+        """Writes one file aside, then puts it in its place."""
+        aside = to.parent / f".{uuid.uuid4().hex}.tmp"
+        try:
+            with file.path.open("rb") as source, aside.open("w+b") as target:
+                self._copy(file, source, target)
+                target.flush()
+                os.fsync(target.fileno())
+            aside.replace(to)
+        finally:
+            aside.unlink(missing_ok=True)
+
+    def write_folder(self, to: Path) -> None:
+        """Writes a folder aside, then puts it in its place."""
+        aside, old = (to.parent / f".{uuid.uuid4().hex}.tmp" for _ in range(2))
+        try:
+            for path in sorted(self.base.path.rglob("*")):
+                if path.is_file() and self._belongs(path):
+                    place = aside / path.relative_to(self.base.path)
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    file = self._files.get(path)
+                    if file is None:
+                        shutil.copyfile(path, place)
+                    else:
+                        self.write_file(file, place)
+            if to.exists():
+                to.replace(old)
+            try:
+                aside.replace(to)
+            except OSError:
+                if old.exists():
+                    old.replace(to)
+                raise
+            shutil.rmtree(old, ignore_errors=True)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+    def _belongs(self, path: Path) -> bool:
+        """Whether a file of the folder goes over: not the same weights in another format."""
+        if path.suffix not in _WEIGHT_FILES:
+            return True
+        used = {file.path for part in self.base.info.parts.values() for file in part.files}
+        folder = path.relative_to(self.base.path).parts[0]
+        return path in used or (folder != path.name and folder not in self.base.info.parts)
+
+    def _copy(self, file: TensorFile, source: BinaryIO, target: BinaryIO) -> None:
+        digest = hashlib.sha256()
+        header = self._make_header(file, "0" * 64)
+        target.write(struct.pack("<Q", len(header)) + header)
+        for name, entry in sorted(file.tensors.items(), key=lambda item: item[1].start):
+            source.seek(file.body_start + entry.start)
+            content: bytes | memoryview = source.read(entry.end - entry.start)
+            tensors = self._held.get((file.path, name), [])
+            if any(self._list_holders(layer) for layer, _ in tensors):
+                content = self._bake(file, name, entry, bytes(content), tensors)
+            digest.update(content)
+            target.write(content)
+            self._written += len(content)
+            if self._progress is not None:
+                self._progress(self._written, self._total)
+        target.seek(8)
+        target.write(self._make_header(file, digest.hexdigest()))
+
+    def _make_header(self, file: TensorFile, digest: str) -> bytes:
+        """Returns the base model's header; what it says of hashes and origin is put right."""
+        metadata = {key: value for key, value in file.metadata.items() if key not in _HASHES}
+        if self.base.info.layout == "file":
+            sources = [name_source(s.path, s.file.metadata) for s, _ in self.sources]
+            own = file.metadata.get("modelspec.title", file.path.stem)
+            metadata["modelspec.merged_from"] = ", ".join([own, *sources])
+            metadata["modelspec.hash_sha256"] = f"0x{digest}"
+        index: dict[str, object] = {"__metadata__": metadata} if metadata else {}
+        for name, entry in file.tensors.items():
+            index[name] = {
+                "dtype": entry.dtype,
+                "shape": list(entry.shape),
+                "data_offsets": [entry.start, entry.end],
+            }
+        text = json.dumps(index, separators=(",", ":"), ensure_ascii=False).encode()
+        return text + b" " * (-len(text) % 8)
+
+    def _list_holders(self, name: str) -> list[tuple[Source, float]]:
+        layer, _, leaf = name.rpartition(".")
+        if leaf not in {"weight", "bias"}:
+            return []
+        return [
+            (source, weight)
+            for source, weight in self.sources
+            if layer in source.file.groups
+            and (leaf == "weight" or "diff_b" in source.file.groups[layer].keys)
+        ]
+
+    def _bake(
+        self,
+        file: TensorFile,
+        name: str,
+        entry: TensorEntry,
+        content: bytes,
+        tensors: Sequence[tuple[str, Stored]],
+    ) -> memoryview:
+        """Returns the bytes of a stored tensor with the changes in it."""
+        dtype = DTYPES[entry.dtype]
+        result = torch.frombuffer(bytearray(content), dtype=dtype).reshape(entry.shape).float()
+        for target, place in tensors:
+            change = self._sum_changes(target)
+            if change is None:
+                continue
+            part = result
+            if place.source.form == "third":
+                height = place.shape[0]
+                part = result[place.source.third * height : (place.source.third + 1) * height]
+            if place.source.form == "transposed":
+                change = change.T
+            wanted = change.reshape(part.shape)
+            before = part.clone()
+            part += wanted
+            self._judge_rounding(target, part.to(dtype).float() - before, wanted)
+            self.done.layers += 1
+        cast = result.to(dtype)
+        if not torch.isfinite(cast.float()).all():
+            msg = (
+                f"{name} of {file.path.name} is not finite with the adapters in it. Take "
+                "smaller weights, or a base model in fp32."
+            )
+            raise CombineError(msg)
+        return to_bytes(cast)
+
+    def _judge_rounding(self, target: str, kept: Tensor, wanted: Tensor) -> None:
+        """Notes a weight whose number format took more than half of its change."""
+        size = torch.linalg.vector_norm(wanted)
+        if size > 0 and torch.linalg.vector_norm(kept - wanted) > 0.5 * size:
+            self.done.rounded.append(target)
+
+    def _sum_changes(self, name: str) -> Tensor | None:
+        """Returns the weighted sum of what the files change a weight or a bias by."""
+        layer, _, leaf = name.rpartition(".")
+        total: Tensor | None = None
+        for source, weight in self._list_holders(name):
+            module = source.file.read(layer)
+            if leaf == "bias":
+                change = module.tensors["diff_b"] * weight
+            else:
+                change = source.make_change(layer, module).multiply_out() * weight
+            total = change if total is None else total + change
+        return total

@@ -1,0 +1,168 @@
+"""The header of a file that was made from others: what is still true of them, and how it was made.
+
+Facts about a training (its steps, rates, dates) hold for none of the results and are left out.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata as packages
+from pathlib import Path
+
+from trainer.export import ExportError
+from trainer.export.families import FAMILY_LABELS, recognise_family
+from trainer.export.network import Network
+
+Header = Mapping[str, str]
+
+# What the sources say and the result may say if they agree.
+_SHARED = (
+    "ss_sd_model_name",
+    "ss_clip_skip",
+    "modelspec.license",
+    "modelspec.author",
+    "modelspec.resolution",
+)
+# What becomes false when numbers change.
+_STALE = (
+    "sshs_model_hash",
+    "sshs_legacy_hash",
+    "modelspec.hash_sha256",
+    "lora_adapter_metadata",
+    "ss_network_dropout",
+    "lorasmith.config",
+)
+_HOW = "lorasmith.made_by"
+_LONGEST_TABLE = 64 << 10
+
+
+def name_source(path: Path, header: Header) -> str:
+    """Returns what a file calls itself, else its name."""
+    return header.get("modelspec.title") or header.get("ss_output_name") or path.stem
+
+
+def describe_merged(
+    title: str,
+    sources: Sequence[tuple[Path, Header]],
+    family: str,
+    network: Network,
+    how: Mapping[str, object],
+) -> dict[str, str]:
+    """Returns the header of a file that was made from several.
+
+    Args:
+        title: Of the result; its name without the ending.
+        sources: The files with their headers.
+        family: Of all of them.
+        network: Ranks and alphas of the result.
+        how: The method and its options.
+    """
+    headers = [header for _, header in sources]
+    found = {key: value for key in _SHARED if (value := _agree_on(headers, key))}
+    found |= describe_model(family, _find_prediction(headers, family))
+    triggers = dict.fromkeys(t for h in headers if (t := h.get("modelspec.trigger_phrase")))
+    if triggers:
+        found["modelspec.trigger_phrase"] = ", ".join(triggers)
+    tags = _join_tags(headers)
+    if tags:
+        found["ss_tag_frequency"] = tags
+    found["modelspec.merged_from"] = ", ".join(name_source(*source) for source in sources)
+    return found | describe_result(title, network, how)
+
+
+def describe_changed(
+    title: str, header: Header, family: str, network: Network, how: Mapping[str, object]
+) -> dict[str, str]:
+    """Returns the header of a file that was made from one: all that is still true of it."""
+    kept = {key: value for key, value in header.items() if key not in _STALE}
+    kept.pop("modelspec.thumbnail", None)  # drawn with the file as it was
+    earlier = header.get(_HOW)
+    steps = {**how, "before": json.loads(earlier)} if earlier and _is_json(earlier) else how
+    labels = describe_model(family, _find_prediction([header], family))
+    return kept | labels | describe_result(title, network, steps)
+
+
+def describe_result(title: str, network: Network, how: Mapping[str, object]) -> dict[str, str]:
+    """Returns what a header says of a result's size and making."""
+    return {
+        "ss_output_name": title,
+        "modelspec.title": title,
+        "modelspec.date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "modelspec.implementation_version": f"lorasmith/{packages.version('lorasmith')}",
+        "ss_network_module": network.module,
+        "ss_network_dim": str(network.rank),
+        "ss_network_alpha": str(network.alpha),
+        "ss_network_args": json.dumps(network.arguments()),
+        _HOW: json.dumps(how, ensure_ascii=False),
+    }
+
+
+def describe_model(family: str, prediction: str) -> dict[str, str]:
+    """Returns what a header says of the base model's family; a prediction of "" is not known."""
+    labels = FAMILY_LABELS[family, prediction or "epsilon"]
+    found = {
+        "ss_base_model_version": labels.version,
+        "ss_v2": str(family == "sd2"),
+        "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.architecture": labels.architecture,
+        "modelspec.implementation": labels.implementation,
+    }
+    if prediction:
+        found["modelspec.prediction_type"] = "v" if prediction == "v_prediction" else "epsilon"
+    return found
+
+
+def count_network(sizes: Sequence[tuple[int, float, bool]], kinds: Sequence[str]) -> Network:
+    """Returns ranks and alphas in the words of kohya's trainer.
+
+    Args:
+        sizes: Rank, alpha and whether the kernel is larger than 1 x 1, of the UNet's layers, or of
+            all where there are none.
+        kinds: Of all layers.
+    """
+    plain = Counter((rank, alpha) for rank, alpha, wide in sizes if not wide)
+    wide = Counter((rank, alpha) for rank, alpha, wide in sizes if wide)
+    rank, alpha = (plain or wide or Counter({(0, 0.0): 1})).most_common(1)[0][0]
+    conv_rank, conv_alpha = wide.most_common(1)[0][0] if wide else (0, 0.0)
+    kind = kinds[0] if len(set(kinds)) == 1 else ""
+    return Network(kind, rank, alpha, conv_rank, conv_alpha)
+
+
+def _find_prediction(headers: Sequence[Header], family: str) -> str:
+    """Returns what the base model predicts; "" where headers say nothing or disagree."""
+    found = set()
+    for header in headers:
+        try:
+            named, prediction = recognise_family(header)
+        except ExportError:
+            continue
+        if named == family:
+            found.add(prediction)
+    return found.pop() if len(found) == 1 else ""
+
+
+def _agree_on(headers: Sequence[Header], key: str) -> str:
+    values = {header.get(key, "") for header in headers}
+    return values.pop() if len(values) == 1 else ""
+
+
+def _join_tags(headers: Sequence[Header]) -> str:
+    """Returns the tag tables as one; what is no such table is left out, and one too long too."""
+    joined: dict[str, Counter[str]] = {}
+    for header in headers:
+        text = header.get("ss_tag_frequency", "")
+        folders = json.loads(text) if _is_json(text) else None
+        for folder, tags in folders.items() if isinstance(folders, dict) else ():
+            if isinstance(tags, dict) and all(type(count) is int for count in tags.values()):
+                joined.setdefault(str(folder), Counter()).update(tags)
+    text = json.dumps({folder: dict(tags) for folder, tags in joined.items()}, ensure_ascii=False)
+    return text if joined and len(text) <= _LONGEST_TABLE else ""
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True

@@ -1,0 +1,219 @@
+"""Merging several adapter files into one, layer by layer."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+
+from trainer.combine.blueprint import draw_blueprint, open_base
+from trainer.combine.change import Change, Shape, choose_rank, decompose, find_limit
+from trainer.combine.errors import CombineError
+from trainer.combine.headers import describe_merged
+from trainer.combine.interference import InterferenceReport, measure_interference
+from trainer.combine.merging import EXACT_RANKS, MERGES, MergeOptions, check_options
+from trainer.combine.outputs import (
+    PlannedLayer,
+    check_output,
+    check_precision,
+    check_rank,
+    foresee_findings,
+    list_in_order,
+    plan_network,
+    refuse_errors,
+    start_writer,
+)
+from trainer.combine.sources import Source, open_sources
+from trainer.combine.stream import TensorStream
+from trainer.export.read_family import measure, read_rank
+from trainer.export.verify_findings import Finding
+from trainer.seeds import derive_seed
+
+Tell = Callable[[list[Finding]], None]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class MergeRequest:
+    """What to merge, and how.
+
+    Attributes:
+        files: Adapter files and their weights.
+        to: The file to write.
+        method: A row of `MERGES`.
+        options: What the method is told.
+        precision: Of the result: "fp16", "bf16" or "fp32".
+        base_model: One that all files fit, for DoRA and for models of unusual size; None for none.
+        force: Replaces a file that is there, and writes what not every program reads.
+        signs: Counts sign conflicts for the report.
+    """
+
+    files: Sequence[tuple[Path, float]]
+    to: Path
+    method: str = "svd"
+    options: MergeOptions = field(default_factory=MergeOptions)
+    precision: str = "fp16"
+    base_model: Path | None = None
+    force: bool = False
+    signs: bool = False
+
+
+def merge_files(
+    request: MergeRequest, tell: Tell | None = None, progress: Progress | None = None
+) -> InterferenceReport:
+    """Merges adapter files into a LoRA file.
+
+    Args:
+        request: What and how.
+        tell: Called with what a check will find, before anything is computed or written.
+        progress: Called with how many layers are done, and of how many.
+
+    Raises:
+        CombineError, ExportError, ModelError: with what to do; nothing is written then.
+    """
+    _check(request)
+    paths = [path for path, _ in request.files]
+    blueprint = draw_blueprint(paths, open_base(request.base_model))
+    report = InterferenceReport()
+    with open_sources(paths, blueprint) as sources, TensorStream(request.to) as stream:
+        plan = _plan(sources, request.method, request.options)
+        how = _describe(request)
+        headers = [(source.path, source.file.metadata) for source in sources]
+        title = request.to.stem
+        header = describe_merged(title, headers, blueprint.family, plan_network(plan), how)
+        findings = foresee_findings(request.to, plan, blueprint, header, request.precision)
+        if tell is not None:
+            tell(findings)
+        refuse_errors(request.to, findings, request.force)
+        writer = start_writer(stream, plan, blueprint, request.precision)
+        for done, layer in enumerate(plan):
+            result = _merge_layer(layer, sources, request, plan[layer].rank, report)
+            if result.up is not None and result.up.any():
+                writer.add_change(layer, result)
+            if progress is not None:
+                progress(done + 1, len(plan))
+        if stream.empty:
+            msg = f"The merge changes nothing, so {request.to.name} is not written."
+            raise CombineError(msg)
+        stream.finish(describe_merged(title, headers, blueprint.family, writer.measure(), how))
+    return report
+
+
+def _check(request: MergeRequest) -> None:
+    check_options(request.method, request.options)
+    check_precision(request.precision)
+    if len(request.files) < 2:
+        msg = "A merge needs two files or more. `lorasmith scale` changes the strength of one."
+        raise CombineError(msg)
+    for path, weight in request.files:
+        if not torch.isfinite(torch.tensor(weight)):
+            msg = f"The weight of {path.name} is {weight}, which is no number to multiply with."
+            raise CombineError(msg)
+    check_output(request.to, request.force)
+
+
+def _plan(sources: Sequence[Source], method: str, options: MergeOptions) -> dict[str, PlannedLayer]:
+    plan = {}
+    for layer in list_in_order([source.file.groups for source in sources]):
+        holders = [source for source in sources if layer in source.file.groups]
+        plan[layer] = _plan_layer(layer, holders, method, options)
+    check_rank(plan, options.rank)
+    return plan
+
+
+def _plan_layer(
+    layer: str, holders: Sequence[Source], method: str, options: MergeOptions
+) -> PlannedLayer:
+    shape = guess_shape(layer, holders)
+    limit = find_limit(shape)
+    ranks = []
+    for source in holders:
+        group = source.file.groups[layer]
+        plain = group.kind == "lora" and not group.has_magnitude
+        found = read_rank(group, source.file.shapes) or limit
+        # Other kinds than LoRA reach a higher rank than their factors have.
+        ranks.append(found if plain or method not in EXACT_RANKS else limit)
+    if options.rank:
+        rank = options.rank
+    elif method in {"concatenate", "orthogonal"}:
+        rank = sum(ranks)
+    else:
+        rank = max(ranks)
+    return PlannedLayer(shape, max(1, min(rank, limit)))
+
+
+def guess_shape(layer: str, holders: Sequence[Source]) -> Shape:
+    """Returns the shape of a layer's weight from headers alone; kernels only where they tell."""
+    source = holders[0]
+    known = source.blueprint.shapes.get(layer)
+    if known is not None:
+        return known
+    group, shapes = source.file.groups[layer], source.file.shapes
+    rows, row = measure(group, shapes)
+    part = next((p for p in ("lora_down.weight", "diff") if p in group.keys), "")
+    inner = shapes[group.keys[part]][1:] if part else (row,)
+    core = group.keys.get("lora_mid.weight")
+    if core is not None:
+        inner = (inner[0], *shapes[core][2:])
+    return (rows, *inner)
+
+
+def _merge_layer(
+    layer: str,
+    sources: Sequence[Source],
+    request: MergeRequest,
+    rank: int,
+    report: InterferenceReport,
+) -> Change:
+    holders = [(n, each) for n, each in enumerate(sources) if layer in each.file.groups]
+    changes = [source.read(layer) for _, source in holders]
+    _check_shapes(layer, [source for _, source in holders], changes)
+    weights = [request.files[number][1] for number, _ in holders]
+    generator = torch.Generator().manual_seed(derive_seed(request.options.seed, "merge", layer))
+    try:
+        merged = MERGES[request.method](changes, weights, request.options, generator)
+    except CombineError as error:
+        msg = f"{layer} cannot be merged: {error}. Choose another method, such as svd."
+        raise CombineError(msg) from error
+    result = fit_rank(merged, rank, request.options.energy)
+    weighted = [change.scale(weight) for change, weight in zip(changes, weights, strict=True)]
+    numbers = [number for number, _ in holders]
+    report.layers.append(
+        measure_interference(layer, numbers, weighted, result, signs=request.signs)
+    )
+    return result
+
+
+def fit_rank(change: Change, rank: int, energy: float) -> Change:
+    """Returns a change with factors of at most a rank, as it is where it has such already."""
+    if change.factors is not None and change.rank <= rank and energy >= 1:
+        return change
+    spectrum = decompose(change)
+    return spectrum.cut(choose_rank(spectrum, rank, energy))
+
+
+def _check_shapes(layer: str, sources: Sequence[Source], changes: Sequence[Change]) -> None:
+    for source, change in zip(sources, changes, strict=True):
+        if change.shape != changes[0].shape:
+            msg = (
+                f"{sources[0].path.name} and {source.path.name} are for models of different size: "
+                f"{layer} has the shape {list(changes[0].shape)} in one and {list(change.shape)} "
+                "in the other. Take files for one base model."
+            )
+            raise CombineError(msg)
+
+
+def _describe(request: MergeRequest) -> Mapping[str, object]:
+    options = asdict(request.options)
+    if not request.method.startswith("dare"):
+        options.pop("seed")
+    if request.method not in {"ties", "dare_linear", "dare_ties"}:
+        options.pop("density")
+    if "ties" not in request.method:
+        options.pop("majority_sign")
+    return {
+        "command": "merge",
+        "method": request.method,
+        "weights": [weight for _, weight in request.files],
+        **options,
+    }

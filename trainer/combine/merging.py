@@ -1,0 +1,231 @@
+"""Merging the changes of one layer: one function per method, all with the same signature.
+
+Of several changes and their weights each makes one change. Methods that work on whole matrices
+(`ties`, `dare_linear`, `dare_ties`) make one without factors, which is then cut to a rank.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from trainer.combine.change import Change, decompose, find_limit, from_matrix, join
+from trainer.combine.errors import CombineError
+
+MajoritySign = Literal["total", "frequency"]
+# Directions nearer to each other than about half a degree are one: fp16 tells no more.
+_SAME_DIRECTION = 1e-2
+
+
+@dataclass(frozen=True)
+class MergeOptions:
+    """What the methods can be told.
+
+    Attributes:
+        density: Share of a change's numbers that `ties` and `dare` keep.
+        majority_sign: How `ties` finds the sign of a number: by the "total" of what the files say,
+            or by the "frequency" of the signs.
+        rank: Of the result; 0 takes the exact one where there is one, else the files' largest.
+        energy: Share of the result's squared norm that is kept, with as few directions as that
+            takes.
+        seed: What `dare` draws with.
+    """
+
+    density: float = 0.5
+    majority_sign: MajoritySign = "total"
+    rank: int = 0
+    energy: float = 1.0
+    seed: int = 0
+
+
+Merge = Callable[[Sequence[Change], Sequence[float], MergeOptions, torch.Generator], Change]
+
+
+def add_factors(
+    changes: Sequence[Change],
+    weights: Sequence[float],
+    options: MergeOptions,
+    generator: torch.Generator,
+) -> Change:
+    """Adds ups to ups and downs to downs, each with the root of its weight, as PEFT's `linear`.
+
+    The product of sums has cross terms that none of the files meant, so that this is the weighted
+    sum only for adapters whose factors are alike: checkpoints of one run, or runs with one start.
+
+    Raises:
+        CombineError: ranks differ, or a change has no factors.
+    """
+    del options, generator
+    if len({change.rank for change in changes}) > 1 or any(c.factors is None for c in changes):
+        ranks = ", ".join(str(c.rank) if c.factors else "none" for c in changes)
+        msg = (
+            f"linear adds the factors of LoRA files, which needs equal ranks; here they are {ranks}"
+        )
+        raise CombineError(msg)
+    scaled = [change.scale(weight) for change, weight in zip(changes, weights, strict=True)]
+    pairs = [change.factors for change in scaled if change.factors]
+    up = torch.stack([pair[0] for pair in pairs]).sum(0)
+    down = torch.stack([pair[1] for pair in pairs]).sum(0)
+    return Change(changes[0].shape, up, down)
+
+
+def add_exactly(
+    changes: Sequence[Change],
+    weights: Sequence[float],
+    options: MergeOptions,
+    generator: torch.Generator,
+) -> Change:
+    """Returns the weighted sum itself: factors side by side, ranks added up."""
+    del options, generator
+    return join([change.scale(weight) for change, weight in zip(changes, weights, strict=True)])
+
+
+def merge_ties(
+    changes: Sequence[Change],
+    weights: Sequence[float],
+    options: MergeOptions,
+    generator: torch.Generator,
+) -> Change:
+    """Keeps large numbers, and of those only the ones of the majority's sign.
+
+    TIES-Merging (Yadav et al. 2023, arXiv:2306.01708): trim, elect sign, disjoint merge. As in PEFT
+    the sign is elected before the weights, and the sum is divided by how many files agree.
+    """
+    del generator
+    trimmed = [_keep_largest(change.multiply_out(), options.density) for change in changes]
+    return from_matrix(changes[0].shape, _merge_by_sign(trimmed, weights, options.majority_sign))
+
+
+def merge_dare_linear(
+    changes: Sequence[Change],
+    weights: Sequence[float],
+    options: MergeOptions,
+    generator: torch.Generator,
+) -> Change:
+    """Adds what is left when numbers are dropped at random and the others made larger for it.
+
+    DARE (Yu et al. 2023, arXiv:2311.03099): the mean over all draws is the weighted sum.
+    """
+    total: Tensor | None = None
+    for change, weight in zip(changes, weights, strict=True):
+        kept = _drop(change.multiply_out(), options.density, generator) * weight
+        total = kept if total is None else total.add_(kept)
+    return Change(changes[0].shape, whole=total)
+
+
+def merge_dare_ties(
+    changes: Sequence[Change],
+    weights: Sequence[float],
+    options: MergeOptions,
+    generator: torch.Generator,
+) -> Change:
+    """Drops numbers at random, then goes on as `ties` does (DARE with TIES)."""
+    kept = [_drop(change.multiply_out(), options.density, generator) for change in changes]
+    return from_matrix(changes[0].shape, _merge_by_sign(kept, weights, options.majority_sign))
+
+
+def merge_orthogonally(
+    changes: Sequence[Change],
+    weights: Sequence[float],
+    options: MergeOptions,
+    generator: torch.Generator,
+) -> Change:
+    """Adds the changes after their directions are turned away from each other.
+
+    Task singular vectors (Gargiulo et al. 2025, TSV-Merge, arXiv:2412.00081, section 4.2): with the
+    changes as Uᵢ Sᵢ Vᵢᵀ, all Uᵢ side by side are replaced by the nearest matrix with orthonormal
+    columns (its polar factor), all Vᵢ likewise, and the Sᵢ stay as they are. Changes that share no
+    direction are added exactly. What they share is counted once, not as often as it occurs: of two
+    equal files the result is one of them. (The paper leaves that case open; here directions
+    nearer than half a degree are taken for the same.) Where the ranks add up to more than the layer
+    has, each file keeps its strongest directions, the same number for each, as in the paper.
+    """
+    del options, generator
+    limit = find_limit(changes[0].shape)
+    total = sum(change.rank for change in changes)
+    most = limit // len(changes) if total > limit else limit
+    spectra = [decompose(change) for change in changes]
+    values = torch.cat(
+        [each.values[:most] * weight for each, weight in zip(spectra, weights, strict=True)]
+    )
+    u = _turn_apart(torch.cat([each.u[:, :most] for each in spectra], dim=1))
+    v = _turn_apart(torch.cat([each.v[:, :most] for each in spectra], dim=1))
+    roots = values.abs().sqrt()
+    return Change(changes[0].shape, u * roots, (v * (roots * values.sign())).T)
+
+
+MERGES: dict[str, Merge] = {
+    "linear": add_factors,
+    "concatenate": add_exactly,
+    "svd": add_exactly,
+    "ties": merge_ties,
+    "dare_linear": merge_dare_linear,
+    "dare_ties": merge_dare_ties,
+    "orthogonal": merge_orthogonally,
+}
+# Methods whose result has a rank of its own, which needs no cut.
+EXACT_RANKS = frozenset({"linear", "concatenate", "orthogonal"})
+
+
+def _turn_apart(directions: Tensor) -> Tensor:
+    """Returns the nearest matrix with orthonormal columns, as far as columns differ."""
+    left, values, right = torch.linalg.svd(directions.double(), full_matrices=False)
+    kept = values > _SAME_DIRECTION
+    return (left[:, kept] @ right[kept]).float()
+
+
+def _keep_largest(matrix: Tensor, density: float) -> Tensor:
+    """Returns a matrix with zeros in place of its smallest numbers."""
+    count = int(density * matrix.numel())
+    if density >= 1:
+        return matrix
+    if count == 0:
+        return torch.zeros_like(matrix)
+    sizes = matrix.abs()
+    least = torch.kthvalue(sizes.flatten(), matrix.numel() - count + 1).values
+    return torch.where(sizes >= least, matrix, 0.0)
+
+
+def _drop(matrix: Tensor, density: float, generator: torch.Generator) -> Tensor:
+    if density >= 1:
+        return matrix
+    kept = torch.bernoulli(torch.full_like(matrix, density), generator=generator)
+    return matrix * kept / density
+
+
+def _merge_by_sign(
+    matrices: Sequence[Tensor], weights: Sequence[float], majority_sign: MajoritySign
+) -> Tensor:
+    elected = torch.zeros_like(matrices[0])
+    for matrix in matrices:
+        elected += matrix if majority_sign == "total" else matrix.sign()
+    elected = torch.where(elected >= 0, 1.0, -1.0)
+    total, count = torch.zeros_like(elected), torch.zeros_like(elected)
+    for matrix, weight in zip(matrices, weights, strict=True):
+        agrees = matrix.sign() == elected
+        total += torch.where(agrees, matrix * weight, 0.0)
+        count += agrees
+    return total / count.clamp_min(1.0)
+
+
+def check_options(method: str, options: MergeOptions) -> None:
+    """Refuses a method or options that make no sense.
+
+    Raises:
+        CombineError: with what is allowed.
+    """
+    if method not in MERGES:
+        msg = f"There is no method {method!r}. Choose one of {', '.join(MERGES)}."
+        raise CombineError(msg)
+    if not (0 < options.density <= 1 and math.isfinite(options.density)):
+        msg = f"The density is {options.density:g}; it is a share above 0 and up to 1."
+        raise CombineError(msg)
+    if not 0 < options.energy <= 1:
+        msg = f"The energy to keep is {options.energy:g}; it is a share above 0 and up to 1."
+        raise CombineError(msg)
+    if options.rank < 0:
+        msg = f"The rank is {options.rank}; it must be 1 or more, or 0 for the method's own."
+        raise CombineError(msg)

@@ -1,0 +1,244 @@
+"""Writing an adapter file layer by layer, and saying before that what programs will make of it."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from trainer.combine.blueprint import Blueprint
+from trainer.combine.change import Change, Shape, find_limit
+from trainer.combine.errors import CombineError
+from trainer.combine.headers import count_network
+from trainer.combine.stream import TensorStream
+from trainer.export import name_layers
+from trainer.export.files import DTYPES, cast_weight
+from trainer.export.network import Network
+from trainer.export.read_family import FamilyGuess
+from trainer.export.read_keys import group_keys
+from trainer.export.verify import judge
+from trainer.export.verify_facts import FileFacts
+from trainer.export.verify_findings import Finding
+from trainer.formats.header import TensorEntry, TensorFile
+
+# About bytes that do not exist yet.
+_LATER = {"hashes", "finite"}
+_FORMATS = {"fp32": "F32", "fp16": "F16", "bf16": "BF16"}
+
+
+@dataclass(frozen=True)
+class PlannedLayer:
+    """A layer of a file that is to be written.
+
+    Attributes:
+        shape: Of the layer's weight.
+        rank: Of the LoRA; the result may stay below it.
+    """
+
+    shape: Shape
+    rank: int
+
+    @property
+    def wide(self) -> bool:
+        """Whether the kernel is larger than 1 x 1."""
+        return len(self.shape) == 4 and max(self.shape[2:]) > 1
+
+
+Plan = Mapping[str, PlannedLayer]
+
+
+def check_output(path: Path, force: bool) -> None:
+    """Refuses a place where the result cannot or should not go.
+
+    Raises:
+        CombineError: something is there, or the name is not that of a safetensors file.
+    """
+    if path.suffix != ".safetensors":
+        msg = f"{path.name} must end in .safetensors, so that programs read it as such."
+        raise CombineError(msg)
+    if path.is_dir():
+        msg = f"{path} is a folder. Give the name of a file in it."
+        raise CombineError(msg)
+    if path.exists() and not force:
+        msg = f"{path} exists. Choose another name, or give --force to replace it."
+        raise CombineError(msg)
+
+
+def check_rank(plan: Plan, rank: int) -> None:
+    """Refuses a rank that a layer cannot have.
+
+    Raises:
+        CombineError: with the largest one that all layers can have.
+    """
+    for layer, planned in plan.items():
+        if rank > find_limit(planned.shape):
+            most = min(find_limit(each.shape) for each in plan.values())
+            size = " × ".join(str(each) for each in planned.shape)
+            msg = (
+                f"The rank {rank} is above what {layer} can have, whose weight is {size}. Choose "
+                f"{most} or less."
+            )
+            raise CombineError(msg)
+
+
+def choose_alphas(plan: Plan) -> dict[str, float]:
+    """Returns one alpha per model, its layers' commonest rank.
+
+    One value for all, because diffusers mixes up alphas that differ within a model.
+    """
+    counts: dict[str, Counter[int]] = {}
+    for layer, planned in plan.items():
+        counts.setdefault(layer.partition(".")[0], Counter())[planned.rank] += 1
+    return {model: float(count.most_common(1)[0][0]) for model, count in counts.items()}
+
+
+def foresee_findings(
+    path: Path, plan: Plan, blueprint: Blueprint, metadata: Mapping[str, str], precision: str
+) -> list[Finding]:
+    """Returns what a check will find about a file that is not written yet.
+
+    Args:
+        path: Where it will be.
+        plan: Its layers.
+        blueprint: The model that it is for.
+        metadata: Its header.
+        precision: Its number format.
+    """
+    names = name_layers(plan, blueprint.family, blueprint.unet_names)
+    alphas = choose_alphas(plan)
+    shapes: dict[str, Shape] = {}
+    for layer, planned in plan.items():
+        point = (1,) * (len(planned.shape) - 2)
+        shapes[f"{names[layer]}.lora_down.weight"] = (planned.rank, *planned.shape[1:])
+        shapes[f"{names[layer]}.lora_up.weight"] = (planned.shape[0], planned.rank, *point)
+        shapes[f"{names[layer]}.alpha"] = ()
+    entries = {key: TensorEntry(_FORMATS[precision], shape, 0, 0) for key, shape in shapes.items()}
+    groups, _ = group_keys(shapes)
+    spelled = {name: layer for layer, name in names.items()}
+    facts = FileFacts(
+        header=TensorFile(path, entries, dict(metadata), 0),
+        shapes=shapes,
+        groups=groups,
+        kohya=list(groups),
+        strangers=[],
+        guess=FamilyGuess(blueprint.family, certain=True),
+        layers=spelled,
+        expected=blueprint.shapes or {layer: each.shape for layer, each in plan.items()},
+        alphas={name: alphas[layer.partition(".")[0]] for name, layer in spelled.items()},
+        digest="",
+        broken=[],
+    )
+    return [finding for finding in judge(facts) if finding.rule not in _LATER]
+
+
+def refuse_errors(path: Path, findings: Iterable[Finding], force: bool) -> None:
+    """Refuses to write what some program would stumble over.
+
+    Raises:
+        CombineError: with what would be wrong.
+    """
+    errors = [finding.to_line() for finding in findings if finding.severity == "error"]
+    if errors and not force:
+        msg = (
+            f"{path.name} would not be read rightly everywhere. {' '.join(errors)} "
+            "Give --force to write it all the same."
+        )
+        raise CombineError(msg)
+
+
+@dataclass
+class AdapterWriter:
+    """A kohya file that grows layer by layer.
+
+    Attributes:
+        stream: Where it goes.
+        names: The kohya name of each layer.
+        alphas: One per model, see `choose_alphas`.
+        precision: "fp16", "bf16" or "fp32".
+        sizes: What was written: layer, rank, alpha and whether its kernel is larger than 1 x 1.
+        kinds: Of all layers written.
+    """
+
+    stream: TensorStream
+    names: Mapping[str, str]
+    alphas: Mapping[str, float]
+    precision: str
+    sizes: list[tuple[str, int, float, bool]] = field(default_factory=list)
+    kinds: list[str] = field(default_factory=list)
+
+    def add_change(self, layer: str, change: Change) -> None:
+        """Writes a change as LoRA; its factors must not be None.
+
+        Raises:
+            ExportError: a weight is not finite, or too large for the format.
+        """
+        if change.factors is None:
+            msg = f"{layer} has no factors"
+            raise ValueError(msg)
+        up, down = change.factors
+        alpha, rank = self.alphas[layer.partition(".")[0]], down.shape[0]
+        point = (1,) * (len(change.shape) - 2)
+        parts = {
+            "lora_down.weight": down.reshape(rank, *change.shape[1:]),
+            "lora_up.weight": (up * (rank / alpha)).reshape(change.shape[0], rank, *point),
+            "alpha": torch.tensor(alpha),
+        }
+        wide = len(change.shape) == 4 and max(change.shape[2:]) > 1
+        self.sizes.append((layer, rank, alpha, wide))
+        self.kinds.append("lora")
+        self._write(layer, parts)
+
+    def add_parts(self, layer: str, kind: str, parts: Mapping[str, Tensor]) -> None:
+        """Writes a layer of another kind as it is.
+
+        Raises:
+            ExportError: a weight is not finite, or too large for the format.
+        """
+        self.kinds.append(kind)
+        self._write(layer, parts)
+
+    def measure(self) -> Network:
+        """Returns ranks and alphas of what was written; the UNet's decide."""
+        unet = [size[1:] for size in self.sizes if size[0].startswith("unet.")]
+        return count_network(unet or [size[1:] for size in self.sizes], self.kinds)
+
+    def _write(self, layer: str, parts: Mapping[str, Tensor]) -> None:
+        for part, value in parts.items():
+            cast = value.float() if part == "alpha" else cast_weight(layer, value, self.precision)
+            self.stream.add(f"{self.names[layer]}.{part}", cast)
+
+
+def start_writer(
+    stream: TensorStream, plan: Plan, blueprint: Blueprint, precision: str
+) -> AdapterWriter:
+    """Returns a writer for planned layers."""
+    names = name_layers(plan, blueprint.family, blueprint.unet_names)
+    return AdapterWriter(stream, names, choose_alphas(plan), precision)
+
+
+def check_precision(precision: str) -> None:
+    """Refuses a number format that is not written.
+
+    Raises:
+        CombineError: with those that are.
+    """
+    if precision not in DTYPES:
+        msg = f"The precision {precision!r} is not written. Choose one of {', '.join(DTYPES)}."
+        raise CombineError(msg)
+
+
+def plan_network(plan: Plan) -> Network:
+    """Returns the ranks that are planned, for a header before there is a file."""
+    alphas = choose_alphas(plan)
+    sizes = [
+        (planned.rank, alphas[layer.partition(".")[0]], planned.wide)
+        for layer, planned in plan.items()
+    ]
+    return count_network(sizes, ["lora"])
+
+
+def list_in_order(sources: Sequence[Iterable[str]]) -> list[str]:
+    """Returns the layers of all files, each once, in the order of the first file that has it."""
+    return list(dict.fromkeys(layer for layers in sources for layer in layers))

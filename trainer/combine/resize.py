@@ -1,0 +1,243 @@
+"""Giving an adapter file another rank, and other strengths per block."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from trainer.combine.blueprint import draw_blueprint, open_base
+from trainer.combine.change import Change, choose_rank, decompose, find_limit
+from trainer.combine.errors import CombineError
+from trainer.combine.headers import describe_changed
+from trainer.combine.merge import Progress, guess_shape
+from trainer.combine.outputs import (
+    PlannedLayer,
+    check_output,
+    check_precision,
+    check_rank,
+    start_writer,
+)
+from trainer.combine.sources import Source, open_sources
+from trainer.combine.stream import TensorStream
+from trainer.export import FileModule
+from trainer.export.read_family import read_rank
+
+
+@dataclass(frozen=True)
+class RankChoice:
+    """How much of a change is kept; where several are given, the one that keeps least decides.
+
+    Attributes:
+        rank: At most this rank; 0 for no limit.
+        conv_rank: The same for kernels larger than 1 x 1; 0 for that of the others.
+        energy: Share of the squared norm of each layer.
+        ratio: Singular values of at least the largest over this; 0 for all.
+    """
+
+    rank: int = 0
+    conv_rank: int = 0
+    energy: float = 1.0
+    ratio: float = 0.0
+
+    def limit_of(self, *, wide: bool) -> int:
+        """Returns the rank limit of a layer, 0 for none."""
+        return self.conv_rank or self.rank if wide else self.rank
+
+
+@dataclass(frozen=True)
+class KeptLayer:
+    """What became of a layer.
+
+    Attributes:
+        layer: Its name.
+        rank: It has now.
+        before: It had; the limit of the layer where the change had no factors.
+        energy: Share of its squared norm that is left.
+    """
+
+    layer: str
+    rank: int
+    before: int
+    energy: float
+
+
+def check_choice(choice: RankChoice) -> None:
+    """Refuses a choice that makes no sense.
+
+    Raises:
+        CombineError: with what is allowed.
+    """
+    if choice.rank < 0 or choice.conv_rank < 0:
+        msg = "The rank must be 1 or more, or 0 for no limit."
+        raise CombineError(msg)
+    if not 0 < choice.energy <= 1:
+        msg = f"The energy to keep is {choice.energy:g}; it is a share above 0 and up to 1."
+        raise CombineError(msg)
+    if choice.ratio and choice.ratio < 1:
+        msg = f"The ratio of singular values is {choice.ratio:g}; it must be 1 or more."
+        raise CombineError(msg)
+
+
+def keep_strongest(change: Change, choice: RankChoice, layer: str) -> tuple[Change, KeptLayer]:
+    """Returns what is left of a change, and how much that is."""
+    spectrum = decompose(change)
+    wide = len(change.shape) == 4 and max(change.shape[2:]) > 1
+    rank = choose_rank(spectrum, choice.limit_of(wide=wide), choice.energy, choice.ratio)
+    return spectrum.cut(rank), KeptLayer(layer, rank, change.rank, spectrum.share(rank))
+
+
+def resize_file(
+    path: Path,
+    to: Path,
+    choice: RankChoice,
+    precision: str = "fp16",
+    *,
+    base_model: Path | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> list[KeptLayer]:
+    """Writes an adapter file as LoRA of another rank, each layer the best one of its rank.
+
+    Args:
+        path: A file of any kind.
+        to: The file to write.
+        choice: How much is kept.
+        precision: Of the result.
+        base_model: One that the file fits; DoRA needs it.
+        force: Replaces a file that is there.
+        progress: Called with how many layers are done, and of how many.
+
+    Raises:
+        CombineError, ExportError, ModelError: with what to do; nothing is written then.
+    """
+    check_choice(choice)
+    if choice == RankChoice():
+        msg = "Say what to keep: --rank, --energy or --ratio."
+        raise CombineError(msg)
+    check_precision(precision)
+    check_output(to, force)
+    blueprint = draw_blueprint([path], open_base(base_model))
+    kept: list[KeptLayer] = []
+    with open_sources([path], blueprint) as (source,), TensorStream(to) as stream:
+        plan = {layer: _plan(layer, source, choice) for layer in source.file.groups}
+        check_rank({k: v for k, v in plan.items() if not v.wide}, choice.rank)
+        check_rank({k: v for k, v in plan.items() if v.wide}, choice.limit_of(wide=True))
+        writer = start_writer(stream, plan, blueprint, precision)
+        for done, layer in enumerate(plan):
+            change, told = keep_strongest(source.read(layer), choice, layer)
+            if told.rank:
+                writer.add_change(layer, change)
+                kept.append(told)
+            if progress is not None:
+                progress(done + 1, len(plan))
+        if stream.empty:
+            msg = f"{path.name} changes nothing, so {to.name} is not written."
+            raise CombineError(msg)
+        how = {"command": "resize", **asdict(choice)}
+        header = source.file.metadata
+        stream.finish(describe_changed(to.stem, header, blueprint.family, writer.measure(), how))
+    return kept
+
+
+def _plan(layer: str, source: Source, choice: RankChoice) -> PlannedLayer:
+    shape = guess_shape(layer, [source])
+    planned = PlannedLayer(shape, 1)
+    limit = find_limit(shape)
+    own = read_rank(source.file.groups[layer], source.file.shapes) or limit
+    return PlannedLayer(shape, choice.limit_of(wide=planned.wide) or min(own, limit))
+
+
+def scale_file(
+    path: Path,
+    to: Path,
+    patterns: Sequence[tuple[str, float]],
+    precision: str = "fp16",
+    *,
+    base_model: Path | None = None,
+    force: bool = False,
+) -> dict[str, float]:
+    """Writes an adapter file with other strengths per layer; kinds and ranks stay.
+
+    Args:
+        path: A file of any kind but DoRA, whose change is not in proportion to its numbers.
+        to: The file to write.
+        patterns: Pattern of layer names (`unet.down_blocks.*`) and factor; the first that fits
+            decides, and layers that none fits stay. A layer of factor 0 is left out.
+        precision: Of the result.
+        base_model: One that the file fits; models of unusual size may need it.
+        force: Replaces a file that is there.
+
+    Returns:
+        The factor of each layer.
+
+    Raises:
+        CombineError, ExportError, ModelError: with what to do; nothing is written then.
+    """
+    check_precision(precision)
+    check_output(to, force)
+    blueprint = draw_blueprint([path], open_base(base_model))
+    with open_sources([path], blueprint) as (source,), TensorStream(to) as stream:
+        layers = list(source.file.groups)
+        factors = find_factors(layers, patterns)
+        plan = {layer: _plan(layer, source, RankChoice()) for layer in layers}
+        writer = start_writer(stream, plan, blueprint, precision)
+        for layer in layers:
+            if factors[layer] != 0:
+                module = source.file.read(layer)
+                if module.kind == "lora":
+                    change = source.make_change(layer, module).scale(factors[layer])
+                    writer.add_change(layer, change)
+                else:
+                    parts = _scale_parts(path, layer, module, factors[layer])
+                    writer.add_parts(layer, module.kind, parts)
+        if stream.empty:
+            msg = f"All layers of {path.name} would be left out, so {to.name} is not written."
+            raise CombineError(msg)
+        how = {"command": "scale", "patterns": [list(pair) for pair in patterns]}
+        header = source.file.metadata
+        stream.finish(describe_changed(to.stem, header, blueprint.family, writer.measure(), how))
+    return factors
+
+
+def find_factors(layers: Sequence[str], patterns: Sequence[tuple[str, float]]) -> dict[str, float]:
+    """Returns the factor of each layer: that of the first pattern that fits, else 1.
+
+    Raises:
+        CombineError: a pattern fits no layer, or a factor is no number.
+    """
+    for pattern, factor in patterns:
+        if not torch.isfinite(torch.tensor(factor)):
+            msg = f"The factor of {pattern} is {factor}, which is no number to multiply with."
+            raise CombineError(msg)
+        if not any(fnmatchcase(layer, pattern) for layer in layers):
+            msg = f"The pattern {pattern} fits none of the layers, which are like {layers[0]}."
+            raise CombineError(msg)
+    return {
+        layer: next((factor for pattern, factor in patterns if fnmatchcase(layer, pattern)), 1.0)
+        for layer in layers
+    }
+
+
+# The part that carries the strength, the first that a layer has.
+_CARRIERS = {"loha": ("hada_w1_a",), "lokr": ("lokr_w1", "lokr_w1_a"), "full": ("diff",)}
+
+
+def _scale_parts(path: Path, layer: str, module: FileModule, factor: float) -> dict[str, Tensor]:
+    """Returns the parts of a layer, so many times as strong."""
+    if module.kind not in _CARRIERS and factor != 1:
+        msg = (
+            f"{path.name} holds {layer} as DoRA, whose change is not in proportion to its numbers. "
+            "Make a LoRA of it first, with lorasmith resize."
+        )
+        raise CombineError(msg)
+    parts = dict(module.tensors)
+    if module.kind != "full":
+        parts["alpha"] = torch.tensor(module.alpha)
+    carrier = next((name for name in _CARRIERS.get(module.kind, ()) if name in parts), "")
+    for name in (carrier, "diff_b"):
+        if name in parts:
+            parts[name] = parts[name] * factor
+    return parts

@@ -1,0 +1,142 @@
+"""Adapter files as changes of layers, read one layer at a time."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from trainer.adapters import restore_adapter
+from trainer.adapters.base import Layer
+from trainer.combine.blueprint import Blueprint
+from trainer.combine.change import Change, Shape, from_matrix
+from trainer.combine.errors import CombineError
+from trainer.export import FileModule
+from trainer.export.read import OpenFile, open_adapter_file
+
+
+@dataclass(frozen=True)
+class Source:
+    """An open adapter file.
+
+    Attributes:
+        file: The file.
+        blueprint: The model that it is for.
+    """
+
+    file: OpenFile
+    blueprint: Blueprint
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return self.file.path
+
+    def read(self, layer: str) -> Change:
+        """Returns the change that the file makes to a layer's weight, at weight 1, in fp32.
+
+        Raises:
+            ExportError: weights are damaged, or no numbers.
+            CombineError: the layer does not fit, or is a DoRA and no base model was named.
+        """
+        module = self.file.read(layer)
+        self._refuse_bias(layer, module)
+        return self.make_change(layer, module)
+
+    def make_change(self, layer: str, module: FileModule) -> Change:
+        """Returns the change that a module makes to a layer's weight; not that to its bias."""
+        shape = self.find_shape(layer, module)
+        if module.kind == "lora":
+            return self._make_factors(layer, module, shape)
+        base = self.blueprint.base
+        if module.kind == "dora" and base is None:
+            msg = (
+                f"{self.path.name} holds {layer} as DoRA, whose change depends on the base model's "
+                "weights. Name the base model with --base-model."
+            )
+            raise CombineError(msg)
+        weight = base.read(layer) if module.kind == "dora" and base is not None else None
+        try:
+            adapter = restore_adapter(make_layer(shape, weight), module.tensors, module.alpha)
+        except ValueError as error:
+            raise CombineError(self._say_misfit(layer, str(error))) from error
+        with torch.no_grad():
+            return from_matrix(shape, adapter.delta().flatten(1))
+
+    def find_shape(self, layer: str, module: FileModule) -> Shape:
+        """Returns the shape of a layer's weight, from the blueprint or the module itself.
+
+        Raises:
+            CombineError: neither tells it.
+        """
+        known = self.blueprint.shapes.get(layer)
+        if known is not None:
+            return known
+        parts = module.tensors
+        if "lora_up.weight" in parts:
+            return (parts["lora_up.weight"].shape[0], *parts["lora_down.weight"].shape[1:])
+        if "diff" in parts:
+            return tuple(parts["diff"].shape)
+        msg = (
+            f"{self.path.name} does not tell the shape of {layer}, which is of the kind "
+            f"{module.kind}. Name a base model that it fits with --base-model."
+        )
+        raise CombineError(msg)
+
+    def _make_factors(self, layer: str, module: FileModule, shape: Shape) -> Change:
+        up = module.tensors["lora_up.weight"].flatten(1)
+        down = module.tensors["lora_down.weight"].flatten(1)
+        if (up.shape[0], down.shape[1]) != (shape[0], torch.Size(shape[1:]).numel()):
+            detail = (
+                f"its change is {up.shape[0]} by {down.shape[1]}, where the weight has the shape "
+                f"{list(shape)}"
+            )
+            raise CombineError(self._say_misfit(layer, detail))
+        return Change(shape, up, down).scale(module.alpha / down.shape[0])
+
+    def _refuse_bias(self, layer: str, module: FileModule) -> None:
+        if "diff_b" in module.tensors:
+            msg = (
+                f"{self.path.name} changes the bias of {layer}, which a LoRA file cannot hold. "
+                "It can be baked into a base model."
+            )
+            raise CombineError(msg)
+
+    def _say_misfit(self, layer: str, detail: str) -> str:
+        return f"{self.path.name} does not fit: in {layer}, {detail}."
+
+
+@contextmanager
+def open_sources(paths: Sequence[Path], blueprint: Blueprint) -> Iterator[list[Source]]:
+    """Opens adapter files for one model.
+
+    Raises:
+        ExportError: a file is damaged, of a kind that is not read, or for another base model.
+    """
+    with ExitStack() as stack:
+        yield [
+            Source(
+                stack.enter_context(
+                    open_adapter_file(
+                        path, blueprint.layers, blueprint.unet_names, blueprint.family
+                    )
+                ),
+                blueprint,
+            )
+            for path in paths
+        ]
+
+
+def make_layer(shape: Shape, weight: Tensor | None = None) -> Layer:
+    """Returns a layer with a weight of this shape, or with none in memory, for an adapter."""
+    layer: Layer
+    with torch.device("meta"):
+        if len(shape) == 2:
+            layer = nn.Linear(shape[1], shape[0], bias=False)
+        else:
+            layer = nn.Conv2d(shape[1], shape[0], (shape[2], shape[3]), bias=False)
+    if weight is not None:
+        layer.weight = nn.Parameter(weight, requires_grad=False)
+    return layer

@@ -1,0 +1,160 @@
+"""Writing a safetensors file tensor by tensor, so that never more than one is in memory."""
+
+import hashlib
+import os
+import shutil
+import struct
+import uuid
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+import torch
+from torch import Tensor
+
+from datasets_tools.files import explain_os_error
+from trainer.combine.errors import CombineError
+from trainer.export.files import encode_header
+
+DTYPE_NAMES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e5m2: "F8_E5M2",
+}
+_BLOCK_BYTES = 1 << 20
+_SMALL_BYTES = 64
+
+
+class TensorStream:
+    """A safetensors file that grows tensor by tensor and appears when it is complete.
+
+    The tensors wait in a file aside, because the header that stands before them is known last.
+    To be used as a context: without `finish`, nothing is left.
+
+    Args:
+        path: Where the file will be.
+
+    Raises:
+        CombineError: it cannot be written there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._body = path.parent / f".{uuid.uuid4().hex}.body.tmp"
+        self._whole = path.parent / f".{uuid.uuid4().hex}.tmp"
+        self._placed: list[tuple[str, Tensor, int]] = []
+        # Scalars go to the front: behind halves of an odd number they would not be aligned.
+        self._small: list[tuple[str, bytes, Tensor]] = []
+        self._length = 0
+        try:
+            self._file: BinaryIO = self._body.open("wb")
+        except OSError as error:
+            raise self._explain(error) from error
+
+    def __enter__(self) -> "TensorStream":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+        self._body.unlink(missing_ok=True)
+        self._whole.unlink(missing_ok=True)
+
+    @property
+    def empty(self) -> bool:
+        """Whether no tensor was added."""
+        return not self._placed and not self._small
+
+    def add(self, name: str, tensor: Tensor) -> None:
+        """Writes one tensor.
+
+        Raises:
+            CombineError: the disk is full.
+        """
+        content = to_bytes(tensor)
+        if tensor.ndim == 0 and len(content) <= _SMALL_BYTES:
+            self._small.append((name, bytes(content), tensor.to("meta")))
+            return
+        try:
+            self._file.write(content)
+        except OSError as error:
+            raise self._explain(error) from error
+        self._placed.append((name, tensor.to("meta"), self._length))
+        self._length += len(content)
+
+    def finish(self, metadata: dict[str, str]) -> str:
+        """Puts the file in its place; returns its hash, sha256 over the tensors' bytes.
+
+        Args:
+            metadata: The header without the hashes, which are added here.
+
+        Raises:
+            CombineError: the disk is full.
+        """
+        try:
+            self._file.close()
+            digest = self._hash()
+            hashes = {"sshs_model_hash": digest, "modelspec.hash_sha256": f"0x{digest}"}
+            text = encode_header(self._make_index(), {**metadata, **hashes})
+            with self._whole.open("wb") as whole, self._body.open("rb") as body:
+                whole.write(struct.pack("<Q", len(text)) + text)
+                whole.write(self._join_small())
+                shutil.copyfileobj(body, whole, _BLOCK_BYTES)
+                whole.flush()
+                os.fsync(whole.fileno())
+            self._whole.replace(self.path)
+        except OSError as error:
+            raise self._explain(error) from error
+        return digest
+
+    def _hash(self) -> str:
+        digest = hashlib.sha256(self._join_small())
+        with self._body.open("rb") as body:
+            while block := body.read(_BLOCK_BYTES):
+                digest.update(block)
+        return digest.hexdigest()
+
+    def _join_small(self) -> bytes:
+        return b"".join(content for _, content, _ in self._small)
+
+    def _make_index(self) -> dict[str, object]:
+        index: dict[str, object] = {}
+        start = 0
+        for name, content, tensor in self._small:
+            index[name] = describe_tensor(tensor, start)
+            start += len(content)
+        for name, tensor, place in self._placed:
+            index[name] = describe_tensor(tensor, start + place)
+        return index
+
+    def _explain(self, error: OSError) -> CombineError:
+        return CombineError(explain_write_error(self.path, error))
+
+
+def describe_tensor(tensor: Tensor, start: int) -> dict[str, object]:
+    """Returns a tensor's entry in the header."""
+    end = start + tensor.numel() * tensor.element_size()
+    return {
+        "dtype": DTYPE_NAMES[tensor.dtype],
+        "shape": list(tensor.shape),
+        "data_offsets": [start, end],
+    }
+
+
+def to_bytes(tensor: Tensor) -> memoryview:
+    """Returns a tensor's bytes."""
+    return tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data
+
+
+def explain_write_error(path: Path, error: OSError) -> str:
+    """Returns the sentence for a file or folder that cannot be written."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return f"{path} cannot be written: there is no folder {path.parent}. Make it first."
+    return f"{path.name} could not be written: {explain_os_error(error)}"
