@@ -1,0 +1,25 @@
+"""How much memory a run takes: told beforehand from shapes, or measured with two real steps.
+
+The estimate rehearses a run on tensors without content, with the same code that a run uses; it
+knows no family and no adapter by name.
+"""
+
+from trainer.memory.changes import Change, suggest
+from trainer.memory.estimate import Estimate, EstimateError, estimate_memory, read_free_bytes
+from trainer.memory.fitting import format_bytes, warn_of_shortage
+from trainer.memory.probe import Probe, probe_memory
+from trainer.memory.rehearsal import Phase
+
+__all__ = [
+    "Change",
+    "Estimate",
+    "EstimateError",
+    "Phase",
+    "Probe",
+    "estimate_memory",
+    "format_bytes",
+    "probe_memory",
+    "read_free_bytes",
+    "suggest",
+    "warn_of_shortage",
+]

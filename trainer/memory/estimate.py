@@ -1,0 +1,164 @@
+"""How much memory a run will take, told before anything of it is loaded."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import torch
+
+from datasets_tools.errors import DatasetError
+from datasets_tools.examples import Example
+from trainer.config import ConfigError, RunConfig
+from trainer.data import read_training_examples
+from trainer.memory.rehearsal import Phase, rehearse
+from trainer.memory.stand_in import Device, DeviceKind
+from trainer.models import ModelError, check_config
+from trainer.runs import RunError
+from trainer.runs.base_models import locate_base_model
+
+# Beyond tensors: what the driver, kernels and libraries take (bytes), and the share of the tensors'
+# peak that is lost between blocks and to kernels' own scratch. See docs/memory.md.
+_ALLOWANCES: dict[DeviceKind, tuple[int, float]] = {
+    "cpu": (700_000_000, 0.10),
+    "cuda": (700_000_000, 0.05),
+    "mps": (700_000_000, 0.10),
+}
+
+
+class EstimateError(Exception):
+    """The memory cannot be told beforehand; the message says why."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The memory of a run on its device, in bytes.
+
+    Attributes:
+        config: The run's settings.
+        models: The workspace's folder of base models.
+        device: Kind of device and precision.
+        phases: Peak of each part of the run.
+        base_model_bytes: Frozen weights on the device during a step.
+        adapter_bytes: Trained weights; their gradients take as much again.
+        optimizer_bytes: Moments, and the running average where there is one.
+        resolution: Side of the square bucket in pixels.
+        examples: The dataset.
+    """
+
+    config: RunConfig
+    models: Path
+    device: Device
+    phases: tuple[Phase, ...]
+    base_model_bytes: int
+    adapter_bytes: int
+    optimizer_bytes: int
+    resolution: int
+    examples: Sequence[Example] = field(repr=False)
+
+    @property
+    def peak(self) -> Phase:
+        """The phase that takes the most."""
+        return max(self.phases, key=lambda phase: phase.peak_bytes)
+
+    @property
+    def step_bytes(self) -> int:
+        """The peak of a training step."""
+        return next(p.peak_bytes for p in self.phases if p.name == "training step")
+
+    @property
+    def activation_bytes(self) -> int:
+        """What a step needs beyond weights, gradients and moments, at its peak."""
+        lasting = self.base_model_bytes + 2 * self.adapter_bytes + self.optimizer_bytes
+        return max(0, self.step_bytes - lasting)
+
+    @property
+    def allowance_bytes(self) -> int:
+        """What is added for driver, libraries, kernels and gaps between blocks."""
+        fixed, share = _ALLOWANCES[self.device.kind]
+        return fixed + round(self.peak.peak_bytes * share)
+
+    @property
+    def total_bytes(self) -> int:
+        """What must be free on the device for the run to be safe."""
+        return self.peak.peak_bytes + self.allowance_bytes
+
+
+def estimate_memory(
+    config: RunConfig,
+    models: Path = Path(),
+    device: str = "",
+    examples: Sequence[Example] | None = None,
+) -> Estimate:
+    """Returns the memory that a run will take, within about 15 % of its tensors' real peak.
+
+    Neither the base model's weights nor the device are touched.
+
+    Args:
+        config: The run's settings.
+        models: The workspace's folder of base models, where hub ids are looked up.
+        device: "cpu", "cuda" or "mps", present or not; empty takes the config's.
+        examples: The dataset; None reads it, and where none is set a usual one is thought of.
+
+    Raises:
+        ConfigError, ModelError, DatasetError, RunError: the run could not start either.
+        EstimateError: the run could, but its memory cannot be told beforehand.
+    """
+    info = check_config(locate_base_model(config.base_model, models))
+    if examples is None:
+        examples = read_training_examples(config.dataset)[0] if config.dataset.path else ()
+    target = choose_device(config, device)
+    try:
+        seen = rehearse(info, config, examples, target)
+    except (ConfigError, ModelError, DatasetError, RunError):
+        raise
+    except Exception as error:
+        msg = (
+            f"The memory cannot be told beforehand for these settings ({type(error).__name__}: "
+            f"{error}). Measure it with two steps instead: `lorasmith probe`."
+        )
+        raise EstimateError(msg) from error
+    return Estimate(
+        config=config,
+        models=models,
+        device=target,
+        phases=seen.phases,
+        base_model_bytes=seen.base_model_bytes,
+        adapter_bytes=seen.adapter_bytes,
+        optimizer_bytes=seen.optimizer_bytes,
+        resolution=seen.resolution,
+        examples=examples,
+    )
+
+
+def choose_device(config: RunConfig, device: str = "") -> Device:
+    """Returns what a run will be on: as `trainer.device.open_machine` chooses, without opening it.
+
+    Args:
+        config: The run's settings.
+        device: "cpu", "cuda" or "mps", present or not; empty takes the config's.
+    """
+    name = device or config.train.device
+    if name == "auto":
+        if torch.cuda.is_available():
+            name = "cuda"
+        else:
+            name = "mps" if torch.backends.mps.is_available() else "cpu"
+    kind: DeviceKind = "cuda" if name.startswith("cuda") else "mps" if name == "mps" else "cpu"
+    precision: str = config.base_model.precision
+    if precision == "auto":
+        here = kind == "cuda" and torch.cuda.is_available()
+        half = "fp16" if here and not torch.cuda.is_bf16_supported() else "bf16"
+        precision = half if kind == "cuda" else "fp32"
+    return Device(kind, precision)
+
+
+def read_free_bytes(config: RunConfig, device: Device) -> int:
+    """Returns the memory that is free now on a run's device; the device must be there."""
+    if device.kind == "cuda":
+        name = config.train.device
+        free, _ = torch.cuda.mem_get_info(name if name.startswith("cuda") else "cuda")
+        return int(free)
+    if device.kind == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+    return int(psutil.virtual_memory().available)

@@ -1,0 +1,42 @@
+"""Whether a run fits the memory that is free now, as a sentence for a person."""
+
+import logging
+from pathlib import Path
+
+from trainer.config import RunConfig
+from trainer.memory.estimate import EstimateError, estimate_memory, read_free_bytes
+
+_log = logging.getLogger(__name__)
+
+
+def warn_of_shortage(config: RunConfig, models: Path = Path()) -> str:
+    """Returns a warning where a run will probably not fit its device, else an empty text.
+
+    Called before the base model is loaded. What cannot be told is no reason to stop a run.
+
+    Args:
+        config: The run's settings.
+        models: The workspace's folder of base models.
+
+    Raises:
+        ConfigError, ModelError, DatasetError, RunError: the run could not start either.
+    """
+    try:
+        estimate = estimate_memory(config, models)
+    except EstimateError as error:
+        _log.info("%s", error)
+        return ""
+    free = read_free_bytes(config, estimate.device)
+    if estimate.total_bytes <= free:
+        return ""
+    # Looking for settings that fit takes a rehearsal each: too long to wait for at a start.
+    return (
+        f"This run will need about {format_bytes(estimate.total_bytes)} on the "
+        f"{estimate.device.kind} device (its peak: {estimate.peak.name}), and "
+        f"{format_bytes(free)} are free. `lorasmith estimate` says what would make it fit."
+    )
+
+
+def format_bytes(size: int) -> str:
+    """Returns a size as people say it: "7.4 GB", "312 MB"."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
