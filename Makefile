@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 WORKSPACE ?= workspace
+# Tests run in this many processes, each with one thread: two that share two cores are slower.
+JOBS ?= 2
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
 
 # Run only when there is no environment yet.
 define CHECK_PYTHON
@@ -42,7 +45,7 @@ app: setup  ## open the app
 check: lint types docs-check test  ## everything that must pass before a change is merged
 
 test: setup  ## the fast tests: offline, on the CPU
-	$(BIN)/python -m pytest -q -m "not slow and not gpu"
+	$(PYTEST) -q -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not slow and not gpu"
 
 test-slow: setup  ## the slow tests
 	$(BIN)/python -m pytest -q -m "slow and not gpu"

@@ -1,10 +1,11 @@
 """Does a LoRA learn the style? Trains the demo's preset, draws unseen subjects, measures.
 
-    python benchmarks/quality.py [--seeds N] [--only full|unet-only] [--results FILE]
+    python benchmarks/quality.py [--seeds N] [--only NAME ...] [--results FILE]
 
-Two runs are trained through the command line in a workspace of their own: the preset as it is, and
-the same without text encoder and without convolutions. `docs/quality.md` says what is measured and
-holds the table, which a complete benchmark writes again.
+The runs of `quality_variants.VARIANTS` are trained through the command line in a workspace of their
+own: the preset as it is, and what else the program offers with settings that suit it. Each is also
+asked what it costs. `docs/quality.md` says what is measured and holds the tables, which a complete
+benchmark writes again.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -38,20 +40,17 @@ from benchmarks.pictures import (  # noqa: E402
 )
 from benchmarks.prompt_retrieval import describe_content, retrieve_prompts  # noqa: E402
 from benchmarks.quality_controls import make_controls, measure_floor, measure_through  # noqa: E402
+from benchmarks.quality_cost import measure_cost  # noqa: E402
 from benchmarks.quality_page import PAGE, render_tables, write_page  # noqa: E402
+from benchmarks.quality_variants import VARIANTS  # noqa: E402
 from benchmarks.style_distance import StyleRuler  # noqa: E402
 from trainer.attach import attach_file  # noqa: E402
 from trainer.commands import quiet_libraries  # noqa: E402
-from trainer.models import FAMILIES, Family, check_base_model  # noqa: E402
+from trainer.config import BaseModelConfig  # noqa: E402
+from trainer.models import Family, load_family  # noqa: E402
 from trainer.sampling import weighted  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "quality-cpu.json"
-PRESET = "starter-style"
-# What each run changes in the preset.
-VARIANTS: dict[str, list[str]] = {
-    "full": [],
-    "unet-only": ["adapter.text_rank=0", "adapter.conv_rank=0"],
-}
 
 
 class Yardsticks:
@@ -74,27 +73,38 @@ class Yardsticks:
         }
 
 
-def measure_quality(seeds: Sequence[int], names: Sequence[str], workspace: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Trained:
+    """A trained variant: its file, how long it took with all around it, and what it costs."""
+
+    file: Path
+    seconds: float
+    cost: dict[str, Any]
+
+
+def measure_quality(
+    seeds: Sequence[int], names: Sequence[str], workspace: Path, steps: int
+) -> dict[str, Any]:
     """Trains, draws and measures; returns everything that the page and the results file tell."""
     quiet_libraries()
     started = time.monotonic()
     prompts = read_prompts()
-    files = {name: train_variant(name, workspace) for name in names}
-    family = load_family()
+    trained = {name: train_variant(name, workspace, steps) for name in names}
+    family = load_starter()
     yardsticks = Yardsticks(family)
     print(f"drawing {len(prompts) * len(seeds)} pictures with the base model")
     base_sets = draw_sets(family, prompts, seeds)
     content = describe_content(family, base_sets)
     base = yardsticks.measure(base_sets) | vars(retrieve_prompts(content, content))
     variants = {}
-    for name, (path, seconds) in files.items():
-        print(f"drawing {len(prompts) * len(seeds)} pictures with {path.name}")
-        adapted = load_family()
-        with weighted([attach_file(adapted, path, torch.device("cpu"))], [1.0]):
+    for name, run in trained.items():
+        print(f"drawing {len(prompts) * len(seeds)} pictures with {run.file.name}")
+        adapted = load_starter()
+        with weighted([attach_file(adapted, run.file, torch.device("cpu"))], [1.0]):
             sets = draw_sets(adapted, prompts, seeds)
         found = yardsticks.measure(sets)
         found |= vars(retrieve_prompts(describe_content(family, sets), content))
-        variants[name] = {"changes": VARIANTS[name], "training_seconds": seconds}
+        variants[name] = asdict(VARIANTS[name]) | {"training_seconds": run.seconds} | run.cost
         variants[name] |= found | compare(found, base)
     return {
         "date": datetime.now(UTC).date().isoformat(),
@@ -102,7 +112,12 @@ def measure_quality(seeds: Sequence[int], names: Sequence[str], workspace: Path)
         "machine": describe_machine(),
         "seconds": time.monotonic() - started,
         "settings": vars(Drawings())
-        | {"preset": PRESET, "prompts": len(prompts), "seeds": list(seeds), "weight": 1.0}
+        | {
+            "steps": steps or "as the preset says",
+            "prompts": len(prompts),
+            "seeds": list(seeds),
+            "weight": 1.0,
+        }
         | {"held_out": len(yardsticks.held_out)},
         "floor": measure_floor(yardsticks.style.reference),
         "untouched_through_vae": measure_through(yardsticks.untouched, yardsticks.seen),
@@ -128,31 +143,35 @@ def compare(found: dict[str, Any], base: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def train_variant(name: str, workspace: Path) -> tuple[Path, float]:
-    """Trains a run as a person would; returns the LoRA file and the seconds it took.
+def train_variant(name: str, workspace: Path, steps: int) -> Trained:
+    """Trains a run as a person would; `steps` of 0 are the preset's.
 
     Raises:
         RuntimeError: the training failed; what it said is on the terminal.
     """
-    changes = ["samples.every_steps=0", *VARIANTS[name]]  # samples would only cost time
+    variant = VARIANTS[name]
+    run_name = name.replace("+", "-plus")
+    changes = ["samples.every_steps=0", *variant.changes]  # samples would only cost time
+    changes += [f"train.steps={steps}"] if steps else []
     command = [sys.executable, "-m", "app.cli", "train", f"--workspace={workspace}"]
-    command += [f"--preset={PRESET}", f"--name={name}", f"--base-model={STARTER_MODEL}"]
+    command += [f"--preset={variant.preset}", f"--name={run_name}"]
+    command += [f"--base-model={STARTER_MODEL}"]
     command += [f"--dataset={ROOT / 'examples' / 'openmoji-style' / 'images'}"]
     command += [f"--set={change}" for change in changes]
     started = time.monotonic()
     done = subprocess.run(command, cwd=ROOT, check=False)
     seconds = time.monotonic() - started
-    files = sorted((workspace / "runs").glob(f"*/{name}.safetensors"))
+    files = sorted((workspace / "runs").glob(f"*/{run_name}.safetensors"))
     if done.returncode != 0 or not files:
         msg = f"The training of {name} ended with exit code {done.returncode}; its output is above."
         raise RuntimeError(msg)
-    return files[-1], seconds
+    return Trained(files[-1], seconds, measure_cost(files[-1].parent))
 
 
-def load_family() -> Family:
+def load_starter() -> Family:
     """Returns a fresh starter model on the CPU."""
-    info = check_base_model(STARTER_MODEL)
-    return FAMILIES[info.family](info.path, torch.device("cpu"), torch.float32)
+    config = BaseModelConfig(path=str(STARTER_MODEL))
+    return load_family(config, torch.device("cpu"), torch.float32)
 
 
 def describe_machine() -> dict[str, Any]:
@@ -172,7 +191,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Measure whether a LoRA learns the style.")
     parser.add_argument("--seeds", type=int, default=4, help="sets of pictures; at least 2")
     parser.add_argument("--first-seed", type=int, default=1, help="tune with other seeds than 1")
-    parser.add_argument("--only", choices=list(VARIANTS), help="train one of the runs")
+    parser.add_argument("--only", nargs="+", choices=list(VARIANTS), help="train some of the runs")
+    parser.add_argument("--steps", type=int, default=0, help="fewer, to try the benchmark itself")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the JSON file to write")
     args = parser.parse_args()
     if args.seeds < 2:
@@ -180,8 +200,7 @@ def main() -> int:
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     try:
         with tempfile.TemporaryDirectory(prefix="lorasmith-quality-") as folder:
-            names = [args.only] if args.only else list(VARIANTS)
-            report = measure_quality(seeds, names, Path(folder))
+            report = measure_quality(seeds, args.only or list(VARIANTS), Path(folder), args.steps)
     except RuntimeError as error:
         print(f"quality: {error}", file=sys.stderr)
         return 1
@@ -189,7 +208,8 @@ def main() -> int:
     args.results.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(f"\n{render_tables(report)}\nresults: {args.results}")
     # The page shows a complete benchmark on the reported seeds, never half of one.
-    if not args.only and args.first_seed == 1 and args.results.resolve() == RESULTS:
+    complete = not args.only and not args.steps
+    if complete and args.first_seed == 1 and args.results.resolve() == RESULTS:
         write_page(report)
         print(f"page: {PAGE}")
     return 0

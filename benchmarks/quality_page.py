@@ -3,13 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+from benchmarks.quality_variants import VARIANTS
+
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "quality.md"
 START = "<!-- measured: written by benchmarks/quality.py -->"
 END = "<!-- end of measured -->"
-_TITLES = {
-    "full": "LoRA on everything (the preset)",
-    "unet-only": "LoRA without text and convolutions",
-}
 
 Report = dict[str, Any]
 
@@ -36,10 +34,11 @@ def render_tables(report: Report) -> str:
     parts = [
         _render_setting(report),
         _render_results(report),
+        _render_costs(report),
         _render_untouched(report),
         _render_controls(report),
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _render_setting(report: Report) -> str:
@@ -67,7 +66,9 @@ def _render_results(report: Report) -> str:
     ]
     for name, found in report["variants"].items():
         closed = f"**{found['closed']:.0%}**"
-        lines.append(_render_row(_TITLES[name], found, closed, f"{found['closed_root']:.0%}"))
+        lines.append(
+            _render_row(VARIANTS[name].title, found, closed, f"{found['closed_root']:.0%}")
+        )
     lines.append(
         f"| held-out half against held-out half | {floor['mean']:.3f} "
         f"| 95 % of splits below {floor['percentile_95']:.3f} | | | | |"
@@ -87,12 +88,28 @@ def _render_row(title: str, found: Report, closed: str, root: str) -> str:
     )
 
 
+def _render_costs(report: Report) -> str:
+    measured = {n: found for n, found in report["variants"].items() if "parameters" in found}
+    if not measured:  # a results file from before costs were measured
+        return ""
+    lines = [
+        "| adapter | trained weights | file | seconds per step | memory of a step |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {VARIANTS[name].title} | {found['parameters']:,} | {found['file_bytes'] / 1e6:.2f} MB "
+        f"| {found['seconds_per_step']:.2f} | {found['step_peak_bytes'] / 1e6:.0f} MB |"
+        for name, found in measured.items()
+    ]
+    return "\n".join(lines)
+
+
 def _render_untouched(report: Report) -> str:
     lines = ["| against the untouched held-out pictures | style distance | closed |"]
     lines += ["|---|---:|---:|", f"| base model | {report['base']['untouched']:.2f} | |"]
     for name, found in report["variants"].items():
         share = f"{found['closed_untouched']:.0%}"
-        lines.append(f"| {_TITLES[name]} | {found['untouched']:.2f} | {share} |")
+        lines.append(f"| {VARIANTS[name].title} | {found['untouched']:.2f} | {share} |")
     reach = report["untouched_through_vae"]
     share = f"{1 - reach / report['base']['untouched']:.0%}"
     lines.append(f"| real pictures seen through the VAE | {reach:.2f} | {share} |")

@@ -1,0 +1,138 @@
+"""Which layers of a base model get an adapter of which size: a config against the real layers."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+from trainer.adapters import ADAPTERS, Adapter, Target
+from trainer.adapters.base import shape_of
+from trainer.config import AdapterConfig, BlockConfig
+from trainer.models import Family
+from trainer.runs import RunError
+
+_ATTENTION = (".attn1.", ".attn2.", ".self_attn.")
+
+
+@dataclass(frozen=True)
+class PlannedLayer:
+    """A layer with the size of its adapter.
+
+    Attributes:
+        target: The layer, with its learning rate's factor.
+        rank: Not 0.
+        alpha: So that the change is multiplied by alpha / rank, whatever the config's scaling.
+    """
+
+    target: Target
+    rank: int
+    alpha: float
+
+
+def plan_layers(
+    targets: Iterable[Target], family: Family, config: AdapterConfig
+) -> list[PlannedLayer]:
+    """Returns what the config asks for.
+
+    Raises:
+        RunError: the family lacks the blocks that it names, a pattern fits no layer, or a rank is
+            larger than the smallest layer that it is meant for.
+    """
+    chosen = choose_layers(targets, family, config)
+    planned = []
+    for target, block in zip(chosen, match_blocks(chosen, config), strict=True):
+        rank, alpha = _size_of(target, config, block)
+        if rank:
+            if config.scaling == "alpha/sqrt(rank)":
+                alpha *= math.sqrt(rank)
+            planned.append(PlannedLayer(target, rank, alpha))
+    _check_ranks(planned, config)
+    return planned
+
+
+def choose_layers(targets: Iterable[Target], family: Family, config: AdapterConfig) -> list[Target]:
+    """Returns the layers that `adapter.layers` names, with the factors of their learning rates.
+
+    Raises:
+        RunError: the family has no such blocks, or a pattern of `adapter.blocks` fits no layer.
+    """
+    chosen = [target for target in targets if _is_chosen(target, family, config)]
+    if not chosen:
+        msg = (
+            f"adapter.layers is {config.layers}, and this base model, of the family {family.name}, "
+            "has no such block: only SDXL's are known to carry style or content. Set it to all or "
+            "attention."
+        )
+        raise RunError(msg)
+    rates = [block.rate if block else 1.0 for block in match_blocks(chosen, config)]
+    return [replace(target, rate=rate) for target, rate in zip(chosen, rates, strict=True)]
+
+
+def match_blocks(targets: Iterable[Target], config: AdapterConfig) -> list[BlockConfig | None]:
+    """Returns per layer the first entry of `adapter.blocks` that fits it.
+
+    Raises:
+        RunError: an entry fits none of the layers.
+    """
+    targets = list(targets)
+    for block in config.blocks:
+        if not any(fnmatchcase(target.name, block.pattern) for target in targets):
+            msg = (
+                f"adapter.blocks: the pattern {block.pattern} fits no layer that adapter.layers = "
+                f"{config.layers} trains. Their names look like {targets[0].name}; * stands for "
+                "anything."
+            )
+            raise RunError(msg)
+    return [
+        next((block for block in config.blocks if fnmatchcase(target.name, block.pattern)), None)
+        for target in targets
+    ]
+
+
+def _is_chosen(target: Target, family: Family, config: AdapterConfig) -> bool:
+    if config.layers == "all":
+        return True
+    if config.layers == "attention":
+        return any(mark in target.name for mark in _ATTENTION)
+    block = family.named_blocks.get(config.layers)
+    return block is not None and target.name.startswith(f"{block}.")
+
+
+def _size_of(target: Target, config: AdapterConfig, block: BlockConfig | None) -> tuple[int, float]:
+    rank, alpha = _usual_size(target, config)
+    if block is None:
+        return rank, alpha
+    strength = alpha / rank if rank else config.alpha / config.rank
+    if block.rank >= 0:
+        rank = block.rank
+    return rank, block.alpha or strength * rank
+
+
+def _usual_size(target: Target, config: AdapterConfig) -> tuple[int, float]:
+    if target.part == "text":
+        return config.text_rank, config.text_alpha
+    if target.part == "conv" and config.conv_rank == 0:
+        return 0, 1.0
+    if target.wide:
+        return config.conv_rank, config.conv_alpha
+    return config.rank, config.alpha
+
+
+def _check_ranks(planned: list[PlannedLayer], config: AdapterConfig) -> None:
+    """Refuses ranks that are larger than a layer, which would cost memory and learn no more."""
+    make = ADAPTERS[config.kind]
+    kind = make if isinstance(make, type) and issubclass(make, Adapter) else Adapter
+    found = []
+    for layer in planned:
+        shape = shape_of(layer.target.layer)
+        most = kind.largest_rank(shape)
+        if most and layer.rank > most:
+            found.append((most, layer, shape))
+    if found:
+        most, layer, shape = min(found, key=lambda each: each[0])
+        msg = (
+            f"The rank {layer.rank} is larger than {layer.target.name}, a layer of "
+            f"{' x '.join(map(str, shape))}, and than {len(found) - 1} more: at most {most} is of "
+            "use there. Lower the rank, or give such layers a smaller one with adapter.blocks."
+        )
+        raise RunError(msg)
