@@ -105,8 +105,8 @@ def _draw_batch(family: Any, prompts: list[str], seeds: list[int], how: Drawings
     library: Any = diffusers  # its classes are untyped
     pipeline = library.StableDiffusionPipeline(
         vae=family.vae,
-        text_encoder=family.text_encoder,
-        tokenizer=family.tokenizer,
+        text_encoder=family.text_encoders[0],
+        tokenizer=family.tokenizers[0],
         unet=family.unet,
         scheduler=library.DDIMScheduler.from_config(
             family.info.scheduler, prediction_type=family.prediction, clip_sample=False

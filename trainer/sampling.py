@@ -33,7 +33,7 @@ def weighted(adapters: Sequence[AdapterSet], weights: Sequence[float]) -> Iterat
 def draw(family: Family, machine: Machine, drawing: Drawing) -> Image.Image:
     """Returns one picture with the adapters as they are weighed now."""
     with machine.accelerator.autocast():
-        image: Image.Image = family.generate(drawing, machine.device)
+        image: Image.Image = family.generate(drawing)
     return image
 
 

@@ -130,14 +130,14 @@ def test_sdxl_draws_what_diffusers_draws(pico_xl):
         width=32,
         height=32,
     ).images[0]
-    ours = load_plain(pico_xl).generate(Drawing("x", "y", 3, 3, 6.0, 32, 32), CPU)
+    ours = load_plain(pico_xl).generate(Drawing("x", "y", 3, 3, 6.0, 32, 32))
     assert np.abs(np.asarray(ours).astype(int) - np.asarray(theirs).astype(int)).max() <= 1
 
 
 def test_long_prompts_are_drawn_beside_a_short_negative_one(pico):
     family = load_plain(pico)
-    image = family.generate(Drawing(LONG, "bad", 3, 2, 7.0, 32, 32), CPU)
-    short = family.generate(Drawing(LONG[:100], "bad", 3, 2, 7.0, 32, 32), CPU)
+    image = family.generate(Drawing(LONG, "bad", 3, 2, 7.0, 32, 32))
+    short = family.generate(Drawing(LONG[:100], "bad", 3, 2, 7.0, 32, 32))
     assert np.abs(np.asarray(image).astype(int) - np.asarray(short).astype(int)).max() > 0
 
 
@@ -158,7 +158,7 @@ def test_zero_snr_ends_in_pure_noise_and_equals_diffusers(pico_v):
     ).alphas_cumprod
     assert ours[-1] == 0
     assert torch.allclose(ours, theirs, atol=1e-6)
-    image = family.generate(Drawing("x", "", 3, 2, 7.0, 32, 32), CPU)
+    image = family.generate(Drawing("x", "", 3, 2, 7.0, 32, 32))
     assert np.isfinite(np.asarray(image)).all()
 
 
@@ -172,9 +172,9 @@ def test_xformers_is_refused_where_it_cannot_work(pico, monkeypatch):
 
 def test_resting_models_come_back_when_they_are_needed(pico_xl):
     family = load_plain(pico_xl)
-    before = family.generate(Drawing("x", "", 3, 2, 7.0, 32, 32), CPU)
+    before = family.generate(Drawing("x", "", 3, 2, 7.0, 32, 32))
     family.settle({"unet"})
-    again = family.generate(Drawing("x", "", 3, 2, 7.0, 32, 32), CPU)
+    again = family.generate(Drawing("x", "", 3, 2, 7.0, 32, 32))
     assert np.array_equal(np.asarray(before), np.asarray(again))
 
 

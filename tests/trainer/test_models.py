@@ -113,7 +113,7 @@ def test_the_pipeline_draws_what_diffusers_draws(pico):
         height=32,
     ).images[0]
     family = load_plain(pico)
-    ours = family.generate(Drawing("x", "", 3, 3, 7.5, 32, 32), CPU)
+    ours = family.generate(Drawing("x", "", 3, 3, 7.5, 32, 32))
     assert np.abs(np.asarray(ours).astype(int) - np.asarray(theirs).astype(int)).max() <= 1
 
 

@@ -9,6 +9,7 @@ import torch
 
 from trainer.commands.libraries import EXPECTED_ERRORS, quiet_libraries
 from trainer.loop import learn
+from trainer.memory import warn_of_shortage
 from trainer.outputs import export_file
 from trainer.progress import say
 from trainer.runs import (
@@ -59,6 +60,7 @@ def _train_owned(run: RunFolder, cache: Path) -> str:
     append_event(
         run.events_path, "started", from_step=_last_step(run), steps=run.config.train.steps
     )
+    _warn_of_memory(run)
     session = open_session(run, cache)
     _tell_what_is_trained(session)
     with _stop_on_signal(run):
@@ -66,6 +68,15 @@ def _train_owned(run: RunFolder, cache: Path) -> str:
     export_file(session, f"{session.config.name}.safetensors")
     append_event(run.events_path, "ended", reason=reason, message="", step=session.state.step)
     return reason
+
+
+def _warn_of_memory(run: RunFolder) -> None:
+    """Says before the start that the memory will not do. On a CPU there is enough, or swap."""
+    if torch.cuda.is_available() and run.config.train.device != "cpu":
+        message = warn_of_shortage(run.config, run.models_path)
+        if message:
+            append_event(run.events_path, "warning", message=message)
+            say(message)
 
 
 def export_checkpoint(run: RunFolder, cache: Path, step: int = 0) -> Path:

@@ -62,15 +62,16 @@ class DatasetConfig(Section):
     )
     masks: Literal["off", "folder", "alpha"] = Field(
         default="off",
-        description="Which part of each picture is learned: folder takes a grey picture of the same "
-        "name from the sub-folder masks (white is learned), alpha the picture's own transparency. "
+        description="Which part of each picture is learned: folder takes a grey picture of the "
+        "same name from the sub-folder masks (white is learned), alpha the picture's own "
+        "transparency. "
         "Pictures without a mask are learned whole.",
     )
     class_word: str = Field(
         default="",
         max_length=200,
-        description="What the trigger is an instance of, such as cat: prior preservation shows it in "
-        "the trigger's place.",
+        description="What the trigger is an instance of, such as cat: prior preservation shows it "
+        "in the trigger's place.",
     )
     prior_path: str = Field(
         default="",

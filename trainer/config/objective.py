@@ -82,8 +82,9 @@ class ObjectiveConfig(Section):
     )
     prior: Literal["none", "teacher", "images"] = Field(
         default="none",
-        description="Keeps what the model knew of the class: teacher holds the adapted model to the "
-        "base model's own answers and needs no pictures, images also trains on dataset.prior_path.",
+        description="Keeps what the model knew of the class: teacher holds the adapted model to "
+        "the base model's own answers and needs no pictures, images also trains on "
+        "dataset.prior_path.",
     )
     prior_weight: float = Field(
         default=1.0, gt=0, le=100, description="How much the prior counts beside the dataset."

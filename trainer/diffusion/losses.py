@@ -56,7 +56,7 @@ def fall_exponentially(c: float, timesteps: Tensor, snr: Tensor) -> Tensor:
 
 
 def follow_snr(c: float, timesteps: Tensor, snr: Tensor) -> Tensor:
-    """Returns (1 - c) / (1 + sigma)^2 + c with sigma^2 = 1 / SNR (arXiv:2403.16728, section 4.2)."""
+    """Returns (1 - c) / (1 + sigma)^2 + c with sigma^2 = 1 / SNR (arXiv:2403.16728, 4.2)."""
     del timesteps
     sigma = snr.clamp(min=1e-12).rsqrt()
     return (1 - c) / (1 + sigma).square() + c

@@ -175,14 +175,13 @@ class _Stage:
         channels, cells = self.family.latent_channels, side // self.family.latent_factor
         self.session.adapters.train(mode=False)
         with self._phase("drawing samples"), torch.no_grad(), self.session.state.shown():
-            self.family.settle(EVERY_MODEL)
             latents = torch.empty(1, channels, cells, cells)
             with self.session.machine.accelerator.autocast():
                 text = self.family.encode_captions([self.workload.caption] * count)
                 sizes = self.family.describe_sizes([geometry] * count)
                 batch = torch.cat([latents] * count)
                 self.family.predict(batch, torch.zeros(count, dtype=torch.long), text | sizes)
-            self.parts.vae.decode(latents, return_dict=False)
+            self.family.decode(latents)
 
     def tell(self) -> Rehearsal:
         """Returns what was seen."""

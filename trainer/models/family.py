@@ -4,7 +4,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-import torch
 from torch import Tensor, nn
 
 from trainer.formats.unet_names import UNetNames
@@ -80,6 +79,10 @@ class Family(Protocol):
         """Returns the denoiser's prediction, [B, C, h, w]."""
         ...
 
+    def decode(self, latents: Tensor) -> Tensor:
+        """Returns the pixels of latents, in -1 .. 1, [B, 3, H, W]."""
+        ...
+
     def image_fingerprint(self) -> str:
         """Names the image encoder's weights, for cache keys."""
         ...
@@ -100,7 +103,7 @@ class Family(Protocol):
         """Recompute activations in the backward pass."""
         ...
 
-    def generate(self, request: "Drawing", device: torch.device) -> Any:
+    def generate(self, request: "Drawing") -> Any:
         """Returns a PIL image."""
         ...
 

@@ -70,6 +70,8 @@ class StableDiffusion:
         self.latent_factor, self.size_step = info.latent_factor, info.size_step
         self.default_resolution = info.default_resolution
         self._settled: frozenset[Model] = EVERY_MODEL
+        # Packed once it comes to the device, it stays there: it is small, and moves badly.
+        self._packed = any(type(each).__name__ == "Linear4bit" for each in self.unet.modules())
 
     def adaptable_models(self) -> dict[str, nn.Module]:
         """Returns the UNet and the text encoders: "text_encoder", "text_encoder_2" …"""
@@ -108,11 +110,13 @@ class StableDiffusion:
         )[0]
         return predicted
 
-    def generate(self, request: Drawing, device: torch.device) -> Any:
+    def generate(self, request: Drawing) -> Any:
         """Returns the picture that diffusers' own pipeline draws from a seed, a PIL image."""
         prompts = [request.prompt, *([request.negative_prompt] if request.guidance > 1 else [])]
-        with torch.no_grad(), self._awake("image", "text", "unet"):
+        with torch.no_grad(), self._awake("unet"):
             pipeline = self._make_pipeline()
+            # Without a VAE of its own it cannot know.
+            pipeline.vae_scale_factor = self.latent_factor
             pipeline.set_progress_bar_config(disable=True)
             latents = pipeline(
                 **self._name_prompts(self._encode(prompts, equal=True)),
@@ -124,10 +128,25 @@ class StableDiffusion:
                 generator=torch.Generator("cpu").manual_seed(request.seed),
                 output_type="latent",
             ).images
-            factor = float(self.vae.config.scaling_factor)
-            with torch.autocast(device.type, enabled=False):
-                pixels = self.vae.decode(latents.float() / factor, return_dict=False)[0]
+        pixels = self.decode(latents)
         return pipeline.image_processor.postprocess(pixels, output_type="pil")[0]
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Returns the pixels of latents, in -1 .. 1, [B, 3, H, W].
+
+        Where models rest, all others do so now: at 1024 pixels this takes more than the UNet.
+        """
+        factor = float(self.vae.config.scaling_factor)
+        settled = self._settled
+        if settled != EVERY_MODEL:
+            self.settle({"image"})
+        try:
+            with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+                pixels: Tensor = self.vae.decode(latents.float() / factor, return_dict=False)[0]
+        finally:
+            if settled != EVERY_MODEL:
+                self.settle(settled)
+        return pixels
 
     def image_fingerprint(self) -> str:
         """Names the VAE by its weights, wherever they were read from."""
@@ -220,7 +239,7 @@ class StableDiffusion:
         from diffusers import StableDiffusionPipeline
 
         return StableDiffusionPipeline(
-            vae=self.vae,
+            vae=None,
             text_encoder=None,
             tokenizer=None,
             unet=self.unet,
@@ -248,6 +267,8 @@ class StableDiffusion:
         }  # fmt: skip
         # First those that leave, so that there is room for those that come.
         for name in sorted(models, key=lambda each: each in present):
+            if name == "unet" and self._packed and name not in present:
+                continue
             for model in models[name]:
                 model.to(self.device if name in present else "cpu")
 

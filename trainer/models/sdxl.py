@@ -45,10 +45,9 @@ class StableDiffusionXL(StableDiffusion):
         from diffusers import StableDiffusionXLPipeline
 
         return StableDiffusionXLPipeline(
-            vae=self.vae,
-            # Only read for the width of its projection, which sizes are checked against.
+            vae=None,
             text_encoder=None,
-            text_encoder_2=self.text_encoders[-1],
+            text_encoder_2=None,
             tokenizer=None,
             tokenizer_2=None,
             unet=self.unet,
