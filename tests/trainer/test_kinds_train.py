@@ -54,6 +54,11 @@ def assert_file_equals_checkpoint(run, base):
     assert moved > len(trained) / 2
 
 
+def in_short(kinds, kept):
+    """Returns the kinds as parameters, all but the hardest one left to the slow tests."""
+    return [kind if kind == kept else pytest.param(kind, marks=pytest.mark.slow) for kind in kinds]
+
+
 @pytest.mark.parametrize("kind", ADAPTERS)
 def test_every_kind_trains_and_its_file_holds_what_was_trained(kind, make_run, cache, pico):
     run = make_run(*settings_for(kind))
@@ -62,7 +67,7 @@ def test_every_kind_trains_and_its_file_holds_what_was_trained(kind, make_run, c
     assert_file_equals_checkpoint(run, pico)
 
 
-@pytest.mark.parametrize("kind", ADAPTERS)
+@pytest.mark.parametrize("kind", in_short(ADAPTERS, "adalora"))
 def test_every_kind_trains_on_sdxl(kind, make_run, cache, pico_xl):
     more = [f'base_model.path="{pico_xl}"', "train.steps=3", "output.checkpoint_every_steps=0"]
     run = make_run(*settings_for(kind, *more))
@@ -70,7 +75,7 @@ def test_every_kind_trains_on_sdxl(kind, make_run, cache, pico_xl):
     assert_file_equals_checkpoint(run, pico_xl)
 
 
-@pytest.mark.parametrize("kind", ["dora", "loha", "lokr", "vera", "adalora"])
+@pytest.mark.parametrize("kind", in_short(["dora", "loha", "lokr", "vera", "adalora"], "adalora"))
 def test_every_kind_goes_on_exactly_after_a_stop(kind, make_run, cache):
     drops = ["adapter.rank_dropout=0.3", "adapter.module_dropout=0.2", "optimizer.ema_decay=0.5"]
     changes = settings_for(kind, *drops)
@@ -88,7 +93,7 @@ def test_every_kind_goes_on_exactly_after_a_stop(kind, make_run, cache):
     assert same(first, second)
 
 
-@pytest.mark.parametrize("kind", ["dora", "vera", "adalora"])
+@pytest.mark.parametrize("kind", in_short(["dora", "vera", "adalora"], "adalora"))
 def test_a_run_that_dies_between_checkpoints_ends_with_the_same_file(kind, make_run, cache):
     from trainer import loop
 
@@ -111,7 +116,7 @@ def test_a_run_that_dies_between_checkpoints_ends_with_the_same_file(kind, make_
     assert same(first, second)
 
 
-@pytest.mark.parametrize("kind", ADAPTERS)
+@pytest.mark.parametrize("kind", in_short(ADAPTERS, "dora"))
 def test_every_kind_trains_on_a_base_model_in_4_bits(kind, make_run, cache):
     pytest.importorskip("bitsandbytes")
     changes = ["base_model.quantize=nf4", "train.steps=3", "output.checkpoint_every_steps=0"]

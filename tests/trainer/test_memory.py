@@ -106,7 +106,7 @@ def test_a_small_network_takes_what_its_rehearsal_says(dtype):
 
 # --- estimates on the starter model -------------------------------------------------------------
 
-QUICK = ("batch 1", "64 pixels", "UNet attention only, checkpointing")
+QUICK = ("UNet attention only, checkpointing",)
 
 
 def check_setting(name, folder):

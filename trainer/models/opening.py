@@ -82,6 +82,8 @@ def make_family(
     """
     if config.quantize == "nf4":
         quantize_linears(parts.unet, dtype)
+        # Moving packs the layers. An adapter that measures a weight must see it packed.
+        parts.unet.to(device)
     text = TextSettings(config.clip_skip, config.max_windows)
     family = FAMILIES[info.family](info, parts, device, dtype, text)
     family.settle(present)

@@ -70,7 +70,7 @@ class StableDiffusion:
         self.latent_factor, self.size_step = info.latent_factor, info.size_step
         self.default_resolution = info.default_resolution
         self._settled: frozenset[Model] = EVERY_MODEL
-        # Packed once it comes to the device, it stays there: it is small, and moves badly.
+        # A packed UNet is on the device from the start and stays: it is small, and moves badly.
         self._packed = any(type(each).__name__ == "Linear4bit" for each in self.unet.modules())
 
     def adaptable_models(self) -> dict[str, nn.Module]:
