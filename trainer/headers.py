@@ -37,11 +37,8 @@ def expect_header(
 def _expect_facts(config: RunConfig, info: BaseModelInfo) -> ExportFacts:
     dataset, base = config.dataset, config.base_model
     examples, _ = read_training_examples(dataset)
-    factor = 2 ** (len(info.vae["block_out_channels"]) - 1)
-    step = bucket_step_for(
-        dataset.bucket_step, factor * 2 ** (len(info.unet["block_out_channels"]) - 1)
-    )
-    resolution = dataset.resolution or int(info.unet["sample_size"]) * factor
+    step = bucket_step_for(dataset.bucket_step, info.size_step)
+    resolution = dataset.resolution or info.default_resolution
     buckets = count_buckets(
         [(example.width, example.height) for example in examples],
         make_buckets(resolution, step, dataset.max_aspect),

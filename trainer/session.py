@@ -19,7 +19,7 @@ from trainer.data import (
 from trainer.device import Machine, open_machine
 from trainer.diffusion import NoiseSchedule, make_schedule
 from trainer.export import ExportFacts, name_base_model
-from trainer.models import EVERY_MODEL, Family, Model, check_config, load_family
+from trainer.models import EVERY_MODEL, Family, Model, load_family
 from trainer.optim import Average, group_parameters, make_optimizer
 from trainer.runs import Checkpoint, RunError, RunFolder, read_events
 from trainer.runs.base_models import locate_base_model
@@ -41,7 +41,6 @@ class Session:
     encode_captions: CaptionEncoder
     state: TrainState
     optimizer: Any  # accelerate's wrapper, which skips an update whose fp16 gradients overflowed
-    resolution: int
 
     @property
     def adapters(self) -> AdapterSet:
@@ -52,6 +51,11 @@ class Session:
     def examples(self) -> list[EncodedExample]:
         """What is learned from."""
         return self.source.examples
+
+    @property
+    def resolution(self) -> int:
+        """Side of the square bucket, in pixels."""
+        return self.config.dataset.resolution or self.family.default_resolution
 
     @property
     def contents(self) -> dict[str, str]:
@@ -93,7 +97,6 @@ def open_session(run: RunFolder, cache: Path, checkpoint: Checkpoint | None = No
     # Cheap checks first: a wrong folder is told in a moment, not after a minute of loading.
     read_training_examples(config.dataset)
     base = locate_base_model(config.base_model, run.models_path)
-    check_config(base)
     machine = open_machine(config.train.device, base.precision)
     family = load_family(base, machine.device, machine.dtype, _choose_models(config, {"image"}))
     sources = open_sources(run, family, machine.device, TensorCache(cache))
@@ -137,7 +140,6 @@ def assemble_session(
         encode_captions=encode_captions,
         state=state,
         optimizer=optimizer,
-        resolution=config.dataset.resolution or family.default_resolution,
     )
 
 

@@ -31,13 +31,14 @@ def open_sources(
         DatasetError, RunError: what is wrong and what to do.
     """
     config = run.config
-    source = _open_source(run, config.dataset, config.train.seed, (family, device, cache))
+    machinery = (family, family.image_fingerprint(), device, cache)
+    source = _open_source(run, config.dataset, config.train.seed, machinery)
     if config.objective.prior != "images":
         return source, None
     changes = {"path": config.dataset.prior_path, "trigger": "", "masks": "off"}
     dataset = config.dataset.model_copy(update=changes)
     seed = derive_seed(config.train.seed, "prior")
-    return source, _open_source(run, dataset, seed, (family, device, cache))
+    return source, _open_source(run, dataset, seed, machinery)
 
 
 def list_captions(config: RunConfig, sources: tuple[Source, Source | None]) -> list[str]:
@@ -71,9 +72,9 @@ def _open_source(
     run: RunFolder,
     dataset: DatasetConfig,
     seed: int,
-    machinery: tuple[Family, torch.device, TensorCache],
+    machinery: tuple[Family, str, torch.device, TensorCache],
 ) -> Source:
-    family, device, cache = machinery
+    family, fingerprint, device, cache = machinery
     found, findings = read_training_examples(dataset)
     for finding in findings:
         append_event(run.events_path, "warning", message=finding.message)
@@ -94,7 +95,7 @@ def _open_source(
         dataset,
         step,
         resolution,
-        (family.image_fingerprint(), encode),
+        (fingerprint, encode),
         cache,
         device,
         partial(_report_cache, run),

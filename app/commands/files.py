@@ -9,8 +9,8 @@ from app.commands.words import (
     Words,
     add_run_or_settings,
     add_word,
+    find_models,
     find_run,
-    find_workspace,
     read_settings,
 )
 from trainer.runs import RunError
@@ -113,10 +113,9 @@ def run_header(args: argparse.Namespace) -> int:
     """Shows the header of a file before it is written."""
     config = read_settings(args)
     run = find_run(args) if args.run else None
-    workspace = find_workspace(run) if run else args.workspace
     from trainer.commands import expect_header
 
-    header = expect_header(config, run, workspace / "models")
+    header = expect_header(config, run, find_models(args))
     if args.json:
         print(json.dumps(header, indent=1, ensure_ascii=False))
         return 0

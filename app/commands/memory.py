@@ -2,16 +2,8 @@
 
 import argparse
 import json
-from pathlib import Path
 
-from app.commands.words import (
-    Words,
-    add_run_or_settings,
-    add_word,
-    find_run,
-    find_workspace,
-    read_settings,
-)
+from app.commands.words import Words, add_run_or_settings, add_word, find_models, read_settings
 
 
 def add_words(words: Words) -> None:
@@ -40,7 +32,7 @@ def run_estimate(args: argparse.Namespace) -> int:
     config = read_settings(args)
     from trainer.commands import estimate_run
 
-    report = estimate_run(config, _find_models(args), args.device, round(args.free * 1e9))
+    report = estimate_run(config, find_models(args), args.device, round(args.free * 1e9))
     if args.json:
         print(json.dumps(report.to_dict(), indent=1, ensure_ascii=False))
     else:
@@ -53,7 +45,7 @@ def run_probe(args: argparse.Namespace) -> int:
     config = read_settings(args)
     from trainer.commands import probe_run
 
-    found = probe_run(config, _find_models(args))
+    found = probe_run(config, find_models(args))
     if args.json:
         print(json.dumps(found, indent=1))
         return 0
@@ -63,8 +55,3 @@ def run_probe(args: argparse.Namespace) -> int:
         f"{found['resident_bytes'] / 1e9:.2f} GB of main memory."
     )
     return 0
-
-
-def _find_models(args: argparse.Namespace) -> Path:
-    workspace: Path = find_workspace(find_run(args)) if args.run else args.workspace
-    return workspace / "models"

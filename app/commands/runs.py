@@ -8,6 +8,7 @@ from app.commands.words import (
     Words,
     add_run_or_settings,
     add_word,
+    find_models,
     find_run,
     find_workspace,
     read_settings,
@@ -44,7 +45,7 @@ def add_words(words: Words) -> None:
 def run_train(args: argparse.Namespace) -> int:
     """Starts or resumes a run, or creates one from settings and starts it."""
     config = read_settings(args)
-    models = (find_workspace(find_run(args)) if args.run else args.workspace) / "models"
+    models = find_models(args)
     if args.download:
         _fetch_base_model(config.base_model, models)
     if args.run:

@@ -152,6 +152,14 @@ def find_workspace(run: RunFolder) -> Path:
     return run.path.resolve().parent.parent
 
 
+def find_models(args: argparse.Namespace) -> Path:
+    """Returns the folder of base models: of the run that is named, else of the workspace."""
+    if args.run:
+        return find_run(args).models_path
+    workspace: Path = args.workspace
+    return workspace / "models"
+
+
 def find_file(path: Path, what: str) -> Path:
     """Returns a path at which there is a file.
 

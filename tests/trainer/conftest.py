@@ -19,7 +19,7 @@ STARTER = ROOT / "examples" / "starter-model"
 def build_pico(folder, *, prediction="epsilon", width=32, linear_projection=False, seed=0):
     """Writes an SD-shaped model in the diffusers layout, with random weights."""
     import torch
-    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from diffusers import UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
     torch.manual_seed(seed)
@@ -34,13 +34,7 @@ def build_pico(folder, *, prediction="epsilon", width=32, linear_projection=Fals
         norm_num_groups=8,
         use_linear_projection=linear_projection,
     ).save_pretrained(folder / "unet")
-    AutoencoderKL(
-        block_out_channels=(8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        norm_num_groups=4,
-        sample_size=16,
-    ).save_pretrained(folder / "vae")
+    _write_vae(folder)
     config = CLIPTextConfig(
         vocab_size=6514,
         hidden_size=width,
@@ -52,10 +46,7 @@ def build_pico(folder, *, prediction="epsilon", width=32, linear_projection=Fals
     )
     CLIPTextModel(config).save_pretrained(folder / "text_encoder")
     shutil.copytree(STARTER / "tokenizer", folder / "tokenizer")
-    scheduler = json.loads((STARTER / "scheduler" / "scheduler_config.json").read_text())
-    scheduler["prediction_type"] = prediction
-    (folder / "scheduler").mkdir()
-    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler))
+    _write_scheduler(folder, prediction)
     shutil.copy(STARTER / "model_index.json", folder / "model_index.json")
     return folder
 
@@ -63,7 +54,7 @@ def build_pico(folder, *, prediction="epsilon", width=32, linear_projection=Fals
 def build_pico_xl(folder, *, prediction="epsilon", seed=0):
     """Writes an SDXL-shaped model in the diffusers layout, with random weights."""
     import torch
-    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from diffusers import UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
     torch.manual_seed(seed)
@@ -82,14 +73,7 @@ def build_pico_xl(folder, *, prediction="epsilon", seed=0):
         addition_time_embed_dim=8,
         projection_class_embeddings_input_dim=6 * 8 + 24,
     ).save_pretrained(folder / "unet")
-    AutoencoderKL(
-        block_out_channels=(8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        norm_num_groups=4,
-        sample_size=16,
-        scaling_factor=0.13025,
-    ).save_pretrained(folder / "vae")
+    _write_vae(folder, scaling_factor=0.13025)
     shared = {
         "vocab_size": 6514,
         "num_attention_heads": 2,
@@ -105,10 +89,7 @@ def build_pico_xl(folder, *, prediction="epsilon", seed=0):
     CLIPTextModelWithProjection(second).save_pretrained(folder / "text_encoder_2")
     shutil.copytree(STARTER / "tokenizer", folder / "tokenizer")
     shutil.copytree(STARTER / "tokenizer", folder / "tokenizer_2")
-    scheduler = json.loads((STARTER / "scheduler" / "scheduler_config.json").read_text())
-    scheduler["prediction_type"] = prediction
-    (folder / "scheduler").mkdir()
-    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler))
+    _write_scheduler(folder, prediction)
     parts = {
         "_class_name": "StableDiffusionXLPipeline",
         "_diffusers_version": "0.42.1",
@@ -124,6 +105,26 @@ def build_pico_xl(folder, *, prediction="epsilon", seed=0):
     }
     (folder / "model_index.json").write_text(json.dumps(parts))
     return folder
+
+
+def _write_vae(folder, **changes):
+    from diffusers import AutoencoderKL
+
+    AutoencoderKL(
+        block_out_channels=(8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        norm_num_groups=4,
+        sample_size=16,
+        **changes,
+    ).save_pretrained(folder / "vae")
+
+
+def _write_scheduler(folder, prediction):
+    scheduler = json.loads((STARTER / "scheduler" / "scheduler_config.json").read_text())
+    scheduler["prediction_type"] = prediction
+    (folder / "scheduler").mkdir()
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler))
 
 
 def load_plain(folder, device="cpu", dtype=None, **settings):

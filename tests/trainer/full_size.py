@@ -126,3 +126,30 @@ def write_small_configs(folder):
         ]
         (folder / f"{family}.json").write_text(json.dumps(config))
     return folder
+
+
+def write_configs(family, folder):
+    """Writes a family's configs in the diffusers layout, without weights; returns its pipeline."""
+    from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
+
+    config = shipped.read_config(family)
+    encoders = zip(("text_encoder", "text_encoder_2"), config["text_encoders"], strict=False)
+    configs = {"unet": config["unet"], "vae": config["vae"], **dict(encoders)}
+    parts = {name: build_model(name, each) for name, each in configs.items()}
+    for name, model in parts.items():
+        save = getattr(model, "save_config", None) or model.config.save_pretrained
+        (folder / name).mkdir(parents=True)
+        save(folder / name)
+    for name, pad in zip(("tokenizer", "tokenizer_2"), config["pad_tokens"], strict=False):
+        parts[name] = shipped.build_tokenizer(pad)
+        parts[name].save_pretrained(folder / name)
+    parts["scheduler"] = DDIMScheduler.from_config(config["scheduler"])
+    parts["scheduler"].save_pretrained(folder / "scheduler")
+    if family == "sdxl":
+        pipeline = StableDiffusionXLPipeline(**parts)
+    else:
+        pipeline = StableDiffusionPipeline(
+            **parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False
+        )
+    pipeline.save_config(folder)
+    return type(pipeline)

@@ -10,11 +10,10 @@ import pytest
 import torch
 
 from tests.trainer.conftest import ROOT, write_images
-from tests.trainer.full_size import write_random_checkpoint
+from tests.trainer.full_size import write_configs, write_random_checkpoint
 from trainer.formats.header import read_header
 from trainer.models import check_base_model
 from trainer.models.loading import load_parts
-from trainer.models.shipped import build_tokenizer, read_config
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 SETTINGS = (
@@ -69,46 +68,6 @@ def test_a_full_size_single_file_trains_and_exports_every_layer(tmp_path, capsys
     with capsys.disabled():
         print(f"\n{family}: {modules} layers, peak memory of the training {peak:.1f} GB")
     assert peak < 24
-
-
-def write_configs(family, folder):
-    """Writes a family's configs in the diffusers layout, without weights."""
-    from diffusers import (
-        AutoencoderKL,
-        DDIMScheduler,
-        StableDiffusionPipeline,
-        StableDiffusionXLPipeline,
-        UNet2DConditionModel,
-    )
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
-
-    config = read_config(family)
-    encoders = [CLIPTextConfig.from_dict(each) for each in config["text_encoders"]]
-    with torch.device("meta"):
-        parts = {
-            "unet": UNet2DConditionModel.from_config(config["unet"]),
-            "vae": AutoencoderKL.from_config(config["vae"]),
-            "text_encoder": CLIPTextModel(encoders[0]),
-        }
-        if family == "sdxl":
-            parts["text_encoder_2"] = CLIPTextModelWithProjection(encoders[1])
-    for name, model in parts.items():
-        save = getattr(model, "save_config", None) or model.config.save_pretrained
-        (folder / name).mkdir(parents=True)
-        save(folder / name)
-    parts["scheduler"] = DDIMScheduler.from_config(config["scheduler"])
-    parts["scheduler"].save_pretrained(folder / "scheduler")
-    for name, pad in zip(("tokenizer", "tokenizer_2"), config["pad_tokens"], strict=False):
-        parts[name] = build_tokenizer(pad)
-        parts[name].save_pretrained(folder / name)
-    if family == "sdxl":
-        pipeline = StableDiffusionXLPipeline(**parts)
-    else:
-        pipeline = StableDiffusionPipeline(
-            **parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False
-        )
-    pipeline.save_config(folder)
-    return type(pipeline)
 
 
 @pytest.mark.parametrize("family", ["sd15", "sd2", "sdxl"])

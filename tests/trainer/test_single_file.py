@@ -7,11 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.trainer.full_size import write_random_checkpoint, write_small_configs
+from tests.trainer.full_size import write_configs, write_random_checkpoint, write_small_configs
 from trainer.models import ModelError, check_base_model, shipped
 from trainer.models.layouts import NAMINGS, join_tensors
 from trainer.models.loading import load_parts
-from trainer.models.shipped import build_tokenizer, read_config
 
 CPU = torch.device("cpu")
 FAMILIES = ("sd15", "sd2", "sdxl")
@@ -50,36 +49,13 @@ def load(path, dtype=torch.float32, **settings):
     return load_parts(check_base_model(path, **settings), CPU, dtype)
 
 
-def write_folder(family, folder):
-    """Writes a family's configs in the diffusers layout, with weights that nobody should take."""
-    from diffusers import (
-        AutoencoderKL,
-        DDIMScheduler,
-        StableDiffusionPipeline,
-        StableDiffusionXLPipeline,
-        UNet2DConditionModel,
+def write_folder(small, family, folder, **changes):
+    """Writes the folder that diffusers makes of a family's single file."""
+    cls = write_configs(family, folder)
+    pipeline = cls.from_single_file(
+        small / f"{family}.safetensors", config=str(folder), local_files_only=True
     )
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
-
-    config = read_config(family)
-    encoders = [CLIPTextConfig.from_dict(each) for each in config["text_encoders"]]
-    parts = {
-        "unet": UNet2DConditionModel.from_config(config["unet"]),
-        "vae": AutoencoderKL.from_config(config["vae"]),
-        "scheduler": DDIMScheduler.from_config(config["scheduler"]),
-        "text_encoder": CLIPTextModel(encoders[0]),
-        "tokenizer": build_tokenizer(config["pad_tokens"][0]),
-    }
-    if family == "sdxl":
-        parts["text_encoder_2"] = CLIPTextModelWithProjection(encoders[1])
-        parts["tokenizer_2"] = build_tokenizer(config["pad_tokens"][1])
-        pipeline = StableDiffusionXLPipeline(**parts)
-    else:
-        pipeline = StableDiffusionPipeline(
-            **parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False
-        )
-    pipeline.save_pretrained(folder)
-    return type(pipeline)
+    pipeline.save_pretrained(folder, **changes)
 
 
 def assert_same(ours, theirs):
@@ -92,7 +68,7 @@ def assert_same(ours, theirs):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_file_loads_to_what_diffusers_conversion_makes_of_it(small, tmp_path, family):
-    cls = write_folder(family, tmp_path / "config")
+    cls = write_configs(family, tmp_path / "config")
     theirs = cls.from_single_file(
         small / f"{family}.safetensors", config=str(tmp_path / "config"), local_files_only=True
     )
@@ -113,12 +89,7 @@ def test_a_file_loads_to_what_diffusers_conversion_makes_of_it(small, tmp_path, 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_folder_loads_to_the_same_as_its_file(small, tmp_path, family):
-    cls = write_folder(family, tmp_path / "folder")
-    pipeline = cls.from_single_file(
-        small / f"{family}.safetensors", config=str(tmp_path / "folder"), local_files_only=True
-    )
-    shutil.rmtree(tmp_path / "folder")
-    pipeline.save_pretrained(tmp_path / "folder", max_shard_size="200KB")
+    write_folder(small, family, tmp_path / "folder", max_shard_size="200KB")
     assert len(list((tmp_path / "folder" / "unet").glob("*.safetensors"))) > 1
     from_folder, from_file = load(tmp_path / "folder"), load(small / f"{family}.safetensors")
     assert_same(from_folder.unet, from_file.unet)
@@ -310,7 +281,7 @@ def test_a_file_that_shrinks_while_it_is_read_is_told(change):
 
 
 def test_fp16_files_of_a_folder_are_read_where_there_are_no_plain_ones(small, tmp_path):
-    write_folder("sd15", tmp_path / "model")
+    write_folder(small, "sd15", tmp_path / "model")
     weights = tmp_path / "model" / "unet" / "diffusion_pytorch_model.safetensors"
     weights.rename(weights.with_suffix(".fp16.safetensors"))
     assert load(tmp_path / "model").unet.conv_in.weight.dtype == torch.float32
@@ -320,7 +291,7 @@ def test_fp16_files_of_a_folder_are_read_where_there_are_no_plain_ones(small, tm
 
 
 def test_shards_that_are_missing_or_lie_elsewhere_are_told(small, tmp_path):
-    write_folder("sd15", tmp_path / "model")
+    write_folder(small, "sd15", tmp_path / "model")
     unet = tmp_path / "model" / "unet"
     load(tmp_path / "model").unet.save_pretrained(tmp_path / "shards", max_shard_size="200KB")
     shutil.copy(unet / "config.json", tmp_path / "shards")
@@ -340,7 +311,7 @@ def test_shards_that_are_missing_or_lie_elsewhere_are_told(small, tmp_path):
 
 
 def test_a_folder_with_a_tensor_too_many_is_told(small, tmp_path):
-    write_folder("sd15", tmp_path / "model")
+    write_folder(small, "sd15", tmp_path / "model")
     weights = tmp_path / "model" / "unet" / "diffusion_pytorch_model.safetensors"
     save_file(load_file(weights) | {"extra.weight": torch.zeros(1)}, weights)
     with pytest.raises(

@@ -17,7 +17,7 @@ from trainer.export.architectures import ARCHITECTURES, OUTER_LAYERS, list_layer
 from trainer.export.read import explain_misfit, open_header
 from trainer.export.read_family import FAMILY_TITLES, FamilyGuess, guess_family, measure
 from trainer.export.read_keys import KeyGroup, group_keys
-from trainer.export.verify_facts import BaseLayers, has_size
+from trainer.export.verify_facts import has_size
 from trainer.formats.header import TensorFile
 from trainer.formats.unet_names import UNetNames
 
@@ -39,11 +39,6 @@ class Blueprint:
     layers: frozenset[str]
     shapes: Mapping[str, Shape] = field(default_factory=dict)
     base: BaseWeights | None = None
-
-    @property
-    def public_base(self) -> BaseLayers | None:
-        """What a check of a file goes by: the base model's layers, or None for a public model's."""
-        return None if self.base is None else BaseLayers(self.shapes, self.unet_names)
 
 
 def draw_blueprint(paths: Sequence[Path], base: BaseWeights | None = None) -> Blueprint:
