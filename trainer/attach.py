@@ -33,6 +33,7 @@ from trainer.export import (
     read_adapter_file,
 )
 from trainer.layer_plan import choose_layers, plan_layers
+from trainer.learned_word import teach_trigger, teach_word_of
 from trainer.models import Family
 from trainer.runs import RunError
 from trainer.seeds import derive_seed
@@ -118,6 +119,11 @@ def attach_file(family: Family, path: Path, device: torch.device) -> AdapterSet:
     for adapter in adapters.adapters.values():
         adapter.requires_grad_(requires_grad=False)
     adapters.train(mode=False)
+    try:
+        adapters.word = teach_word_of(family, path, device)
+    except ExportError:
+        adapters.remove()
+        raise
     return adapters
 
 
@@ -212,6 +218,7 @@ def attach_checkpoint(family: Family, folder: Path, device: torch.device) -> Ada
     weights = read_weights(folder)
     adapter = keep_start(folder.parent.parent, config.adapter)
     adapters = attach_adapters(family, adapter, config.train.seed, device)
+    adapters.word = teach_trigger(family, config, device)
     try:
         adapters.load_state(weights)
     except ValueError as error:

@@ -15,6 +15,7 @@ from trainer.export import (
     measure_network,
     name_layers,
     verify_file,
+    write_embedding,
     write_kohya,
     write_peft,
     write_sidecars,
@@ -126,7 +127,26 @@ def export_file(session: Session, name: str) -> None:
             family = session.family
             names = name_layers(modules, family.name, family.unet_names)
             _prove(session, path, write_kohya(path, modules, names, header, output.precision))
+        _export_word(session, path, header)
     write_sidecars(path, session.config, session.facts(), pictures)
+
+
+def _export_word(session: Session, path: Path, header: Mapping[str, str]) -> None:
+    """Writes the vectors of the trigger, where the run learns such, beside a file."""
+    word = session.adapters.word
+    if word is None:
+        return
+    vectors = list(word.vectors)
+    embedding = write_embedding(path, word.spelling, vectors, header)
+    append_event(
+        session.run.events_path,
+        "embedding",
+        step=session.state.step,
+        file=embedding.relative_to(session.run.path).as_posix(),
+        word=word.spelling,
+        vectors=len(vectors[0]),
+    )
+    say(f"exported {embedding.name}: the word {word.spelling}, an embedding of its own")
 
 
 def describe_file(

@@ -19,6 +19,7 @@ from trainer.data import (
 from trainer.device import Machine, open_machine
 from trainer.diffusion import NoiseSchedule, make_schedule
 from trainer.export import ExportFacts, name_base_model
+from trainer.learned_word import teach_trigger
 from trainer.models import EVERY_MODEL, Family, Model, load_family
 from trainer.optim import Average, group_parameters, make_optimizer
 from trainer.runs import Checkpoint, RunError, RunFolder, read_events
@@ -123,7 +124,8 @@ def assemble_session(
     adapter = keep_start(run.path, config.adapter)
     adapters = attach_adapters(family, adapter, config.train.seed, machine.device)
     adapters.rules = make_rules(adapters, config)
-    trains_text = adapters.covers("text")
+    adapters.word = teach_trigger(family, config, machine.device)
+    trains_text = adapters.changes_text
     captions = list_captions(config, sources)
     encode_captions = _prepare_captions(config, machine, family, cache, captions, trains_text)
     if config.train.gradient_checkpointing:

@@ -81,7 +81,7 @@ def test_long_captions_are_read_window_by_window(tmp_path, build):
     tokenizer = family.tokenizers[0]
     words = tokenizer(LONG, add_special_tokens=False, verbose=False).input_ids
     room = tokenizer.model_max_length - 2
-    windows = split_into_windows(tokenizer, LONG, 20)
+    windows = split_into_windows(tokenizer, words, 20)
     assert len(windows) == -(-len(words) // room) > 2
     assert [token for window in windows for token in window[1:-1]][: len(words)] == words
     text = family.encode_captions([LONG])["text"]

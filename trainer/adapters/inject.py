@@ -1,7 +1,7 @@
 """Putting adapters on a model, weighing them, and taking them off again."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -9,9 +9,34 @@ from torch import Tensor, nn
 from trainer.adapters.base import Adapter
 from trainer.adapters.low_rank import LowRank
 from trainer.adapters.rules import Rule, gather_memory, restore_memory
-from trainer.adapters.targets import Part, Target
+from trainer.adapters.targets import Part, Role, Target
 
 Factors = tuple[Tensor, Tensor, float]  # down, up, scale: delta = scale * up @ down
+_WORD = "word"
+
+
+class Word(Protocol):
+    """A word that the text encoders learn together with the adapters."""
+
+    spelling: str
+    listening: bool
+
+    @property
+    def vectors(self) -> Iterable[Tensor]:
+        """Returns them per text encoder, [count, width]."""
+        ...
+
+    def named_parameters(self) -> Iterable[tuple[str, nn.Parameter]]:
+        """Returns its vectors."""
+        ...
+
+    def to(self, device: torch.device) -> Any:
+        """Moves its vectors."""
+        ...
+
+    def forget(self) -> None:
+        """Takes it out of the model."""
+        ...
 
 
 class AdapterSet:
@@ -22,6 +47,7 @@ class AdapterSet:
 
     Attributes:
         rules: What the training keeps beside following the gradient.
+        word: What is learned beside the layers, if there is such.
     """
 
     def __init__(self, targets: Mapping[str, Target], adapters: Mapping[str, Adapter]) -> None:
@@ -32,6 +58,7 @@ class AdapterSet:
             for name, adapter in adapters.items()
         ]
         self.rules: list[Rule] = []
+        self.word: Word | None = None
 
     def unite(self, generator: torch.Generator) -> None:
         """Gives adapters of one kind what they share, drawn from a generator on the CPU."""
@@ -61,15 +88,23 @@ class AdapterSet:
         restore_memory(self.rules, memory)
 
     def set_multiplier(self, multiplier: float) -> None:
-        """Weighs the whole set; 0 switches it off exactly."""
+        """Weighs the whole set; 0 switches it off exactly.
+
+        A learned word is heard whole or, at 0, not at all.
+        """
         for adapter in self.adapters.values():
             adapter.multiplier = multiplier
+        if self.word:
+            self.word.listening = multiplier != 0
 
     def remove(self) -> None:
         """Takes the adapters off; the model is the base model again."""
         for hook in self._hooks:
             hook.remove()
         self._hooks = []
+        if self.word:
+            self.word.forget()
+        self.word = None
 
     def train(self, mode: bool) -> None:
         """Switches the adapters' dropout on or off."""
@@ -80,6 +115,8 @@ class AdapterSet:
         """Moves the adapters' weights; they stay fp32."""
         for adapter in self.adapters.values():
             adapter.to(device)
+        if self.word:
+            self.word.to(device)
 
     def named_parameters(self) -> dict[str, nn.Parameter]:
         """Returns all trained weights by `layer.weight` name, in a fixed order."""
@@ -87,24 +124,28 @@ class AdapterSet:
             f"{name}.{weight}": parameter
             for name, adapter in self.adapters.items()
             for weight, parameter in adapter.named_parameters()
-        }
+        } | self._named_vectors()
 
-    def sort_parameters(self) -> dict[tuple[Part, float, bool], list[nn.Parameter]]:
-        """Returns the trained weights by what decides their learning rate.
+    def sort_parameters(self) -> dict[tuple[Part, float, Role], list[nn.Parameter]]:
+        """Returns the trained weights by what decides their learning rate and their decay.
 
-        That is the part, the layer's own factor, and whether a weight starts at zero.
+        That is the part, the layer's own factor, and what a weight is to its kind: "zero" where it
+        starts there, "steady" where decay must leave it alone, "drawn" otherwise.
         """
-        found: dict[tuple[Part, float, bool], list[nn.Parameter]] = {}
+        found: dict[tuple[Part, float, Role], list[nn.Parameter]] = {}
         for name, adapter in self.adapters.items():
             target = self.targets[name]
             for weight, parameter in adapter.named_parameters():
-                key = (target.part, target.rate, weight in adapter.starts_at_zero)
+                key = (target.part, target.rate, _find_role(adapter, weight))
                 found.setdefault(key, []).append(parameter)
+        if self.word:
+            found["word", 1.0, "steady"] = list(self._named_vectors().values())
         return found
 
-    def covers(self, part: Part) -> bool:
-        """Returns whether a part of the model carries adapters."""
-        return any(target.part == part for target in self.targets.values())
+    @property
+    def changes_text(self) -> bool:
+        """Whether what a caption means changes while the set learns."""
+        return bool(self.word) or any(target.part == "text" for target in self.targets.values())
 
     def state(self) -> dict[str, Tensor]:
         """Returns the trained weights and what belongs to them, detached, on the CPU."""
@@ -117,7 +158,11 @@ class AdapterSet:
             f"{name}.{weight}": value
             for name, adapter in self.adapters.items()
             for weight, value in adapter.state_dict(keep_vars=True).items()
-        }
+        } | self._named_vectors()
+
+    def _named_vectors(self) -> dict[str, nn.Parameter]:
+        found = self.word.named_parameters() if self.word else ()
+        return {f"{_WORD}.{name}": parameter for name, parameter in found}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Sets what `state` returned.
@@ -194,6 +239,12 @@ def inject(targets: Iterable[Target], build: Callable[[Target], Adapter | None])
         {name: target for name, (target, adapter) in built.items() if adapter is not None},
         {name: adapter for name, (_, adapter) in built.items() if adapter is not None},
     )
+
+
+def _find_role(adapter: Adapter, weight: str) -> Role:
+    if weight in adapter.never_decayed:
+        return "steady"
+    return "zero" if weight in adapter.starts_at_zero else "drawn"
 
 
 def _to_tensors(adapter: Adapter) -> dict[str, Tensor]:

@@ -13,7 +13,8 @@ from torch import nn
 
 from trainer.adapters.base import Layer
 
-Part = Literal["unet", "conv", "text"]
+Part = Literal["unet", "conv", "text", "word"]
+Role = Literal["drawn", "zero", "steady"]  # of a weight: A, B, or one that must not decay
 
 # Class names, not classes: importing diffusers and transformers here would cost seconds.
 _PARTS: dict[str, Part] = {
@@ -34,7 +35,7 @@ class Target:
     Attributes:
         name: Full name with the model in front, the same on every version of transformers.
         layer: The frozen layer.
-        part: Decides the learning rate: "unet", "conv" or "text".
+        part: Decides the learning rate: "unet", "conv" or "text"; "word" is no layer.
         wide: Whether the kernel is larger than 1 x 1, which decides between rank and conv_rank.
         rate: Multiplies the learning rate of its part.
     """

@@ -136,6 +136,13 @@ class AdapterConfig(Section):
         description="Other sizes and learning rates for some layers; the first pattern that fits a "
         'layer counts: {pattern = "unet.mid_block.*", rank = 4, alpha = 2.0, rate = 0.5}.',
     )
+    word_vectors: int = Field(
+        default=0,
+        ge=0,
+        le=32,
+        description="Pivotal tuning: so many vectors learn to stand for the trigger in prompts, "
+        "together with the adapter; a file of its own holds them. 0 is off, 1 to 4 are usual.",
+    )
     start_from: str = Field(
         default="",
         description="A LoRA file whose weights are the start; its kind and ranks replace those set "

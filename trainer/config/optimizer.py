@@ -33,6 +33,12 @@ class OptimizerConfig(Section):
     text_learning_rate: float = Field(
         default=5e-5, ge=0, le=10, description="Learning rate of the text encoder."
     )
+    word_learning_rate: float = Field(
+        default=5e-4,
+        ge=0,
+        le=10,
+        description="Learning rate of the trigger's vectors (adapter.word_vectors).",
+    )
     lora_plus_ratio: float = Field(
         default=1.0,
         ge=1.0,
@@ -82,8 +88,8 @@ class OptimizerConfig(Section):
 
     @model_validator(mode="after")
     def _check_kind(self) -> Self:
+        rates = {self.unet_learning_rate, self.conv_learning_rate, self.text_learning_rate}
         if self.kind == "prodigy":
-            rates = {self.unet_learning_rate, self.conv_learning_rate, self.text_learning_rate}
             if len(rates - {0.0}) > 1 or self.lora_plus_ratio != 1:
                 msg = (
                     "prodigy finds one learning rate for all: give all parts the same one (1 is "
@@ -93,7 +99,7 @@ class OptimizerConfig(Section):
             if 0 < max(rates) < _SMALLEST_PRODIGY_RATE:
                 msg = "prodigy multiplies what it finds by the learning rates: set them to 1"
                 raise ValueError(msg)
-        elif max(self.unet_learning_rate, self.conv_learning_rate, self.text_learning_rate) > 1:
+        elif max(self.word_learning_rate, *rates) > 1:
             msg = f"{self.kind} needs learning rates of at most 1"
             raise ValueError(msg)
         if self.kind == "schedule_free":

@@ -1,5 +1,6 @@
 """The whole config of a run."""
 
+import re
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -13,6 +14,8 @@ from trainer.config.output import OutputConfig
 from trainer.config.samples import SamplesConfig
 from trainer.config.section import Section
 from trainer.config.train import TrainConfig
+
+_SPELLING = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 class RunConfig(Section):
@@ -62,6 +65,20 @@ class RunConfig(Section):
             raise ValueError(msg)
         if optimizer.kind == "prodigy" and any(block.rate != 1 for block in adapter.blocks):
             msg = "prodigy finds one learning rate for all: leave out rate in adapter.blocks"
+            raise ValueError(msg)
+        if optimizer.kind == "prodigy" and adapter.word_vectors:
+            others = {optimizer.unet_learning_rate, optimizer.text_learning_rate} - {0.0}
+            if others - {optimizer.word_learning_rate}:
+                msg = (
+                    "prodigy finds one learning rate for all: give optimizer.word_learning_rate "
+                    "the value of the others"
+                )
+                raise ValueError(msg)
+        if adapter.word_vectors and not _SPELLING.fullmatch(self.dataset.trigger):
+            msg = (
+                "adapter.word_vectors teaches the text encoder a word of its own, whose file is "
+                "named after it: set dataset.trigger to one word of letters, digits, - and _"
+            )
             raise ValueError(msg)
         per_output = adapter.kind == "dora" and adapter.dora_axis == "output"
         if per_output and self.output.formats != "peft":

@@ -6,6 +6,7 @@ and writes every kind without knowing what it computes.
 """
 
 from trainer.export.bundle import make_civitai_zip, make_hub_folder
+from trainer.export.embedding import find_embedding, read_embedding, write_embedding
 from trainer.export.errors import ExportError
 from trainer.export.file_module import FileModule
 from trainer.export.inspect import inspect_file
@@ -37,6 +38,7 @@ __all__ = [
     "RoundTrip",
     "compare_with_trained",
     "explain_misfit",
+    "find_embedding",
     "find_samples",
     "fits_peft",
     "inspect_file",
@@ -49,9 +51,11 @@ __all__ = [
     "name_base_model",
     "name_layers",
     "read_adapter_file",
+    "read_embedding",
     "read_settings",
     "recognise_layers",
     "verify_file",
+    "write_embedding",
     "write_kohya",
     "write_peft",
     "write_sidecars",

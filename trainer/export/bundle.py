@@ -21,6 +21,7 @@ from trainer.export.read_keys import group_keys
 from trainer.formats.unet_names import SD_NAMES, SDXL_NAMES
 
 _PICTURES = "images"
+_EMBEDDINGS = "embeddings"  # the name of the folder that it goes to in A1111 and ComfyUI
 _PRECISIONS = {"F16": "fp16", "BF16": "bf16", "F32": "fp32"}
 
 
@@ -46,6 +47,8 @@ def make_hub_folder(source: Path, to: Path, base_model: str = "") -> Path:
             aside = Path(name) / to.name
             aside.mkdir()
             has_peft = _write_both_formats(publication, aside)
+            if publication.embedding:
+                shutil.copyfile(publication.embedding, aside / publication.embedding.name)
             card = write_model_card(publication, _copy_pictures(publication, aside), has_peft)
             (aside / "README.md").write_text(card, "utf-8")
             if to.exists():
@@ -130,6 +133,8 @@ def _write_zip(path: Path, file: Path, publication: Publication) -> None:
     digest = open_header(file).metadata.get("sshs_model_hash", "")
     with zipfile.ZipFile(path, "w") as archive:
         archive.write(file, file.name)
+        if publication.embedding:
+            archive.write(publication.embedding, f"{_EMBEDDINGS}/{publication.embedding.name}")
         archive.writestr("civitai.txt", write_civitai_form(publication, digest))
         for index, picture in enumerate(publication.pictures):
             signed = _sign_picture(picture, file.stem, digest)

@@ -106,12 +106,16 @@ def _write_downloads(publication: Publication, has_peft: bool) -> str:
     ]
     if has_peft:
         rows.append(f"- [{PEFT_NAME}](./{PEFT_NAME}) for diffusers")
+    if publication.embedding:
+        word = publication.embedding.name
+        rows.append(f"- [{word}](./{quote(word)}), the embedding of the trigger word: needed, too")
     return "## Download model\n\n" + "\n".join(rows)
 
 
 def _write_example(publication: Publication) -> str:
     base = publication.base_model or "your base model"
     prompt = f"{publication.trigger}, a landscape" if publication.trigger else "a landscape"
+    word = _write_word_loading(publication)
     return (
         "## Use with diffusers\n\n"
         "```python\n"
@@ -119,8 +123,33 @@ def _write_example(publication: Publication) -> str:
         f"pipeline = AutoPipelineForText2Image.from_pretrained({_quote(base)})\n"
         'pipeline.load_lora_weights("this repository", '
         f"weight_name={_quote(PEFT_NAME)})\n"
+        f"{word}"
         f"image = pipeline({_quote(prompt)}).images[0]\n"
         "```"
+    )
+
+
+def _write_word_loading(publication: Publication) -> str:
+    """Returns the lines that load the learned word, as many as there are text encoders."""
+    if publication.embedding is None:
+        return ""
+    where = (
+        f'"this repository", weight_name={_quote(publication.embedding.name)}, '
+        f"token={_quote(publication.trigger)}"
+    )
+    if publication.family != "sdxl":
+        return f"pipeline.load_textual_inversion({where})\n"
+    return (
+        "from huggingface_hub import hf_hub_download\n"
+        "from safetensors.torch import load_file\n\n"
+        f'path = hf_hub_download("this repository", {_quote(publication.embedding.name)})\n'
+        "word = load_file(path)\n"
+        'for key, part in (("clip_l", ""), ("clip_g", "_2")):\n'
+        "    pipeline.load_textual_inversion(\n"
+        f"        word[key], token={_quote(publication.trigger)},\n"
+        '        text_encoder=getattr(pipeline, f"text_encoder{part}"),\n'
+        '        tokenizer=getattr(pipeline, f"tokenizer{part}"),\n'
+        "    )\n"
     )
 
 

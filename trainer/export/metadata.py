@@ -101,7 +101,14 @@ def make_metadata(
 def write_usage_hint(config: RunConfig) -> str:
     """Returns the usage hint as given, or one that names the trigger; "" without either."""
     trigger = config.dataset.trigger
-    return config.output.usage_hint or (f"Put “{trigger}” in the prompt." if trigger else "")
+    if config.output.usage_hint or not trigger:
+        return config.output.usage_hint
+    if config.adapter.word_vectors:
+        return (
+            f"Put {trigger}.safetensors into the folder of embeddings and “{trigger}” in the "
+            f"prompt (“embedding:{trigger}” in ComfyUI)."
+        )
+    return f"Put “{trigger}” in the prompt."
 
 
 def _describe_network(config: RunConfig, facts: ExportFacts, network: Network) -> dict[str, str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainer.config import RunConfig
+from trainer.export.embedding import find_embedding
 from trainer.export.errors import ExportError
 from trainer.export.families import FAMILY_LABELS, FamilyLabels, recognise_family
 from trainer.export.metadata import write_usage_hint
@@ -46,6 +47,7 @@ class Publication:
         base_model: Hub id of the base model, or "".
         facts: Label and value of what the header says about the training.
         pictures: Samples of the step that the file was made at.
+        embedding: The trigger as a learned word, where it is one.
     """
 
     file: Path
@@ -63,6 +65,7 @@ class Publication:
     base_model: str
     facts: Mapping[str, str]
     pictures: tuple[Path, ...]
+    embedding: Path | None = None
 
 
 def read_publication(source: Path, base_model: str = "") -> Publication:
@@ -95,6 +98,7 @@ def read_publication(source: Path, base_model: str = "") -> Publication:
         base_model=base_model or (hub_id.repository if hub_id else ""),
         facts={label: metadata[key] for key, label in _FACTS.items() if metadata.get(key)},
         pictures=tuple(find_samples(run.samples_path, step)),
+        embedding=find_embedding(file),
     )
 
 

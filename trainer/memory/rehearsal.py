@@ -219,7 +219,7 @@ class _Stage:
         factor = self.family.latent_factor
         cells = (self.workload.width // factor) * (self.workload.height // factor)
         kept = cells * self.family.latent_channels * 2 * 4 * (1 + self.config.dataset.flip)
-        if not self.session.adapters.covers("text"):
+        if not self.session.adapters.changes_text:
             row = self.session.encode_captions([self.workload.caption])
             kept += sum(map(_size_of, row.values()))
         self.meter.book((self.workload.examples - 1) * kept)

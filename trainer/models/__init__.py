@@ -6,6 +6,7 @@ from trainer.models.errors import ModelError
 from trainer.models.family import EVERY_MODEL, Conditioning, Family, Geometry, Model, Moments
 from trainer.models.loading import Parts, build_parts
 from trainer.models.opening import FAMILIES, check_config, load_family, make_family
+from trainer.models.words import LearnedWord
 
 __all__ = [
     "EVERY_MODEL",
@@ -14,6 +15,7 @@ __all__ = [
     "Conditioning",
     "Family",
     "Geometry",
+    "LearnedWord",
     "Model",
     "ModelError",
     "Moments",

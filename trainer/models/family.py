@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol
 from torch import Tensor, nn
 
 from trainer.formats.unet_names import UNetNames
+from trainer.models.words import Vocabulary
 
 # Encoded captions with extras; the first axis is the batch. "text" [B, tokens, width] is always
 # there, "mask" [B, tokens] where lengths differ, "pooled" and "sizes" where the family has them.
@@ -54,6 +55,7 @@ class Family(Protocol):
     size_step: int  # image sides must be multiples of this
     latent_channels: int
     latent_factor: int  # image pixels per latent pixel, along one side
+    vocabulary: Vocabulary
 
     def adaptable_models(self) -> dict[str, nn.Module]:
         """Returns the models that can carry adapters, by the prefix of their layer names."""

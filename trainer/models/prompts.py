@@ -11,14 +11,13 @@ Conditioning = dict[str, Tensor]
 _MASK_STEP = 8  # xformers wants attention masks whose rows are multiples of this
 
 
-def split_into_windows(tokenizer: Any, caption: str, max_windows: int) -> list[list[int]]:
+def split_into_windows(tokenizer: Any, tokens: list[int], max_windows: int) -> list[list[int]]:
     """Returns a caption's tokens in windows as long as the text encoder's positions.
 
     Each window is start, up to 75 tokens, end and padding, the way A1111 and ComfyUI feed long
     prompts; there is always at least one. What does not fit `max_windows` is left out.
     """
     room = tokenizer.model_max_length - 2
-    tokens = tokenizer(caption, add_special_tokens=False, verbose=False).input_ids
     pieces = [tokens[start : start + room] for start in range(0, len(tokens), room)] or [[]]
     return [_wrap(tokenizer, piece, room) for piece in pieces[:max_windows]]
 

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -21,6 +22,7 @@ from trainer.models.prompts import (
     pick_hidden,
     split_into_windows,
 )
+from trainer.models.words import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class StableDiffusion:
         self.vae: Any = parts.vae
         self.text_encoders: list[Any] = list(parts.text_encoders)
         self.tokenizers: list[Any] = list(parts.tokenizers)
+        self.vocabulary = Vocabulary(self.text_encoders, self.tokenizers)
         self.unet_names = UNetNames.from_config(dict(self.unet.config))
         self.latent_channels = int(self.vae.config.latent_channels)
         self.latent_factor, self.size_step = info.latent_factor, info.size_step
@@ -185,8 +188,8 @@ class StableDiffusion:
         """Returns each caption's conditioning; `equal` fills up with windows without words."""
         with self._awake("text"):
             columns = [
-                self._run_encoder(*pair, captions, equal)
-                for pair in zip(self.text_encoders, self.tokenizers, strict=True)
+                self._run_encoder(number, captions, equal)
+                for number in range(len(self.text_encoders))
             ]
         rows = []
         for index in range(len(captions)):
@@ -197,10 +200,10 @@ class StableDiffusion:
             rows.append(row | ({"pooled": pooled[-1]} if pooled else {}))
         return rows
 
-    def _run_encoder(
-        self, encoder: Any, tokenizer: Any, captions: Sequence[str], equal: bool
-    ) -> list[Conditioning]:
-        windows = [split_into_windows(tokenizer, each, self.text.max_windows) for each in captions]
+    def _run_encoder(self, number: int, captions: Sequence[str], equal: bool) -> list[Conditioning]:
+        encoder, tokenizer = self.text_encoders[number], self.tokenizers[number]
+        split = partial(split_into_windows, tokenizer, max_windows=self.text.max_windows)
+        windows = [split(self.vocabulary.tokenize(number, each)) for each in captions]
         if equal:
             most = max(map(len, windows))
             windows = [each + [empty_window(tokenizer)] * (most - len(each)) for each in windows]

@@ -12,6 +12,7 @@
 | paused, resumed | step |
 | warning | message |
 | exported | file, bytes, modules, max_relative_error, sha256 |
+| embedding | step, file (relative to the run), word, vectors |
 | ended | reason (finished, stopped, failed), message, step |
 """
 
@@ -33,6 +34,7 @@ EventKind = Literal[
     "resumed",
     "warning",
     "exported",
+    "embedding",
     "ended",
 ]
 Event = dict[str, Any]

@@ -93,5 +93,6 @@ def _name_phase(last: Event) -> str:
         "data": "preparing images",
         "sample": "making samples",
         "exported": "checking the file",
+        "embedding": "checking the file",
     }
     return names.get(kind, "learning")

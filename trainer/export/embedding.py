@@ -1,0 +1,112 @@
+"""The learned word as a file: what A1111, Forge, ComfyUI, InvokeAI and diffusers call an embedding.
+
+Those programs find an embedding by the name of its file, so the file is named as the word. It never
+goes into the LoRA's own file: ComfyUI and InvokeAI would report the extra tensors as unknown.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from datasets_tools.files import write_atomically
+from trainer.export.errors import ExportError
+
+_ONE_ENCODER = ("emb_params",)
+_TWO_ENCODERS = ("clip_l", "clip_g")
+_FOLDER_ENDING = "-embedding"
+_SHARED_KEYS = (
+    "sai_model_spec",
+    "implementation_version",
+    "resolution",
+    "date",
+    "author",
+    "license",
+)
+
+
+def embedding_folder(file: Path) -> Path:
+    """Returns the folder beside an exported file in which its learned word lies."""
+    return file.with_name(file.stem + _FOLDER_ENDING)
+
+
+def find_embedding(file: Path) -> Path | None:
+    """Returns the learned word that belongs to an exported file; None where there is none."""
+    found = sorted(embedding_folder(file).glob("*.safetensors"))
+    return found[0] if found else None
+
+
+def write_embedding(
+    file: Path, word: str, vectors: Sequence[Tensor], metadata: Mapping[str, str]
+) -> Path:
+    """Writes the learned word of an exported file beside it, in fp32.
+
+    Args:
+        file: The exported file.
+        word: As it stands in prompts; the file gets its name.
+        vectors: Per text encoder [count, width].
+        metadata: The exported file's header; what is the embedding's, too, is taken over.
+
+    Returns:
+        The file written.
+
+    Raises:
+        ExportError: the disk is full, or a vector is not finite.
+    """
+    if not all(bool(torch.isfinite(vector).all()) for vector in vectors):
+        msg = (
+            f"The vectors of “{word}” hold a number that is not finite: the training diverged. "
+            "Halve optimizer.word_learning_rate and start from the last checkpoint."
+        )
+        raise ExportError(msg)
+    names = _ONE_ENCODER if len(vectors) == 1 else _TWO_ENCODERS
+    tensors = {
+        name: vector.detach().float().cpu().contiguous()
+        for name, vector in zip(names, vectors, strict=True)
+    }
+    path = embedding_folder(file) / f"{word}.safetensors"
+    try:
+        path.parent.mkdir(exist_ok=True)
+        write_atomically(path, save(tensors, _describe(word, metadata)))
+    except OSError as error:
+        msg = f"{path.name} could not be written: {error.strerror or error}. Free some space."
+        raise ExportError(msg) from error
+    written = zip(read_embedding(path), tensors.values(), strict=True)
+    if not all(torch.equal(*pair) for pair in written):
+        msg = f"{path.name} does not hold what was written: the disk is failing. Choose another."
+        raise ExportError(msg)
+    return path
+
+
+def read_embedding(path: Path) -> list[Tensor]:
+    """Returns the vectors of an embedding file, per text encoder [count, width].
+
+    Raises:
+        ExportError: the file is damaged, or no embedding for these families.
+    """
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        msg = f"The embedding {path.name} cannot be read: {error}. Export the run again."
+        raise ExportError(msg) from error
+    names = next((n for n in (_ONE_ENCODER, _TWO_ENCODERS) if tensors.keys() == set(n)), None)
+    if names is None or any(tensor.ndim != 2 for tensor in tensors.values()):
+        held = ", ".join(sorted(tensors)[:4])
+        msg = (
+            f"{path.name} is no embedding for SD 1.x, SD 2.x or SDXL: it holds {held}. They hold "
+            "emb_params, or clip_l and clip_g."
+        )
+        raise ExportError(msg)
+    return [tensors[name].float() for name in names]
+
+
+def _describe(word: str, header: Mapping[str, str]) -> dict[str, str]:
+    shared = {f"modelspec.{key}" for key in _SHARED_KEYS}
+    found = {key: value for key, value in header.items() if key in shared}
+    base, slash, _ = header.get("modelspec.architecture", "").partition("/")
+    if slash:
+        found["modelspec.architecture"] = f"{base}/textual-inversion"
+    return found | {"modelspec.title": word, "modelspec.trigger_phrase": word}

@@ -1,0 +1,170 @@
+"""Words that a base model learns: vectors that stand for a word in captions.
+
+Textual inversion (Gal et al. 2022, arXiv:2208.01618, section 4.3). The words of the tokenizer stay
+as they are; where a caption holds a learned word, its tokens give way to placeholders, and the
+text encoder's table answers those with the learned vectors.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainer.models.errors import ModelError
+
+
+class LearnedWord(nn.Module):
+    """The vectors of one word.
+
+    Attributes:
+        spelling: The word as it stands in captions.
+        vectors: One parameter per text encoder, [count, width], fp32.
+        listening: Whether captions with the word mean the vectors; else it is text as any other.
+    """
+
+    def __init__(self, vocabulary: "Vocabulary", spelling: str, vectors: Sequence[Tensor]) -> None:
+        super().__init__()
+        self.spelling = spelling
+        self.vectors = nn.ParameterList([nn.Parameter(each) for each in vectors])
+        self.listening = True
+        self._vocabulary = vocabulary
+
+    @property
+    def count(self) -> int:
+        """How many vectors stand for the word."""
+        return len(self.vectors[0])
+
+    def forget(self) -> None:
+        """Takes the word out of the base model again."""
+        self._vocabulary.forget(self)
+
+
+class Vocabulary:
+    """What a base model's text encoders make of the words in a caption.
+
+    Args:
+        encoders: The text encoders, whose tables are wrapped while there are learned words.
+        tokenizers: One per encoder.
+    """
+
+    def __init__(self, encoders: Sequence[Any], tokenizers: Sequence[Any]) -> None:
+        self._encoders, self._tokenizers = list(encoders), list(tokenizers)
+        self.words: list[LearnedWord] = []
+
+    def look_up(self, text: str, count: int) -> list[Tensor]:
+        """Returns what the tables hold of a text's tokens, repeated or cut to a number of vectors.
+
+        Returns:
+            Per text encoder [count, width], fp32; a start for a word to learn.
+
+        Raises:
+            ModelError: the text has no tokens.
+        """
+        found = []
+        for encoder, tokenizer in zip(self._encoders, self._tokenizers, strict=True):
+            tokens = _spell(tokenizer, text)
+            if not tokens:
+                msg = f"The text encoder knows no token in “{text}”. Choose another word."
+                raise ModelError(msg)
+            table = _table_of(encoder).weight.detach()
+            rows = [tokens[index % len(tokens)] for index in range(count)]
+            found.append(table[torch.tensor(rows, device=table.device)].float())
+        return found
+
+    def teach(self, spelling: str, vectors: Sequence[Tensor]) -> LearnedWord:
+        """Adds a word; where there is one of the same spelling, the new one is heard.
+
+        Raises:
+            ModelError: the vectors are as wide as those of other text encoders.
+        """
+        widths = [_table_of(encoder).weight.shape[1] for encoder in self._encoders]
+        if [vector.shape[1] for vector in vectors] != widths:
+            given = " and ".join(str(vector.shape[1]) for vector in vectors)
+            msg = (
+                f"The vectors of “{spelling}” are {given} wide, and this base model's text "
+                f"encoders need {' and '.join(map(str, widths))}: they are another family's."
+            )
+            raise ModelError(msg)
+        if not all(_spell(tokenizer, spelling) for tokenizer in self._tokenizers):
+            msg = f"The text encoder knows no token in “{spelling}”. Choose another word."
+            raise ModelError(msg)
+        word = LearnedWord(self, spelling, vectors)
+        if not self.words:
+            for number, encoder in enumerate(self._encoders):
+                table = encoder.get_input_embeddings()
+                encoder.set_input_embeddings(_Table(table, self, number))
+        self.words.append(word)
+        return word
+
+    def forget(self, word: LearnedWord) -> None:
+        """Takes a word out again; without any the text encoders are as they were."""
+        self.words = [each for each in self.words if each is not word]
+        if not self.words:
+            for encoder in self._encoders:
+                encoder.set_input_embeddings(_table_of(encoder))
+
+    def tokenize(self, number: int, caption: str) -> list[int]:
+        """Returns a caption's tokens for a text encoder, without start and end.
+
+        The vectors of learned words are negative: -1 is the first vector of the first word.
+
+        Args:
+            number: Of the encoder.
+            caption: The text.
+        """
+        tokenizer = self._tokenizers[number]
+        tokens = _spell(tokenizer, caption)
+        first = 1
+        replacements = []
+        for word in self.words:
+            places = list(range(-first, -first - word.count, -1))
+            first += word.count
+            if word.listening:
+                replacements.append((_spell(tokenizer, word.spelling), places))
+        # The newest first, so that of two words of one spelling that one is heard.
+        for spelling, places in reversed(replacements):
+            tokens = _replace(tokens, spelling, places)
+        return tokens
+
+
+class _Table(nn.Module):
+    """A text encoder's table of tokens that knows learned words, too."""
+
+    def __init__(self, table: nn.Embedding, vocabulary: Vocabulary, number: int) -> None:
+        super().__init__()
+        self.table = table
+        self._vocabulary, self._number = vocabulary, number
+
+    @property
+    def weight(self) -> Tensor:
+        """The base model's own rows, [tokens, width]."""
+        return self.table.weight
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Returns the rows of tokens, [B, tokens, width]; those below zero are learned."""
+        known: Tensor = self.table(tokens.clamp(min=0))
+        learned = torch.cat([word.vectors[self._number] for word in self._vocabulary.words])
+        chosen = learned.to(known.dtype)[(-1 - tokens).clamp(min=0)]
+        return torch.where((tokens < 0).unsqueeze(-1), chosen, known)
+
+
+def _table_of(encoder: Any) -> nn.Embedding:
+    table = encoder.get_input_embeddings()
+    return table.table if isinstance(table, _Table) else table
+
+
+def _spell(tokenizer: Any, text: str) -> list[int]:
+    return list(tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
+
+
+def _replace(tokens: list[int], old: list[int], new: list[int]) -> list[int]:
+    found, index = [], 0
+    while index < len(tokens):
+        if tokens[index : index + len(old)] == old:
+            found += new
+            index += len(old)
+        else:
+            found.append(tokens[index])
+            index += 1
+    return found
