@@ -105,8 +105,8 @@ def _draw_batch(family: Any, prompts: list[str], seeds: list[int], how: Drawings
     library: Any = diffusers  # its classes are untyped
     pipeline = library.StableDiffusionPipeline(
         vae=family.vae,
-        text_encoder=family.text_encoders[0],
-        tokenizer=family.tokenizers[0],
+        text_encoder=None,
+        tokenizer=None,
         unet=family.unet,
         scheduler=library.DDIMScheduler.from_config(
             family.info.scheduler, prediction_type=family.prediction, clip_sample=False
@@ -118,7 +118,8 @@ def _draw_batch(family: Any, prompts: list[str], seeds: list[int], how: Drawings
     pipeline.set_progress_bar_config(disable=True)
     with torch.no_grad():
         latents = pipeline(
-            prompt=prompts,
+            prompt_embeds=family.encode_captions(prompts)["text"],
+            negative_prompt_embeds=family.encode_captions([""] * len(prompts))["text"],
             num_inference_steps=how.inference_steps,
             guidance_scale=how.guidance,
             width=family.default_resolution,

@@ -44,6 +44,7 @@ from benchmarks.quality_cost import measure_cost  # noqa: E402
 from benchmarks.quality_page import PAGE, render_tables, write_page  # noqa: E402
 from benchmarks.quality_variants import VARIANTS  # noqa: E402
 from benchmarks.style_distance import StyleRuler  # noqa: E402
+from datasets_tools.captions import add_trigger  # noqa: E402
 from trainer.attach import attach_file  # noqa: E402
 from trainer.commands import quiet_libraries  # noqa: E402
 from trainer.config import BaseModelConfig  # noqa: E402
@@ -101,7 +102,9 @@ def measure_quality(
         print(f"drawing {len(prompts) * len(seeds)} pictures with {run.file.name}")
         adapted = load_starter()
         with weighted([attach_file(adapted, run.file, torch.device("cpu"))], [1.0]):
-            sets = draw_sets(adapted, prompts, seeds)
+            trigger = VARIANTS[name].trigger
+            called = [add_trigger(prompt, trigger) for prompt in prompts]
+            sets = draw_sets(adapted, called, seeds)
         found = yardsticks.measure(sets)
         found |= vars(retrieve_prompts(describe_content(family, sets), content))
         variants[name] = asdict(VARIANTS[name]) | {"training_seconds": run.seconds} | run.cost
@@ -153,6 +156,7 @@ def train_variant(name: str, workspace: Path, steps: int) -> Trained:
     run_name = name.replace("+", "-plus")
     changes = ["samples.every_steps=0", *variant.changes]  # samples would only cost time
     changes += [f"train.steps={steps}"] if steps else []
+    changes += [f"dataset.trigger={variant.trigger}"] if variant.trigger else []
     command = [sys.executable, "-m", "app.cli", "train", f"--workspace={workspace}"]
     command += [f"--preset={variant.preset}", f"--name={run_name}"]
     command += [f"--base-model={STARTER_MODEL}"]

@@ -11,11 +11,13 @@ class Variant:
         title: In the tables.
         preset: What it starts from.
         changes: As for `--set`.
+        trigger: A word in every caption of the training and in every prompt.
     """
 
     title: str
     preset: str = "starter-style"
     changes: tuple[str, ...] = ()
+    trigger: str = ""
 
 
 VARIANTS: dict[str, Variant] = {
@@ -49,5 +51,11 @@ VARIANTS: dict[str, Variant] = {
     "lokr": Variant("LoKr", "starter-lokr"),
     "vera": Variant("VeRA", "starter-vera"),
     "adalora": Variant("AdaLoRA", "starter-adalora"),
+    "trigger": Variant("LoRA with a trigger word", trigger="inkline"),
+    "pivotal": Variant(
+        "LoRA with a learned word of 2 vectors",
+        changes=("adapter.word_vectors=2",),
+        trigger="inkline",
+    ),
     "nf4": Variant("LoRA on a base model in 4 bits", changes=("base_model.quantize=nf4",)),
 }
