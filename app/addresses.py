@@ -39,6 +39,11 @@ def file_url(file: FileView) -> str:
     return f"/media/lora/{quote(file.path.name, safe='')}"
 
 
+def word_url(file: FileView) -> str:
+    """Returns the address of the embedding that a run exported with a file."""
+    return f"/media/word/{quote(file.run_id, safe='')}/{quote(file.path.name, safe='')}"
+
+
 def pack_url(file: FileView, kind: str) -> str:
     """Returns the address of what was packed from a file."""
     opened, name = quote(file.run_id or file.id, safe=""), quote(file.path.name, safe="")

@@ -20,6 +20,7 @@ from app.views.files import PACKS, find_file
 from app.views.preview import REQUEST_ID
 from app.views.train import sample_path
 from app.workspace import Workspace, WorkspaceError
+from trainer.formats.embedding import find_embedding
 
 _THUMBNAIL = re.compile(r"[0-9a-f]{8,64}\.webp")
 _TYPES = {
@@ -73,6 +74,11 @@ def _find_export(workspace: Workspace, names: dict[str, str]) -> Path | None:
     return next((path for path in run.list_exports() if path.name == names["name"]), None)
 
 
+def _find_word(workspace: Workspace, names: dict[str, str]) -> Path | None:
+    export = _find_export(workspace, names)
+    return find_embedding(export) if export else None
+
+
 def _find_lora(workspace: Workspace, names: dict[str, str]) -> Path | None:
     return next((path for path in workspace.list_loras() if path.name == names["name"]), None)
 
@@ -93,10 +99,11 @@ _FINDERS: dict[str, Finder] = {
     "sample/{run}/{step:int}/{index:int}": _find_sample,
     "preview/{request}/{side}": _find_preview,
     "export/{run}/{name}": _find_export,
+    "word/{run}/{name}": _find_word,
     "lora/{name}": _find_lora,
     "pack/{kind}/{opened}/{name}": _find_pack,
 }
-_DOWNLOADS = {_find_export, _find_lora, _find_pack}
+_DOWNLOADS = {_find_export, _find_word, _find_lora, _find_pack}
 
 
 def _answer_with(workspace: Workspace, find: Finder) -> Callable[[Request], Response]:

@@ -5,7 +5,8 @@ from pathlib import Path
 import torch
 
 from trainer.config import RunConfig
-from trainer.export import ExportError, find_embedding, read_embedding
+from trainer.export import ExportError, read_embedding
+from trainer.formats.embedding import find_embedding
 from trainer.models import Family, LearnedWord, ModelError
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from app.addresses import file_url, sample_url
+from app.addresses import file_url, sample_url, word_url
 from app.markup import Markup, element
 from app.parts.train import make_log
 from app.text import library as words
@@ -59,7 +59,11 @@ def make_download(file: FileView | None) -> Markup:
     if file is None:
         return element("p", words.NO_EXPORT, class_="quiet")
     line = words.download(file.path.name, file.bytes)
-    return make_link(line, file_url(file), file.path.name)
+    links = [make_link(line, file_url(file), file.path.name)]
+    if file.word:
+        links.append(make_link(words.download_word(file.word.stem), word_url(file), file.word.name))
+        links.append(element("p", words.word_use(file.word.stem), class_="quiet"))
+    return element("div", *links)
 
 
 def make_link(line: str, url: str, name: str) -> Markup:

@@ -25,6 +25,19 @@ def download(name: str, size: int) -> str:
     return f"Download {name} ({show_bytes(size)})"
 
 
+def download_word(word: str) -> str:
+    """The link to the embedding of a learned word."""
+    return f"Download the word {word} (embedding)"
+
+
+def word_use(word: str) -> str:
+    """What a person does with the embedding."""
+    return (
+        f"It goes into the folder of embeddings of A1111, Forge, ComfyUI or InvokeAI; then {word} "
+        f"in a prompt (embedding:{word} in ComfyUI) means what was learned."
+    )
+
+
 CARDS_LABEL = "Runs and files; arrow keys move"
 FILES_HEADING = "Files from elsewhere"
 FROM_ELSEWHERE = "LoRA file"

@@ -11,6 +11,7 @@ from app.text import files as words
 from app.text.sizes import show_bytes
 from app.views.preview import LORA_MARK
 from app.workspace import Workspace, WorkspaceError
+from trainer.formats.embedding import find_embedding
 from trainer.formats.header import FormatError, read_header
 
 INSPECT = "inspect"
@@ -21,12 +22,18 @@ PACKS = {"civitai": "-civitai.zip", "hub": "-hub"}
 
 @dataclass(frozen=True)
 class FileView:
-    """A LoRA file on the shelf. `id` is the run and the file, or a mark and the file."""
+    """A LoRA file on the shelf.
+
+    Attributes:
+        id: The run and the file, or a mark and the file.
+        word: The embedding that a run exported with it, if it learned a word.
+    """
 
     id: str
     path: Path
     bytes: int
     run_id: str = ""
+    word: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,7 @@ def list_files(workspace: Workspace, opened: object) -> list[FileView]:
     except WorkspaceError:
         return []
     return [
-        FileView(f"{run.id}/{path.name}", path, path.stat().st_size, run.id)
+        FileView(f"{run.id}/{path.name}", path, path.stat().st_size, run.id, find_embedding(path))
         for path in run.list_exports()
     ]
 

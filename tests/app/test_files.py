@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from app.actions.files import look_into_file, pack_file
-from app.addresses import file_url, pack_url
+from app.addresses import file_url, pack_url, word_url
 from app.events.library import LibraryEvents
 from app.media import make_routes
 from app.parts.files import make_about, make_pack
@@ -149,6 +149,22 @@ def test_brought_file_is_downloaded_and_nothing_else_is(workspace, media, tmp_pa
                 "/media/pack/hub/file:mine.safetensors/other.safetensors",
                 "/media/pack/x/file:mine.safetensors/mine.safetensors"):  # fmt: skip
         assert media.get(url).status_code == 404, url
+
+
+def test_learned_word_is_downloaded_beside_its_file(workspace, media, events, run):
+    name = export(run)
+    file = view.find_file(workspace, run.id, None)
+    assert file.word is None
+    assert media.get(word_url(file)).status_code == 404
+    folder = run.path / "tabby-embedding"
+    folder.mkdir()
+    (folder / "zorp.safetensors").write_bytes(b"word")
+    file = view.find_file(workspace, run.id, None)
+    assert media.get(word_url(file)).content == b"word"
+    download = str(events.show({}, run.id, None)[4])
+    assert f'href="{word_url(file)}"' in download
+    assert "embedding:zorp in ComfyUI" in download
+    assert media.get(word_url(file).replace(name, "..")).status_code == 404
 
 
 def test_library_shows_runs_and_brought_files_with_what_can_be_done(workspace, events, run):

@@ -6,7 +6,7 @@ and writes every kind without knowing what it computes.
 """
 
 from trainer.export.bundle import make_civitai_zip, make_hub_folder
-from trainer.export.embedding import find_embedding, read_embedding, write_embedding
+from trainer.export.embedding import read_embedding, write_embedding
 from trainer.export.errors import ExportError
 from trainer.export.file_module import FileModule
 from trainer.export.inspect import inspect_file
@@ -38,7 +38,6 @@ __all__ = [
     "RoundTrip",
     "compare_with_trained",
     "explain_misfit",
-    "find_embedding",
     "find_samples",
     "fits_peft",
     "inspect_file",

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from datasets_tools.files import write_atomically
 from trainer.export.errors import ExportError
+from trainer.formats.embedding import embedding_folder
 
 _ONE_ENCODER = ("emb_params",)
 _TWO_ENCODERS = ("clip_l", "clip_g")
-_FOLDER_ENDING = "-embedding"
 _SHARED_KEYS = (
     "sai_model_spec",
     "implementation_version",
@@ -26,17 +26,6 @@ _SHARED_KEYS = (
     "author",
     "license",
 )
-
-
-def embedding_folder(file: Path) -> Path:
-    """Returns the folder beside an exported file in which its learned word lies."""
-    return file.with_name(file.stem + _FOLDER_ENDING)
-
-
-def find_embedding(file: Path) -> Path | None:
-    """Returns the learned word that belongs to an exported file; None where there is none."""
-    found = sorted(embedding_folder(file).glob("*.safetensors"))
-    return found[0] if found else None
 
 
 def write_embedding(

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainer.config import RunConfig
-from trainer.export.embedding import find_embedding
 from trainer.export.errors import ExportError
 from trainer.export.families import FAMILY_LABELS, FamilyLabels, recognise_family
 from trainer.export.metadata import write_usage_hint
 from trainer.export.pictures import find_samples
 from trainer.export.privacy import read_settings
 from trainer.export.read import open_header
+from trainer.formats.embedding import find_embedding
 from trainer.runs import RunFolder
 from trainer.runs.base_models import parse_hub_id
 
