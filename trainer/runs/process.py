@@ -99,13 +99,3 @@ def spawn(command: Sequence[str], log: Path, answer: Path | None = None) -> int:
         )
     pid: int = process.pid
     return pid
-
-
-def wait_for_end(folder: Path, timeout_seconds: float, poll_seconds: float = 0.2) -> bool:
-    """Waits until nobody alive owns the folder; tells whether that happened in time."""
-    deadline = time.monotonic() + timeout_seconds
-    while is_alive(find_owner(folder)):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(poll_seconds)
-    return True
