@@ -64,7 +64,10 @@ def attach_new(
         try:
             adapter = ADAPTERS[config.kind](target.layer, plan.rank, plan.alpha, **options)
         except ValueError as error:
-            msg = f"{target.name} cannot carry adapter.kind = {config.kind}: {error}."
+            msg = (
+                f"{target.name} cannot carry adapter.kind = {config.kind}: {error}. Leave such "
+                "layers out, with an entry of rank 0 in adapter.blocks."
+            )
             raise RunError(msg) from error
         # Seeded by name: the start of a layer does not depend on which others are adapted.
         adapter.reset(torch.Generator().manual_seed(derive_seed(seed, "adapter", target.name)))

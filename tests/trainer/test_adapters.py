@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
 
@@ -19,6 +20,7 @@ from trainer.adapters import (
 )
 from trainer.adapters.base import apply_weight, geometry_of, read_weight
 from trainer.adapters.targets import Target, name_layer
+from trainer.export import write_kohya
 
 
 def pack_linear():
@@ -183,6 +185,29 @@ def test_two_adapters_on_one_layer_add_up(kind, layer):
     torch.testing.assert_close(both - base(x), 2 * (once - base(x)), **tolerance)
 
 
+@EVERY
+def test_decay_pulls_towards_the_base_model_and_spares_what_would_not(kind, layer):
+    """Whatever decays may shrink and a fresh layer stays as it is; only the rest would move it."""
+    _, _, adapter, _, _ = make(kind, layer, trained=False)
+    weights = dict(adapter.named_parameters())
+    with torch.no_grad():
+        for name in weights.keys() - set(adapter.never_decayed):
+            weights[name].mul_(0.5)
+        assert adapter.delta().abs().max() == 0
+        for name in adapter.never_decayed:
+            weights[name].mul_(0.5)
+            assert adapter.delta().abs().max() > 0
+            weights[name].mul_(2)
+
+
+@pytest.mark.parametrize("kind", ADAPTERS)
+def test_a_kind_names_the_weights_that_start_at_zero(kind):
+    _, _, adapter, _, _ = make(kind, "conv3x3", trained=False)
+    zero = {name for name, weight in adapter.named_parameters() if not weight.any()}
+    assert zero == {name for name, _ in adapter.named_parameters()} & set(adapter.starts_at_zero)
+    assert zero
+
+
 @pytest.mark.parametrize("kind", ADAPTERS)
 def test_dropout_works_while_training_only(kind):
     base = nn.Linear(12, 10)
@@ -236,6 +261,19 @@ def test_the_base_weight_is_no_part_of_a_dora_checkpoint():
 def test_adapters_refuse_a_grouped_convolution(kind):
     with pytest.raises(ValueError, match="grouped"):
         ADAPTERS[kind](nn.Conv2d(4, 4, 3, groups=2), 2, 1.0, 0.0)
+
+
+@pytest.mark.parametrize(("size", "dtype"), [(1e-6, torch.float32), (1e-2, torch.float16)])
+def test_a_full_difference_too_small_for_fp16_keeps_its_digits(size, dtype, tmp_path):
+    torch.manual_seed(0)
+    parts = {"diff": size * torch.randn(40, 30), "diff_b": size * torch.randn(40)}
+    path = tmp_path / "x.safetensors"
+    write_kohya(path, {"unet.a": parts}, {"unet.a": "lora_unet_a"}, {}, "fp16")
+    written = load_file(path)
+    for name, value in parts.items():
+        read = written[f"lora_unet_a.{name}"]
+        assert read.dtype == dtype
+        assert (read.float() - value).norm() < 1e-3 * value.norm()
 
 
 def test_only_lora_has_factors():

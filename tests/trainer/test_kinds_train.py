@@ -1,5 +1,6 @@
 """Every kind of adapter, trained: runs, checkpoints, files, and rules beside the gradient."""
 
+import json
 import math
 
 import pytest
@@ -10,8 +11,9 @@ from tests.trainer.conftest import asking, load_plain
 from trainer.adapters import ADAPTERS, AdaLoRA, RankAllocator
 from trainer.attach import attach_checkpoint, attach_file, attach_new
 from trainer.commands import train
-from trainer.config import AdapterConfig
+from trainer.config import AdapterConfig, OptimizerConfig
 from trainer.loop import read_batches, take_step
+from trainer.optim import group_parameters, make_optimizer
 from trainer.runs import RunError, read_events
 from trainer.session import open_session
 
@@ -75,7 +77,7 @@ def test_every_kind_trains_on_sdxl(kind, make_run, cache, pico_xl):
     assert_file_equals_checkpoint(run, pico_xl)
 
 
-@pytest.mark.parametrize("kind", in_short(["dora", "loha", "lokr", "vera", "adalora"], "adalora"))
+@pytest.mark.parametrize("kind", in_short(ADAPTERS, "adalora"))
 def test_every_kind_goes_on_exactly_after_a_stop(kind, make_run, cache):
     drops = ["adapter.rank_dropout=0.3", "adapter.module_dropout=0.2", "optimizer.ema_decay=0.5"]
     changes = settings_for(kind, *drops)
@@ -251,7 +253,7 @@ def test_changes_stay_within_the_largest_norm(make_run, cache):
     assert sum(norm > 0.99 * limit for norm in found) > 3
 
 
-@pytest.mark.parametrize("kind", ["lora", "loha", "lokr", "vera", "adalora"])
+@pytest.mark.parametrize("kind", [kind for kind in ADAPTERS if kind != "dora"])
 def test_shrinking_scales_the_change_and_nothing_else(kind, pico):
     adapters = attach_new(load_plain(pico), AdapterConfig(kind=kind, rank=4), 1, CPU)
     with torch.no_grad():
@@ -263,6 +265,38 @@ def test_shrinking_scales_the_change_and_nothing_else(kind, pico):
             adapter.shrink(torch.tensor(0.25))
     for name, change in adapters.deltas().items():
         torch.testing.assert_close(change, 0.25 * before[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ADAPTERS)
+def test_weight_decay_alone_leaves_a_fresh_adapter_without_a_change(kind, pico):
+    adapters = attach_new(load_plain(pico), AdapterConfig(kind=kind, rank=4), 1, CPU)
+    before = {name: value.clone() for name, value in adapters.state().items()}
+    config = OptimizerConfig(weight_decay=5.0)
+    optimizer = make_optimizer(group_parameters(config, adapters.sort_parameters()), config)
+    for parameter in adapters.named_parameters().values():
+        parameter.grad = torch.zeros_like(parameter)
+    for _ in range(3):
+        optimizer.step()
+    assert all(change.abs().max() == 0 for change in adapters.deltas().values())
+    after = adapters.state()
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+    lengths = [name for name in before if name.endswith(".magnitude")]
+    assert bool(lengths) == (kind == "dora")
+    assert all(torch.equal(before[name], after[name]) for name in lengths)
+
+
+def test_a_dora_that_was_saved_when_its_lengths_decayed_is_not_continued(make_run, cache):
+    """It could not go on exactly: until then the lengths shared a group with the other weights."""
+    run = make_run(*settings_for("dora"))
+    with asking(run, {3: ["stop"]}):
+        assert train(run, cache) == "stopped"
+    meta = run.list_checkpoints()[-1].path / "meta.json"
+    saved = json.loads(meta.read_text(encoding="utf-8"))
+    groups = saved["optimizer"]["groups"]
+    saved["optimizer"]["groups"] = groups[: len(groups) // 2]
+    meta.write_text(json.dumps(saved), encoding="utf-8")
+    with pytest.raises(RunError, match=r"3 groups of weights were saved, not 6.*start a new run"):
+        train(run, cache)
 
 
 def test_vera_shares_one_pair_of_matrices_and_keeps_it_out_of_checkpoints(pico):
@@ -361,6 +395,23 @@ def test_what_the_base_model_cannot_take_is_told_before_the_start(settings, says
     with pytest.raises(RunError, match=says):
         attach_new(family, config, 1, CPU)
     assert not any(layer._forward_hooks for layer in family.unet.modules())
+
+
+@pytest.mark.parametrize("kind", ADAPTERS)
+def test_a_layer_that_cannot_take_a_kind_is_named_and_can_be_left_out(kind, pico):
+    family = load_plain(pico)
+    grouped = torch.nn.Conv2d(32, 32, 3, padding=1, groups=2)
+    family.unet.mid_block.resnets[0].conv1 = grouped
+    name = "unet.mid_block.resnets.0.conv1"
+    says = rf"{name} cannot carry adapter.kind = {kind}: .* grouped .*rank 0 in adapter.blocks"
+    with pytest.raises(RunError, match=says):
+        attach_new(family, AdapterConfig(kind=kind, rank=4), 1, CPU)
+    assert not any(layer._forward_hooks for layer in family.unet.modules())
+    blocks = [{"pattern": name, "rank": 0}]
+    config = AdapterConfig.model_validate({"kind": kind, "rank": 4, "blocks": blocks})
+    adapters = attach_new(family, config, 1, CPU).adapters
+    assert name not in adapters
+    assert "unet.mid_block.resnets.0.conv2" in adapters
 
 
 @pytest.mark.parametrize("kind", ["lokr", "vera"])

@@ -194,6 +194,20 @@ def test_every_kind_of_setting_can_be_told(told, assignments):
     assert estimate.optimizer_bytes > 0
 
 
+def test_what_adalora_remembers_is_its_own_and_not_the_base_models(told):
+    plain, ranked = told(), told("adapter.kind=adalora")
+    assert ranked.base_model_bytes == plain.base_model_bytes
+    # Two moments of AdamW, and importance and uncertainty, as large as the weights each.
+    assert ranked.optimizer_bytes > 4 * ranked.adapter_bytes
+    assert plain.optimizer_bytes < 3 * plain.adapter_bytes
+
+
+def test_the_running_average_is_counted_once_and_beside_the_moments(told):
+    plain, averaged = told(), told("optimizer.ema_decay=0.9")
+    assert averaged.base_model_bytes == plain.base_model_bytes
+    assert averaged.optimizer_bytes == plain.optimizer_bytes + plain.adapter_bytes
+
+
 def test_an_estimate_leaves_real_tensors_and_libraries_as_they_were(told):
     before = count_living_bytes()
     told("train.gradient_checkpointing=true")

@@ -18,6 +18,7 @@ from trainer.optim import (
     restore_optimizer,
 )
 
+ONE_RATE = {f"{part}_learning_rate": 0.5 for part in ("unet", "conv", "text")}
 RATES = {"prodigy": 1.0, "lion": 4e-3, "adafactor": 1e-2}
 
 
@@ -71,8 +72,8 @@ def test_rex_and_stable_decay_equal_their_formulas():
 
 def test_each_part_has_its_learning_rate_and_empty_parts_are_left_out():
     weights = {
-        ("text", 1.0, True): [nn.Parameter(torch.zeros(2))],
-        ("unet", 1.0, False): [nn.Parameter(torch.zeros(2))],
+        ("text", 1.0, "zero"): [nn.Parameter(torch.zeros(2))],
+        ("unet", 1.0, "drawn"): [nn.Parameter(torch.zeros(2))],
     }
     config = OptimizerConfig(unet_learning_rate=0.1, text_learning_rate=0.3)
     groups = group_parameters(config, weights)
@@ -110,7 +111,8 @@ def test_average_follows_and_swaps_in_and_out():
 def test_lora_plus_gives_the_weights_that_start_at_zero_their_own_rate():
     down, up = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(3))
     config = OptimizerConfig(unet_learning_rate=0.01, lora_plus_ratio=16)
-    groups = group_parameters(config, {("unet", 1.0, False): [down], ("unet", 1.0, True): [up]})
+    weights = {("unet", 1.0, "drawn"): [down], ("unet", 1.0, "zero"): [up]}
+    groups = group_parameters(config, weights)
     assert [(each.part, each.learning_rate) for each in groups] == [
         ("unet", 0.01),
         ("unet B", 0.16),
@@ -120,11 +122,11 @@ def test_lora_plus_gives_the_weights_that_start_at_zero_their_own_rate():
 
 def test_layers_with_a_factor_are_groups_of_their_own():
     rows = [
-        (("unet", 0.5, False), "unet x0.5", 0.05),
-        (("unet", 0.5, True), "unet x0.5 B", 0.2),
-        (("unet", 1.0, False), "unet", 0.1),
-        (("unet", 2.0, False), "unet x2", 0.2),
-        (("text", 2.0, True), "text x2 B", 0.08),
+        (("unet", 0.5, "drawn"), "unet x0.5", 0.05),
+        (("unet", 0.5, "zero"), "unet x0.5 B", 0.2),
+        (("unet", 1.0, "drawn"), "unet", 0.1),
+        (("unet", 2.0, "drawn"), "unet x2", 0.2),
+        (("text", 2.0, "zero"), "text x2 B", 0.08),
     ]
     weights = {key: [nn.Parameter(torch.zeros(2))] for key, _, _ in rows}
     config = OptimizerConfig(unet_learning_rate=0.1, text_learning_rate=0.01, lora_plus_ratio=4)
@@ -133,6 +135,46 @@ def test_layers_with_a_factor_are_groups_of_their_own():
     for key, name, rate in rows:
         assert groups[name].learning_rate == pytest.approx(rate)
         assert groups[name].parameters is weights[key] or groups[name].parameters == weights[key]
+
+
+@pytest.mark.parametrize("ratio", [1, 4])
+def test_weights_that_must_not_decay_are_apart_with_the_name_and_rate_of_their_part(ratio):
+    drawn, zero, steady = (nn.Parameter(torch.zeros(2)) for _ in range(3))
+    weights = {
+        ("unet", 1.0, "drawn"): [drawn],
+        ("unet", 1.0, "zero"): [zero],
+        ("unet", 1.0, "steady"): [steady],
+    }
+    config = OptimizerConfig(unet_learning_rate=0.01, lora_plus_ratio=ratio, weight_decay=0.3)
+    groups = group_parameters(config, weights)
+    assert [group.decays for group in groups] == [True] * (len(groups) - 1) + [False]
+    assert (groups[-1].part, groups[-1].learning_rate) == ("unet", 0.01)
+    assert groups[-1].parameters == [steady]
+    decays = [row["weight_decay"] for row in make_optimizer(groups, config).param_groups]
+    assert decays == [0.3] * (len(groups) - 1) + [0.0]
+
+
+@pytest.mark.parametrize("kind", list(OPTIMIZERS))
+def test_every_optimiser_decays_what_decays_and_nothing_else(kind):
+    """Without a gradient the pull towards zero is all that is left."""
+    if kind == "adamw8bit":
+        pytest.importorskip("bitsandbytes", reason="this optimiser needs bitsandbytes")
+    pulled, steady, busy = (nn.Parameter(torch.ones(64, 128)) for _ in range(3))
+    groups = [Group("unet", 0.5, [pulled]), Group("unet", 0.5, [steady], decays=False)]
+    groups.append(Group("conv", 0.5, [busy]))  # prodigy rests until it sees a gradient
+    config = OptimizerConfig(kind=kind, schedule="constant", weight_decay=0.3, **ONE_RATE)
+    optimizer = make_optimizer(groups, config)
+    if hasattr(optimizer, "train"):
+        optimizer.train()
+    for _ in range(40):
+        for group in optimizer.param_groups:
+            group["lr"] = group["full_lr"]
+        for weight in (pulled, steady):
+            weight.grad = torch.zeros_like(weight)
+        busy.grad = torch.ones_like(busy)
+        optimizer.step()
+    assert torch.equal(steady, torch.ones(64, 128))
+    assert (pulled < 1).all()
 
 
 def take_steps(weight, optimizer, config, steps, total, target):

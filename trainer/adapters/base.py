@@ -28,10 +28,13 @@ class Adapter(nn.Module, ABC):
         kind: Its row in `ADAPTERS`.
         file_kind: What it is in a file: kinds of low rank are all written as plain LoRA.
         starts_at_zero: Names of the weights that are zero at first, "B" of the papers.
+        never_decayed: Names of the weights for which zero is not "no change". Weight decay would
+            pull the layer away from the base model by them, so it leaves them alone.
     """
 
     kind: ClassVar[str]
     starts_at_zero: tuple[str, ...] = ()
+    never_decayed: tuple[str, ...] = ()
 
     def __init__(self, layer: Layer, dropout: float = 0.0) -> None:
         super().__init__()

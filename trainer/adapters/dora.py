@@ -42,6 +42,8 @@ class DoRA(Adapter):
         self._layer = [layer]  # in a list, so that it is no submodule of the adapter
         self.inner = inner
         self.starts_at_zero = tuple(f"inner.{name}" for name in inner.starts_at_zero)
+        # A length is |W| at first: decay would shrink the base model's own weight.
+        self.never_decayed = ("magnitude", *(f"inner.{name}" for name in inner.never_decayed))
         self.axis = axis
         self.exact_gradient = False
         kept = 1 if axis == "input" else 0

@@ -19,6 +19,10 @@ Module = Factors | Mapping[str, Tensor]
 # Always fp32: bf16 would turn an alpha of 13.23 into 13.25, and the lengths of DoRA stand for a
 # whole weight, of which the change is a small share.
 _ALWAYS_EXACT = {"alpha", "dora_scale"}
+# A full difference has no second factor that could be large where it is small: after a few steps it
+# is below what fp16 has digits for.
+_ALONE = {"diff", "diff_b"}
+_ROUNDING = 1e-3  # of fp16, with some room
 
 
 def write_kohya(
@@ -52,10 +56,17 @@ def write_kohya(
             else _fold(module, alphas[layer.partition(".")[0]], precision)
         )
         for part, value in parts.items():
-            exact = part in _ALWAYS_EXACT
+            exact = part in _ALWAYS_EXACT or _loses_digits(part, value, precision)
             cast = cast_weight(layer, value, "fp32" if exact else precision)
             tensors[f"{names[layer]}.{part}"] = cast
     return write_tensors(path, tensors, metadata)
+
+
+def _loses_digits(part: str, value: Tensor, precision: str) -> bool:
+    if part not in _ALONE or precision != "fp16":
+        return False
+    error = torch.linalg.vector_norm(value.half().float() - value)
+    return bool(error > _ROUNDING * torch.linalg.vector_norm(value))
 
 
 def _fold(factors: Factors, alpha: float, precision: str) -> dict[str, Tensor]:

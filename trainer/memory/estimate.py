@@ -41,7 +41,8 @@ class Estimate:
         phases: Peak of each part of the run.
         base_model_bytes: Frozen weights on the device during a step.
         adapter_bytes: Trained weights; their gradients take as much again.
-        optimizer_bytes: Moments, and the running average where there is one.
+        optimizer_bytes: Moments, the running average where there is one, and what the adapters'
+            rules remember.
         resolution: Side of the square bucket in pixels.
         examples: The dataset.
     """

@@ -44,7 +44,8 @@ class Rehearsal:
         phases: In the order of a run.
         base_model_bytes: Frozen weights during a step.
         adapter_bytes: Trained weights.
-        optimizer_bytes: Moments, and the running average where there is one.
+        optimizer_bytes: Moments, and what else is kept per weight: the running average, and what
+            the adapters' rules remember, as AdaLoRA's importance.
         resolution: Side of the square bucket, which is that of samples, in pixels.
     """
 
@@ -155,12 +156,11 @@ class _Stage:
         prior = source if self.config.objective.prior == "images" else None
         with self._phase("encoding captions"):
             self.session = assemble_session(run, machine, self.family, (source, prior), _NoCache())
-        state = self.session.state
         self.adapter_bytes = sum(map(_size_of, self.session.adapters.named_parameters().values()))
-        average = sum(map(_size_of, state.average.values.values())) if state.average else 0
-        self.base_model_bytes = self.meter.now - self.adapter_bytes - average
+        kept = sum(map(_size_of, _list_kept(self.session)))
+        self.base_model_bytes = self.meter.now - self.adapter_bytes - kept
         self._book_other_examples()
-        self.optimizer_bytes = average + self._make_moments()
+        self.optimizer_bytes = kept + self._make_moments()
 
     def take_step(self) -> None:
         """Does one update, with the code that does it in a run."""
@@ -223,6 +223,14 @@ class _Stage:
             row = self.session.encode_captions([self.workload.caption])
             kept += sum(map(_size_of, row.values()))
         self.meter.book((self.workload.examples - 1) * kept)
+
+
+def _list_kept(session: Session) -> list[Tensor]:
+    """Returns what lasts beside the trained weights: buffers, the rules' memory, the average."""
+    adapters, average = session.adapters, session.state.average
+    kept = [buffer for each in adapters.adapters.values() for buffer in each.buffers()]
+    kept += adapters.memory().values()
+    return kept + list(average.values.values()) if average else kept
 
 
 def _size_of(tensor: Tensor) -> int:

@@ -45,7 +45,10 @@ def restore_optimizer(
     """
     saved_groups, groups = numbers["groups"], optimizer.param_groups
     if len(saved_groups) != len(groups):
-        msg = f"{len(saved_groups)} groups of weights were saved, not {len(groups)}"
+        msg = (
+            f"{len(saved_groups)} groups of weights were saved, not {len(groups)}: with other "
+            "settings, or by a version of Lorasmith that let the lengths of DoRA decay"
+        )
         raise ValueError(msg)
     known = {name: dict(numbers["weights"].get(name, {})) for name in parameters}
     for full, value in tensors.items():

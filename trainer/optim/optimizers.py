@@ -18,13 +18,7 @@ Groups = list[dict[str, Any]]
 def make_adamw(groups: Groups, config: OptimizerConfig) -> Optimizer:
     """Returns AdamW (Loshchilov and Hutter, arXiv:1711.05101) over all tensors at once."""
     fused = all(p.device.type in {"cpu", "cuda"} for group in groups for p in group["params"])
-    return AdamW(
-        groups,
-        lr=0.0,
-        betas=(config.beta1, config.beta2),
-        weight_decay=config.weight_decay,
-        fused=fused,
-    )
+    return AdamW(groups, lr=0.0, betas=(config.beta1, config.beta2), fused=fused)
 
 
 def make_adamw8bit(groups: Groups, config: OptimizerConfig) -> Optimizer:
@@ -41,8 +35,7 @@ def make_adamw8bit(groups: Groups, config: OptimizerConfig) -> Optimizer:
         raise OptimizerError(msg)
     from bitsandbytes.optim import AdamW8bit
 
-    betas = (config.beta1, config.beta2)
-    return AdamW8bit(groups, lr=0.0, betas=betas, weight_decay=config.weight_decay)
+    return AdamW8bit(groups, lr=0.0, betas=(config.beta1, config.beta2))
 
 
 def make_prodigy(groups: Groups, config: OptimizerConfig) -> Optimizer:
@@ -55,13 +48,12 @@ def make_prodigy(groups: Groups, config: OptimizerConfig) -> Optimizer:
     return Prodigy(
         groups,
         betas=(config.beta1, config.beta2),
-        weight_decay=config.weight_decay,
         use_bias_correction=True,
         safeguard_warmup=True,
     )
 
 
-def make_adafactor(groups: Groups, config: OptimizerConfig) -> Optimizer:
+def make_adafactor(groups: Groups, _config: OptimizerConfig) -> Optimizer:
     """Returns Adafactor at given learning rates (Shazeer and Stern, arXiv:1804.04235).
 
     Without its own step sizes: they scale with a weight's size, and B starts at zero.
@@ -71,7 +63,6 @@ def make_adafactor(groups: Groups, config: OptimizerConfig) -> Optimizer:
     return Adafactor(
         groups,
         lr=0.0,
-        weight_decay=config.weight_decay,
         scale_parameter=False,
         relative_step=False,
         warmup_init=False,
@@ -83,17 +74,14 @@ def make_lion(groups: Groups, config: OptimizerConfig) -> Optimizer:
     from lion_pytorch import Lion
 
     # Zero is refused as a learning rate; the real one is set before each step.
-    return Lion(
-        groups, lr=1e-8, betas=(config.beta1, config.beta2), weight_decay=config.weight_decay
-    )
+    return Lion(groups, lr=1e-8, betas=(config.beta1, config.beta2))
 
 
 def make_schedule_free(groups: Groups, config: OptimizerConfig) -> Optimizer:
     """Returns schedule-free AdamW (Defazio et al., arXiv:2405.15682)."""
     from schedulefree import AdamWScheduleFree
 
-    betas = (config.beta1, config.beta2)
-    return AdamWScheduleFree(groups, lr=0.0, betas=betas, weight_decay=config.weight_decay)
+    return AdamWScheduleFree(groups, lr=0.0, betas=(config.beta1, config.beta2))
 
 
 @dataclass(frozen=True)
@@ -122,7 +110,9 @@ OPTIMIZERS: dict[str, Row] = {
 
 
 def make_optimizer(groups: Sequence[Group], config: OptimizerConfig) -> torch.optim.Optimizer:
-    """Returns the optimiser of a config; each group carries its name and its full learning rate.
+    """Returns the optimiser of a config.
+
+    Each group carries its name, its full learning rate and its weight decay.
 
     Raises:
         OptimizerError: a library that it needs is not installed.
@@ -133,6 +123,7 @@ def make_optimizer(groups: Sequence[Group], config: OptimizerConfig) -> torch.op
             "lr": group.learning_rate,
             "part": group.part,
             "full_lr": group.learning_rate,
+            "weight_decay": config.weight_decay if group.decays else 0.0,
         }
         for group in groups
     ]
