@@ -124,6 +124,9 @@ a:focus-visible {
 .pictures img { width: 100%; margin: 0; border-radius: .5rem; image-rendering: auto; }
 .download { display: inline-block; padding: .5rem 1rem; border-radius: .5rem;
   background: var(--primary-700); color: white !important; text-decoration: none; }
+#workbench .row:not(:has(.block)):not(:has(button)) { display: none; }
+#workbench .plain th[scope="row"] { font-weight: 400; min-width: 9rem; }
+#workbench .plain td, #workbench .plain th[scope="col"] { overflow-wrap: normal; }
 dialog.enlarged { border: 0; border-radius: .5rem; padding: .75rem; max-width: 92vw; }
 dialog.enlarged img { display: block; margin: 0 auto; max-height: 78vh; min-width: min(70vw, 512px);
   object-fit: contain; }

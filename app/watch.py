@@ -20,6 +20,7 @@ from app.errands import stamp_errands
 from app.views.files import INSPECT, PACKS
 from app.views.preview import view_drawing
 from app.views.runs import list_run_views
+from app.views.workbench import stamp_bench
 from app.workspace import Workspace
 
 _ASK = """
@@ -99,6 +100,7 @@ MARKS: dict[str, Callable[[Workspace], str]] = {
     "downloads": _mark_errands("download"),
     "questions": _mark_errands("estimate", "header"),
     "files": _mark_errands(INSPECT, *PACKS),
+    "workbench": stamp_bench,
 }
 
 

@@ -20,7 +20,7 @@ MAX_LORA_BYTES = 1024**3
 MAX_UPLOAD_TOTAL_BYTES = 2 * 1024**3
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_WINDOWS_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+WINDOWS_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 class WorkspaceError(Exception):
@@ -70,6 +70,11 @@ class Workspace:
     def errands_path(self) -> Path:
         """Short commands and their answers; see `errands`."""
         return self.root / "errands"
+
+    @property
+    def workbench_path(self) -> Path:
+        """What was last tried on the Library's workbench; see `views.workbench`."""
+        return self.root / "workbench.json"
 
     @property
     def preview(self) -> PreviewFolder:
@@ -136,7 +141,7 @@ class Workspace:
             WorkspaceError: the name cannot be a folder's, or it is taken.
         """
         plain = "-".join(str(name).split())
-        if not _NAME.fullmatch(plain) or ".." in plain or _WINDOWS_DEVICE.fullmatch(plain):
+        if not _NAME.fullmatch(plain) or ".." in plain or WINDOWS_DEVICE.fullmatch(plain):
             raise WorkspaceError(folders_text.DATASET_NAME_RULE)
         try:
             (self.datasets_path / plain).mkdir(parents=True)

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -13,6 +14,7 @@ from app.views.base_models import read_answers
 from app.views.preview import (
     ASKED_FOLDER,
     REQUEST_ID,
+    WORKBENCH_FOLDER,
     AdapterEntry,
     find_adapter,
     read_adapter_config,
@@ -59,28 +61,47 @@ def make_request(workspace: Workspace, wish: Wish) -> PreviewRequest:
         WorkspaceError: an adapter is gone, no base model is known, or a value is out of bounds.
     """
     entries = [find_adapter(workspace, adapter_id) for adapter_id, _ in wish.adapters]
+    base_model = find_drawing_base(workspace, wish.base_model, entries)
+    weights = [weight for _, weight in wish.adapters]
+    files = [(entry.path, weight) for entry, weight in zip(entries, weights, strict=True)]
+    return compose_request(base_model, files, wish)
+
+
+def compose_request(
+    base_model: BaseModelConfig, files: Sequence[tuple[Path, float]], wish: Wish
+) -> PreviewRequest:
+    """Returns the request for files at weights; of the wish only prompt and numbers count.
+
+    Raises:
+        WorkspaceError: a value is out of bounds.
+    """
     try:
         return PreviewRequest(
-            base_model=_find_base_model(workspace, wish, entries),
+            base_model=base_model,
             prompt=wish.prompt,
             seed=_read_whole(wish.seed),
             inference_steps=_read_whole(wish.inference_steps),
             guidance=float(wish.guidance),
             adapters=tuple(
-                AdapterChoice(path=str(entry.path.resolve()), weight=float(weight))
-                for entry, (_, weight) in zip(entries, wish.adapters, strict=True)
+                AdapterChoice(path=str(path.resolve()), weight=float(weight))
+                for path, weight in files
             ),
         )
     except (ValidationError, TypeError, ValueError, OverflowError) as error:
         raise WorkspaceError(preview_text.bad_preview(_first_reason(error))) from error
 
 
-def _find_base_model(
-    workspace: Workspace, wish: Wish, entries: Sequence[AdapterEntry]
+def find_drawing_base(
+    workspace: Workspace, chosen: object, entries: Sequence[AdapterEntry]
 ) -> BaseModelConfig:
-    if wish.base_model:
-        path = workspace.find_base_model(wish.base_model)
-        told = read_answers(workspace, wish.base_model)
+    """Returns the chosen base model, else the one that the first adapter was trained on.
+
+    Raises:
+        WorkspaceError: there is no such base model, or none is known.
+    """
+    if chosen:
+        path = workspace.find_base_model(chosen)
+        told = read_answers(workspace, chosen)
         return BaseModelConfig.model_validate({"path": str(path), **told})
     for entry in entries:
         config = read_adapter_config(workspace, entry.id)
@@ -89,8 +110,13 @@ def _find_base_model(
     raise WorkspaceError(preview_text.NO_BASE)
 
 
-def draw(workspace: Workspace, wanted: PreviewRequest) -> str:
+def draw(workspace: Workspace, wanted: PreviewRequest, asked: str = ASKED_FOLDER) -> str:
     """Files a request, has a worker for it, and returns the request's id.
+
+    Args:
+        workspace: Where the preview folder lies.
+        wanted: The request.
+        asked: Under which name the page that asks for it finds it again.
 
     Raises:
         WorkspaceError: the folder cannot be written or the worker cannot be started.
@@ -103,10 +129,8 @@ def draw(workspace: Workspace, wanted: PreviewRequest) -> str:
             waiting.unlink(missing_ok=True)
         clear_requests(folder.path)  # a stop that the worker has not heard yet
         request_id = request_preview(folder, wanted)
-        (folder.path / ASKED_FOLDER).mkdir(exist_ok=True)
-        write_atomically(
-            folder.path / ASKED_FOLDER / f"{request_id}.json", wanted.model_dump_json()
-        )
+        (folder.path / asked).mkdir(exist_ok=True)
+        write_atomically(folder.path / asked / f"{request_id}.json", wanted.model_dump_json())
         _forget_old(folder)
         if not has_worker(folder.path):
             command = [*workspace.trainer_command, "preview-worker", str(folder.path)]
@@ -128,9 +152,10 @@ def _forget_old(folder: PreviewFolder) -> None:
     for name in results[:-_KEPT_RESULTS]:
         if REQUEST_ID.fullmatch(name):
             shutil.rmtree(folder.results_path / name, ignore_errors=True)
-    asked = sorted((folder.path / ASKED_FOLDER).glob("[!.]*.json"))
-    for path in asked[: -2 * _KEPT_RESULTS]:
-        path.unlink(missing_ok=True)
+    for name in (ASKED_FOLDER, WORKBENCH_FOLDER):
+        asked = sorted((folder.path / name).glob("[!.]*.json"))
+        for path in asked[: -2 * _KEPT_RESULTS]:
+            path.unlink(missing_ok=True)
 
 
 def _first_reason(error: Exception) -> str:

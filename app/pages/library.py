@@ -7,6 +7,7 @@ import gradio as gr
 
 from app.events.library import LibraryEvents
 from app.markup import element
+from app.pages.workbench import draw_workbench
 from app.paint import QUIET, WATCHED
 from app.scripts import SELECT_IN_GRID, remember_in_address
 from app.shell import Shell
@@ -40,6 +41,7 @@ def library_page(shell: Shell) -> None:
     """Draws the tab and wires it."""
     events = LibraryEvents(shell.workspace)
     page = _draw()
+    draw_workbench(shell)
     chosen = [page.opened, page.file]
     page.cards.select(events.select, None, [page.opened], **QUIET)
     page.opened.change(fn=None, inputs=[page.opened], js=remember_in_address("open"))

@@ -15,6 +15,7 @@ from trainer.config import RunConfig
 from trainer.runs import PreviewFolder, PreviewRequest, PreviewResult, list_runs, read_result
 
 ASKED_FOLDER = "asked"
+WORKBENCH_FOLDER = "asked-by-workbench"  # the same of the Library's workbench
 LORA_MARK = "file:"
 MAX_ADAPTERS = 4
 REQUEST_ID = re.compile(r"\d{20}-[0-9a-f]{8}")
@@ -99,10 +100,12 @@ def suggest_prompt(config: RunConfig) -> str:
     return prompt if not trigger or trigger in prompt else f"{trigger}, {prompt}"
 
 
-def view_drawing(folder: PreviewFolder) -> Drawing | None:
-    """Returns the newest request; None when nothing was ever asked for."""
+def view_drawing(folder: PreviewFolder, asked: str = ASKED_FOLDER) -> Drawing | None:
+    """Returns the newest request of one page; None when it never asked for anything."""
     names = {path.stem for path in folder.requests_path.glob("*.json")}
     names |= {path.name for path in _list_folders(folder.results_path)}
+    for other in {ASKED_FOLDER, WORKBENCH_FOLDER} - {asked}:
+        names -= {path.stem for path in (folder.path / other).glob("[!.]*.json")}
     ids = sorted(name for name in names if REQUEST_ID.fullmatch(name))
     if not ids:
         return None
@@ -112,12 +115,12 @@ def view_drawing(folder: PreviewFolder) -> Drawing | None:
         result = PreviewResult("failed", message=preview_text.BROKEN_RESULT)
     worker = has_worker(folder.path)
     log = "" if worker or result.state == "done" else read_log_tail(folder.log_path, 12)
-    return Drawing(ids[-1], read_asked(folder, ids[-1]), result, worker, log)
+    return Drawing(ids[-1], _read_asked(folder.path / asked, ids[-1]), result, worker, log)
 
 
-def read_asked(folder: PreviewFolder, request_id: str) -> PreviewRequest | None:
+def _read_asked(folder: Path, request_id: str) -> PreviewRequest | None:
     """Returns what was asked for under an id."""
-    path = folder.path / ASKED_FOLDER / f"{request_id}.json"
+    path = folder / f"{request_id}.json"
     try:
         return PreviewRequest.model_validate_json(path.read_text("utf-8"))
     except (OSError, ValueError, ValidationError):
