@@ -7,11 +7,13 @@ from pathlib import Path
 from app.errands import send_errand
 from app.text import files as words
 from app.views.files import INSPECT, PACKS, FileView, find_pack, name_file_errand
+from app.views.spectrum import name_spectrum_errand
+from app.views.train import read_run_config
 from app.workspace import Workspace, WorkspaceError
 
 
 def look_into_file(workspace: Workspace, file: FileView | None) -> None:
-    """Has a file inspected and checked, unless the answer is there already.
+    """Has a file inspected and its layers measured, unless the answers are there already.
 
     Raises:
         WorkspaceError: the file is gone, or the command cannot be started.
@@ -20,6 +22,18 @@ def look_into_file(workspace: Workspace, file: FileView | None) -> None:
         raise WorkspaceError(words.FILE_GONE)
     arguments = [INSPECT, str(file.path.resolve()), "--json", f"--workspace={workspace.root}"]
     send_errand(workspace, name_file_errand(INSPECT, file.path), arguments)
+    # Another errand, because it takes longer.
+    arguments += ["--spectrum", *_name_base_model(workspace, file)]
+    send_errand(workspace, name_spectrum_errand(file.path), arguments)
+
+
+def _name_base_model(workspace: Workspace, file: FileView) -> list[str]:
+    """Returns the option that names what a run trained on, as far as it is still there."""
+    if not file.run_id:
+        return []
+    config = read_run_config(workspace.find_run(file.run_id))
+    path = Path(config.base_model.path) if config and config.base_model.path else None
+    return [f"--base-model={path.resolve()}"] if path and path.exists() else []
 
 
 def pack_file(workspace: Workspace, file: FileView | None, kind: str) -> None:

@@ -89,7 +89,8 @@ def _tell_spectrum(args: argparse.Namespace) -> int:
 
     base = find_base_model(args.base_model, args.workspace / "models") if args.base_model else None
     spectrum = measure_file(args.file, base)
-    print(json.dumps(spectrum.to_dict(), indent=1) if args.json else spectrum.to_text())
+    # On one line: of SDXL it holds sixty thousand numbers.
+    print(json.dumps(spectrum.to_dict()) if args.json else spectrum.to_text())
     return 0
 
 

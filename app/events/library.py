@@ -15,6 +15,7 @@ from app.text import files as files_text
 from app.text import library as words
 from app.views import files as files_view
 from app.views import library as view
+from app.views.spectrum import read_spectrum_errand
 from app.workspace import Workspace, WorkspaceError
 
 
@@ -113,7 +114,7 @@ class LibraryEvents:
         if file is None:
             return ""
         errand = files_view.read_file_errand(self.workspace, files_view.INSPECT, file.path)
-        return make_about(file, errand)
+        return make_about(file, errand, read_spectrum_errand(self.workspace, file.path))
 
     def _make_pack(self, file: files_view.FileView | None, kind: str) -> Any:
         if file is None:

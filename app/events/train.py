@@ -11,10 +11,12 @@ from app.actions.settings import Chosen, read_config_of_form
 from app.form import Form, put
 from app.markup import note
 from app.paint import Seen, paint
+from app.parts.rates import make_no_rates, make_rates
 from app.parts.train import make_failure, make_problems, make_progress, make_samples
 from app.text import train as words
 from app.views import train as view
 from app.views.dataset import list_examples
+from app.views.rates import RATE_SETTINGS, view_rates
 from app.views.runs import RunView, choose_run, list_run_views, read_log_tail
 from app.workspace import Workspace, WorkspaceError
 from trainer.config import ConfigError, layer_config
@@ -85,6 +87,16 @@ class TrainEvents:
         except ConfigError:
             return ""  # half a number is being typed; Start says what is wrong
         return note(view.describe_exposure(config, self._count_images(dataset)))
+
+    def draw_rates(self, *values: Any) -> Any:
+        """Draws the learning rates over the run, from the values of `RATE_SETTINGS`."""
+        fields = {field.path: field for field in self.form.fields}
+        tree = Form(tuple(fields[path] for path in RATE_SETTINGS)).to_tree(values)
+        put(tree, "dataset.trigger", "word")  # a learned word asks for one; it changes no rate
+        try:
+            return make_rates(view_rates(layer_config(settings=tree)))
+        except ConfigError as error:
+            return make_no_rates(" ".join(str(problem) for problem in error.problems))
 
     def start(self, dataset: str, base_model: str, *values: Any) -> list[Any]:
         """Starts a run, or says next to each setting what is wrong with it."""

@@ -17,6 +17,7 @@ from app.text import header as header_text
 from app.text import memory as memory_text
 from app.text import train as words
 from app.views import train as view
+from app.views.rates import RATE_SETTINGS
 
 HEADER = "output.header"
 _ON_THE_SURFACE = (NAME, "train.steps")
@@ -34,6 +35,7 @@ class Settings:
     start_from: gr.HTML
     start_anew: gr.Button
     exposure: gr.HTML
+    rates: gr.HTML
     accordion: gr.Accordion
     search: gr.Textbox
     widgets: dict[str, Any]
@@ -84,6 +86,7 @@ def draw_settings(shell: Shell, form: Form) -> Settings:
     accordion, search = _draw_form(form, values, widgets)
     lid.render()
     exposure = gr.HTML("", elem_id="train-exposure")
+    rates = gr.HTML("", elem_id="train-rates")
     ask_memory = gr.Button(
         memory_text.ASK, size="sm", scale=0, min_width=160, elem_id="train-memory-ask"
     )
@@ -94,7 +97,7 @@ def draw_settings(shell: Shell, form: Form) -> Settings:
     ordered = {path: widgets[path] for path in form.paths}
     return Settings(
         base_model, preset, preset_note, dataset_note, start_box, start_from, start_anew, exposure,
-        accordion, search, ordered, ask_header, header, ask_memory, memory, memory_note,
+        rates, accordion, search, ordered, ask_header, header, ask_memory, memory, memory_note,
         header_errand, memory_errand,
     )  # fmt: skip
 
@@ -146,6 +149,15 @@ def wire_settings(shell: Shell, form: Form, page: Settings, events: TrainEvents)
         events.describe_exposure,
         [shell.dataset, *counted],
         [page.exposure],
+        trigger_mode="always_last",
+        **QUIET,
+    )
+    rated = [widgets[path] for path in RATE_SETTINGS]
+    gr.on(
+        [shell.demo.load, *(one.change for one in rated)],
+        events.draw_rates,
+        rated,
+        [page.rates],
         trigger_mode="always_last",
         **QUIET,
     )

@@ -5,6 +5,7 @@ from app.errands import Errand
 from app.markup import Markup, element, join, note
 from app.parts.headers import make_header_table
 from app.parts.library import make_facts_list, make_link
+from app.parts.spectrum import make_spectrum
 from app.text import files as words
 from app.text import header as header_text
 from app.views.files import FileView, Finding, Inspection, Program, read_metadata, view_inspection
@@ -14,11 +15,20 @@ _KINDS = {"yes": "good", "partly": "warning", "no": "error"}
 _SIGNS = {"yes": "✓", "partly": "~", "no": "✕"}
 
 
-def make_about(file: FileView, errand: Errand) -> Markup:
-    """Returns what a file is, who reads it, what is wrong with it and what its header tells."""
+def make_about(file: FileView, errand: Errand, measured: Errand | None = None) -> Markup:
+    """Returns what a file is, who reads it, what is wrong with it and what its header tells.
+
+    Args:
+        file: The file.
+        errand: Its inspection.
+        measured: The measuring of its layers, which takes longer.
+    """
     entries = describe_header(read_metadata(file.path))
     header = make_header_table(header_text.HEADING, entries, folded=True)
-    return join(_make_inspection(errand), header)
+    # Of a file that is no adapter there is nothing more to say.
+    shown = measured is not None and errand.state == "done"
+    layers = make_spectrum(file, measured) if measured is not None and shown else Markup("")
+    return join(_make_inspection(errand), layers, header)
 
 
 def make_pack(file: FileView, kind: str, errand: Errand) -> Markup:

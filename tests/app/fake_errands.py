@@ -70,6 +70,14 @@ def inspect(args):
     path = Path(args[0])
     if "broken" in path.name:
         sys.exit(f"lorasmith: {path.name} holds no adapter. Choose a LoRA file.")
+    if "--spectrum" in args:
+        based = any(arg.startswith("--base-model=") for arg in args)
+        layers = [{"layer": f"unet.mid_block.resnets.{place}.conv1", "kind": "lora", "rank": 8,
+                   "norm": 2.0 - place, "relative_norm": 0.25 * based, "effective_rank": 3.5,
+                   "energy": {"1": 0.5, "2": 0.8, "4": 0.995, "8": 1.0}, "values": []}
+                  for place in range(2)]  # fmt: skip
+        say({"name": path.name, "family": "sdxl", "layers": layers})
+        return
     part = {"name": "UNet", "modules": 192, "of": 0, "kinds": {"LoRA": 192}}
     programs = [
         {"program": "ComfyUI", "loads": "yes", "reasons": []},

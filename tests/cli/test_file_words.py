@@ -7,6 +7,8 @@ import pytest
 from PIL import Image
 
 from app.cli import main
+from app.errands import Errand
+from app.views.spectrum import view_spectrum
 from tests.trainer.conftest import build_pico, write_images
 from tests.trainer.upload_server import UploadHub, serve_uploads
 
@@ -53,6 +55,18 @@ def test_inspect_says_what_a_file_is(file, capsys):
     assert found["settings"]["adapter"]["rank"] == 4
     assert found["header"]["modelspec.trigger_phrase"] == "zorp"
     assert {each["program"] for each in found["programs"]} >= {"diffusers", "ComfyUI"}
+
+
+def test_spectrum_is_one_line_of_json_that_the_app_can_draw(trained, file, capsys):
+    assert main(["inspect", str(file), "--json", "--spectrum", f"--base-model={trained[1]}"]) == 0
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1
+    drawn = view_spectrum(Errand("inspect-0", "done", json.loads(said)))
+    assert {bar.section for bar in drawn.bars} == {"text", "down", "mid", "up"}
+    assert all(bar.relative > 0 and 0 < bar.used <= bar.rank for bar in drawn.bars)
+    shares = [share for _, share, _ in drawn.kept]
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(1)
 
 
 def test_verify_finds_nothing_in_our_file_and_exits_with_1_for_a_damaged_one(

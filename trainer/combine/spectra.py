@@ -13,7 +13,7 @@ from trainer.combine.sources import open_sources
 from trainer.export.read_family import read_rank
 
 # Where the share of the energy is told.
-_RANKS = (1, 2, 4, 8, 16, 32, 64, 128)
+_RANKS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 _SHOWN_VALUES = 64
 
 

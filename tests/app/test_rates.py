@@ -1,0 +1,176 @@
+"""The learning rates over the run, drawn before it starts."""
+
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+from app.events.train import TrainEvents
+from app.form import make_form
+from app.pages.train import _ELSEWHERE
+from app.parts.plots import WIDTH
+from app.parts.rates import _HEIGHT, draw_rates, make_rates
+from app.text import rates as words
+from app.views.rates import RATE_SETTINGS, list_parts, view_rates
+from trainer.config import SCHEDULES, AdapterConfig, layer_config, schedule_factor
+
+FORM = make_form(without=_ELSEWHERE)
+
+
+def configure(steps=200, adapter=None, **optimizer):
+    settings = {"train": {"steps": steps}, "optimizer": optimizer, "adapter": adapter or {}}
+    return layer_config(settings=settings)
+
+
+def values_of(config):
+    values = dict(zip(FORM.paths, FORM.to_values(config), strict=True))
+    return [values[path] for path in RATE_SETTINGS]
+
+
+def read_lines(svg):
+    """The points of each line, first line first, as steps' shares of the run and heights."""
+    found = []
+    for line in reversed(list(ElementTree.fromstring(svg).iter("polyline"))):
+        pairs = [pair.split(",") for pair in line.get("points").split()]
+        found.append([(float(x) / WIDTH, 1 - float(y) / _HEIGHT) for x, y in pairs])
+    return found
+
+
+@pytest.mark.parametrize("warmup", [0, 1, 37])
+@pytest.mark.parametrize("schedule", list(SCHEDULES))
+def test_every_point_is_what_the_schedule_says(schedule, warmup):
+    config = configure(schedule=schedule, warmup_steps=warmup, unet_learning_rate=3e-4)
+    shown = view_rates(config)
+    assert shown.at == tuple(range(1, 201))  # a short run is drawn step for step
+    assert shown.lines[0].parts == ("unet",)
+    wanted = [3e-4 * schedule_factor(config.optimizer, step - 1, 200) for step in shown.at]
+    assert shown.lines[0].rates == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("schedule", list(SCHEDULES))
+def test_picture_has_the_points_of_the_schedule(schedule):
+    config = configure(schedule=schedule, warmup_steps=20, text_learning_rate=1e-4)
+    joined, text = read_lines(draw_rates(view_rates(config)))
+    for step in (1, 20, 21, 100, 161, 199, 200):
+        factor = schedule_factor(config.optimizer, step - 1, 200)
+        x, y = joined[step - 1]
+        assert (x, y) == pytest.approx(((step - 1) / 199, factor), abs=2e-3)
+        assert text[step - 1][1] == pytest.approx(factor / 2, abs=2e-3)
+
+
+@pytest.mark.parametrize("restarts", [2, 7, 100])
+def test_long_run_shows_each_restart_at_its_step_in_few_points(restarts):
+    config = configure(
+        steps=300_000, schedule="cosine_restarts", restarts=restarts, warmup_steps=1000
+    )
+    shown = view_rates(config)
+    rates = dict(zip(shown.at, shown.lines[0].rates, strict=True))
+    factors = {s: schedule_factor(config.optimizer, s - 1, 300_000) for s in range(1, 300_001)}
+    jumps = [s for s in range(1002, 300_001) if factors[s] > factors[s - 1] + 0.5]
+    assert len(jumps) == restarts - 1
+    for jump in jumps:
+        assert rates[jump] == pytest.approx(2e-4 * factors[jump])
+        assert rates[jump - 1] == pytest.approx(2e-4 * factors[jump - 1])
+    assert len(shown.at) < 1500
+    assert (shown.at[0], shown.at[-1]) == (1, 300_000)
+
+
+def test_equal_rates_share_a_line_and_lora_plus_adds_dashed_ones():
+    config = configure(lora_plus_ratio=4.0, text_learning_rate=5e-5)
+    shown = view_rates(config)
+    assert [(line.parts, line.ratio) for line in shown.lines] == [
+        (("unet", "conv"), 1), (("unet", "conv"), 4), (("text",), 1), (("text",), 4),
+    ]  # fmt: skip
+    assert shown.lines[1].rates == pytest.approx([4 * rate for rate in shown.lines[0].rates])
+    picture = ElementTree.fromstring(draw_rates(shown))
+    dashed = [bool(line.get("stroke-dasharray")) for line in picture.iter("polyline")]
+    assert dashed == [True, False, True, False]
+    markup = make_rates(shown)
+    assert "UNet and convolutions: 2e-4" in markup
+    assert "weights that start at zero (LoRA+ × 4): 8e-4" in markup
+
+
+def test_learned_word_has_a_line_but_no_faster_weights(workspace):
+    adapter = {"word_vectors": 2, "conv_rank": 0}
+    equal = {f"{part}_learning_rate": 1e-4 for part in ("unet", "text", "word")}
+    config = layer_config(
+        settings={
+            "dataset": {"trigger": "zorp"},
+            "adapter": adapter,
+            "optimizer": {"lora_plus_ratio": 4.0, **equal},
+        }
+    )
+    assert [(line.parts, line.ratio) for line in view_rates(config).lines] == [
+        (("unet", "text", "word"), 1),
+        (("unet", "text"), 4),
+    ]
+    drawn = TrainEvents(workspace, FORM).draw_rates(*values_of(config))
+    assert "UNet, text encoders and learned word: 1e-4" in drawn
+
+
+@pytest.mark.parametrize(
+    ("adapter", "parts"),
+    [
+        ({}, ["unet", "conv", "text"]),
+        ({"conv_rank": 0, "text_rank": 0}, ["unet"]),
+        ({"layers": "attention"}, ["unet", "text"]),
+        ({"layers": "style"}, ["unet"]),
+        ({"word_vectors": 2}, ["unet", "conv", "text", "word"]),
+        ({"text_rank": 0, "blocks": [{"pattern": "text*", "rank": 4}]}, ["unet", "conv", "text"]),
+        ({"text_rank": 0, "blocks": [{"pattern": "unet.*", "rank": 4}]}, ["unet", "conv"]),
+        ({"conv_rank": 0, "text_rank": 0, "start_from": "a.safetensors"}, ["unet", "conv", "text"]),
+    ],
+)  # fmt: skip
+def test_only_what_is_trained_has_a_line(adapter, parts):
+    assert list_parts(AdapterConfig(**adapter)) == parts
+
+
+def test_picture_has_axes_a_title_and_words_for_a_screen_reader():
+    picture = ElementTree.fromstring(draw_rates(view_rates(configure(warmup_steps=9))))
+    title = picture.find("title").text
+    assert title.startswith("Learning rate over the run of 200 steps. UNet and convolutions: 2e-4")
+    assert "it starts at 2e-5, is at most 2e-4" in title
+    told = [text.text for text in picture.iter("text")]
+    assert {"learning rate", "step", "0", "1e-4", "2e-4", "1", "100", "200"} <= set(told)
+
+
+def test_optimisers_that_find_or_hold_the_rate_say_so():
+    ones = {f"{part}_learning_rate": 1.0 for part in ("unet", "conv", "text")}
+    found = make_rates(view_rates(configure(kind="prodigy", **ones)))
+    assert words.FOUND in found
+    assert ">factor<" in found
+    held = make_rates(view_rates(configure(kind="schedule_free", schedule="constant")))
+    assert words.HELD in held
+    assert words.FOUND not in held
+
+
+def test_warm_up_that_eats_the_run_and_other_rates_are_told():
+    shown = make_rates(view_rates(configure(steps=10, warmup_steps=50)))
+    assert "The warm-up of 50 steps is as long as the run of 10" in shown
+    rows = {"blocks": [{"pattern": "unet.mid_block.*", "rate": 0.5}]}
+    assert "multiplied by 0.5." in make_rates(view_rates(configure(adapter=rows)))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_shortest_runs_and_rates_of_zero_are_drawn(steps):
+    zero = {f"{part}_learning_rate": 0.0 for part in ("unet", "conv", "text")}
+    for config in (configure(steps=steps), configure(steps=steps, **zero)):
+        for line in read_lines(draw_rates(view_rates(config))):
+            assert len(line) == max(steps, 2)
+            assert all(0 <= share <= 1 for point in line for share in point)
+
+
+def test_curve_follows_the_form_and_names_what_keeps_it_from_being_drawn(workspace):
+    events = TrainEvents(workspace, FORM)
+    drawn = events.draw_rates(*values_of(configure(schedule="rex", lora_plus_ratio=2.0)))
+    assert 'data-state="drawn"' in drawn
+    assert "LoRA+ × 2" in drawn
+    values = values_of(configure())
+    values[RATE_SETTINGS.index("optimizer.kind")] = "prodigy"
+    assert "give all parts the same one" in events.draw_rates(*values)
+    for half in (None, "", -1, "1e"):
+        values = values_of(configure())
+        values[RATE_SETTINGS.index("optimizer.warmup_steps")] = half
+        refused = events.draw_rates(*values)
+        assert re.search(r"No curve.*optimizer\.warmup_steps", refused), half
+        assert "<svg" not in refused
