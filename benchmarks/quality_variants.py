@@ -54,7 +54,7 @@ VARIANTS: dict[str, Variant] = {
     "trigger": Variant("LoRA with a trigger word", trigger="inkline"),
     "pivotal": Variant(
         "LoRA with a learned word of 2 vectors",
-        changes=("adapter.word_vectors=2",),
+        changes=("adapter.word_vectors=2", "dataset.class_word=emoji"),
         trigger="inkline",
     ),
     "nf4": Variant("LoRA on a base model in 4 bits", changes=("base_model.quantize=nf4",)),

@@ -34,7 +34,7 @@ class OptimizerConfig(Section):
         default=5e-5, ge=0, le=10, description="Learning rate of the text encoder."
     )
     word_learning_rate: float = Field(
-        default=5e-4,
+        default=1e-4,
         ge=0,
         le=10,
         description="Learning rate of the trigger's vectors (adapter.word_vectors).",
