@@ -295,6 +295,81 @@ def test_what_programs_would_stumble_over_is_written_only_by_force(tmp_path):
     assert len(load_file(to)) == 6
 
 
+ATTENTION = "text_encoder.text_model.encoder.layers.0.self_attn"
+
+
+def write_text_attention(tmp_path, parts):
+    """Writes a LoRA on some of the four attention layers of a text encoder's first block."""
+    return write_full_size(tmp_path / "a.safetensors", [f"{ATTENTION}.{p}" for p in parts], 0)
+
+
+def test_scaling_says_what_would_be_left_out_by_programs_and_writes_it_by_force(tmp_path):
+    path = write_text_attention(tmp_path, ["q_proj", "k_proj", "v_proj", "out_proj"])
+    to = tmp_path / "b.safetensors"
+    without, told = [("*.k_proj", 0.0)], []
+    with pytest.raises(CombineError, match=r"b.safetensors would not be read rightly everywhere"):
+        scale_file(path, to, [("*.out_proj", 0.0)], tell=told.extend)
+    assert {finding.rule for finding in told if finding.severity == "error"} == {"text_sets"}
+    assert [each.name for each in tmp_path.iterdir()] == ["a.safetensors"]
+    told.clear()
+    scale_file(path, to, without, force=True, tell=told.extend)
+    assert [finding.rule for finding in told] == ["text_sets"]
+    told.clear()
+    scale_file(path, tmp_path / "c.safetensors", [("*.k_proj", 0.5)], tell=told.extend)
+    assert told == []
+
+
+def test_what_is_foretold_of_a_scaled_file_is_what_a_check_finds(pico, write, tmp_path):
+    path, changes = write("a", kind="loha")
+    to, told = tmp_path / "b.safetensors", []
+    scale_file(path, to, [("text_encoder.*", 0.5)], base_model=pico, tell=told.extend)
+    shapes = {layer: tuple(value.shape) for layer, value in changes.items()}
+    found = verify_file(to, BaseLayers(shapes, _names(pico)))
+    assert [each.to_line() for each in told] == [each.to_line() for each in found]
+    assert [each.rule for each in found] == ["kinds"]
+
+
+def test_resizing_says_what_programs_make_of_the_file_before_it_is_computed(tmp_path):
+    path = write_text_attention(tmp_path, ["q_proj", "v_proj"])
+    to, told = tmp_path / "b.safetensors", []
+    with pytest.raises(CombineError, match=r"in part.*has only q_proj, v_proj.*--force"):
+        resize_file(path, to, RankChoice(rank=1), tell=told.extend)
+    assert [finding.rule for finding in told] == ["text_sets"]
+    assert not to.exists()
+    resize_file(path, to, RankChoice(rank=1), force=True)
+    assert len(load_file(to)) == 6
+
+
+def test_a_file_that_changes_a_bias_is_refused_with_what_can_be_done(write, tmp_path):
+    one, other = write("a"), write("b", seed=2)
+    tensors = load_file(other[0])
+    layer = next(key for key in tensors if "to_k" in key).partition(".")[0]
+    tensors[f"{layer}.diff_b"] = torch.ones(32)
+    save_file(tensors, other[0], read_header(other[0]).metadata)
+    says = r"b.safetensors changes the bias of unet\..*to_k, .* It can be baked into a base model"
+    with pytest.raises(CombineError, match=says):
+        merge(tmp_path / "ab.safetensors", [(one[0], 1.0), (other[0], 1.0)])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors", "b.safetensors"]
+    scale_file(other[0], tmp_path / "half.safetensors", [("*", 0.5)])
+    assert torch.equal(
+        load_file(tmp_path / "half.safetensors")[f"{layer}.diff_b"], torch.ones(32) / 2
+    )
+
+
+@pytest.mark.parametrize(("method", "rank"), [("svd", 2), ("ties", 4), ("concatenate", 0)])
+def test_the_report_says_what_the_rank_could_not_hold(method, rank, pico, write, tmp_path):
+    one, other = write("a", seed=1), write("b", seed=2)
+    report = merge(tmp_path / "ab.safetensors", [(one[0], 1.0), (other[0], 1.0)], method, rank=rank)
+    if method == "concatenate":
+        assert report.cut == 0
+    elif method == "svd":  # what it made is the weighted sum, so that both shares are one
+        assert all(each.cut == pytest.approx(each.lost, abs=1e-5) for each in report.layers)
+    assert report.to_dict()["cut"] == pytest.approx(
+        sum(each.cut for each in report.layers) / len(report.layers)
+    )
+    assert (report.cut > 0.01) == (method != "concatenate")
+
+
 def test_resizing_keeps_the_energy_that_was_asked_for(pico, write, tmp_path):
     path, before = write("a", rank=8)
     to = tmp_path / "small.safetensors"

@@ -7,7 +7,7 @@ import torch
 from peft.utils import merge_utils
 
 from app.commands import combining
-from trainer.combine import MERGES, CombineError, MergeOptions
+from trainer.combine import MERGES, CombineError, MergeOptions, leading
 from trainer.combine.change import (
     Change,
     choose_rank,
@@ -18,6 +18,8 @@ from trainer.combine.change import (
     multiply_inner,
 )
 from trainer.combine.interference import InterferenceReport, measure_interference
+from trainer.combine.merge import fit_rank
+from trainer.combine.thinning import trim
 
 SHAPES = [(12, 20), (20, 12), (10, 6, 3, 3)]
 
@@ -248,3 +250,96 @@ def test_what_a_merge_loses_is_the_distance_from_the_weighted_sum():
 
 def test_the_command_line_offers_every_method():
     assert tuple(MERGES) == combining.METHODS
+
+
+@pytest.mark.filterwarnings("ignore:The density")
+@pytest.mark.parametrize("method", ["ties", "dare_linear", "dare_ties"])
+def test_a_matrix_of_many_blocks_is_merged_as_in_peft(method):
+    changes = [draw((700, 1000), rank=8, seed=seed) for seed in range(2)]
+    matrices = [change.multiply_out() for change in changes]
+    torch.manual_seed(3)
+    theirs = getattr(merge_utils, method)(matrices, torch.tensor([1.0, -0.5]), 0.3)
+    ours = merge(method, changes, [1.0, -0.5], seed=3, density=0.3)
+    # A matrix of one block and one of three may differ by rounding, and so may the threshold.
+    assert ((ours - theirs).abs() > 1e-4).sum() <= 2
+
+
+@pytest.mark.parametrize("density", [1e-9, 0.003, 0.5, 0.99, 1.0])
+def test_trimming_keeps_as_many_numbers_as_were_asked_for(density):
+    change = draw((700, 1000), rank=8)
+    kept = trim(change, density).make_rows(slice(None))
+    assert int((kept != 0).sum()) == int(density * 700_000)
+    whole = change.multiply_out()
+    assert (whole[kept == 0].abs().max() if density < 1 else 0) <= whole.abs().max()
+    if 0 < int(density * 700_000) < 700_000:
+        assert kept[kept != 0].abs().min() > whole[kept == 0].abs().max()
+
+
+def list_energies(change):
+    """Returns the exact squares of all singular values, the largest first."""
+    matrix = change.multiply_out().double()
+    return torch.linalg.svdvals(matrix) ** 2
+
+
+# Sizes of SDXL, and what is hard: numbers drawn, few that stay, directions of equal strength.
+HARD = [
+    ((1280, 1280), "ties", 0.5, 0.0),
+    ((1280, 1280), "dare_linear", 0.1, 0.0),
+    ((1280, 1280), "dare_ties", 0.1, 0.7),
+    ((640, 5760), "dare_linear", 0.01, 0.0),
+    ((5120, 640), "ties", 0.2, 0.7),
+]
+
+
+@pytest.mark.parametrize(("shape", "method", "density", "decay"), HARD)
+def test_a_rank_holds_the_most_energy_that_it_can_to_a_thousandth(shape, method, density, decay):
+    changes = []
+    for seed in range(2):
+        change = draw(shape, rank=32, seed=seed)
+        strengths = torch.arange(1, 33).float() ** -decay
+        changes.append(Change(shape, change.up * strengths, change.down))
+    options = MergeOptions(density=density)
+    merged = MERGES[method](changes, [1.0, 0.8], options, torch.Generator().manual_seed(1))
+    for rank in (8, 32):
+        result, cut = fit_rank(merged, rank, energy=1.0)
+        squares = list_energies(merged)
+        best = float(1 - squares[:rank].sum() / squares.sum())
+        assert best - 1e-5 <= cut <= best + 1e-3
+        missed = (merged.whole - result.multiply_out()).double().square().sum() / squares.sum()
+        assert missed.item() == pytest.approx(cut, abs=1e-5)
+        again, _ = fit_rank(merged, rank, energy=1.0)
+        assert torch.equal(again.up, result.up)
+        assert torch.equal(again.down, result.down)
+
+
+def test_the_strongest_directions_are_those_of_an_exact_decomposition():
+    change = draw((400, 500), rank=300)
+    values = torch.arange(300, 0, -1).float() ** 2
+    u, v = (torch.linalg.qr(each)[0] for each in (change.up, change.down.T))
+    whole = from_matrix((400, 500), (u * values) @ v.T)
+    found, exact = decompose(whole, most=10), decompose(whole)
+    assert (found.values.numel(), exact.values.numel()) == (10, 300)
+    assert torch.allclose(found.values, exact.values[:10], rtol=5e-3)
+    assert found.energy == pytest.approx(exact.energy, rel=1e-5)
+    assert found.share(7) == pytest.approx(exact.share(7), abs=5e-4)
+    for wish in ({"energy": 0.05}, {"energy": 0.999}, {"ratio": 1.03}):
+        assert choose_rank(found, 10, **wish) == choose_rank(exact, 10, **wish)
+
+
+def test_a_small_matrix_and_one_that_does_not_settle_are_taken_apart_exactly(monkeypatch):
+    small = draw((40, 50), rank=30).multiply_out()
+    assert leading.find_leading(small, 4) is None
+    large = from_matrix((300, 400), torch.randn(300, 400, generator=torch.Generator()))
+    assert leading.find_leading(large.whole, 4) is not None
+    monkeypatch.setattr(leading, "_MOST_ROUNDS", 2)
+    assert leading.find_leading(large.whole, 4) is None
+    assert decompose(large, most=4).values.numel() == 300
+
+
+@pytest.mark.parametrize("rank", [1, 3])
+def test_a_matrix_of_low_rank_and_one_of_zeros_settle(rank):
+    change = draw((200, 300), rank=rank)
+    spectrum = decompose(from_matrix((200, 300), change.multiply_out()), most=8)
+    assert spectrum.values.numel() == rank
+    assert torch.allclose(spectrum.cut(8).multiply_out(), change.multiply_out(), atol=1e-4)
+    assert decompose(from_matrix((200, 300), torch.zeros(200, 300)), most=8).values.numel() == 0

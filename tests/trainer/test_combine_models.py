@@ -233,6 +233,25 @@ def test_extracting_leaves_out_what_is_equal_and_tells_what_no_lora_holds(pico, 
     assert sorted(done.left_out) == ["unet.conv_in.weight", "unet.mid_block.resnets.0.norm1.bias"]
 
 
+def test_what_programs_would_leave_out_of_an_extracted_file_is_said_before_it_is_there(
+    pico, tmp_path
+):
+    import shutil
+
+    tuned, to, told = tmp_path / "tuned", tmp_path / "x.safetensors", []
+    shutil.copytree(pico, tuned)
+    (path,) = (tuned / "text_encoder").glob("*.safetensors")
+    tensors = load_file(path)
+    tensors[next(key for key in tensors if key.endswith("q_proj.weight"))] += 0.1
+    save_file(tensors, path, {"format": "pt"})
+    with pytest.raises(CombineError, match=r"has only q_proj\. .*Give --force"):
+        extract_file(pico, tuned, to, RankChoice(rank=2), tell=told.extend)
+    assert "text_sets" in {finding.rule for finding in told}
+    assert [each.name for each in tmp_path.iterdir()] == ["tuned"]
+    extract_file(pico, tuned, to, RankChoice(rank=2), force=True)
+    assert len(load_file(to)) == 3
+
+
 def test_models_that_do_not_differ_give_no_file(pico, tmp_path):
     with pytest.raises(CombineError, match="do not differ"):
         extract_file(pico, pico, tmp_path / "x.safetensors", RankChoice(rank=2))

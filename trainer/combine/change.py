@@ -10,6 +10,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from trainer.combine.leading import find_leading, measure_squares
+
 Shape: TypeAlias = tuple[int, ...]
 # Singular values below this share of the largest are rounding of numbers in fp32.
 _ROUNDING = 1e-6
@@ -46,14 +48,23 @@ class Change:
         """The largest rank that a matrix of this shape can have."""
         return find_limit(self.shape)
 
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Rows and columns of the matrix."""
+        return self.shape[0], math.prod(self.shape[1:])
+
     def multiply_out(self) -> Tensor:
         """Returns the matrix, [out, in * k * k]."""
+        return self.multiply_rows(slice(None))
+
+    def multiply_rows(self, rows: slice) -> Tensor:
+        """Returns some rows of the matrix."""
         if self.factors is not None:
             up, down = self.factors
-            return up @ down
+            return up[rows] @ down
         if self.whole is not None:
-            return self.whole
-        return torch.zeros(self.shape[0], math.prod(self.shape[1:]))
+            return self.whole[rows]
+        return torch.zeros(self.sides)[rows]
 
     def scale(self, factor: float) -> "Change":
         """Returns the change, so many times as strong."""
@@ -109,17 +120,19 @@ class Spectrum:
         u: [out, n].
         values: [n], from the largest to the smallest, none below the rounding of fp32.
         v: [in * k * k, n].
+        rest: Squared norm of the weaker directions, where only the strongest were looked for.
     """
 
     shape: Shape
     u: Tensor
     values: Tensor
     v: Tensor
+    rest: float = 0.0
 
     @property
     def energy(self) -> float:
         """The squared Frobenius norm."""
-        return float(torch.sum(self.values.double() ** 2))
+        return float(torch.sum(self.values.double() ** 2)) + self.rest
 
     def cut(self, rank: int) -> Change:
         """Returns the best change of a rank (Eckart and Young 1936), evenly split in two."""
@@ -132,14 +145,24 @@ class Spectrum:
         return kept / self.energy if self.energy else 1.0
 
 
-def decompose(change: Change) -> Spectrum:
+def decompose(change: Change, most: int = 0) -> Spectrum:
     """Returns the singular values and vectors.
 
     Of factors: each is turned into an orthonormal and a small triangular matrix, and only the
     product of the small ones is taken apart, which is as exact and never sees the large matrix.
+
+    Args:
+        change: What to take apart.
+        most: So many of the strongest directions are enough, which for a large matrix without
+            factors takes a fraction of the time, see `find_leading`; 0 looks for all.
     """
+    rest = 0.0
     if change.factors is None or change.rank >= change.limit:
-        u, values, v = _decompose_matrix(change.multiply_out())
+        matrix = change.multiply_out()
+        found = find_leading(matrix, most) if most else None
+        u, values, v = _decompose_matrix(matrix) if found is None else found
+        if found is not None:
+            rest = max(measure_squares(matrix) - float(torch.sum(values.double() ** 2)), 0.0)
     else:
         up, down = change.factors
         (q_up, r_up), (q_down, r_down) = torch.linalg.qr(up), torch.linalg.qr(down.T)
@@ -147,7 +170,7 @@ def decompose(change: Change) -> Spectrum:
         u, values, v = (each.float() for each in _decompose_core(core))
         u, v = q_up @ u, q_down @ v
     kept = int((values > _ROUNDING * values.max()).sum()) if values.numel() else 0
-    return Spectrum(change.shape, u[:, :kept], values[:kept], v[:, :kept])
+    return Spectrum(change.shape, u[:, :kept], values[:kept], v[:, :kept], rest)
 
 
 def _decompose_core(core: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -188,8 +211,8 @@ def choose_rank(spectrum: Spectrum, rank: int = 0, energy: float = 1.0, ratio: f
         count = min(count, rank)
     if energy < 1:
         squares = torch.cumsum(spectrum.values.double() ** 2, 0)
-        reached = squares >= energy * squares[-1] * (1 - 1e-12)
-        count = min(count, int(torch.nonzero(reached)[0]) + 1)
+        short = squares < energy * (squares[-1] + spectrum.rest) * (1 - 1e-12)
+        count = min(count, int(short.sum()) + 1)
     if ratio:
         count = min(count, int((spectrum.values * ratio >= spectrum.values[0]).sum()))
     return max(count, 1)

@@ -10,6 +10,7 @@ from trainer.combine.base_weights import BaseWeights
 from trainer.combine.blueprint import Blueprint
 from trainer.combine.change import find_limit, from_matrix
 from trainer.combine.errors import CombineError
+from trainer.combine.foresight import Foresight, Tell
 from trainer.combine.headers import describe_model, describe_result
 from trainer.combine.merge import Progress
 from trainer.combine.outputs import (
@@ -51,6 +52,7 @@ def extract_file(
     precision: str = "fp16",
     *,
     force: bool = False,
+    tell: Tell | None = None,
     progress: Progress | None = None,
 ) -> Extraction:
     """Writes the difference of two base models as LoRA, each layer the best one of its rank.
@@ -61,7 +63,9 @@ def extract_file(
         to: The file to write.
         choice: How much is kept.
         precision: Of the result.
-        force: Replaces a file that is there.
+        force: Replaces a file that is there, and writes what not every program reads.
+        tell: Called with what a check will find, before anything is written: which layers there are
+            is known only when all have been compared.
         progress: Called with how many layers are done, and of how many.
 
     Raises:
@@ -90,11 +94,13 @@ def extract_file(
             )
             raise CombineError(msg)
         how = {"command": "extract", **asdict(choice)}
-        stream.finish(
+        header = (
             describe_model(base.info.family, base.info.prediction)
             | _name_models(base, tuned)
             | describe_result(to.stem, writer.measure(), how)
         )
+        Foresight(to, blueprint, precision, force, tell).judge_written(writer, header)
+        stream.finish(header)
     return Extraction(kept, len(layers) - len(kept), _list_left_out(base, tuned))
 
 

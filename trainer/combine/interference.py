@@ -6,7 +6,10 @@ from itertools import combinations
 from math import sqrt
 from typing import Any
 
+import torch
+
 from trainer.combine.change import Change, join, measure_energy, multiply_inner
+from trainer.combine.thinning import list_blocks
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class LayerInterference:
         lost: Squared distance of the result from the weighted sum, as a share of the sum's squared
             norm; 0 for an exact merge.
         rank: Of the result.
+        cut: Share of what the method made that the rank cannot hold; 0 for an exact one.
     """
 
     layer: str
@@ -35,6 +39,7 @@ class LayerInterference:
     rank: int
     products: list[float] = field(repr=False)
     sum_energy: float = 0.0
+    cut: float = 0.0
 
 
 @dataclass
@@ -74,6 +79,11 @@ class InterferenceReport:
         total = sum(each.sum_energy for each in self.layers)
         return sum(e.lost * e.sum_energy for e in self.layers) / total if total else 0.0
 
+    @property
+    def cut(self) -> float:
+        """Mean over the layers of what their rank cannot hold."""
+        return sum(each.cut for each in self.layers) / len(self.layers) if self.layers else 0.0
+
     def to_dict(self) -> dict[str, Any]:
         """Returns everything as plain tables, for JSON."""
         hidden = {"products", "sum_energy"}
@@ -83,6 +93,7 @@ class InterferenceReport:
             ],
             "sign_conflicts": self.sign_conflicts,
             "lost": self.lost,
+            "cut": self.cut,
             "layers": [
                 {key: value for key, value in asdict(each).items() if key not in hidden}
                 for each in self.layers
@@ -127,10 +138,12 @@ def measure_interference(
 
 def _count_conflicts(changes: Sequence[Change]) -> float:
     """Returns the share of numbers that have a plus in one change and a minus in another."""
-    matrix = changes[0].multiply_out()
-    plus, minus = matrix > 0, matrix < 0
-    for change in changes[1:]:
-        matrix = change.multiply_out()
-        plus |= matrix > 0
-        minus |= matrix < 0
-    return float((plus & minus).float().mean())
+    rows, columns = changes[0].sides
+    count = 0
+    for some in list_blocks(rows, columns):
+        blocks = [change.multiply_rows(some) for change in changes]
+        highest, lowest = blocks[0], blocks[0]
+        for block in blocks[1:]:
+            highest, lowest = torch.maximum(highest, block), torch.minimum(lowest, block)
+        count += int(torch.count_nonzero((highest > 0) & (lowest < 0)))
+    return count / (rows * columns)

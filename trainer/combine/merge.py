@@ -1,7 +1,7 @@
 """Merging several adapter files into one, layer by layer."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -9,6 +9,7 @@ import torch
 from trainer.combine.blueprint import draw_blueprint, open_base
 from trainer.combine.change import Change, Shape, choose_rank, decompose, find_limit
 from trainer.combine.errors import CombineError
+from trainer.combine.foresight import Foresight, Tell
 from trainer.combine.headers import describe_merged
 from trainer.combine.interference import InterferenceReport, measure_interference
 from trainer.combine.merging import EXACT_RANKS, MERGES, MergeOptions, check_options
@@ -17,19 +18,15 @@ from trainer.combine.outputs import (
     check_output,
     check_precision,
     check_rank,
-    foresee_findings,
     list_in_order,
     plan_network,
-    refuse_errors,
     start_writer,
 )
 from trainer.combine.sources import Source, open_sources
 from trainer.combine.stream import TensorStream
 from trainer.export.read_family import measure, read_rank
-from trainer.export.verify_findings import Finding
 from trainer.seeds import derive_seed
 
-Tell = Callable[[list[Finding]], None]
 Progress = Callable[[int, int], None]
 
 
@@ -81,10 +78,8 @@ def merge_files(
         headers = [(source.path, source.file.metadata) for source in sources]
         title = request.to.stem
         header = describe_merged(title, headers, blueprint.family, plan_network(plan), how)
-        findings = foresee_findings(request.to, plan, blueprint, header, request.precision)
-        if tell is not None:
-            tell(findings)
-        refuse_errors(request.to, findings, request.force)
+        place = Foresight(request.to, blueprint, request.precision, request.force, tell)
+        place.judge_plan(plan, header)
         writer = start_writer(stream, plan, blueprint, request.precision)
         for done, layer in enumerate(plan):
             result = _merge_layer(layer, sources, request, plan[layer].rank, report)
@@ -175,21 +170,24 @@ def _merge_layer(
     except CombineError as error:
         msg = f"{layer} cannot be merged: {error}. Choose another method, such as svd."
         raise CombineError(msg) from error
-    result = fit_rank(merged, rank, request.options.energy)
+    result, cut = fit_rank(merged, rank, request.options.energy)
     weighted = [change.scale(weight) for change, weight in zip(changes, weights, strict=True)]
     numbers = [number for number, _ in holders]
-    report.layers.append(
-        measure_interference(layer, numbers, weighted, result, signs=request.signs)
-    )
+    found = measure_interference(layer, numbers, weighted, result, signs=request.signs)
+    report.layers.append(replace(found, cut=cut))
     return result
 
 
-def fit_rank(change: Change, rank: int, energy: float) -> Change:
-    """Returns a change with factors of at most a rank, as it is where it has such already."""
+def fit_rank(change: Change, rank: int, energy: float) -> tuple[Change, float]:
+    """Returns a change with factors of at most a rank, and the share of the energy that it lacks.
+
+    It is returned as it is where it has such factors already.
+    """
     if change.factors is not None and change.rank <= rank and energy >= 1:
-        return change
-    spectrum = decompose(change)
-    return spectrum.cut(choose_rank(spectrum, rank, energy))
+        return change, 0.0
+    spectrum = decompose(change, most=rank)
+    kept = choose_rank(spectrum, rank, energy)
+    return spectrum.cut(kept), 1 - spectrum.share(kept)
 
 
 def _check_shapes(layer: str, sources: Sequence[Source], changes: Sequence[Change]) -> None:

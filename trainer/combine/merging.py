@@ -1,21 +1,20 @@
 """Merging the changes of one layer: one function per method, all with the same signature.
 
-Of several changes and their weights each makes one change. Methods that work on whole matrices
+Of several changes and their weights each makes one change. Methods that leave numbers out
 (`ties`, `dare_linear`, `dare_ties`) make one without factors, which is then cut to a rank.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from trainer.combine.change import Change, decompose, find_limit, from_matrix, join
 from trainer.combine.errors import CombineError
+from trainer.combine.thinning import MajoritySign, add_by_sign, add_weighted, draw, trim
 
-MajoritySign = Literal["total", "frequency"]
 # Directions nearer to each other than about half a degree are one: fp16 tells no more.
 _SAME_DIRECTION = 1e-2
 
@@ -95,8 +94,8 @@ def merge_ties(
     the sign is elected before the weights, and the sum is divided by how many files agree.
     """
     del generator
-    trimmed = [_keep_largest(change.multiply_out(), options.density) for change in changes]
-    return from_matrix(changes[0].shape, _merge_by_sign(trimmed, weights, options.majority_sign))
+    thin = [trim(change, options.density) for change in changes]
+    return from_matrix(changes[0].shape, add_by_sign(thin, weights, options.majority_sign))
 
 
 def merge_dare_linear(
@@ -109,11 +108,8 @@ def merge_dare_linear(
 
     DARE (Yu et al. 2023, arXiv:2311.03099): the mean over all draws is the weighted sum.
     """
-    total: Tensor | None = None
-    for change, weight in zip(changes, weights, strict=True):
-        kept = _drop(change.multiply_out(), options.density, generator) * weight
-        total = kept if total is None else total.add_(kept)
-    return Change(changes[0].shape, whole=total)
+    thin = [draw(change, options.density, generator) for change in changes]
+    return from_matrix(changes[0].shape, add_weighted(thin, weights))
 
 
 def merge_dare_ties(
@@ -123,8 +119,8 @@ def merge_dare_ties(
     generator: torch.Generator,
 ) -> Change:
     """Drops numbers at random, then goes on as `ties` does (DARE with TIES)."""
-    kept = [_drop(change.multiply_out(), options.density, generator) for change in changes]
-    return from_matrix(changes[0].shape, _merge_by_sign(kept, weights, options.majority_sign))
+    thin = [draw(change, options.density, generator) for change in changes]
+    return from_matrix(changes[0].shape, add_by_sign(thin, weights, options.majority_sign))
 
 
 def merge_orthogonally(
@@ -171,44 +167,16 @@ EXACT_RANKS = frozenset({"linear", "concatenate", "orthogonal"})
 
 
 def _turn_apart(directions: Tensor) -> Tensor:
-    """Returns the nearest matrix with orthonormal columns, as far as columns differ."""
-    left, values, right = torch.linalg.svd(directions.double(), full_matrices=False)
-    kept = values > _SAME_DIRECTION
-    return (left[:, kept] @ right[kept]).float()
+    """Returns the nearest matrix with orthonormal columns, as far as columns differ.
 
-
-def _keep_largest(matrix: Tensor, density: float) -> Tensor:
-    """Returns a matrix with zeros in place of its smallest numbers."""
-    count = int(density * matrix.numel())
-    if density >= 1:
-        return matrix
-    if count == 0:
-        return torch.zeros_like(matrix)
-    sizes = matrix.abs()
-    least = torch.kthvalue(sizes.flatten(), matrix.numel() - count + 1).values
-    return torch.where(sizes >= least, matrix, 0.0)
-
-
-def _drop(matrix: Tensor, density: float, generator: torch.Generator) -> Tensor:
-    if density >= 1:
-        return matrix
-    kept = torch.bernoulli(torch.full_like(matrix, density), generator=generator)
-    return matrix * kept / density
-
-
-def _merge_by_sign(
-    matrices: Sequence[Tensor], weights: Sequence[float], majority_sign: MajoritySign
-) -> Tensor:
-    elected = torch.zeros_like(matrices[0])
-    for matrix in matrices:
-        elected += matrix if majority_sign == "total" else matrix.sign()
-    elected = torch.where(elected >= 0, 1.0, -1.0)
-    total, count = torch.zeros_like(elected), torch.zeros_like(elected)
-    for matrix, weight in zip(matrices, weights, strict=True):
-        agrees = matrix.sign() == elected
-        total += torch.where(agrees, matrix * weight, 0.0)
-        count += agrees
-    return total / count.clamp_min(1.0)
+    With D = L S Rᵀ that is L Rᵀ = D R S⁻¹ Rᵀ, of which R and S² are found from the small Dᵀ D; in
+    fp64 that is exact enough down to the smallest S that stays.
+    """
+    wide = directions.double()
+    squares, right = torch.linalg.eigh(wide.T @ wide)
+    kept = squares > _SAME_DIRECTION**2
+    right = right[:, kept]
+    return (wide @ (right / squares[kept].sqrt() @ right.T)).float()
 
 
 def check_options(method: str, options: MergeOptions) -> None:

@@ -1,4 +1,4 @@
-"""Writing an adapter file layer by layer, and saying before that what programs will make of it."""
+"""Planning an adapter file and writing it layer by layer."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,16 +16,6 @@ from trainer.combine.stream import TensorStream
 from trainer.export import name_layers
 from trainer.export.files import DTYPES, cast_weight
 from trainer.export.network import Network
-from trainer.export.read_family import FamilyGuess
-from trainer.export.read_keys import group_keys
-from trainer.export.verify import judge
-from trainer.export.verify_facts import FileFacts
-from trainer.export.verify_findings import Finding
-from trainer.formats.header import TensorEntry, TensorFile
-
-# About bytes that do not exist yet.
-_LATER = {"hashes", "finite"}
-_FORMATS = {"fp32": "F32", "fp16": "F16", "bf16": "BF16"}
 
 
 @dataclass(frozen=True)
@@ -94,60 +84,6 @@ def choose_alphas(plan: Plan) -> dict[str, float]:
     return {model: float(count.most_common(1)[0][0]) for model, count in counts.items()}
 
 
-def foresee_findings(
-    path: Path, plan: Plan, blueprint: Blueprint, metadata: Mapping[str, str], precision: str
-) -> list[Finding]:
-    """Returns what a check will find about a file that is not written yet.
-
-    Args:
-        path: Where it will be.
-        plan: Its layers.
-        blueprint: The model that it is for.
-        metadata: Its header.
-        precision: Its number format.
-    """
-    names = name_layers(plan, blueprint.family, blueprint.unet_names)
-    alphas = choose_alphas(plan)
-    shapes: dict[str, Shape] = {}
-    for layer, planned in plan.items():
-        point = (1,) * (len(planned.shape) - 2)
-        shapes[f"{names[layer]}.lora_down.weight"] = (planned.rank, *planned.shape[1:])
-        shapes[f"{names[layer]}.lora_up.weight"] = (planned.shape[0], planned.rank, *point)
-        shapes[f"{names[layer]}.alpha"] = ()
-    entries = {key: TensorEntry(_FORMATS[precision], shape, 0, 0) for key, shape in shapes.items()}
-    groups, _ = group_keys(shapes)
-    spelled = {name: layer for layer, name in names.items()}
-    facts = FileFacts(
-        header=TensorFile(path, entries, dict(metadata), 0),
-        shapes=shapes,
-        groups=groups,
-        kohya=list(groups),
-        strangers=[],
-        guess=FamilyGuess(blueprint.family, certain=True),
-        layers=spelled,
-        expected=blueprint.shapes or {layer: each.shape for layer, each in plan.items()},
-        alphas={name: alphas[layer.partition(".")[0]] for name, layer in spelled.items()},
-        digest="",
-        broken=[],
-    )
-    return [finding for finding in judge(facts) if finding.rule not in _LATER]
-
-
-def refuse_errors(path: Path, findings: Iterable[Finding], force: bool) -> None:
-    """Refuses to write what some program would stumble over.
-
-    Raises:
-        CombineError: with what would be wrong.
-    """
-    errors = [finding.to_line() for finding in findings if finding.severity == "error"]
-    if errors and not force:
-        msg = (
-            f"{path.name} would not be read rightly everywhere. {' '.join(errors)} "
-            "Give --force to write it all the same."
-        )
-        raise CombineError(msg)
-
-
 @dataclass
 class AdapterWriter:
     """A kohya file that grows layer by layer.
@@ -159,6 +95,7 @@ class AdapterWriter:
         precision: "fp16", "bf16" or "fp32".
         sizes: What was written: layer, rank, alpha and whether its kernel is larger than 1 x 1.
         kinds: Of all layers written.
+        shapes: Of the parts of all layers written.
     """
 
     stream: TensorStream
@@ -167,9 +104,15 @@ class AdapterWriter:
     precision: str
     sizes: list[tuple[str, int, float, bool]] = field(default_factory=list)
     kinds: list[str] = field(default_factory=list)
+    shapes: dict[str, dict[str, Shape]] = field(default_factory=dict)
 
-    def add_change(self, layer: str, change: Change) -> None:
+    def add_change(self, layer: str, change: Change, bias: Tensor | None = None) -> None:
         """Writes a change as LoRA; its factors must not be None.
+
+        Args:
+            layer: Its name.
+            change: Of the weight.
+            bias: What the layer's bias changes by, where the file that it comes from has that.
 
         Raises:
             ExportError: a weight is not finite, or too large for the format.
@@ -184,7 +127,7 @@ class AdapterWriter:
             "lora_down.weight": down.reshape(rank, *change.shape[1:]),
             "lora_up.weight": (up * (rank / alpha)).reshape(change.shape[0], rank, *point),
             "alpha": torch.tensor(alpha),
-        }
+        } | ({} if bias is None else {"diff_b": bias})
         wide = len(change.shape) == 4 and max(change.shape[2:]) > 1
         self.sizes.append((layer, rank, alpha, wide))
         self.kinds.append("lora")
@@ -205,6 +148,7 @@ class AdapterWriter:
         return count_network(unet or [size[1:] for size in self.sizes], self.kinds)
 
     def _write(self, layer: str, parts: Mapping[str, Tensor]) -> None:
+        self.shapes[layer] = {part: tuple(value.shape) for part, value in parts.items()}
         for part, value in parts.items():
             cast = value.float() if part == "alpha" else cast_weight(layer, value, self.precision)
             self.stream.add(f"{self.names[layer]}.{part}", cast)

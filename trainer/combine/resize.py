@@ -11,6 +11,7 @@ from torch import Tensor
 from trainer.combine.blueprint import draw_blueprint, open_base
 from trainer.combine.change import Change, choose_rank, decompose, find_limit
 from trainer.combine.errors import CombineError
+from trainer.combine.foresight import Foresight, Tell
 from trainer.combine.headers import describe_changed
 from trainer.combine.merge import Progress, guess_shape
 from trainer.combine.outputs import (
@@ -18,6 +19,7 @@ from trainer.combine.outputs import (
     check_output,
     check_precision,
     check_rank,
+    plan_network,
     start_writer,
 )
 from trainer.combine.sources import Source, open_sources
@@ -83,9 +85,10 @@ def check_choice(choice: RankChoice) -> None:
 
 def keep_strongest(change: Change, choice: RankChoice, layer: str) -> tuple[Change, KeptLayer]:
     """Returns what is left of a change, and how much that is."""
-    spectrum = decompose(change)
     wide = len(change.shape) == 4 and max(change.shape[2:]) > 1
-    rank = choose_rank(spectrum, choice.limit_of(wide=wide), choice.energy, choice.ratio)
+    most = choice.limit_of(wide=wide)
+    spectrum = decompose(change, most)
+    rank = choose_rank(spectrum, most, choice.energy, choice.ratio)
     return spectrum.cut(rank), KeptLayer(layer, rank, change.rank, spectrum.share(rank))
 
 
@@ -97,6 +100,7 @@ def resize_file(
     *,
     base_model: Path | None = None,
     force: bool = False,
+    tell: Tell | None = None,
     progress: Progress | None = None,
 ) -> list[KeptLayer]:
     """Writes an adapter file as LoRA of another rank, each layer the best one of its rank.
@@ -107,7 +111,8 @@ def resize_file(
         choice: How much is kept.
         precision: Of the result.
         base_model: One that the file fits; DoRA needs it.
-        force: Replaces a file that is there.
+        force: Replaces a file that is there, and writes what not every program reads.
+        tell: Called with what a check will find, before anything is computed or written.
         progress: Called with how many layers are done, and of how many.
 
     Raises:
@@ -125,6 +130,10 @@ def resize_file(
         plan = {layer: _plan(layer, source, choice) for layer in source.file.groups}
         check_rank({k: v for k, v in plan.items() if not v.wide}, choice.rank)
         check_rank({k: v for k, v in plan.items() if v.wide}, choice.limit_of(wide=True))
+        how, header = {"command": "resize", **asdict(choice)}, source.file.metadata
+        family = blueprint.family
+        foreseen = describe_changed(to.stem, header, family, plan_network(plan), how)
+        Foresight(to, blueprint, precision, force, tell).judge_plan(plan, foreseen)
         writer = start_writer(stream, plan, blueprint, precision)
         for done, layer in enumerate(plan):
             change, told = keep_strongest(source.read(layer), choice, layer)
@@ -136,9 +145,7 @@ def resize_file(
         if stream.empty:
             msg = f"{path.name} changes nothing, so {to.name} is not written."
             raise CombineError(msg)
-        how = {"command": "resize", **asdict(choice)}
-        header = source.file.metadata
-        stream.finish(describe_changed(to.stem, header, blueprint.family, writer.measure(), how))
+        stream.finish(describe_changed(to.stem, header, family, writer.measure(), how))
     return kept
 
 
@@ -158,6 +165,7 @@ def scale_file(
     *,
     base_model: Path | None = None,
     force: bool = False,
+    tell: Tell | None = None,
 ) -> dict[str, float]:
     """Writes an adapter file with other strengths per layer; kinds and ranks stay.
 
@@ -168,7 +176,8 @@ def scale_file(
             decides, and layers that none fits stay. A layer of factor 0 is left out.
         precision: Of the result.
         base_model: One that the file fits; models of unusual size may need it.
-        force: Replaces a file that is there.
+        force: Replaces a file that is there, and writes what not every program reads.
+        tell: Called with what a check will find, before the file is there.
 
     Returns:
         The factor of each layer.
@@ -189,7 +198,10 @@ def scale_file(
                 module = source.file.read(layer)
                 if module.kind == "lora":
                     change = source.make_change(layer, module).scale(factors[layer])
-                    writer.add_change(layer, change)
+                    bias = module.tensors.get("diff_b")
+                    writer.add_change(
+                        layer, change, None if bias is None else bias * factors[layer]
+                    )
                 else:
                     parts = _scale_parts(path, layer, module, factors[layer])
                     writer.add_parts(layer, module.kind, parts)
@@ -197,8 +209,10 @@ def scale_file(
             msg = f"All layers of {path.name} would be left out, so {to.name} is not written."
             raise CombineError(msg)
         how = {"command": "scale", "patterns": [list(pair) for pair in patterns]}
-        header = source.file.metadata
-        stream.finish(describe_changed(to.stem, header, blueprint.family, writer.measure(), how))
+        before, network = source.file.metadata, writer.measure()
+        header = describe_changed(to.stem, before, blueprint.family, network, how)
+        Foresight(to, blueprint, precision, force, tell).judge_written(writer, header)
+        stream.finish(header)
     return factors
 
 

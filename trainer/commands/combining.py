@@ -70,7 +70,9 @@ def extract(
     """
     quiet_libraries()
     with _show_progress(to.name) as progress:
-        done = extract_file(*models, to, choice, precision, force=force, progress=progress)
+        done = extract_file(
+            *models, to, choice, precision, force=force, tell=_tell_findings, progress=progress
+        )
     return asdict(done)
 
 
@@ -91,7 +93,14 @@ def resize(
     quiet_libraries()
     with _show_progress(to.name) as progress:
         kept = resize_file(
-            path, to, choice, precision, base_model=base_model, force=force, progress=progress
+            path,
+            to,
+            choice,
+            precision,
+            base_model=base_model,
+            force=force,
+            tell=_tell_findings,
+            progress=progress,
         )
     return {"layers": [asdict(layer) for layer in kept]}
 
@@ -111,7 +120,9 @@ def scale(
         CombineError, ExportError, ModelError: with what to do; nothing is written then.
     """
     quiet_libraries()
-    factors = scale_file(path, to, patterns, precision, base_model=base_model, force=force)
+    factors = scale_file(
+        path, to, patterns, precision, base_model=base_model, force=force, tell=_tell_findings
+    )
     return {"factors": factors}
 
 

@@ -1,0 +1,59 @@
+"""The measured part of docs/merging.md: a table from a results file, between two marks."""
+
+from pathlib import Path
+from typing import Any
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "merging.md"
+START = "<!-- measured: written by benchmarks/merge.py -->"
+END = "<!-- end of measured -->"
+
+Report = dict[str, Any]
+
+
+def write_page(report: Report) -> None:
+    """Puts the table of a report between the marks of the page.
+
+    Raises:
+        RuntimeError: the marks are missing, so nobody knows where the table belongs.
+    """
+    text = PAGE.read_text(encoding="utf-8")
+    before, start, rest = text.partition(START)
+    _, end, after = rest.partition(END)
+    if not start or not end:
+        msg = f"{PAGE.name} has lost the marks {START} and {END}; put them back."
+        raise RuntimeError(msg)
+    PAGE.write_text(
+        f"{before}{START}\n\n{render_table(report)}\n\n{END}{after}", encoding="utf-8", newline="\n"
+    )
+
+
+def render_table(report: Report) -> str:
+    """Returns the setting and the table as Markdown."""
+    machine, work = report["machine"], report["work"]
+    loads = [row["load_before"] for row in report["rows"].values()]
+    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    setting = (
+        f"Measured {report['date']} with `{report['command']}` on {machine['cores']} cores "
+        f"({machine['system']}, {machine['threads']} threads, {versions}): {work['files']} files "
+        f"of {work['layers']:,} layers, rank {work['rank']}, {work['file_bytes'] / 1e6:.0f} MB "
+        f"each. Other work ran beside it (load {min(loads):.1f} to {max(loads):.1f} when a row "
+        "began), which lengthens the seconds a lot and those of the processor a little."
+    )
+    lines = [
+        setting,
+        "",
+        "| command | seconds | processor seconds | peak memory | result | cut by the rank |",
+        "|---|---:|---:|---:|---:|---:|",
+        _render_row("(imports alone)", report["imports"]),
+        *(_render_row(f"`{name}`", row) for name, row in report["rows"].items()),
+    ]
+    return "\n".join(lines)
+
+
+def _render_row(name: str, row: Report) -> str:
+    size = f"{row['file_bytes'] / 1e6:.0f} MB" if "file_bytes" in row else ""
+    cut = f"{row['cut']:.1%}" if "cut" in row else ""
+    return (
+        f"| {name} | {row['seconds']:.0f} | {row['processor_seconds']:.0f} "
+        f"| {row['peak_bytes'] / 1e6:.0f} MB | {size} | {cut} |"
+    )
