@@ -9,7 +9,7 @@ from typing import Any
 from app.actions.drawing import find_drawing_base
 from app.text import workbench as words
 from app.views.preview import AdapterEntry
-from app.views.recipes import BLOCKS, FILES, PRECISIONS, Recipe, find_source
+from app.views.recipes import BLOCKS, FILES, MODEL_TASKS, PRECISIONS, Recipe, find_source
 from app.workspace import Workspace, WorkspaceError
 from trainer.config import BaseModelConfig
 
@@ -43,6 +43,9 @@ def make_arguments(workspace: Workspace, recipe: Recipe, to: Path) -> list[str]:
         "subtract": _list_bake,
     }[recipe.task]
     ending = [f"--to={to}", "--json", f"--workspace={workspace.root}"]
+    if recipe.task not in MODEL_TASKS:
+        # A draft may be what some program stumbles over: the page says so before it is saved.
+        ending.append("--force")
     return [recipe.task, *make(workspace, recipe, entries), *ending]
 
 

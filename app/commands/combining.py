@@ -191,6 +191,8 @@ def _tell_merge(report: dict[str, Any], names: list[str]) -> None:
     if report["sign_conflicts"] >= 0:
         print(f"sign conflicts: {report['sign_conflicts']:.1%} of the numbers")
     print(f"distance from the weighted sum: {report['lost']:.2%} of its energy")
+    if report["cut"]:
+        print(f"cut by the rank: {report['cut']:.2%} of the energy of what the method made")
     alike = sorted(
         (layer for layer in report["layers"] if layer["cosines"]),
         key=lambda layer: max(abs(value) for value in layer["cosines"]),

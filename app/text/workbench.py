@@ -202,8 +202,16 @@ def distance(share: float, method: object) -> str:
         f"The result differs from the plain weighted sum by {show_share(share, 1)} of its energy."
     )
     if method == "svd" and share > 0.1:
-        line += " A higher rank loses less, and the exact sum nothing."
+        line += " The exact sum (concatenate) loses nothing."
     return line
+
+
+def cut(share: float) -> str:
+    """What the rank could not hold of what a method made."""
+    return (
+        f"The rank could not hold {show_share(share, 1)} of the energy of what the method made; a "
+        "higher rank holds more."
+    )
 
 
 def meaning(cosine: float) -> str:

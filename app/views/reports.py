@@ -12,6 +12,7 @@ from app.views.runs import read_log_tail
 from app.views.workbench import read_answer
 
 _WORST = 5
+_NOTHING = 1e-6  # rounding
 _LOG_LINES = 200
 
 Told = Mapping[str, Any]
@@ -61,6 +62,8 @@ def _report_merge(
     if told["sign_conflicts"] >= 0:
         lines.append(words.conflicts(told["sign_conflicts"]))
     lines.append(words.distance(told["lost"], method))
+    if told["cut"] > _NOTHING:
+        lines.append(words.cut(told["cut"]))
     pairs = [
         (" + ".join(names[number] for number in pair["files"]), pair["cosine"])
         for pair in told["cosines"]
@@ -77,7 +80,7 @@ def _report_merge(
         for layer in worst
     ]
     tables = [Table(words.PAIRS, words.PAIR_COLUMNS, rows)]
-    if told["lost"] > 1e-6:
+    if told["lost"] > _NOTHING:
         tables.append(Table(words.WORST_MERGED, words.WORST_MERGED_COLUMNS, layers))
     return lines, tables
 

@@ -60,7 +60,7 @@ LAYERS = [
 ]  # fmt: skip
 REPORTS = {
     "merge": {"cosines": [{"files": [0, 1], "cosine": 0.62}], "sign_conflicts": 0.25, "lost": 0.2,
-              "layers": LAYERS},
+              "cut": 0.15, "layers": LAYERS},
     "resize": {"layers": KEPT},
     "extract": {"layers": KEPT, "equal": 3, "left_out": ["unet.conv_in.weight"]},
     "scale": {"factors": {"unet.a": 1.0, "unet.b": 0.5, "unet.c": 0.0}},

@@ -310,6 +310,9 @@ def test_commands_say_what_the_page_shows(workspace, tmp_path):
     ]  # fmt: skip
     assert build("resize", TWO[0], rank=4)[:3] == ["resize", cat, "--rank=4"]
     assert build("subtract", TWO[0])[:2] == ["subtract", f"{cat}:0.8"]
+    # What some program stumbles over may be drafted and seen, but no base model is replaced.
+    assert "--force" in build("resize", TWO[0], rank=4)
+    assert "--force" not in build("subtract", TWO[0])
 
 
 def test_files_own_base_model_is_taken_where_none_is_chosen(workspace, tmp_path):
@@ -336,8 +339,8 @@ def test_files_own_base_model_is_taken_where_none_is_chosen(workspace, tmp_path)
 
 @pytest.mark.parametrize(
     ("task", "settings", "sentences"),
-    [("merge", {}, ["25 % of the numbers", "by 20.0 % of its energy", "cat + style", "+0.620",
-                    "they do much the same", "unet.b", "40.0 %"]),
+    [("merge", {}, ["25 % of the numbers", "by 20.0 % of its energy", "not hold 15.0 %",
+      "cat + style", "+0.620", "they do much the same", "unet.b", "40.0 %"]),
      ("resize", {"rank": 4}, ["2 layers of ranks 2 to 4", "70.0 % of the energy", "unet.b"]),
      ("scale", {"up": 0.5}, ["2 of 3 layers have another strength", "1 are left out"])],
 )  # fmt: skip
