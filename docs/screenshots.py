@@ -44,6 +44,7 @@ def main() -> None:
         _take_train(page)
         _take_preview(page)
         _take_library(page)
+        _take_workbench(page)
         browser.close()
     stop_workers(workspace)
 
@@ -96,8 +97,23 @@ def _take_library(page: Page) -> None:
     expect(page.locator("#library-download a")).to_be_visible(timeout=30_000)
     page.locator("#library-about-lid button").first.click()
     expect(page.locator("#library-about")).to_contain_text("loads it", timeout=120_000)
+    expect(page.locator("#library-about svg").first).to_be_visible(timeout=240_000)
     page.wait_for_timeout(2_000)
     _shoot(page, "library", full=True)
+    page.locator("#library-about-lid button").first.click()
+
+
+def _take_workbench(page: Page) -> None:
+    """Makes the run's file smaller, which needs no second one."""
+    page.locator("#workbench button").first.click()
+    page.locator("#workbench-task input").click()
+    page.get_by_role("option", name="Make a file smaller").click()
+    page.locator("#workbench-rank input").first.fill("4")
+    page.locator("#workbench-prompt").get_by_role("textbox").fill("a panda")
+    page.locator("#workbench-try").click()
+    expect(page.locator("#workbench-drawing img")).to_have_count(2, timeout=240_000)
+    page.wait_for_timeout(4_000)
+    page.locator("#workbench").screenshot(path=IMAGES / "workbench.png")
 
 
 def _shoot(page: Page, name: str, *, full: bool = False) -> None:
