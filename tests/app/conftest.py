@@ -87,7 +87,7 @@ def add_sample(run, step, index, prompt="a cat"):
     append_event(run.events_path, "sample", step=step, index=index, prompt=prompt, file=file)
 
 
-def wait_for(look, seconds=20):
+def wait_for(look, seconds=60):
     deadline = time.monotonic() + seconds
     while not look():
         assert time.monotonic() < deadline, "it did not happen in time"

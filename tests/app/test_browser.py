@@ -17,7 +17,7 @@ HOSTILE = r"${alert(1)} \x3cimg src\x3dx onerror\x3dalert(2)\x3e <img src=x oner
 
 @pytest.fixture
 def page(browser):
-    expect.set_options(timeout=30_000)  # a core may be busy with something else
+    expect.set_options(timeout=90_000)  # a core may be busy with something else
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
     page.alerts, page.elsewhere = [], []
@@ -46,7 +46,7 @@ def test_images_are_uploaded_and_an_edited_caption_survives_a_reload(page, tmp_p
         page.goto(url)
         page.set_input_files("#dataset-upload input[type=file]", [*map(str, files), str(broken)])
         tiles = page.locator("#dataset-grid .tile")
-        expect(tiles).to_have_count(12, timeout=30_000)
+        expect(tiles).to_have_count(12, timeout=90_000)
         expect(page.locator("#dataset-note")).to_contain_text("broken.png")
 
         tiles.nth(3).click()
@@ -63,7 +63,7 @@ def test_images_are_uploaded_and_an_edited_caption_survives_a_reload(page, tmp_p
         page.keyboard.press("ArrowRight")
         expect(page.locator("#dataset-image")).to_contain_text("image-6.png")
         page.reload()
-        expect(tiles).to_have_count(12, timeout=30_000)
+        expect(tiles).to_have_count(12, timeout=90_000)
         expect(tiles.nth(3)).to_contain_text("${alert(1)}")
         tiles.nth(3).click()
         expect(page.locator("#dataset-caption textarea")).to_have_value(HOSTILE)
@@ -75,7 +75,7 @@ def test_run_is_started_watched_and_found_in_the_library(page, tmp_path, monkeyp
     with serving(tmp_path / "workspace", ROOT / "examples" / "starter-model") as url:
         page.goto(f"{url}/?tab=train")
         start = page.locator("#train-start")
-        expect(start).to_be_visible(timeout=30_000)
+        expect(start).to_be_visible(timeout=90_000)
         expect(page.locator("#train-dataset")).to_contain_text("cats, 3 images")
         page.locator("#setting-train-steps input").fill("0")
         start.click()
@@ -84,14 +84,14 @@ def test_run_is_started_watched_and_found_in_the_library(page, tmp_path, monkeyp
 
         page.locator("#setting-train-steps input").fill("120")
         start.click()
-        expect(page.locator("#train-progress [data-state=running]")).to_be_visible(timeout=30_000)
+        expect(page.locator("#train-progress [data-state=running]")).to_be_visible(timeout=90_000)
         expect(page).to_have_title(re.compile(r"\d+ % – cats – Lorasmith"))
         page.reload()  # the truth is in the folder, not in the page
         done = page.locator("#train-progress [data-state=finished]")
-        expect(done).to_be_visible(timeout=40_000)
-        expect(page.locator("#train-samples .cell")).to_have_count(4, timeout=15_000)
+        expect(done).to_be_visible(timeout=90_000)
+        expect(page.locator("#train-samples .cell")).to_have_count(4, timeout=90_000)
         points = page.locator("#train-chart svg [aria-label*='step: 120']")
-        expect(points.first).to_be_attached(timeout=15_000)
+        expect(points.first).to_be_attached(timeout=90_000)
 
         open_tab(page, "Library")
         page.locator("#library-cards .card").first.click()
@@ -118,7 +118,7 @@ def test_base_model_is_questioned_fetched_and_made_to_fit(page, tmp_path):
     with serving(tmp_path / "workspace", ROOT / "examples" / "starter-model") as url:
         page.goto(f"{url}/?tab=train")
         card = page.locator("#base-model-card")
-        expect(card).to_contain_text("Stable Diffusion 1.x", timeout=40_000)
+        expect(card).to_contain_text("Stable Diffusion 1.x", timeout=90_000)
         choose(page, "#train-base-model", "flux-dev.safetensors")
         expect(card).to_contain_text("flux-dev.safetensors is a Flux model")
         choose(page, "#train-base-model", "dreamy-xl.safetensors")
@@ -147,7 +147,7 @@ def test_base_model_is_questioned_fetched_and_made_to_fit(page, tmp_path):
         progress = page.locator("#base-model-progress")
         hub.fill("owner/slow")
         page.locator("#base-model-download").click()
-        expect(progress.get_by_role("progressbar")).to_be_visible(timeout=20_000)
+        expect(progress.get_by_role("progressbar")).to_be_visible(timeout=90_000)
         page.locator("#base-model-cancel").click()
         expect(progress).to_contain_text("was stopped")
         hub.fill("owner/model")
@@ -164,7 +164,7 @@ def test_dropped_lora_is_mixed_looked_into_and_continued(page, tmp_path):
     with serving(tmp_path / "workspace", ROOT / "examples" / "starter-model") as url:
         page.goto(f"{url}/?tab=preview")
         lid = page.locator("#preview-elsewhere button").first
-        expect(lid).to_be_visible(timeout=40_000)
+        expect(lid).to_be_visible(timeout=90_000)
         lid.click()
         page.set_input_files("#preview-drop input[type=file]", str(lora))
         adapter = page.locator("#preview-adapter input")
@@ -177,7 +177,7 @@ def test_dropped_lora_is_mixed_looked_into_and_continued(page, tmp_path):
         expect(page.locator("#preview-adapter-2 input")).to_have_value("Mine-yours (file)")
         page.locator("#preview-generate").click()
         drawn = page.locator("#preview-pictures")
-        expect(drawn).to_contain_text("Mine-yours 1 + Mine-yours 1", timeout=30_000)
+        expect(drawn).to_contain_text("Mine-yours 1 + Mine-yours 1", timeout=90_000)
         page.locator("#preview-remove-2").click()
         expect(page.locator("#preview-adapter-2")).to_be_hidden()
 
@@ -194,6 +194,6 @@ def test_dropped_lora_is_mixed_looked_into_and_continued(page, tmp_path):
         expect(page.locator("#setting-train-steps input")).to_have_value("7")
         page.locator("#train-start").click()
         done = page.locator("#train-progress [data-state=finished]")
-        expect(done).to_be_visible(timeout=40_000)
+        expect(done).to_be_visible(timeout=90_000)
     (config,) = run.glob("*/config.toml")
     assert 'loras/Mine-yours.safetensors"' in config.read_text()
