@@ -123,7 +123,8 @@ a:focus-visible {
 .pictures figure { margin: 0; flex: 1 1 240px; max-width: 400px; }
 .pictures img { width: 100%; margin: 0; border-radius: .5rem; image-rendering: auto; }
 .download { display: inline-block; margin: 0 .5rem .5rem 0; padding: .5rem 1rem;
-  border-radius: .5rem; background: var(--primary-700); color: white !important; text-decoration: none; }
+  border-radius: .5rem; background: var(--primary-700);
+  color: white !important; text-decoration: none; }
 #workbench .row:not(:has(.block)):not(:has(button)) { display: none; }
 #workbench .plain th[scope="row"] { font-weight: 400; min-width: 9rem; }
 #workbench .plain td, #workbench .plain th[scope="col"] { overflow-wrap: normal; }
