@@ -23,6 +23,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.measured_pages import write_between  # noqa: E402 - needs the path set above
+
 STARTER_MODEL = ROOT / "examples" / "starter-model"
 DATASET = ROOT / "examples" / "openmoji-style" / "images"
 RESULTS = ROOT / "benchmarks" / "results" / "memory-{device}.json"
@@ -196,15 +198,12 @@ def write_results(rows: list[dict[str, Any]], args: argparse.Namespace) -> None:
     path = args.results or Path(str(RESULTS).format(device=args.device))
     path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     if path == Path(str(RESULTS).format(device="cpu")):
-        before, _, rest = PAGE.read_text(encoding="utf-8").partition(START)
-        after = rest.partition(END)[2]
-        PAGE.write_text(f"{before}{render_table(results)}{after}", encoding="utf-8")
+        write_between(PAGE, (START, END), render_table(results))
 
 
 def render_table(results: dict[str, Any]) -> str:
     """Returns the marked part of docs/memory.md."""
     lines = [
-        START,
         f"On {results['device']}, PyTorch {results['versions']['torch']}, {results['date']}; in MB",
         "",
         "| setting | estimate | measured | error | error of the step | whole process |",
@@ -215,7 +214,7 @@ def render_table(results: dict[str, Any]) -> str:
         told, real, process = (f"{size / 1e6:.0f}" for size in sizes)
         errors = f"{row['error']:+.1%} | {row['step_error']:+.1%}"
         lines.append(f"| {row['setting']} | {told} | {real} | {errors} | {process} |")
-    return "\n".join([*lines, "", f"Largest error: {results['worst_error']:.1%}.", END])
+    return "\n".join([*lines, "", f"Largest error: {results['worst_error']:.1%}."])
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measured_pages import write_between
+
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "merging.md"
 START = "<!-- measured: written by benchmarks/merge.py -->"
 END = "<!-- end of measured -->"
@@ -16,15 +18,7 @@ def write_page(report: Report) -> None:
     Raises:
         RuntimeError: the marks are missing, so nobody knows where the table belongs.
     """
-    text = PAGE.read_text(encoding="utf-8")
-    before, start, rest = text.partition(START)
-    _, end, after = rest.partition(END)
-    if not start or not end:
-        msg = f"{PAGE.name} has lost the marks {START} and {END}; put them back."
-        raise RuntimeError(msg)
-    PAGE.write_text(
-        f"{before}{START}\n\n{render_table(report)}\n\n{END}{after}", encoding="utf-8", newline="\n"
-    )
+    write_between(PAGE, (START, END), render_table(report))
 
 
 def render_table(report: Report) -> str:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measured_pages import write_between
 from benchmarks.quality_variants import VARIANTS
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "quality.md"
@@ -18,15 +19,7 @@ def write_page(report: Report) -> None:
     Raises:
         RuntimeError: the marks are missing, so nobody knows where the tables belong.
     """
-    text = PAGE.read_text(encoding="utf-8")
-    before, start, rest = text.partition(START)
-    _, end, after = rest.partition(END)
-    if not start or not end:
-        msg = f"{PAGE.name} has lost the marks {START} and {END}; put them back."
-        raise RuntimeError(msg)
-    PAGE.write_text(
-        f"{before}{START}\n\n{render_tables(report)}\n{END}{after}", encoding="utf-8", newline="\n"
-    )
+    write_between(PAGE, (START, END), render_tables(report))
 
 
 def render_tables(report: Report) -> str:

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from app.text import rates as words
-from trainer.config import AdapterConfig, OptimizerConfig, RunConfig, schedule_factor
+from trainer.config import AdapterConfig, OptimizerConfig, Part, RunConfig, schedule_factor
 
 # The settings that the curve depends on.
 RATE_SETTINGS = (
@@ -86,25 +86,19 @@ def view_rates(config: RunConfig) -> RateView:
 
 def _join_equal(config: RunConfig) -> dict[float, tuple[str, ...]]:
     """Returns the trained parts by their learning rate."""
-    optimizer = config.optimizer
-    rates = {
-        "unet": optimizer.unet_learning_rate,
-        "conv": optimizer.conv_learning_rate,
-        "text": optimizer.text_learning_rate,
-        "word": optimizer.word_learning_rate,
-    }
+    rates = config.optimizer.learning_rates
     found: dict[float, tuple[str, ...]] = {}
     for part in list_parts(config.adapter):
         found[rates[part]] = (*found.get(rates[part], ()), part)
     return found
 
 
-def list_parts(adapter: AdapterConfig) -> list[str]:
+def list_parts(adapter: AdapterConfig) -> list[Part]:
     """Returns the parts that get an adapter; of a file that is continued all that it may hold."""
     given = [block.pattern for block in adapter.blocks if block.rank > 0]
     convolutions = adapter.conv_rank or _may_fit(given, "unet.")
     text = adapter.text_rank or _may_fit(given, "text_encoder")
-    trained = {
+    trained: dict[Part, object] = {
         "unet": True,
         "conv": adapter.start_from or (adapter.layers == "all" and convolutions),
         "text": adapter.start_from or (adapter.layers in {"all", "attention"} and text),

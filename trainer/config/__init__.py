@@ -18,7 +18,7 @@ from trainer.config.files import (
     read_preset,
 )
 from trainer.config.objective import ObjectiveConfig
-from trainer.config.optimizer import OptimizerConfig
+from trainer.config.optimizer import OptimizerConfig, Part
 from trainer.config.output import OutputConfig
 from trainer.config.run import RunConfig
 from trainer.config.samples import SamplesConfig
@@ -36,6 +36,7 @@ __all__ = [
     "ObjectiveConfig",
     "OptimizerConfig",
     "OutputConfig",
+    "Part",
     "Problem",
     "RunConfig",
     "SamplesConfig",

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from trainer.config.section import Section
 
+Part = Literal["unet", "conv", "text", "word"]
 _SMALLEST_PRODIGY_RATE = 0.1
 
 
@@ -86,9 +87,19 @@ class OptimizerConfig(Section):
         "file; 0 is off, 0.99 suits a few hundred steps.",
     )
 
+    @property
+    def learning_rates(self) -> dict[Part, float]:
+        """The full learning rate of each part of the model."""
+        return {
+            "unet": self.unet_learning_rate,
+            "conv": self.conv_learning_rate,
+            "text": self.text_learning_rate,
+            "word": self.word_learning_rate,
+        }
+
     @model_validator(mode="after")
     def _check_kind(self) -> Self:
-        rates = {self.unet_learning_rate, self.conv_learning_rate, self.text_learning_rate}
+        rates = {rate for part, rate in self.learning_rates.items() if part != "word"}
         if self.kind == "prodigy":
             if len(rates - {0.0}) > 1 or self.lora_plus_ratio != 1:
                 msg = (
@@ -99,7 +110,7 @@ class OptimizerConfig(Section):
             if 0 < max(rates) < _SMALLEST_PRODIGY_RATE:
                 msg = "prodigy multiplies what it finds by the learning rates: set them to 1"
                 raise ValueError(msg)
-        elif max(self.word_learning_rate, *rates) > 1:
+        elif max(self.learning_rates.values()) > 1:
             msg = f"{self.kind} needs learning rates of at most 1"
             raise ValueError(msg)
         if self.kind == "schedule_free":

@@ -6,9 +6,8 @@ from typing import Literal
 
 from torch import nn
 
-from trainer.config import OptimizerConfig
+from trainer.config import OptimizerConfig, Part
 
-Part = Literal["unet", "conv", "text", "word"]  # as in trainer.adapters.targets
 # Weights that are drawn at first, that start at zero, and that must not decay.
 Role = Literal["drawn", "zero", "steady"]
 Key = tuple[Part, float, Role]  # with the factor of the learning rate
@@ -38,14 +37,8 @@ def group_parameters(
         config: Learning rates.
         weights: The trained weights by what decides their learning rate and their decay.
     """
-    rates: dict[Part, float] = {
-        "unet": config.unet_learning_rate,
-        "conv": config.conv_learning_rate,
-        "text": config.text_learning_rate,
-        "word": config.word_learning_rate,
-    }
     groups = []
-    for part, rate in rates.items():
+    for part, rate in config.learning_rates.items():
         for factor in sorted({key[1] for key in weights if key[0] == part}, reverse=True):
             name = part if factor == 1 else f"{part} x{factor:g}"
             drawn = weights.get((part, factor, "drawn"), [])
