@@ -6,8 +6,9 @@ import tarfile
 
 import pytest
 from recipe.errors import RecipeError
-from recipe.icons import KEPT, arrange_concepts, limit_names, read_icons
+from recipe.icons import arrange_concepts, choose_taught, read_icons
 from recipe.packages import SETS, TRAINABLE, load_package
+from recipe.words import KEPT, PICTURED
 
 from tests.starter.conftest import LICENCES, NAMES, ROOT, make_icons, write_package
 
@@ -123,9 +124,21 @@ def test_what_the_benchmarks_prompt_for_is_never_held_out(icons):
     assert subjects - set(KEPT.split()) == set()
 
 
-def test_limited_sets_share_their_names(icons):
-    only_noto = [icon for icon in icons if icon.style == "noto" or icon.name > "h"]
-    limited = limit_names(only_noto, 4)
-    by_style = {style: {icon.name for icon in limited if icon.style == style} for style in LICENCES}
-    assert len({frozenset(names) for names in by_style.values()}) == 1
-    assert all(len(names) == 4 for names in by_style.values())
+def test_taught_names_are_the_same_in_all_sets_and_those_prompted_for_come_first(icons):
+    arranged = arrange_concepts(icons, share=0.2, seed=0)
+    unseen = {icon.name for icon in arranged if icon.held_out}
+    taught = {name: set() for name in LICENCES}
+    for icon in choose_taught(arranged, 10):
+        if icon.taught:
+            taught[icon.style].add(icon.name)
+    assert len({frozenset(names) for names in taught.values()}) == 1
+    # Eight are prompted for, hammer and glasses are pictured, a kite is neither.
+    prompted = ("cat-face", "dog-face", "owl", "red-apple", "robot", "bus", "bell", "bear-face")
+    assert taught["noto"] == ({*prompted, "hammer", "glasses"} - unseen)
+    assert {icon.name for icon in choose_taught(arranged, 0) if not icon.taught} == unseen
+
+
+def test_every_listed_name_is_that_of_one_drawing_at_most():
+    for words in (KEPT.split(), PICTURED.split()):
+        assert len(set(words)) == len(words)
+    assert not set(PICTURED.split()) & set(KEPT.split())

@@ -110,8 +110,9 @@ guidance {evaluation.guidance:g}, {evaluation.inference_steps} DDIM steps.
 |---|---|---|---|
 {chr(10).join(lines)}
 
-- *Concept*: the picture's nearest neighbour among all trained drawings of that style, in a feature
-  space in which nothing is learned (colours of 16 × 16 cells, edge directions of 8 × 8 cells).
+- *Concept*: the picture's nearest neighbour among all drawings of that style, also those that no
+  caption named, in a feature space in which nothing is learned (colours of 16 × 16 cells, edge
+  directions of 8 × 8 cells).
 - *Style*: a small classifier, trained on the drawings as the VAE shows them.
 - *Background*: the named colour nearest to the median of the corners.
 - *Reachable* is the same for real drawings seen through the VAE (for the style: of concepts that
@@ -132,10 +133,12 @@ def _describe_data(packages: Sequence[Package], icons: Sequence[Icon], settings:
         own = [icon for icon in icons if icon.style == package.key]
         trained = package.key in settings.data.styles
         used = sum(not icon.held_out for icon in own) if trained else 0
+        taught = sum(icon.taught for icon in own) if trained else 0
         icon_set = SETS[package.key]
         lines.append(
             f"| {icon_set.npm} {icon_set.version} | {icon_set.author} "
-            f"| [{package.licence}]({package.licence_url}) | {icon_set.phrase or '–'} | {used} |"
+            f"| [{package.licence}]({package.licence_url}) | {icon_set.phrase or '–'} | {used} "
+            f"| {taught} |"
         )
     shown = [
         f"{SETS[each.key].npm}, by {SETS[each.key].author}, under {each.licence}"
@@ -146,8 +149,8 @@ def _describe_data(packages: Sequence[Package], icons: Sequence[Icon], settings:
     return f"""\
 ## What it was trained on
 
-| npm package | author | licence | in captions | drawings trained on |
-|---|---|---|---|---|
+| npm package | author | licence | in captions | drawings, VAE | drawings, UNet |
+|---|---|---|---|---|---|
 {chr(10).join(lines)}
 
 Changes to the drawings: rendered to pixels, placed on coloured backgrounds, made larger and

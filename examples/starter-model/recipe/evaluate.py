@@ -38,18 +38,22 @@ class Subjects:
     sprites: Sprites
     settings: Settings
 
-    def list_trained(self, style: str) -> list[int]:
-        """Returns the drawings of a style that were trained on."""
-        return [i for i, icon in enumerate(self.icons) if icon.style == style and not icon.held_out]
+    def list_style(self, style: str) -> list[int]:
+        """Returns all drawings of a style."""
+        return [i for i, icon in enumerate(self.icons) if icon.style == style]
+
+    def list_taught(self, style: str) -> list[int]:
+        """Returns the drawings of a style that captions named."""
+        return [i for i in self.list_style(style) if self.icons[i].taught]
+
+    def list_seen(self, style: str) -> list[int]:
+        """Returns the drawings of a style that are not held out."""
+        return [i for i in self.list_style(style) if not self.icons[i].held_out]
 
     def list_unseen(self, style: str) -> list[int]:
-        """Returns the drawings of a style that were not: held-out concepts, or a whole set."""
+        """Returns those that nothing was trained on: held-out concepts, or a whole set."""
         whole = style in self.settings.data.measured_styles
-        return [
-            i
-            for i, icon in enumerate(self.icons)
-            if icon.style == style and (whole or icon.held_out)
-        ]
+        return [i for i in self.list_style(style) if whole or self.icons[i].held_out]
 
 
 def measure_vae(subjects: Subjects, vae: AutoencoderKL) -> dict[str, dict[str, float]]:
@@ -110,30 +114,27 @@ def measure_prompts(
 
 
 def choose_prompts(subjects: Subjects) -> list[int]:
-    """Returns trained drawings to prompt for, of all styles alike."""
+    """Returns taught drawings to prompt for, of all styles alike."""
     settings = subjects.settings
     styles = settings.data.styles
     share = -(-settings.evaluation.prompts // len(styles))
-    per_style = [_choose(subjects.list_trained(style), share, settings.seed) for style in styles]
+    per_style = [_choose(subjects.list_taught(style), share, settings.seed) for style in styles]
     mixed = [index for row in per_style for index in row]
     return _choose(mixed, settings.evaluation.prompts, settings.seed)
 
 
 def rank_concepts(subjects: Subjects, pictures: Tensor, chosen: Sequence[int]) -> Tensor:
-    """Returns the rank of the right drawing among all of its style that were trained on, [B]."""
+    """Returns the rank of the right drawing among all of its style, [B]."""
     queries = describe(pictures)
     ranks = torch.zeros(len(chosen), dtype=torch.long)
     for style in subjects.settings.data.styles:
         rows = [row for row, index in enumerate(chosen) if subjects.icons[index].style == style]
         if rows:
-            trained = subjects.list_trained(style)
+            whole = subjects.list_style(style)
             known = torch.cat(
-                [
-                    describe(compose_on_white(subjects.sprites, trained[start : start + _CHUNK]))
-                    for start in range(0, len(trained), _CHUNK)
-                ]
+                [describe(compose_on_white(subjects.sprites, part)) for part in _cut(whole)]
             )
-            places = {index: place for place, index in enumerate(trained)}
+            places = {index: place for place, index in enumerate(whole)}
             own = torch.tensor([places[chosen[row]] for row in rows], device=known.device)
             ranks[rows] = rank_own(queries[rows], known, own).cpu()
     return ranks
@@ -164,7 +165,7 @@ def measure_styles(
         numbers = [n for n, each in enumerate(lists) for _ in each]
         return torch.cat(shown).float(), torch.tensor(numbers)
 
-    trained = [_choose(subjects.list_trained(s), 2 * limit, settings.seed) for s in styles]
+    trained = [_choose(subjects.list_seen(s), 2 * limit, settings.seed) for s in styles]
     unseen = [_choose(subjects.list_unseen(s), limit, settings.seed) for s in styles]
     classifier = train_classifier(*show(trained), settings.evaluation, settings.seed, machine)
     wanted = torch.tensor([styles.index(subjects.icons[index].style) for index in chosen])

@@ -67,7 +67,7 @@ class ExampleTable:
 
 
 def list_examples(icons: Sequence[Icon], settings: DataSettings, seed: int) -> list[Example]:
-    """Returns the training pictures; held-out concepts are in none of them.
+    """Returns the training pictures; held-out and untaught ones are in none of them.
 
     They are grouped by kind, and within a kind by layout.
 
@@ -77,9 +77,7 @@ def list_examples(icons: Sequence[Icon], settings: DataSettings, seed: int) -> l
         seed: Chooses colours and pairs.
     """
     usable = [
-        index
-        for index, icon in enumerate(icons)
-        if icon.style in settings.styles and not icon.held_out
+        index for index, icon in enumerate(icons) if icon.style in settings.styles and icon.taught
     ]
     chance = random.Random(derive_seed(seed, "examples"))
     colours = _GROUNDS[1:]

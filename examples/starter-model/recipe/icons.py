@@ -1,12 +1,14 @@
 """Which drawings of a set are used, what they are called, and which concepts stay unseen."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from recipe.errors import RecipeError
 from recipe.packages import SETS, Package
+from recipe.words import EVERYDAY, KEPT, PICTURED
 from trainer.seeds import derive_seed
 
 # Left out by name: what 128 pixels cannot tell apart (skin tones, families, the hands of a clock,
@@ -23,42 +25,6 @@ LEFT_OUT = re.compile(
     re.VERBOSE,
 )
 
-# Everyday words for what the sets call otherwise.
-EVERYDAY: dict[str, tuple[str, ...]] = {
-    "automobile": ("car",),
-    "beer-mug": ("beer",),
-    "birthday-cake": ("cake",),
-    "bouquet": ("bunch of flowers",),
-    "doughnut": ("donut",),
-    "ear-of-corn": ("corn",),
-    "evergreen-tree": ("fir tree",),
-    "flexed-biceps": ("strong arm",),
-    "four-leaf-clover": ("clover",),
-    "glasses": ("spectacles",),
-    "hot-beverage": ("cup of coffee",),
-    "lady-beetle": ("ladybird", "ladybug"),
-    "locomotive": ("steam train",),
-    "pile-of-poo": ("poo",),
-    "red-apple": ("apple",),
-    "red-heart": ("heart",),
-    "sailboat": ("sailing boat",),
-    "soccer-ball": ("football",),
-    "spiral-shell": ("sea shell",),
-    "steaming-bowl": ("bowl of noodles",),
-    "teacup-without-handle": ("cup of tea",),
-    "television": ("tv",),
-    "wrapped-gift": ("present", "gift"),
-}
-
-# Never held out: what the demo, the benchmarks and the example datasets prompt for.
-KEPT = (
-    "cat cat-face dog dog-face panda frog owl fox koala mouse mouse-face crab wolf butterfly "
-    "apple red-apple doughnut carrot hamburger avocado cookie umbrella television cactus robot "
-    "bell tulip bus lion pig-face lady-beetle bear octopus strawberry pineapple watermelon "
-    "sunflower evergreen-tree wrapped-gift trophy light-bulb crown automobile castle house "
-    "banana rocket"
-)
-
 
 @dataclass(frozen=True)
 class Icon:
@@ -71,6 +37,8 @@ class Icon:
         synonyms: Other names, with hyphens.
         concept: The same for all drawings, of all sets, of what may be the same thing.
         held_out: Whether no training picture may show it.
+        taught: Whether captions name it; one that is neither taught nor held out is known to the
+            VAE alone.
     """
 
     style: str
@@ -79,6 +47,7 @@ class Icon:
     synonyms: tuple[str, ...] = ()
     concept: str = ""
     held_out: bool = False
+    taught: bool = True
 
 
 def read_icons(package: Package) -> list[Icon]:
@@ -126,33 +95,38 @@ def arrange_concepts(icons: Sequence[Icon], share: float, seed: int) -> list[Ico
     arranged = []
     for icon in icons:
         concept = concepts[_plain_name(icon.name)]
-        synonyms = _add_everyday_names(icon, names)
+        hidden = concept in unseen
         arranged.append(
-            replace(icon, concept=concept, held_out=concept in unseen, synonyms=synonyms)
+            replace(
+                icon,
+                concept=concept,
+                synonyms=_add_everyday_names(icon, names),
+                held_out=hidden,
+                taught=not hidden,
+            )
         )
     return arranged
 
 
-def limit_names(icons: Sequence[Icon], names: int) -> list[Icon]:
-    """Returns at most so many icons per set; 0 is all.
+def choose_taught(icons: Sequence[Icon], names: int) -> list[Icon]:
+    """Returns all icons, those marked that the UNet is to know.
 
-    First come the names that most sets share, among these the ones that are prompted for.
+    First come the names that are prompted for, then those of `PICTURED`, then those that most
+    sets share.
+
+    Args:
+        icons: From `arrange_concepts`.
+        names: So many names, in all sets together; 0 is every name that is not held out.
     """
-    if not names:
-        return list(icons)
-    counts: dict[str, int] = {}
-    for icon in icons:
-        counts[icon.name] = counts.get(icon.name, 0) + 1
-    prompted = set(KEPT.split())
-
-    def order(icon: Icon) -> tuple[int, bool, str]:
-        return -counts[icon.name], icon.name not in prompted, icon.name
-
-    chosen: list[Icon] = []
-    for style in dict.fromkeys(icon.style for icon in icons):
-        own = [icon for icon in icons if icon.style == style]
-        chosen += sorted(own, key=order)[:names]
-    return chosen
+    counts = Counter(_plain_name(icon.name) for icon in icons if not icon.held_out)
+    liked = [_plain_name(name) for name in (*KEPT.split(), *PICTURED.split())]
+    places = {name: -place for place, name in enumerate(reversed(liked))}
+    order = sorted(counts, key=lambda name: (places.get(name, 1), -counts[name], name))
+    chosen = set(order[: names or len(order)])
+    return [
+        replace(icon, taught=not icon.held_out and _plain_name(icon.name) in chosen)
+        for icon in icons
+    ]
 
 
 def _read_synonyms(data: dict[str, Any]) -> dict[str, list[str]]:

@@ -17,7 +17,7 @@ from recipe.card import write_card
 from recipe.composing import Sprites, make_sprites
 from recipe.evaluate import Subjects, measure_prompts, measure_vae
 from recipe.examples import load_table, make_table, save_table
-from recipe.icons import Icon, arrange_concepts, limit_names, read_icons
+from recipe.icons import Icon, arrange_concepts, choose_taught, read_icons
 from recipe.latents import encode_examples
 from recipe.model_folder import deliver, write_model
 from recipe.packages import Package, load_package
@@ -74,7 +74,7 @@ class Build:
 
         def produce(folder: Path) -> None:
             icons = [icon for package in self.loaded_packages for icon in read_icons(package)]
-            icons = limit_names(arrange_concepts(icons, data.held_out_share, seed), data.names)
+            icons = choose_taught(arrange_concepts(icons, data.held_out_share, seed), data.names)
             save_drawings(folder, icons, render_all(icons))
 
         return run_stage(self.work, "render", ingredients, produce)
@@ -222,7 +222,7 @@ class Build:
 
     @property
     def usable(self) -> Sequence[int]:
-        """Indices of the drawings that may be trained on."""
+        """Indices of the drawings that the VAE may be trained on."""
         styles = self.settings.data.styles
         return [i for i, x in enumerate(self.icons) if x.style in styles and not x.held_out]
 

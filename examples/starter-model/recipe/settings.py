@@ -17,7 +17,7 @@ class DataSettings:
         styles: Sets that are trained on; keys of `packages.SETS`.
         measured_styles: Sets that are only ever measured on.
         held_out_share: Share of the concepts that no training picture shows.
-        names: At most so many names per set, 0 for all.
+        names: So many names are taught to the UNet, 0 for all; the VAE sees all drawings.
         pairs: Pictures of two objects.
         captions_per_example: Wordings of each picture.
     """
@@ -42,13 +42,19 @@ class VaeSettings:
         gradient_weight: Of the L1 loss on differences of neighbouring pixels: edges.
         kl_weight: On the mean of the divergence per latent value.
         inked_share: Share of pictures whose edges are drawn over in ink, so that lines survive.
+        crop: Edge in pixels of the pieces that three steps in four learn from, the fourth taking
+            fewer whole pictures instead; 0 for whole pictures only.
+        learning_rate: Of AdamW, which trains the outer layers, biases and norms.
+        matrix_learning_rate: Of Muon, which trains all else.
     """
 
     channels: tuple[int, ...] = (32, 64, 96, 128)
     groups: int = 8
     steps: int = 6000
     batch_size: int = 96
-    learning_rate: float = 1e-3
+    crop: int = 0
+    learning_rate: float = 2e-3
+    matrix_learning_rate: float = 0.02
     warmup_steps: int = 200
     mse_weight: float = 2.0
     gradient_weight: float = 1.0
@@ -81,6 +87,7 @@ class UnetSettings:
     steps: int = 16_000
     batch_size: int = 512
     learning_rate: float = 1e-3
+    matrix_learning_rate: float = 0.02
     warmup_steps: int = 500
     min_snr_gamma: float = 5.0
     average_decay: float = 0.995
@@ -120,11 +127,28 @@ class Settings:
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
 
 
-# Fewer names and pictures, the same networks: hours on two processor cores, where `full` is days.
+# Fewer names and smaller networks: hours on two processor cores, where `full` is days.
 CPU = Settings(
-    data=DataSettings(names=180, pairs=4000),
-    vae=VaeSettings(steps=2000, batch_size=8, checkpoint_every=100),
-    unet=UnetSettings(steps=10_000, batch_size=32, checkpoint_every=250),
+    data=DataSettings(names=200, pairs=4000),
+    vae=VaeSettings(
+        (16, 48, 96, 160),
+        steps=6000,
+        batch_size=32,
+        crop=64,
+        matrix_learning_rate=0.04,
+        kl_weight=3e-4,
+        average_decay=0.999,
+        checkpoint_every=100,
+    ),
+    unet=UnetSettings(
+        (64, 128, 192),
+        groups=32,
+        text_width=192,
+        steps=5000,
+        batch_size=64,
+        warmup_steps=100,
+        checkpoint_every=100,
+    ),
     evaluation=EvaluationSettings(psnr_pictures=100, classifier_steps=300),
 )
 
@@ -133,7 +157,7 @@ SMOKE = Settings(
         ("noto", "twemoji"), ("openmoji",), held_out_share=0.2, names=20, pairs=24, merges=600
     ),
     vae=VaeSettings(
-        (4, 8, 8, 8), groups=4, steps=3, batch_size=4, warmup_steps=1, checkpoint_every=2
+        (4, 8, 8, 8), groups=4, steps=3, batch_size=4, crop=64, warmup_steps=1, checkpoint_every=2
     ),
     unet=UnetSettings(
         (16, 16, 32),

@@ -138,6 +138,7 @@ def make_pupil(settings: UnetSettings, vocabulary: int, seed: int, machine: Mach
     pace = Pace(
         settings.steps,
         settings.learning_rate,
+        settings.matrix_learning_rate,
         settings.warmup_steps,
         settings.average_decay,
         settings.average_every,
@@ -190,7 +191,7 @@ def make_unet_loss(
 
     def loss_at(step: int) -> Tensor:
         batch = draw_batch(lessons, settings, derive_seed(seed, "unet batch", step))
-        with machine.autocast():
+        with machine.autocast(), machine.attention():
             losses = training_loss(
                 lambda noisy, timesteps: predict(noisy, timesteps, batch.tokens),
                 batch.latents,

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from recipe.composing import Sprites, compose, ink_edges
-from recipe.networks import LATENT_SHAPE, build_vae
+from recipe.networks import LATENT_FACTOR, LATENT_SHAPE, build_vae
+from recipe.render import SIZE
 from recipe.settings import VaeSettings
 from recipe.training import Learner, Machine, Pace, learn, remove_checkpoint
 from trainer.seeds import derive_seed
@@ -62,6 +63,7 @@ def make_vae_loss(
     pace = Pace(
         settings.steps,
         settings.learning_rate,
+        settings.matrix_learning_rate,
         settings.warmup_steps,
         settings.average_decay,
         1,
@@ -71,10 +73,15 @@ def make_vae_loss(
 
     def loss_at(step: int) -> Tensor:
         pictures = draw_batch(sprites, known, settings, derive_seed(seed, "vae batch", step))
+        if settings.crop:
+            pictures = crop_batch(
+                pictures, settings.crop, derive_seed(seed, "vae crop", step), step
+            )
         generator = machine.generator(derive_seed(seed, "vae noise", step))
-        shape = (len(pictures), *LATENT_SHAPE)
+        edge = pictures.shape[-1] // LATENT_FACTOR
+        shape = (len(pictures), LATENT_SHAPE[0], edge, edge)
         noise = torch.randn(shape, generator=generator, device=machine.device)
-        with machine.autocast():
+        with machine.autocast(), machine.attention():
             rebuilt, mean, logvar = run(pictures, noise)
         return measure_loss(pictures, rebuilt.float(), mean.float(), logvar.float(), settings)
 
@@ -143,3 +150,25 @@ def draw_batch(sprites: Sprites, known: Tensor, settings: VaeSettings, seed: int
         )
         pictures[rows_inked] = ink_edges(pictures[rows_inked], darkness)
     return pictures.contiguous(memory_format=torch.channels_last)
+
+
+def crop_batch(pictures: Tensor, edge: int, seed: int, step: int) -> Tensor:
+    """Returns pieces of pictures, or on every fourth step as many whole ones as cost the same.
+
+    A piece has as much to teach per pixel, and a batch of pieces shows more drawings; whole
+    pictures teach the attention in the middle what it will meet.
+
+    Args:
+        pictures: [B, 3, SIZE, SIZE].
+        edge: Of the pieces, in pixels.
+        seed: Decides where they are cut.
+        step: Of the training.
+    """
+    if step % 4 == 0:
+        # Every so-manieth: layouts lie one after the other in a batch.
+        whole = pictures[step // 4 % 4 :: (SIZE // edge) ** 2]
+        return whole.contiguous(memory_format=torch.channels_last)
+    chance = random.Random(seed)
+    top, left = (chance.randrange(SIZE - edge + 1) for _ in range(2))
+    piece = pictures[:, :, top : top + edge, left : left + edge]
+    return piece.contiguous(memory_format=torch.channels_last)
