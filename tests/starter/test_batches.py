@@ -52,6 +52,13 @@ def test_batch_is_the_same_for_the_same_seed_only():
     assert not torch.equal(one.draws.timesteps, other.draws.timesteps)
 
 
+def test_batch_has_a_time_step_of_every_stretch_in_no_order():
+    settings = assign(SMOKE, ["unet.batch_size=100"]).unet
+    timesteps = draw_batch(make_lessons((40, 60, 50, 30)), settings, seed=4).draws.timesteps
+    assert torch.equal(timesteps.sort().values // 10, torch.arange(100))
+    assert not torch.equal(timesteps, timesteps.sort().values)
+
+
 def test_share_of_a_missing_kind_goes_to_the_first():
     assert split_batch(100, (0.4, 0.3, 0.2, 0.1), (5, 7, 0, 9)) == [
         (60, 0, 5),

@@ -146,6 +146,7 @@ CPU = Settings(
         text_width=192,
         steps=5000,
         batch_size=64,
+        matrix_learning_rate=0.015,
         warmup_steps=100,
         checkpoint_every=100,
     ),

@@ -110,9 +110,11 @@ def draw_batch(lessons: Lessons, settings: UnetSettings, seed: int) -> Batch:
     captions = torch.where(silent, len(lessons.tokens) - 1, captions)
     latents = lessons.latents[examples].float()
     noise = torch.randn(latents.shape, generator=generator, device=device)
-    timesteps = torch.randint(
-        SCHEDULER["num_train_timesteps"], (size,), generator=generator, device=device
-    )
+    # One from each of so many equal stretches: a batch of fewer steps by chance is noisier.
+    stretches = torch.randperm(size, generator=generator, device=device)
+    moments = (stretches + torch.rand(size, generator=generator, device=device)) / size
+    last = SCHEDULER["num_train_timesteps"] - 1
+    timesteps = (moments * (last + 1)).long().clamp(max=last)
     # The latents are means already, so nothing is picked around them.
     draws = Draws(timesteps, noise, latent_noise=torch.zeros_like(noise), added_noise=noise)
     return Batch(latents, lessons.tokens[captions].long(), draws)
