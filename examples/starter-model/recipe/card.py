@@ -1,11 +1,12 @@
 """The model card: data, licences, abilities, limits, and how all that was measured."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from recipe.icons import Icon
 from recipe.packages import SETS, Package
-from recipe.settings import Settings
+from recipe.settings import PRESETS, Settings
 from recipe.sheets import COMPOSED
 
 _INTRODUCTION = """\
@@ -145,7 +146,9 @@ def _describe_data(packages: Sequence[Package], icons: Sequence[Icon], settings:
         for each in packages
         if each.key in settings.data.measured_styles
     ]
-    unseen = sorted({i.name for i in icons if i.held_out and i.style in settings.data.styles})
+    ours = [icon for icon in icons if icon.style in settings.data.styles]
+    unseen = sorted({icon.name for icon in ours if icon.held_out})
+    taught = sorted({icon.name for icon in ours if icon.taught})
     return f"""\
 ## What it was trained on
 
@@ -161,20 +164,32 @@ OpenAI, MIT).
 The picture that compares unseen drawings with what the VAE makes of them shows some of the sets
 that were only measured on: {"; ".join(shown) or "none"}.
 
+Captions name ({len(taught)} names, and the sets' synonyms for them): {", ".join(taught)}.
+
 Held out in every set, under every name ({len(unseen)} names): {", ".join(unseen) or "none"}.
 """
 
 
 def _describe_training(settings: Settings) -> str:
     unet, vae = settings.unet, settings.vae
+    seen = f"pieces of {vae.crop} pixels or a quarter as many pictures" if vae.crop else "pictures"
     return f"""\
 ## How it was made
 
-`python examples/starter-model/build.py`, seed {settings.seed}. VAE: {vae.steps} steps of
-{vae.batch_size} pictures. UNet and text encoder together: {unet.steps} steps of {unet.batch_size}
-pictures, min-SNR {unet.min_snr_gamma:g}, {unet.empty_captions:.0%} empty captions, running average
-of the weights. Every number of the recipe stands in `recipe/settings.py`.
+`python examples/starter-model/build.py --preset {_name_preset(settings)}`, seed {settings.seed}.
+VAE: {vae.steps} steps of {vae.batch_size} {seen}. UNet and text encoder together: {unet.steps}
+steps of {unet.batch_size} pictures, min-SNR {unet.min_snr_gamma:g}, {unet.empty_captions:.0%} empty
+captions, running average of the weights; hidden matrices by Muon, all else by AdamW. Every
+number of the recipe stands in `recipe/settings.py`.
 """
+
+
+def _name_preset(settings: Settings) -> str:
+    """Returns the preset that these settings are, apart from the seed."""
+    for name, preset in PRESETS.items():
+        if replace(settings, seed=preset.seed) == preset:
+            return name
+    return "... (with changed settings)"
 
 
 def _percent(found: Mapping[str, float], key: str) -> str:
