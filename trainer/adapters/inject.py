@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from trainer.adapters.base import Adapter
 from trainer.adapters.low_rank import LowRank
 from trainer.adapters.rules import Rule, gather_memory, restore_memory
-from trainer.adapters.targets import Part, Role, Target
+from trainer.adapters.targets import Role, Target
+from trainer.config import Part
 
 Factors = tuple[Tensor, Tensor, float]  # down, up, scale: delta = scale * up @ down
 _WORD = "word"

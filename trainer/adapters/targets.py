@@ -12,8 +12,8 @@ from typing import Literal
 from torch import nn
 
 from trainer.adapters.base import Layer
+from trainer.config import Part
 
-Part = Literal["unet", "conv", "text", "word"]
 Role = Literal["drawn", "zero", "steady"]  # of a weight: A, B, or one that must not decay
 
 # Class names, not classes: importing diffusers and transformers here would cost seconds.
