@@ -42,7 +42,11 @@ def build_parser() -> argparse.ArgumentParser:
     add("--out", type=Path, help="where the finished model goes (WORK/model)")
     add("--seed", type=int, help="of everything random (0)")
     add("--device", default="auto", help="cpu, cuda, or auto (%(default)s)")
-    add("--compile", action="store_true", help="use torch.compile: a slow start, faster steps")
+    add(
+        "--compile",
+        action="store_true",
+        help="use torch.compile, on a GPU: a slow start, faster steps",
+    )
     add("--stop-after", type=float, metavar="SECONDS", help="save, stop, and exit with 75")
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="e.g. unet.steps=9000")
     add("--list-settings", action="store_true", help="list the names that --set takes")

@@ -5,12 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from recipe.errors import RecipeError
 from recipe.settings import SMOKE, assign
 from recipe.tokenizer import POSITIONS
-from recipe.train_unet import Lessons, draw_batch, split_batch
+from recipe.train_unet import Lessons, draw_batch, make_unet_loss, split_batch
 from recipe.train_vae import draw_batch as draw_vae_batch
 from recipe.train_vae import make_vae_loss
-from recipe.training import make_machine
+from recipe.training import Learner, Pace, make_machine
 
 MACHINE = make_machine("cpu", compiled=False)
 
@@ -77,6 +78,37 @@ def test_vae_learns(build):
         learner.update(loss)
         losses.append(loss.item())
     assert np.mean(losses[-5:]) < 0.75 * np.mean(losses[:5])
+
+
+def test_a_step_changes_every_weight_of_unet_and_text_encoder():
+    latents = torch.randn(40, 4, 16, 16, generator=torch.Generator().manual_seed(0)).half()
+    lessons = dataclasses.replace(make_lessons((10, 10, 10, 10)), latents=latents)
+    settings = assign(SMOKE, ["unet.warmup_steps=0"]).unet
+    pupil, loss_at = make_unet_loss(lessons, 1000, settings, 0, MACHINE)
+    before = {name: p.detach().clone() for name, p in pupil.learner.parameters.items()}
+    pupil.learner.update(loss_at(0))
+    after = pupil.learner.parameters
+    assert [name for name, was in before.items() if torch.equal(was, after[name])] == []
+
+
+def test_a_loss_that_leaves_matrices_out_is_refused():
+    networks = {
+        "seen": torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 1)),
+        "unseen": torch.nn.Sequential(torch.nn.Linear(3, 3)),
+    }
+    learner = Learner(networks, Pace(10, 1e-3, 1e-2, 0, 0.9, 1, 1))
+    loss = (
+        networks["seen"](torch.ones(2, 3)).mean() + 0 * networks["unseen"](torch.ones(2, 3)).sum()
+    )
+    before = networks["seen"][0].weight.detach().clone()
+    with pytest.raises(RecipeError, match=r"no gradient at 1 of 3 matrices, first at unseen\.0\."):
+        learner.update(loss)
+    assert torch.equal(networks["seen"][0].weight, before)
+
+
+def test_compiling_is_refused_on_a_processor():
+    with pytest.raises(RecipeError, match="Leave --compile out"):
+        make_machine("cpu", compiled=True)
 
 
 def test_vae_batches_show_usable_drawings_only(build):

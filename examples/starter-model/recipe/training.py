@@ -65,7 +65,7 @@ def make_machine(device: str, compiled: bool, stop_at: float = math.inf) -> Mach
     """Returns the machine that is asked for, set up for speed.
 
     Raises:
-        RecipeError: there is no such device here.
+        RecipeError: there is no such device here, or it cannot train compiled networks.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -75,6 +75,10 @@ def make_machine(device: str, compiled: bool, stop_at: float = math.inf) -> Mach
     except (RuntimeError, AssertionError) as error:
         msg = f"There is no device {device!r} here ({error}). Use --device cpu."
         raise RecipeError(msg) from error
+    if compiled and chosen.type == "cpu":
+        # PyTorch 2.13: with bf16 autocast a compiled UNet's inner layers have gradients of zero.
+        msg = "torch.compile loses gradients on a processor. Leave --compile out."
+        raise RecipeError(msg)
     # Batches keep their shapes, so measuring once which kernel is fastest pays.
     torch.backends.cudnn.benchmark = True
     torch.set_float32_matmul_precision("high")
@@ -141,13 +145,19 @@ class Learner:
         self.average = Average(self.parameters, pace.average_decay)
 
     def update(self, loss: Tensor) -> None:
-        """Takes one step against a loss."""
+        """Takes one step against a loss.
+
+        Raises:
+            RecipeError: the first loss does not depend on some of the matrices.
+        """
         pace = self.pace
         shape = OptimizerConfig(schedule="cosine", warmup_steps=pace.warmup_steps)
         factor = schedule_factor(shape, self.step, pace.steps)
         self.adam.param_groups[0]["lr"] = pace.learning_rate * factor
         self.muon.param_groups[0]["lr"] = pace.matrix_learning_rate * factor
         loss.backward()
+        if self.step == 0:
+            self._check_gradients()
         nn.utils.clip_grad_norm_(self.others, 1.0)
         for name, matrix in self.matrices.items():
             gradient = self.parameters[name].grad
@@ -159,6 +169,17 @@ class Learner:
         self.step += 1
         if self.step % pace.average_every == 0:
             self.average.update(self.step // pace.average_every)
+
+    def _check_gradients(self) -> None:
+        """Refuses to train networks of which a part would stay as it was drawn."""
+        gradients = {name: self.parameters[name].grad for name in self.matrices}
+        idle = [name for name, each in gradients.items() if each is None or not each.any()]
+        if idle:
+            msg = (
+                f"The loss has no gradient at {len(idle)} of {len(gradients)} matrices, first at "
+                f"{idle[0]}: they would never learn. Leave --compile out, or mend the loss."
+            )
+            raise RecipeError(msg)
 
     def save(self, folder: Path) -> None:
         """Writes everything that is needed to go on, in one file, aside and renamed."""
