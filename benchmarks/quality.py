@@ -1,6 +1,6 @@
 """Does a LoRA learn the style? Trains the demo's preset, draws unseen subjects, measures.
 
-    python benchmarks/quality.py [--seeds N] [--only NAME ...] [--results FILE]
+    python benchmarks/quality.py [--seeds N] [--only NAME ...] [--keep FOLDER] [--results FILE]
 
 The runs of `quality_variants.VARIANTS` are trained through the command line in a workspace of their
 own: the preset as it is, and what else the program offers with settings that suit it. Each is also
@@ -38,10 +38,11 @@ from benchmarks.pictures import (  # noqa: E402
     read_held_out,
     read_prompts,
 )
-from benchmarks.prompt_retrieval import describe_content, retrieve_prompts  # noqa: E402
+from benchmarks.prompt_retrieval import Array, describe_content, retrieve_prompts  # noqa: E402
 from benchmarks.quality_controls import make_controls, measure_floor, measure_through  # noqa: E402
 from benchmarks.quality_cost import measure_cost  # noqa: E402
-from benchmarks.quality_page import PAGE, render_tables, write_page  # noqa: E402
+from benchmarks.quality_kept import KeptRows  # noqa: E402
+from benchmarks.quality_page import PAGE, Report, render_tables, write_page  # noqa: E402
 from benchmarks.quality_variants import VARIANTS  # noqa: E402
 from benchmarks.style_distance import StyleRuler  # noqa: E402
 from datasets_tools.captions import add_trigger  # noqa: E402
@@ -58,6 +59,7 @@ class Yardsticks:
     """The two references that sets of pictures are held against."""
 
     def __init__(self, family: Family) -> None:
+        self.family = family
         self.held_out = read_held_out()
         self.seen = pass_through_vae(family, self.held_out)
         self.style = StyleRuler(self.seen)
@@ -84,44 +86,42 @@ class Trained:
 
 
 def measure_quality(
-    seeds: Sequence[int], names: Sequence[str], workspace: Path, steps: int
-) -> dict[str, Any]:
+    seeds: Sequence[int], names: Sequence[str], keep: Path | None, steps: int
+) -> Report:
     """Trains, draws and measures; returns everything that the page and the results file tell."""
     quiet_libraries()
     started = time.monotonic()
     prompts = read_prompts()
-    trained = {name: train_variant(name, workspace, steps) for name in names}
+    settings = vars(Drawings()) | {
+        "steps": steps or "as the preset says",
+        "prompts": len(prompts),
+        "seeds": list(seeds),
+        "weight": 1.0,
+    }
     family = load_starter()
     yardsticks = Yardsticks(family)
     print(f"drawing {len(prompts) * len(seeds)} pictures with the base model")
     base_sets = draw_sets(family, prompts, seeds)
     content = describe_content(family, base_sets)
     base = yardsticks.measure(base_sets) | vars(retrieve_prompts(content, content))
+    kept = KeptRows(keep, settings)
     variants = {}
-    for name, run in trained.items():
-        print(f"drawing {len(prompts) * len(seeds)} pictures with {run.file.name}")
-        adapted = load_starter()
-        with weighted([attach_file(adapted, run.file, torch.device("cpu"))], [1.0]):
-            trigger = VARIANTS[name].trigger
-            called = [add_trigger(prompt, trigger) for prompt in prompts]
-            sets = draw_sets(adapted, called, seeds)
-        found = yardsticks.measure(sets)
-        found |= vars(retrieve_prompts(describe_content(family, sets), content))
-        variants[name] = asdict(VARIANTS[name]) | {"training_seconds": run.seconds} | run.cost
-        variants[name] |= found | compare(found, base)
+    before = 0.0
+    for name in names:
+        row = kept.read(name)
+        if row:
+            print(f"{name} was measured before")
+            before += row["seconds"]
+        else:
+            row = measure_variant(name, seeds, steps, yardsticks, content)
+            kept.write(name, row)
+        variants[name] = asdict(VARIANTS[name]) | row | compare(row, base)
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "command": " ".join(["python", "benchmarks/quality.py", *sys.argv[1:]]),
         "machine": describe_machine(),
-        "seconds": time.monotonic() - started,
-        "settings": vars(Drawings())
-        | {
-            "steps": steps or "as the preset says",
-            "prompts": len(prompts),
-            "seeds": list(seeds),
-            "weight": 1.0,
-        }
-        | {"held_out": len(yardsticks.held_out)},
+        "seconds": time.monotonic() - started + before,
+        "settings": settings | {"held_out": len(yardsticks.held_out)},
         "floor": measure_floor(yardsticks.style.reference),
         "untouched_through_vae": measure_through(yardsticks.untouched, yardsticks.seen),
         "controls": {
@@ -131,6 +131,36 @@ def measure_quality(
         "base": base,
         "variants": variants,
     }
+
+
+def measure_variant(
+    name: str, seeds: Sequence[int], steps: int, yardsticks: Yardsticks, content: Array
+) -> dict[str, Any]:
+    """Trains a variant, draws with it and returns what was found.
+
+    Args:
+        name: Of `VARIANTS`.
+        seeds: One set of pictures each.
+        steps: Of the training; 0 are the preset's.
+        yardsticks: What the pictures are held against.
+        content: The base model's pictures as `describe_content` has them.
+
+    Raises:
+        RuntimeError: the training failed.
+    """
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="lorasmith-quality-") as folder:
+        run = train_variant(name, Path(folder), steps)
+        adapted = load_starter()
+        attached = attach_file(adapted, run.file, torch.device("cpu"))
+    prompts = [add_trigger(prompt, VARIANTS[name].trigger) for prompt in read_prompts()]
+    print(f"drawing {len(prompts) * len(seeds)} pictures with {run.file.name}")
+    with weighted([attached], [1.0]):
+        sets = draw_sets(adapted, prompts, seeds)
+    found = yardsticks.measure(sets)
+    found |= vars(retrieve_prompts(describe_content(yardsticks.family, sets), content))
+    found |= {"training_seconds": run.seconds} | run.cost
+    return found | {"seconds": time.monotonic() - started}
 
 
 def compare(found: dict[str, Any], base: dict[str, Any]) -> dict[str, float]:
@@ -197,14 +227,16 @@ def main() -> int:
     parser.add_argument("--first-seed", type=int, default=1, help="tune with other seeds than 1")
     parser.add_argument("--only", nargs="+", choices=list(VARIANTS), help="train some of the runs")
     parser.add_argument("--steps", type=int, default=0, help="fewer, to try the benchmark itself")
+    parser.add_argument(
+        "--keep", type=Path, help="a folder for rows, to go on after an interruption"
+    )
     parser.add_argument("--results", type=Path, default=RESULTS, help="the JSON file to write")
     args = parser.parse_args()
     if args.seeds < 2:
         parser.error("--seeds must be at least 2: prompts are found among other seeds' pictures.")
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     try:
-        with tempfile.TemporaryDirectory(prefix="lorasmith-quality-") as folder:
-            report = measure_quality(seeds, args.only or list(VARIANTS), Path(folder), args.steps)
+        report = measure_quality(seeds, args.only or list(VARIANTS), args.keep, args.steps)
     except RuntimeError as error:
         print(f"quality: {error}", file=sys.stderr)
         return 1
