@@ -23,7 +23,7 @@ from trainer.combine import (
 )
 from trainer.export import ExportError
 from trainer.export.verify import verify_file
-from trainer.export.verify_facts import BaseLayers
+from trainer.export.verify.facts import BaseLayers
 from trainer.formats.header import read_header
 
 

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.trainer.test_verify import QUERY, add, make_header, make_tensors, swap, to_peft, write
 from trainer.export import ExportError, inspect_file, verify_file
-from trainer.export.verify_findings import PROGRAMS
+from trainer.export.verify.findings import PROGRAMS
 
 
 def inspect(path, tensors, header):

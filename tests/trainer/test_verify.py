@@ -11,8 +11,8 @@ from trainer.export import name_layers, write_kohya, write_peft
 from trainer.export.architectures import ARCHITECTURES, list_layers
 from trainer.export.families import FAMILY_LABELS
 from trainer.export.verify import RULES, judge, verify_file
-from trainer.export.verify_facts import BaseLayers, collect_facts
-from trainer.export.verify_findings import PROGRAMS
+from trainer.export.verify.facts import BaseLayers, collect_facts
+from trainer.export.verify.findings import PROGRAMS
 from trainer.formats.header import read_header
 from trainer.formats.unet_names import SDXL_NAMES
 

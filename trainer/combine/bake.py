@@ -11,7 +11,7 @@ from trainer.combine.merge import Progress
 from trainer.combine.sources import open_sources
 from trainer.combine.stream import explain_write_error
 from trainer.export.read import open_header
-from trainer.export.read_keys import group_keys
+from trainer.export.read.keys import group_keys
 
 
 def bake_files(

@@ -15,9 +15,9 @@ from trainer.combine.errors import CombineError
 from trainer.export import known_names, recognise_layers
 from trainer.export.architectures import ARCHITECTURES, OUTER_LAYERS, list_layers
 from trainer.export.read import explain_misfit, open_header
-from trainer.export.read_family import FAMILY_TITLES, FamilyGuess, guess_family, measure
-from trainer.export.read_keys import KeyGroup, group_keys
-from trainer.export.verify_facts import has_size
+from trainer.export.read.family import FAMILY_TITLES, FamilyGuess, guess_family, measure
+from trainer.export.read.keys import KeyGroup, group_keys
+from trainer.export.verify.facts import has_size
 from trainer.formats.header import TensorFile
 from trainer.formats.unet_names import UNetNames
 

@@ -24,7 +24,7 @@ from trainer.combine.outputs import (
 from trainer.combine.resize import KeptLayer, RankChoice, check_choice, keep_strongest
 from trainer.combine.stream import TensorStream
 from trainer.export import name_base_model
-from trainer.export.read_family import FAMILY_TITLES
+from trainer.export.read.family import FAMILY_TITLES
 from trainer.formats.unet_names import UNetNames
 
 

@@ -9,11 +9,11 @@ from trainer.combine.change import Shape
 from trainer.combine.errors import CombineError
 from trainer.combine.outputs import AdapterWriter, Plan, PlannedLayer, choose_alphas
 from trainer.export import name_layers
-from trainer.export.read_family import FamilyGuess
-from trainer.export.read_keys import group_keys
+from trainer.export.read.family import FamilyGuess
+from trainer.export.read.keys import group_keys
 from trainer.export.verify import judge
-from trainer.export.verify_facts import FileFacts
-from trainer.export.verify_findings import Finding
+from trainer.export.verify.facts import FileFacts
+from trainer.export.verify.findings import Finding
 from trainer.formats.header import TensorEntry, TensorFile
 
 Tell = Callable[[list[Finding]], None]

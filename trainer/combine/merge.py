@@ -24,7 +24,7 @@ from trainer.combine.outputs import (
 )
 from trainer.combine.sources import Source, open_sources
 from trainer.combine.stream import TensorStream
-from trainer.export.read_family import measure, read_rank
+from trainer.export.read.family import measure, read_rank
 from trainer.seeds import derive_seed
 
 Progress = Callable[[int, int], None]

@@ -25,7 +25,7 @@ from trainer.combine.outputs import (
 from trainer.combine.sources import Source, open_sources
 from trainer.combine.stream import TensorStream
 from trainer.export import FileModule
-from trainer.export.read_family import read_rank
+from trainer.export.read.family import read_rank
 
 
 @dataclass(frozen=True)

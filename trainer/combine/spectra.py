@@ -10,7 +10,7 @@ from trainer.combine.blueprint import draw_blueprint, open_base
 from trainer.combine.change import Spectrum, decompose, measure_effective_rank
 from trainer.combine.merge import Progress
 from trainer.combine.sources import open_sources
-from trainer.export.read_family import read_rank
+from trainer.export.read.family import read_rank
 
 # Where the share of the energy is told.
 _RANKS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)

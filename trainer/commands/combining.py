@@ -22,7 +22,7 @@ from trainer.combine import (
     subtract_files,
 )
 from trainer.commands.libraries import quiet_libraries
-from trainer.export.verify_findings import Finding
+from trainer.export.verify.findings import Finding
 from trainer.progress import say
 
 

@@ -9,7 +9,7 @@ from trainer.export import read_settings
 from trainer.export.inspect import inspect_file
 from trainer.export.read import open_header
 from trainer.export.verify import verify_file
-from trainer.export.verify_findings import Finding
+from trainer.export.verify.findings import Finding
 
 
 def tell_file(path: Path) -> str:

@@ -5,10 +5,8 @@ delta = scale * up @ down, or the parts of another kind by their names in files.
 and writes every kind without knowing what it computes.
 """
 
-from trainer.export.bundle import make_civitai_zip, make_hub_folder
 from trainer.export.embedding import read_embedding, write_embedding
 from trainer.export.errors import ExportError
-from trainer.export.file_module import FileModule
 from trainer.export.inspect import inspect_file
 from trainer.export.inspection import Inspection
 from trainer.export.kohya import Factors, Module, write_kohya
@@ -16,14 +14,20 @@ from trainer.export.metadata import ExportFacts, make_metadata
 from trainer.export.names import known_names, name_layers, recognise_layers
 from trainer.export.network import measure_network
 from trainer.export.peft import fits_peft, write_peft
-from trainer.export.pictures import find_samples, make_thumbnail
 from trainer.export.privacy import name_base_model, read_settings
+from trainer.export.publish import (
+    find_samples,
+    make_civitai_zip,
+    make_hub_folder,
+    make_thumbnail,
+    write_sidecars,
+)
 from trainer.export.read import AdapterFile, explain_misfit, read_adapter_file
+from trainer.export.read.file_module import FileModule
 from trainer.export.roundtrip import RoundTrip, compare_with_trained
-from trainer.export.sidecars import write_sidecars
 from trainer.export.verify import verify_file
-from trainer.export.verify_facts import BaseLayers
-from trainer.export.verify_findings import Finding
+from trainer.export.verify.facts import BaseLayers
+from trainer.export.verify.findings import Finding
 
 __all__ = [
     "AdapterFile",

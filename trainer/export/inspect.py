@@ -8,10 +8,10 @@ from pathlib import Path
 from trainer.export.architectures import list_layers
 from trainer.export.errors import ExportError
 from trainer.export.inspection import Component, Inspection, Verdict
-from trainer.export.read_family import read_rank
+from trainer.export.read.family import read_rank
 from trainer.export.verify import judge
-from trainer.export.verify_facts import FileFacts, collect_facts
-from trainer.export.verify_findings import PROGRAMS, Finding
+from trainer.export.verify.facts import FileFacts, collect_facts
+from trainer.export.verify.findings import PROGRAMS, Finding
 
 _COMPONENTS = {
     "unet": "UNet",

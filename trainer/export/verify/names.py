@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 
 from trainer.export.architectures import OUTER_LAYERS
-from trainer.export.verify_facts import FileFacts
-from trainer.export.verify_findings import (
+from trainer.export.verify.facts import FileFacts
+from trainer.export.verify.findings import (
     LEAVES_OUT,
     NOTHING,
     REFUSES,

@@ -9,7 +9,7 @@ from trainer.config import RunConfig
 from trainer.export.errors import ExportError
 from trainer.export.families import FAMILY_LABELS
 from trainer.export.metadata import ExportFacts, write_usage_hint
-from trainer.export.pictures import write_preview
+from trainer.export.publish.pictures import write_preview
 
 
 def write_sidecars(

@@ -5,9 +5,9 @@ import re
 from collections.abc import Iterator
 
 from trainer.export.architectures import list_layers
-from trainer.export.read_family import FAMILY_TITLES, read_stated_family
-from trainer.export.verify_facts import FileFacts
-from trainer.export.verify_findings import Effect, Finding, name_some
+from trainer.export.read.family import FAMILY_TITLES, read_stated_family
+from trainer.export.verify.facts import FileFacts
+from trainer.export.verify.findings import Effect, Finding, name_some
 
 _LARGEST_HEADER = 1 << 20  # ComfyUI serves no more
 _HIDDEN = Effect("partly", "hidden among the LoRAs of another family")

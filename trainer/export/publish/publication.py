@@ -8,8 +8,8 @@ from trainer.config import RunConfig
 from trainer.export.errors import ExportError
 from trainer.export.families import FAMILY_LABELS, FamilyLabels, recognise_family
 from trainer.export.metadata import write_usage_hint
-from trainer.export.pictures import find_samples
 from trainer.export.privacy import read_settings
+from trainer.export.publish.pictures import find_samples
 from trainer.export.read import open_header
 from trainer.formats.embedding import find_embedding
 from trainer.runs import RunFolder

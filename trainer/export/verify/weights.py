@@ -4,10 +4,10 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from trainer.export.read_family import measure, read_rank
-from trainer.export.read_keys import NEEDED_PARTS, KeyGroup
-from trainer.export.verify_facts import FileFacts, has_size
-from trainer.export.verify_findings import (
+from trainer.export.read.family import measure, read_rank
+from trainer.export.read.keys import NEEDED_PARTS, KeyGroup
+from trainer.export.verify.facts import FileFacts, has_size
+from trainer.export.verify.findings import (
     LEAVES_OUT,
     PROGRAMS,
     REFUSES,

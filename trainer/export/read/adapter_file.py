@@ -1,7 +1,4 @@
-"""Reading adapter files of any program: kohya, LyCORIS, diffusers and PEFT.
-
-Nothing of a file is believed before its header is checked, and nothing in it is run.
-"""
+"""An adapter file: opened, its layers recognised, read one by one or as a whole."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,11 +9,11 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from trainer.export.errors import ExportError
-from trainer.export.file_module import FileModule, make_module
 from trainer.export.names import known_names
-from trainer.export.read_family import FAMILY_TITLES, FamilyGuess, guess_family
-from trainer.export.read_keys import READABLE_KINDS, KeyGroup, group_keys
-from trainer.export.read_peft import PeftAlphas
+from trainer.export.read.family import FAMILY_TITLES, FamilyGuess, guess_family
+from trainer.export.read.file_module import FileModule, make_module
+from trainer.export.read.keys import READABLE_KINDS, KeyGroup, group_keys
+from trainer.export.read.peft import PeftAlphas
 from trainer.formats.header import FormatError, TensorFile, read_header
 from trainer.formats.unet_names import UNetNames
 

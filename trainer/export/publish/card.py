@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from trainer.export.publication import Publication
+from trainer.export.publish.publication import Publication
 
 PEFT_NAME = "pytorch_lora_weights.safetensors"  # the name that diffusers looks for
 _HUB_LICENSE = re.compile(r"^[a-z0-9][a-z0-9.-]*$")

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from trainer.export.errors import ExportError
-from trainer.export.read_family import read_rank
-from trainer.export.read_keys import KeyGroup
-from trainer.export.read_peft import PeftAlphas
-from trainer.export.read_tucker import fold_tucker
+from trainer.export.read.family import read_rank
+from trainer.export.read.keys import KeyGroup
+from trainer.export.read.peft import PeftAlphas
+from trainer.export.read.tucker import fold_tucker
 
 Factors = tuple[Tensor, Tensor, float]
 _VECTORS = {"alpha", "dora_scale", "magnitude", "diff_b"}  # may have less than two axes

@@ -12,8 +12,8 @@ from safetensors import safe_open
 from trainer.export.architectures import ARCHITECTURES, OUTER_LAYERS, list_layers
 from trainer.export.names import known_names, recognise_layers
 from trainer.export.read import open_header
-from trainer.export.read_family import FamilyGuess, guess_family, measure
-from trainer.export.read_keys import KeyGroup, group_keys
+from trainer.export.read.family import FamilyGuess, guess_family, measure
+from trainer.export.read.keys import KeyGroup, group_keys
 from trainer.formats.header import TensorFile
 from trainer.formats.unet_names import UNetNames
 
