@@ -1,5 +1,7 @@
 """The stages one after the other: made once, interrupted anywhere, from the seed alone."""
 
+import dataclasses
+import shutil
 import subprocess
 import sys
 
@@ -29,7 +31,7 @@ def test_second_run_makes_nothing_anew(build, shared_packages, capsys):
     assert sorted(path.name for path in build.work.iterdir()) == stages
     printed = capsys.readouterr().out
     assert "making" not in printed
-    assert printed.count("already there") == 8
+    assert printed.count("already there") == 9
 
 
 def test_other_settings_of_the_unet_leave_the_stages_before_it_alone(build, shared_packages):
@@ -42,6 +44,19 @@ def test_other_settings_of_the_unet_leave_the_stages_before_it_alone(build, shar
     assert not (build.work / "x").exists()
 
 
+def test_second_round_alone_is_made_anew_for_its_settings(build, shared_packages, tmp_path):
+    shutil.copytree(build.work, tmp_path / "work")
+    settings = assign(SMOKE, ["refine.matrix_learning_rate=0.0", "refine.learning_rate=0.0"])
+    still = make_build(tmp_path / "work", shared_packages, settings=settings)
+    assert still.unet == dataclasses.replace(build.unet, folder=still.unet.folder)
+    assert still.refined.key != build.refined.key
+    first, unmoved = (read_weights(stage.folder / "unet") for stage in (still.unet, still.refined))
+    # Without a learning rate, what comes out is what the round began with: the first one's end.
+    assert all(torch.equal(first[name], unmoved[name]) for name in first)
+    moved = read_weights(build.refined.folder / "unet")
+    assert not any(torch.equal(first[name], moved[name]) for name in first)
+
+
 def test_interrupted_build_ends_with_identical_weights(build, shared_packages, tmp_path):
     stops = []
     while len(stops) < 100:
@@ -52,9 +67,10 @@ def test_interrupted_build_ends_with_identical_weights(build, shared_packages, t
             break
         except OutOfTimeError as stop:
             stops.append(str(stop))
-    assert sum("step" in text for text in stops) == SMOKE.vae.steps + SMOKE.unet.steps - 2
+    steps = [SMOKE.vae.steps, SMOKE.unet.steps, SMOKE.refine.steps]
+    assert sum("step" in text for text in stops) == sum(steps) - len(steps)
     assert sum("picture" in text for text in stops) > 1
-    for stage in (build.vae, build.unet, build.latents):
+    for stage in (build.vae, build.unet, build.refined, build.latents):
         again = tmp_path / stage.folder.name
         files = {path.relative_to(stage.folder) for path in stage.folder.rglob("*.*")}
         assert {path.relative_to(again) for path in again.rglob("*.*")} == files

@@ -37,7 +37,7 @@ def test_our_trainer_takes_the_model_for_a_stable_diffusion_1(model):
 
 def test_all_weights_are_fp16_and_those_that_were_trained(model, build):
     for part in ("unet", "text_encoder", "vae"):
-        stage = build.vae if part == "vae" else build.unet
+        stage = build.vae if part == "vae" else build.refined
         shipped, trained = (read_weights(path / part) for path in (model, stage.folder))
         assert shipped.keys() == trained.keys()
         assert {value.dtype for value in shipped.values()} == {torch.float16}
@@ -73,7 +73,13 @@ def test_card_gives_attribution_data_limits_and_numbers(model, build, icons):
 def test_every_measure_of_the_card_is_there(build):
     measured = json.loads((build.evaluated.folder / "measured.json").read_text())
     assert set(measured["vae"]) == {"noto", "twemoji", "openmoji"}
-    for name in ("concept_top1", "concept_top5", "style_right", "background_right"):
+    for name in (
+        "concept_top1",
+        "concept_top5",
+        "style_right",
+        "style_nearest",
+        "background_right",
+    ):
         assert 0 <= measured["prompts"][name] <= 1
     assert measured["prompts"]["prompts"] == SMOKE.evaluation.prompts
     assert measured["prompts"]["reachable_concept_top5"] >= measured["prompts"]["concept_top1"]

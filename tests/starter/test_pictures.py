@@ -17,10 +17,13 @@ from recipe.composing import (
     to_bytes,
 )
 from recipe.errors import RecipeError
-from recipe.evaluate import from_bytes, measure_psnr, read_grounds
+from recipe.evaluate import Subjects, compare_styles, from_bytes, measure_psnr, read_grounds
 from recipe.features import describe, rank_own
 from recipe.icons import Icon
 from recipe.render import DRAWING_SIZE, SIZE, load_drawings, load_icons, render_icon, save_drawings
+from recipe.settings import SMOKE, assign
+from recipe.style_classifier import classify, train_classifier
+from recipe.training import make_machine
 
 CPU = torch.device("cpu")
 
@@ -173,6 +176,32 @@ def test_twins_under_two_names_do_not_count_against_each_other(sprites):
     assert (query @ known[0]).item() > (query @ known[1]).item()
     assert rank_own(query, known, torch.tensor([1])).item() == 0
     assert rank_own(query, known, torch.tensor([2])).item() == 2
+
+
+def test_style_is_that_of_the_nearest_drawing_of_the_concept(sprites, icons):
+    subjects = Subjects(icons, sprites, SMOKE)
+    noto, twemoji = subjects.list_style("noto"), subjects.list_style("twemoji")
+    assert [icons[i].name for i in noto] == [icons[i].name for i in twemoji]
+    pictures = compose_on_white(sprites, noto)
+    assert compare_styles(subjects, pictures, noto) == {
+        "style_nearest": 1.0,
+        "chance_style_nearest": 0.5,
+    }
+    assert compare_styles(subjects, pictures, twemoji)["style_nearest"] == 0.0
+
+
+def test_classifier_learns_to_tell_lines_from_areas():
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.rand(80, 3, 64, 64, generator=generator) * 2 - 1
+    areas = torch.nn.functional.avg_pool2d(noise, 9, 1, 4) * 4
+    settings = assign(
+        SMOKE, ["evaluation.classifier_steps=40", "evaluation.classifier_batch_size=16"]
+    ).evaluation
+    machine = make_machine("cpu", compiled=False)
+    shown, styles = torch.cat((noise[:60], areas[:60])), torch.arange(2).repeat_interleave(60)
+    classifier = train_classifier(shown, styles, settings, 0, machine)
+    seen = classify(classifier, torch.cat((noise[60:], areas[60:])), machine)
+    assert (seen == torch.arange(2).repeat_interleave(20)).float().mean() > 0.9
 
 
 def test_psnr_is_that_of_the_textbook():

@@ -87,7 +87,8 @@ def _describe_measurements(measured: Mapping[str, Any], settings: Settings) -> s
     rows = [
         ("right concept, nearest drawing", "concept_top1"),
         ("right concept, among the five nearest", "concept_top5"),
-        ("right style", "style_right"),
+        ("right style, by the classifier", "style_right"),
+        ("right style, nearest drawing of the concept", "style_nearest"),
         ("right background, of nine colours", "background_right"),
         ("white where no background is named", "white_background_right"),
     ]
@@ -114,7 +115,8 @@ guidance {evaluation.guidance:g}, {evaluation.inference_steps} DDIM steps.
 - *Concept*: the picture's nearest neighbour among all drawings of that style, also those that no
   caption named, in a feature space in which nothing is learned (colours of 16 × 16 cells, edge
   directions of 8 × 8 cells).
-- *Style*: a small classifier, trained on the drawings as the VAE shows them.
+- *Style*: a small classifier, trained on all drawings but the held-out ones, as the VAE shows
+  them; and the nearest of all styles' drawings of that concept, in the same feature space.
 - *Background*: the named colour nearest to the median of the corners.
 - *Reachable* is the same for real drawings seen through the VAE (for the style: of concepts that
   the classifier never saw); *by chance* is the same for pictures of other prompts, or, for style
@@ -171,7 +173,7 @@ Held out in every set, under every name ({len(unseen)} names): {", ".join(unseen
 
 
 def _describe_training(settings: Settings) -> str:
-    unet, vae = settings.unet, settings.vae
+    unet, refine, vae = settings.unet, settings.refine, settings.vae
     seen = f"pieces of {vae.crop} pixels or a quarter as many pictures" if vae.crop else "pictures"
     return f"""\
 ## How it was made
@@ -179,7 +181,8 @@ def _describe_training(settings: Settings) -> str:
 `python examples/starter-model/build.py --preset {_name_preset(settings)}`, seed {settings.seed}.
 VAE: {vae.steps} steps of {vae.batch_size} {seen}. UNet and text encoder together: {unet.steps}
 steps of {unet.batch_size} pictures, min-SNR {unet.min_snr_gamma:g}, {unet.empty_captions:.0%} empty
-captions, running average of the weights; hidden matrices by Muon, all else by AdamW. Every
+captions, then {refine.steps} more in which all noise weighs alike; running average of the weights;
+hidden matrices by Muon, all else by AdamW. Every
 number of the recipe stands in `recipe/settings.py`.
 """
 

@@ -103,6 +103,7 @@ def measure_prompts(
         ranks = rank_concepts(subjects, shown, chosen)
         found[f"{name}concept_top1"] = (ranks < 1).float().mean().item()
         found[f"{name}concept_top5"] = (ranks < 5).float().mean().item()
+    found |= compare_styles(subjects, pictures, chosen)
     found |= measure_styles(subjects, networks.vae, pictures, chosen, machine)
     grounds = read_grounds(from_bytes(on_colours, machine.device))
     right = [seen == said for seen, said in zip(grounds, colours, strict=True)]
@@ -140,6 +141,29 @@ def rank_concepts(subjects: Subjects, pictures: Tensor, chosen: Sequence[int]) -
     return ranks
 
 
+def compare_styles(subjects: Subjects, pictures: Tensor, chosen: Sequence[int]) -> dict[str, float]:
+    """Returns how often a picture is nearest to its own style's drawing of the same concept.
+
+    Nothing is learned for it; concepts that one style alone has are left out.
+    """
+    queries = describe(pictures)
+    styles = subjects.settings.data.styles
+    right, chance = [], []
+    for row, index in enumerate(chosen):
+        name = subjects.icons[index].name
+        rivals = [
+            i for i, icon in enumerate(subjects.icons) if icon.name == name and icon.style in styles
+        ]
+        if len(rivals) > 1:
+            known = describe(compose_on_white(subjects.sprites, rivals))
+            right.append(rivals[int((known @ queries[row]).argmax())] == index)
+            chance.append(1 / len(rivals))
+    if not right:
+        return {}
+    count = len(right)
+    return {"style_nearest": sum(right) / count, "chance_style_nearest": sum(chance) / count}
+
+
 def measure_styles(
     subjects: Subjects,
     vae: AutoencoderKL,
@@ -149,8 +173,8 @@ def measure_styles(
 ) -> dict[str, float]:
     """Returns how often a classifier sees the right style, in samples and in unseen drawings.
 
-    The classifier learns from trained drawings as the VAE shows them, since a sample is seen
-    through it as well.
+    The classifier learns from all drawings but the held-out ones, as the VAE shows them, since a
+    sample is seen through it as well.
     """
     settings = subjects.settings
     styles = settings.data.styles
@@ -163,9 +187,9 @@ def measure_styles(
             for part in _cut(each)
         ]
         numbers = [n for n, each in enumerate(lists) for _ in each]
-        return torch.cat(shown).float(), torch.tensor(numbers)
+        return torch.cat(shown), torch.tensor(numbers)
 
-    trained = [_choose(subjects.list_seen(s), 2 * limit, settings.seed) for s in styles]
+    trained = [subjects.list_seen(s) for s in styles]
     unseen = [_choose(subjects.list_unseen(s), limit, settings.seed) for s in styles]
     classifier = train_classifier(*show(trained), settings.evaluation, settings.seed, machine)
     wanted = torch.tensor([styles.index(subjects.icons[index].style) for index in chosen])

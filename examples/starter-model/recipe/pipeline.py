@@ -28,9 +28,10 @@ from recipe.sheets import save_sheets
 from recipe.speed import measure_speed
 from recipe.stages import Result, hash_code, run_stage
 from recipe.tokenizer import cut_tokenizer, save_tokenizer, tokenize
-from recipe.train_unet import gather_lessons, load_networks, train_unet
+from recipe.train_unet import Lessons, gather_lessons, load_networks, train_unet
 from recipe.train_vae import load_vae, train_vae
 from recipe.training import Machine
+from trainer.seeds import derive_seed
 
 
 @dataclass(frozen=True)
@@ -155,19 +156,29 @@ class Build:
         }
 
         def produce(folder: Path) -> None:
-            table = load_table(self.worded.folder)
-            tokenizer = CLIPTokenizer.from_pretrained(self.cut.folder)
-            lessons = gather_lessons(
-                self.latents.folder / "latents.npy",
-                table,
-                tokenize(tokenizer, table.captions),
-                tokenize(tokenizer, [""]),
-                self.machine.device,
-            )
             settings = self.settings
-            train_unet(lessons, len(tokenizer), settings.unet, settings.seed, self.machine, folder)
+            lessons, vocabulary = self.gather_lessons()
+            train_unet(lessons, vocabulary, settings.unet, settings.seed, self.machine, folder)
 
         return run_stage(self.work, "unet", ingredients, produce)
+
+    @cached_property
+    def refined(self) -> Result:
+        """UNet and text encoder after their second round."""
+        changes = dataclasses.asdict(self.settings.refine)
+        ingredients = {
+            "unet": self.unet.key,
+            "refine": changes,
+            "code": hash_code("recipe.train_unet"),
+        }
+
+        def produce(folder: Path) -> None:
+            settings = dataclasses.replace(self.settings.unet, **changes)
+            seed = derive_seed(self.settings.seed, "second round")
+            lessons, vocabulary = self.gather_lessons()
+            train_unet(lessons, vocabulary, settings, seed, self.machine, folder, self.unet.folder)
+
+        return run_stage(self.work, "refined", ingredients, produce)
 
     @cached_property
     def evaluated(self) -> Result:
@@ -175,7 +186,7 @@ class Build:
         ingredients = {
             "render": self.rendered.key,
             "vae": self.vae.key,
-            "unet": self.unet.key,
+            "unet": self.refined.key,
             "evaluation": dataclasses.asdict(self.settings.evaluation),
             "seed": self.settings.seed,
             "code": hash_code("recipe.evaluate") + hash_code("recipe.sheets"),
@@ -226,9 +237,22 @@ class Build:
         styles = self.settings.data.styles
         return [i for i, x in enumerate(self.icons) if x.style in styles and not x.held_out]
 
+    def gather_lessons(self) -> tuple[Lessons, int]:
+        """Returns what UNet and text encoder learn from, and the size of the vocabulary."""
+        table = load_table(self.worded.folder)
+        tokenizer = CLIPTokenizer.from_pretrained(self.cut.folder)
+        lessons = gather_lessons(
+            self.latents.folder / "latents.npy",
+            table,
+            tokenize(tokenizer, table.captions),
+            tokenize(tokenizer, [""]),
+            self.machine.device,
+        )
+        return lessons, len(tokenizer)
+
     def load_networks(self) -> Networks:
         """Returns the trained model."""
-        unet, text_encoder = load_networks(self.unet.folder, self.machine)
+        unet, text_encoder = load_networks(self.refined.folder, self.machine)
         tokenizer = CLIPTokenizer.from_pretrained(self.cut.folder)
         return Networks(tokenizer, text_encoder, unet, load_vae(self.vae.folder, self.machine))
 
@@ -253,7 +277,7 @@ class Build:
 GOALS: dict[str, tuple[str, ...]] = {
     "data": ("rendered", "worded", "cut"),
     "vae": ("vae",),
-    "unet": ("unet",),
+    "unet": ("refined",),
     "evaluation": ("evaluated",),
     "model": ("finished",),
     "speed": (),

@@ -32,7 +32,8 @@ def measure_speed(
     )
     pupil, loss_at = make_unet_loss(lessons, vocabulary, settings.unet, settings.seed, machine)
     found["unet"] = _time(pupil.learner, loss_at, machine)
-    for name, steps in (("vae", settings.vae.steps), ("unet", settings.unet.steps)):
+    unet_steps = settings.unet.steps + settings.refine.steps
+    for name, steps in (("vae", settings.vae.steps), ("unet", unet_steps)):
         minutes = found[name] * steps / 60
         print(
             f"  {name}: {found[name]:.4f} s a step, {steps} steps in {minutes:.1f} min", flush=True

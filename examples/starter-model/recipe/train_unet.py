@@ -156,6 +156,7 @@ def train_unet(
     seed: int,
     machine: Machine,
     folder: Path,
+    start: Path | None = None,
 ) -> None:
     """Trains both networks and writes them to `folder/unet` and `folder/text_encoder`.
 
@@ -166,11 +167,15 @@ def train_unet(
         seed: Of weights and batches.
         machine: Where to compute.
         folder: For checkpoints and the result.
+        start: Folder of a finished training that this one goes on from.
 
     Raises:
         OutOfTimeError: the time is over.
     """
     pupil, loss_at = make_unet_loss(lessons, vocabulary, settings, seed, machine)
+    if start:
+        unet, text_encoder = load_networks(start, machine)
+        pupil.learner.start_from({"unet": unet, "text_encoder": text_encoder})
     learn(pupil.learner, loss_at, machine, folder)
     pupil.unet.save_pretrained(folder / "unet")
     pupil.text_encoder.save_pretrained(folder / "text_encoder")
@@ -182,7 +187,12 @@ def make_unet_loss(
 ) -> tuple[Pupil, Callable[[int], Tensor]]:
     """Returns untrained networks with their learner, and the loss of each step."""
     pupil = make_pupil(settings, vocabulary, seed, machine)
-    objective = ObjectiveConfig(weighting="min_snr", min_snr_gamma=settings.min_snr_gamma)
+    gamma = settings.min_snr_gamma
+    objective = (
+        ObjectiveConfig(weighting="min_snr", min_snr_gamma=gamma)
+        if gamma
+        else ObjectiveConfig(weighting="none")
+    )
     schedule = make_noise_schedule(machine.device)
     prediction = SCHEDULER["prediction_type"]
     predict = machine.prepare(

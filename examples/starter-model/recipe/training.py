@@ -170,6 +170,20 @@ class Learner:
         if self.step % pace.average_every == 0:
             self.average.update(self.step // pace.average_every)
 
+    @torch.no_grad()
+    def start_from(self, networks: Mapping[str, nn.Module]) -> None:
+        """Takes over the weights of networks that were trained before, by name."""
+        for part, network in networks.items():
+            for name, parameter in network.named_parameters():
+                self.parameters[f"{part}.{name}"].copy_(parameter)
+                self.average.values[f"{part}.{name}"].copy_(parameter)
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Leaves the running averages as the weights, at the end."""
+        for name, parameter in self.parameters.items():
+            parameter.copy_(self.average.values[name])
+
     def _check_gradients(self) -> None:
         """Refuses to train networks of which a part would stay as it was drawn."""
         gradients = {name: self.parameters[name].grad for name in self.matrices}
@@ -266,9 +280,7 @@ def learn(
         if over and learner.step < pace.steps:
             msg = f"stopped after step {learner.step} of {pace.steps}"
             raise OutOfTimeError(msg)
-    with torch.no_grad():
-        for name, parameter in learner.parameters.items():
-            parameter.copy_(learner.average.values[name])
+    learner.settle()
 
 
 def remove_checkpoint(folder: Path) -> None:
