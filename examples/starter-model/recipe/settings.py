@@ -102,14 +102,14 @@ class UnetSettings:
 class RefineSettings:
     """A second round of the same training, which goes on from the first one's weights.
 
-    Min-SNR makes light noise count for little, and a drawing's manner is decided there: after the
-    first round alone subjects were right and styles ran into each other. So this round weights all
-    noise alike. Its fields are those of `UnetSettings` that it changes.
+    Min-SNR makes light noise count for little, and edges are decided there; this round weights all
+    noise alike, with gentle rates, since half of the first round's undid it (lab log, 2026-11-23).
+    Its fields are those of `UnetSettings` that it changes.
     """
 
     steps: int = 4000
-    learning_rate: float = 5e-4
-    matrix_learning_rate: float = 0.01
+    learning_rate: float = 2e-4
+    matrix_learning_rate: float = 0.004
     warmup_steps: int = 100
     min_snr_gamma: float = 0.0
 
@@ -170,7 +170,7 @@ CPU = Settings(
         warmup_steps=100,
         checkpoint_every=100,
     ),
-    refine=RefineSettings(steps=3000, matrix_learning_rate=0.0075),
+    refine=RefineSettings(steps=3000, matrix_learning_rate=0.003),
     evaluation=EvaluationSettings(psnr_pictures=100),
 )
 
