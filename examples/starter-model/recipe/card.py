@@ -37,6 +37,8 @@ _LIMITS = """\
   counting, text in pictures and relations other than "on the left" and "on the right" mean nothing.
 - It repeats drawings that it has seen: it was made to know them, so do not expect new designs.
 - Two objects stand side by side only as small drawings of one style.
+- Styles run into each other, most of all those that resemble one another; the table below says how
+  often the asked one comes.
 - Thin lines and small faces suffer from the VAE; see the picture below.
 - People are there as single emoji; skin tones, families, flags, letters, buttons and clock faces
   were left out, and so were `man-` and `woman-` variants.
@@ -174,6 +176,7 @@ Held out in every set, under every name ({len(unseen)} names): {", ".join(unseen
 
 def _describe_training(settings: Settings) -> str:
     unet, refine, vae = settings.unet, settings.refine, settings.vae
+    more = f", then {refine.steps} more in which all noise weighs alike" if refine.steps else ""
     seen = f"pieces of {vae.crop} pixels or a quarter as many pictures" if vae.crop else "pictures"
     return f"""\
 ## How it was made
@@ -181,8 +184,7 @@ def _describe_training(settings: Settings) -> str:
 `python examples/starter-model/build.py --preset {_name_preset(settings)}`, seed {settings.seed}.
 VAE: {vae.steps} steps of {vae.batch_size} {seen}. UNet and text encoder together: {unet.steps}
 steps of {unet.batch_size} pictures, min-SNR {unet.min_snr_gamma:g}, {unet.empty_captions:.0%} empty
-captions, then {refine.steps} more in which all noise weighs alike; running average of the weights;
-hidden matrices by Muon, all else by AdamW. Every
+captions{more}; running average of the weights; hidden matrices by Muon, all else by AdamW. Every
 number of the recipe stands in `recipe/settings.py`.
 """
 
