@@ -13,6 +13,7 @@ from recipe.errors import OutOfTimeError, RecipeError
 from recipe.examples import KINDS, LAYOUTS, load_table
 from recipe.pipeline import GOALS
 from recipe.settings import SMOKE, assign
+from recipe.train_unet import make_unet_loss
 from recipe.train_vae import load_vae
 from recipe.training import make_machine
 
@@ -55,6 +56,17 @@ def test_second_round_alone_is_made_anew_for_its_settings(build, shared_packages
     assert all(torch.equal(first[name], unmoved[name]) for name in first)
     moved = read_weights(build.refined.folder / "unet")
     assert not any(torch.equal(first[name], moved[name]) for name in first)
+
+
+def test_weighting_decides_how_much_heavy_noise_counts(build):
+    lessons, vocabulary = build.gather_lessons()
+    losses = {}
+    for name in ("min_snr", "none", "debiased"):
+        settings = dataclasses.replace(SMOKE.unet, weighting=name)
+        _, loss_at = make_unet_loss(lessons, vocabulary, settings, 0, MACHINE)
+        losses[name] = loss_at(0).item()
+    # Untrained, a network errs alike at all time steps, so the weights alone set these apart.
+    assert losses["min_snr"] < losses["none"] < losses["debiased"]
 
 
 def test_interrupted_build_ends_with_identical_weights(build, shared_packages, tmp_path):

@@ -27,6 +27,7 @@ def test_settings_are_assigned_by_name_and_type():
         ("unet.steps=many", "it takes int"),
         ("vae.channels=a,b", "numbers with commas"),
         ("nothing.at.all=1", "no setting"),
+        ("refine.weighting=snr", "no weighting 'snr'; known: none, min_snr"),
     ],
 )
 def test_wrong_assignment_is_explained(text, said):

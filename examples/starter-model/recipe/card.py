@@ -176,7 +176,7 @@ Held out in every set, under every name ({len(unseen)} names): {", ".join(unseen
 
 def _describe_training(settings: Settings) -> str:
     unet, refine, vae = settings.unet, settings.refine, settings.vae
-    more = f", then {refine.steps} more in which all noise weighs alike" if refine.steps else ""
+    more = f", then {refine.steps} more with weighting {refine.weighting}" if refine.steps else ""
     seen = f"pieces of {vae.crop} pixels or a quarter as many pictures" if vae.crop else "pictures"
     return f"""\
 ## How it was made

@@ -4,9 +4,18 @@ import dataclasses
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, get_args
 
 from recipe.errors import RecipeError
+from trainer.config import ObjectiveConfig
+
+_WEIGHTINGS = get_args(ObjectiveConfig.model_fields["weighting"].annotation)
+
+
+def _check_weighting(name: str) -> None:
+    if name not in _WEIGHTINGS:
+        msg = f"There is no weighting {name!r}; known: {', '.join(_WEIGHTINGS)}. Correct weighting."
+        raise RecipeError(msg)
 
 
 @dataclass(frozen=True)
@@ -74,7 +83,8 @@ class UnetSettings:
         groups: Of the group normalisation.
         text_width: Of the text encoder, and of the cross-attention.
         average_every: Updates between two of the running average.
-        min_snr_gamma: Of the loss' weighting; 0 weights all noise alike.
+        weighting: Of the loss over noise, as in the trainer's `objective.weighting`.
+        min_snr_gamma: For the weighting "min_snr".
         empty_captions: Share of pictures shown without a word, for guidance.
         shares: How much of a batch is of each kind, in the order of `examples.KINDS`.
     """
@@ -90,6 +100,7 @@ class UnetSettings:
     learning_rate: float = 1e-3
     matrix_learning_rate: float = 0.02
     warmup_steps: int = 500
+    weighting: str = "min_snr"
     min_snr_gamma: float = 5.0
     average_decay: float = 0.995
     average_every: int = 4
@@ -97,21 +108,30 @@ class UnetSettings:
     shares: tuple[float, ...] = (0.45, 0.25, 0.12, 0.18)
     checkpoint_every: int = 2500
 
+    def __post_init__(self) -> None:
+        """Raises RecipeError if the weighting is unknown."""
+        _check_weighting(self.weighting)
+
 
 @dataclass(frozen=True)
 class RefineSettings:
     """A second round of the same training, which goes on from the first one's weights.
 
-    Min-SNR makes light noise count for little, and edges are decided there; this round weights all
-    noise alike, with gentle rates, since half of the first round's undid it (lab log, 2026-11-23).
-    Its fields are those of `UnetSettings` that it changes.
+    Which set's drawing a picture becomes is decided in the heaviest noise, where the error of the
+    noise is all but nothing whatever the network believes: after the first round it knew the style
+    in half of the prompts there (lab log, 2026-11-23). This round makes heavy noise count. Its
+    fields are those of `UnetSettings` that it changes.
     """
 
     steps: int = 4000
-    learning_rate: float = 2e-4
-    matrix_learning_rate: float = 0.004
+    learning_rate: float = 4e-4
+    matrix_learning_rate: float = 0.007
     warmup_steps: int = 100
-    min_snr_gamma: float = 0.0
+    weighting: str = "debiased"
+
+    def __post_init__(self) -> None:
+        """Raises RecipeError if the weighting is unknown."""
+        _check_weighting(self.weighting)
 
 
 @dataclass(frozen=True)
@@ -170,7 +190,7 @@ CPU = Settings(
         warmup_steps=100,
         checkpoint_every=100,
     ),
-    refine=RefineSettings(steps=3000, matrix_learning_rate=0.003),
+    refine=RefineSettings(steps=2200, matrix_learning_rate=0.005),
     evaluation=EvaluationSettings(psnr_pictures=100),
 )
 

@@ -187,11 +187,8 @@ def make_unet_loss(
 ) -> tuple[Pupil, Callable[[int], Tensor]]:
     """Returns untrained networks with their learner, and the loss of each step."""
     pupil = make_pupil(settings, vocabulary, seed, machine)
-    gamma = settings.min_snr_gamma
-    objective = (
-        ObjectiveConfig(weighting="min_snr", min_snr_gamma=gamma)
-        if gamma
-        else ObjectiveConfig(weighting="none")
+    objective = ObjectiveConfig.model_validate(
+        {"weighting": settings.weighting, "min_snr_gamma": settings.min_snr_gamma}
     )
     schedule = make_noise_schedule(machine.device)
     prediction = SCHEDULER["prediction_type"]
