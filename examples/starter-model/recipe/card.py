@@ -37,8 +37,7 @@ _LIMITS = """\
   counting, text in pictures and relations other than "on the left" and "on the right" mean nothing.
 - It repeats drawings that it has seen: it was made to know them, so do not expect new designs.
 - Two objects stand side by side only as small drawings of one style.
-- Styles run into each other, most of all those that resemble one another; the table below says how
-  often the asked one comes.
+- Edges are softer than the drawings', and small marks may be missing or blurred.
 - Thin lines and small faces suffer from the VAE; see the picture below.
 - People are there as single emoji; skin tones, families, flags, letters, buttons and clock faces
   were left out, and so were `man-` and `woman-` variants.
@@ -118,11 +117,12 @@ guidance {evaluation.guidance:g}, {evaluation.inference_steps} DDIM steps.
   caption named, in a feature space in which nothing is learned (colours of 16 × 16 cells, edge
   directions of 8 × 8 cells).
 - *Style*: a small classifier, trained on all drawings but the held-out ones, as the VAE shows
-  them; and the nearest of all styles' drawings of that concept, in the same feature space.
+  them, softened, tinted and warped a little (it knows {_percent(found, "unseen_style_right")} of
+  the held-out ones); and the nearest of all styles' drawings of that concept, in the same feature
+  space.
 - *Background*: the named colour nearest to the median of the corners.
-- *Reachable* is the same for real drawings seen through the VAE (for the style: of concepts that
-  the classifier never saw); *by chance* is the same for pictures of other prompts, or, for style
-  and background, one in as many as there are.
+- *Reachable* is the same for real drawings seen through the VAE; *by chance* is the same for
+  pictures of other prompts, or, for style and background, one in as many as there are.
 
 The VAE on pictures that no training showed (held-out concepts, and whole held-out sets):
 

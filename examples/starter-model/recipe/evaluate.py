@@ -104,7 +104,7 @@ def measure_prompts(
         found[f"{name}concept_top1"] = (ranks < 1).float().mean().item()
         found[f"{name}concept_top5"] = (ranks < 5).float().mean().item()
     found |= compare_styles(subjects, pictures, chosen)
-    found |= measure_styles(subjects, networks.vae, pictures, chosen, machine)
+    found |= measure_styles(subjects, networks.vae, (pictures, ideal), chosen, machine)
     grounds = read_grounds(from_bytes(on_colours, machine.device))
     right = [seen == said for seen, said in zip(grounds, colours, strict=True)]
     white = [seen == "white" for seen in read_grounds(pictures)]
@@ -167,14 +167,21 @@ def compare_styles(subjects: Subjects, pictures: Tensor, chosen: Sequence[int]) 
 def measure_styles(
     subjects: Subjects,
     vae: AutoencoderKL,
-    pictures: Tensor,
+    pictures: tuple[Tensor, Tensor],
     chosen: Sequence[int],
     machine: Machine,
 ) -> dict[str, float]:
-    """Returns how often a classifier sees the right style, in samples and in unseen drawings.
+    """Returns how often a classifier sees the right style, in samples and in drawings.
 
     The classifier learns from all drawings but the held-out ones, as the VAE shows them, since a
     sample is seen through it as well.
+
+    Args:
+        subjects: All drawings.
+        vae: Of the model.
+        pictures: Samples, and the drawings that they ought to be, both through the VAE.
+        chosen: Index of the drawing of each.
+        machine: Where to compute.
     """
     settings = subjects.settings
     styles = settings.data.styles
@@ -193,13 +200,15 @@ def measure_styles(
     unseen = [_choose(subjects.list_unseen(s), limit, settings.seed) for s in styles]
     classifier = train_classifier(*show(trained), settings.evaluation, settings.seed, machine)
     wanted = torch.tensor([styles.index(subjects.icons[index].style) for index in chosen])
+    sampled, ideal = (_agree(classify(classifier, each, machine), wanted) for each in pictures)
     found = {
-        "style_right": _agree(classify(classifier, pictures, machine), wanted),
+        "style_right": sampled,
+        "reachable_style_right": ideal,
         "chance_style_right": 1 / len(styles),
     }
     if any(unseen):
         shown, numbers = show(unseen)
-        found["reachable_style_right"] = _agree(classify(classifier, shown, machine), numbers)
+        found["unseen_style_right"] = _agree(classify(classifier, shown, machine), numbers)
     return found
 
 

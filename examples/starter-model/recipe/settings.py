@@ -150,7 +150,7 @@ class EvaluationSettings:
     guidance: float = 4.0
     batch_size: int = 100
     psnr_pictures: int = 500
-    classifier_steps: int = 1500
+    classifier_steps: int = 3000
     classifier_batch_size: int = 60
     classifier_rate: float = 0.02
 

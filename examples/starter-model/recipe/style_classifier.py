@@ -1,4 +1,10 @@
-"""A small network that tells the drawing sets apart; it judges the style of what is sampled."""
+"""A small network that tells the drawing sets apart; it judges the style of what is sampled.
+
+A sampled picture is a drawing with softer edges, in not quite its place, in not quite its colours.
+A network that has only seen drawings goes by exactly those marks, and by grain finer than two
+pixels: such a one saw the right style in 68 % of pictures of which 99 % are nearest to the right
+set's drawing. So this one looks at half the size, and learns from drawings so disturbed.
+"""
 
 import itertools
 from collections import OrderedDict
@@ -12,10 +18,14 @@ from recipe.training import Learner, Machine, Pace
 from trainer.seeds import derive_seed
 
 _CHUNK = 200
-_WIDTHS = (3, 24, 48, 96, 96)
+_WIDTHS = (3, 32, 64, 96, 128)
 _RATE = 2e-3  # of what Muon does not train
 _WARMUP_STEPS = 30
 _AVERAGE_DECAY, _AVERAGE_EVERY = 0.95, 2
+
+_TINT, _STAINS = 0.15, 0.25  # of colours, which reach from -1 to 1: over large areas, over small
+_WARP = 0.03  # of half a picture's edge
+_WHITE = 0.95  # brighter is paper
 
 
 def build_classifier(styles: int, seed: int) -> nn.Module:
@@ -66,6 +76,7 @@ def train_classifier(
         rows = torch.cat([_choose(pool, share, generator) for pool in pools])
         batch = pictures[rows].to(machine.device).float()
         batch = _shift(batch, derive_seed(seed, "shift", step))
+        batch = _disturb(_halve(batch), derive_seed(seed, "disturbance", step))
         with machine.autocast():
             loss = functional.cross_entropy(
                 classifier(batch), styles[rows].to(machine.device), label_smoothing=0.05
@@ -79,7 +90,7 @@ def train_classifier(
 def classify(classifier: nn.Module, pictures: Tensor, machine: Machine) -> Tensor:
     """Returns the number of the style of each picture, on the processor, [N]."""
     parts = [
-        classifier(part.to(machine.device).float()).argmax(dim=1).cpu()
+        classifier(_halve(part.to(machine.device).float())).argmax(dim=1).cpu()
         for part in pictures.split(_CHUNK)
     ]
     return torch.cat(parts)
@@ -103,3 +114,33 @@ def _shift(pictures: Tensor, seed: int) -> Tensor:
     """A few pixels to the side: the exact place of a drawing is no style."""
     right, down = seed % 13 - 6, seed // 13 % 13 - 6
     return pictures.roll((down, right), dims=(2, 3))
+
+
+def _halve(pictures: Tensor) -> Tensor:
+    return functional.avg_pool2d(pictures, 2)
+
+
+def _disturb(pictures: Tensor, seed: int) -> Tensor:
+    """Softens, tints and warps pictures, each by an amount of its own, [N, 3, h, w]."""
+    generator = torch.Generator().manual_seed(seed)
+    count, device = len(pictures), pictures.device
+
+    def noise(channels: int, side: int, strength: float) -> Tensor:
+        amounts = strength * torch.rand(count, 1, 1, 1, generator=generator)
+        coarse = torch.randn(count, channels, side, side, generator=generator) * amounts
+        fine = functional.interpolate(coarse, size=pictures.shape[2:], mode="bicubic")
+        return fine.to(device)
+
+    share = torch.rand(count, 1, 1, 1, generator=generator).to(device)
+    pictures = pictures.lerp(_blur(_blur(pictures)), share)
+    drawn = pictures.mean(dim=1, keepdim=True) < _WHITE
+    pictures = pictures + (noise(3, 4, _TINT) + noise(3, 16, _STAINS)) * drawn
+    # Elastic distortion: Simard, Steinkraus and Platt 2003, section 2.
+    moved = noise(2, 12, _WARP).permute(0, 2, 3, 1)
+    still = torch.eye(2, 3, device=device).expand(count, 2, 3)
+    places = functional.affine_grid(still, list(pictures.shape), align_corners=False) + moved
+    return functional.grid_sample(pictures, places, padding_mode="border", align_corners=False)
+
+
+def _blur(pictures: Tensor) -> Tensor:
+    return functional.avg_pool2d(pictures, 3, stride=1, padding=1, count_include_pad=False)
