@@ -41,9 +41,9 @@ VARIANTS: dict[str, Variant] = {
         "LoRA+, B four times faster than A",
         changes=(
             "optimizer.lora_plus_ratio=4.0",
-            "optimizer.unet_learning_rate=1.5e-4",
-            "optimizer.conv_learning_rate=3e-4",
-            "optimizer.text_learning_rate=2.5e-5",
+            "optimizer.unet_learning_rate=3e-4",
+            "optimizer.conv_learning_rate=6e-4",
+            "optimizer.text_learning_rate=5e-5",
         ),
     ),
     "dora": Variant("DoRA", "starter-dora"),
