@@ -126,7 +126,7 @@ def prepare_peft(session: Session) -> Callable[[], Any]:
         timesteps = torch.randint(0, 1000, (BATCH,), device=device)
         noisy = scheduler.add_noise(latents, noise, timesteps)
         with session.machine.accelerator.autocast():
-            tokens = session.family.tokenizer(  # type: ignore[attr-defined]
+            tokens = session.family.tokenizers[0](  # type: ignore[attr-defined]
                 list(batch.captions), padding="max_length", truncation=True, return_tensors="pt"
             )
             encoded = text(tokens.input_ids.to(device))[0]
