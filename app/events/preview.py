@@ -143,10 +143,15 @@ class PreviewEvents:
         return [seen, *answers, pair]
 
     def refresh_adapters(self, seen: Seen, count: float, *rows: Any) -> list[Any]:
-        """Lists the adapters anew when there are others; returns the rows' adapters."""
+        """Lists the adapters anew when there are others; returns the rows' adapters.
+
+        A first row that shows the newest checkpoint of a run goes on to the run's next one and to
+        its finished file, until somebody draws with it.
+        """
         entries = view.list_adapters(self.workspace)
         ids = [one.id for one in entries]
         shown = len(_read_rows(count, rows))
+        follows = bool(rows[0]) and rows[0] == seen.get("newest") and self._is_untried(rows[0])
         parts = {}
         for index in range(MAX_ADAPTERS):
             update: dict[str, Any] = gr.update(choices=[(one.label, one.id) for one in entries])
@@ -154,17 +159,27 @@ class PreviewEvents:
                 # Only then: a late answer must not undo a choice that was made in the meantime,
                 # nor the first one what `open_page` is about to choose.
                 update["value"] = ids[0] if ids else None
+            elif index == 0 and follows and _find_run(rows[0]) == _find_run(ids[0]):
+                update["value"] = ids[0]
             parts[f"adapter {index}"] = update
-        return [
-            seen,
-            *paint(seen, parts),
-            gr.update(interactive=bool(ids) and shown < MAX_ADAPTERS),
-        ]
+        painted = paint(seen, parts)
+        seen["newest"] = ids[0] if ids else ""
+        return [seen, *painted, gr.update(interactive=bool(ids) and shown < MAX_ADAPTERS)]
 
     def list_base_models(self) -> Any:
         """Returns the base models that a picture can be drawn with."""
         models = [(name, name) for name in self.workspace.list_base_models()]
         return gr.update(choices=[(words.OWN_BASE, ""), *models])
+
+    def _is_untried(self, adapter_id: str) -> bool:
+        """Tells whether the newest drawing is of other adapters."""
+        drawing = view.view_drawing(self.workspace.preview)
+        try:
+            path = view.find_adapter(self.workspace, adapter_id).path
+        except WorkspaceError:
+            return True
+        asked = drawing.asked.adapters if drawing and drawing.asked else ()
+        return str(path.resolve()) not in {one.path for one in asked}
 
     def _show_rows(
         self, chosen: list[tuple[Any, float]], entries: list[view.AdapterEntry]
@@ -186,6 +201,11 @@ class PreviewEvents:
             ]
         room = bool(entries) and len(chosen) < MAX_ADAPTERS
         return [*updates, gr.update(interactive=room)]
+
+
+def _find_run(adapter_id: str) -> str:
+    """Returns the run that an adapter comes from; for a file from elsewhere, the file."""
+    return adapter_id if adapter_id.startswith(view.LORA_MARK) else adapter_id.split("/")[0]
 
 
 def _read_rows(count: float | None, rows: Sequence[Any]) -> list[tuple[Any, float]]:

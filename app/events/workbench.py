@@ -34,8 +34,7 @@ class WorkbenchEvents:
         """Shows what was last tried, else two files to merge; returns look and fields."""
         bench = read_bench(self.workspace)
         if bench is None:
-            known = [one.id for one in recipes.list_sources(self.workspace)[:2]]
-            files = [*known, "", ""][:2]
+            files = self._offer_files()
             values = [*DEFAULTS.values(), *(one for file in files for one in (file, 1.0))]
             values += ["", 1.0] * (MAX_FILES - 2)
             return [*[gr.skip()] * 3, *self._arrange("merge", values, set_all=True)]
@@ -54,9 +53,20 @@ class WorkbenchEvents:
         return updates
 
     def refresh(self, seen: Seen, task: str, *values: Any) -> list[Any]:
-        """Lists files and base models anew, and shows one row more when the last one is filled."""
+        """Lists files and base models anew, and shows one row more when the last one is filled.
+
+        The first files of a workspace are offered as `open_page` would have done; where there were
+        none before, there is no choice that this could undo.
+        """
         updates = self._arrange(task, values)
-        return [seen, *paint(seen, {str(place): one for place, one in enumerate(updates)})]
+        files = self._offer_files()
+        chosen = values[len(SETTINGS) :][::2]
+        if seen.get("files") == "none" and any(files) and not any(chosen):
+            for place, file in zip((-2 * MAX_FILES, -2 * MAX_FILES + 2), files, strict=True):
+                updates[place] = updates[place] | {"value": file}
+        painted = paint(seen, {str(place): one for place, one in enumerate(updates)})
+        seen["files"] = "some" if any(files) else "none"
+        return [seen, *painted]
 
     def try_it(
         self, seen: Seen, prompt: str, seed: Any, weight: Any, name: str, *fields: Any
@@ -122,6 +132,11 @@ class WorkbenchEvents:
             "saved": make_saved(shown),
         }
         return [seen, *paint(seen, parts)]
+
+    def _offer_files(self) -> list[str]:
+        """Returns the two newest files, "" where there is none."""
+        known = [one.id for one in recipes.list_sources(self.workspace)[:2]]
+        return [*known, "", ""][:2]
 
     def _is_own(self, name: str | None) -> bool:
         """Tells whether a name is the person's: neither empty, nor suggested, nor used up."""

@@ -153,6 +153,40 @@ def test_adapter_that_vanishes_is_replaced_by_the_newest(workspace, adapter):
     assert first["value"] == adapter
 
 
+def write_checkpoint(run, step):
+    """A checkpoint as the list of adapters knows it; returns its id."""
+    folder = run.checkpoints_path / f"step-{step:06d}"
+    folder.mkdir(parents=True)
+    for name in ("adapter.safetensors", "meta.json"):
+        (folder / name).write_bytes(LORA)
+    return f"{run.id}/step-{step}"
+
+
+def test_row_follows_its_run_to_the_finished_file(workspace, run):
+    events = PreviewEvents(workspace)
+    first = write_checkpoint(run, 100)
+    seen, *_ = events.refresh_adapters({}, *rows_of((first, 1)))
+    second = write_checkpoint(run, 200)
+    seen, row, *_ = events.refresh_adapters(seen, *rows_of((first, 1)))
+    assert row["value"] == second
+    (run.path / "tabby.safetensors").write_bytes(LORA)
+    seen, row, *_ = events.refresh_adapters(seen, *rows_of((second, 1)))
+    assert row["value"] == f"{run.id}/tabby.safetensors"
+
+
+def test_row_stays_where_a_person_put_it_or_has_drawn_with_it(workspace, run):
+    events = PreviewEvents(workspace)
+    older, newer = write_checkpoint(run, 100), write_checkpoint(run, 200)
+    chosen, *_ = events.refresh_adapters({}, *rows_of((older, 1)))
+    drawn, *_ = events.refresh_adapters({}, *rows_of((newer, 1)))
+    drawing.draw(workspace, drawing.make_request(workspace, wish((newer, 1))))
+    write_checkpoint(run, 300)
+    for seen, kept in ((chosen, older), (drawn, newer)):
+        _, row, *_ = events.refresh_adapters(seen, *rows_of((kept, 1)))
+        assert len(row["choices"]) == 3
+        assert "value" not in row
+
+
 def test_pictures_name_the_adapters_where_there_are_several(workspace, adapter):
     (workspace.loras_path / "mine.safetensors").write_bytes(LORA)
     names = {}

@@ -427,6 +427,19 @@ def test_first_page_offers_the_first_two_files(workspace, events):
     assert [row["visible"] for row in rows] == [True] * 6 + [False] * 2
 
 
+def test_first_file_of_a_workspace_is_offered_when_it_comes(workspace, events):
+    for path in workspace.list_loras():
+        path.unlink()
+    seen, *_ = events.refresh({}, *values("resize"))
+    (workspace.loras_path / "first.safetensors").write_bytes(LORA)
+    seen, *updates = events.refresh(seen, *values("resize"))
+    assert updates[1 + len(SETTINGS)]["value"] == "file:first.safetensors"
+    # A row that was emptied by hand stays empty when more files come.
+    (workspace.loras_path / "second.safetensors").write_bytes(LORA)
+    _, *updates = events.refresh(seen, *values("resize"))
+    assert "value" not in updates[1 + len(SETTINGS)]
+
+
 @pytest.mark.parametrize(
     ("task", "shown"),
     [("merge", {"method", "rank", "energy", "precision", "base_model"}),
