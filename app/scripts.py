@@ -3,6 +3,8 @@
 None of it builds HTML. Text goes where `textContent` or an attribute takes it as text.
 """
 
+import json
+
 # A grid of buttons with data-key. One of them is a tab stop; arrows move to the nearest one in
 # that direction as it lies on the screen, so it works for any number of columns.
 _MOVE = """
@@ -135,12 +137,26 @@ FILTER_SETTINGS = """(wanted) => {
   });
 }"""
 
+# What the server offers for the caption box is taken, unless someone has typed into the box since
+# and it is for the same image: an answer that comes late must not take away what was typed.
+ADOPT_OFFER = """(offered, bound, typed) => {
+  const next = JSON.parse(offered || '{}');
+  const now = JSON.parse(bound || '{}');
+  const same = next.dataset === now.dataset && next.key === now.key;
+  return same && typed !== now.caption ? [typed, bound] : [next.caption || '', offered];
+}"""
+
 # A saved caption's new revision belongs to the image it was saved for. If another image has been
 # chosen in the meantime, what is bound to the text box stays that one's.
-ADOPT_REVISION = """(saved, bound) => {
-  const [key] = (saved || '').split(':');
-  return key && key === (bound || '').split(':')[0] ? saved : bound;
+ADOPT_SAVED = """(saved, bound) => {
+  const [done, now] = [saved, bound].map((edition) => JSON.parse(edition || '{}'));
+  return done.key && done.dataset === now.dataset && done.key === now.key ? saved : bound;
 }"""
+
+
+def lock(box: str, locked: bool) -> str:
+    """Returns a function that keeps a box as it is, until what belongs into it has arrived."""
+    return f"() => {{ document.querySelector('#{box} textarea').readOnly = {json.dumps(locked)}; }}"
 
 
 # While the page is being built, Gradio reports the first tab and the first values as chosen. They

@@ -1,5 +1,6 @@
 """What happens on the Dataset tab: values from the browser in, values for the widgets out."""
 
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -20,21 +21,25 @@ _FIRST_DATASET = "my-dataset"
 class DatasetEvents:
     """The tab's events. An example is known to the browser by its key and nothing else.
 
-    `bound` is "key:revision" of what is in the caption box. It travels with the text in the same
-    message, so a caption can only reach the image it was read from.
+    `bound` is the edition that is in the caption box. It travels with the text in the same message,
+    so a caption can only reach the image it was read from. Only the browser puts an edition into
+    the box (`ADOPT_OFFER`): the server offers one, and cannot know what is being typed meanwhile.
     """
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
 
-    def open_dataset(self, dataset: str, base_model: str) -> list[Any]:
-        """Shows a dataset, its first image selected."""
+    def open_dataset(self, dataset: str, bound: str, base_model: str) -> list[Any]:
+        """Shows a dataset, its first image selected, unless an image of it is selected already."""
         folder = self._find(dataset)
         tiles = view.view_tiles(folder) if folder else []
         key = tiles[0].key if tiles else ""
         trigger = view.read_trigger(folder) if folder else ""
         shown = gr.update(value=trigger, interactive=folder is not None)
-        return [shown, *self._show(dataset, key), *self.show_shelf(dataset, key, base_model)]
+        edition = view.read_edition(bound)
+        if edition.dataset == dataset and any(tile.key == edition.key for tile in tiles):
+            return [shown, *[gr.skip()] * 8]
+        return [shown, *self._show(dataset, key), *self._shelf(dataset, key, base_model)]
 
     def create(self, name: str) -> list[Any]:
         """Makes a dataset and chooses it."""
@@ -65,11 +70,12 @@ class DatasetEvents:
             lines = [element("li", line) for line in done.refused]
             inner = join(words.refused(len(done.refused)), element("ul", *lines))
             told = join(told, element("div", inner, class_="note note-error", role="alert"))
-        key = _key_of(bound) or next((tile.key for tile in view.view_tiles(folder)), "")
+        key = view.read_edition(bound).key
+        key = key or next((tile.key for tile in view.view_tiles(folder)), "")
         choices = gr.update(choices=self.workspace.list_datasets(), value=dataset)
         return [
             told, None, choices,
-            *self._show(dataset, key), *self.show_shelf(dataset, key, base_model),
+            *self._show(dataset, key), *self._shelf(dataset, key, base_model),
         ]  # fmt: skip
 
     def select(self, dataset: str, event: gr.EventData) -> list[Any]:
@@ -80,21 +86,25 @@ class DatasetEvents:
         tiles = change.make_thumbnails(self.workspace, folder) if folder else []
         # The note about the image that was left stays: it may hold a text that was not saved.
         chosen[3] = gr.skip()
-        return [*chosen, make_grid(tiles, key), gr.update(interactive=bool(chosen[2]))]
+        found = any(tile.key == key for tile in tiles)
+        return [*chosen, make_grid(tiles, key), gr.update(interactive=found)]
 
-    def save_caption(self, dataset: str, bound: str, caption: str) -> list[Any]:
+    def save_caption(self, bound: str, caption: str) -> list[Any]:
         """Saves the caption of the image that it was read from."""
-        folder = self._find(dataset)
-        key, _, revision = bound.partition(":")
-        if folder is None or not key:
+        edition = view.read_edition(bound)
+        folder = self._find(edition.dataset)
+        if folder is None or not edition.key:
             return [gr.skip(), gr.skip()]
-        done = change.save_caption(folder, key, revision, caption)
+        done = change.save_caption(folder, edition.key, edition.revision, caption)
         kind = {"saved": "good", "unchanged": "info"}.get(done.outcome, "error")
-        return [f"{key}:{done.revision}", note(done.message, kind)]
+        # After a conflict the note shows the text, so choosing the image again may replace it.
+        if done.outcome != "failed":
+            edition = replace(edition, revision=done.revision, caption=caption)
+        return [edition.to_json(), note(done.message, kind)]
 
     def remove(self, dataset: str, bound: str, base_model: str) -> list[Any]:
         """Moves the selected image to the trash."""
-        key = _key_of(bound)
+        key = view.read_edition(bound).key
         try:
             folder = self.workspace.find_dataset(dataset)
             keys = [tile.key for tile in view.view_tiles(folder)]
@@ -107,7 +117,7 @@ class DatasetEvents:
         return [
             note(words.image_removed(name), "good"),
             *self._show(dataset, nearest),
-            *self.show_shelf(dataset, nearest, base_model),
+            *self._shelf(dataset, nearest, base_model),
         ]
 
     def undo(self, dataset: str, bound: str, base_model: str) -> list[Any]:
@@ -117,11 +127,12 @@ class DatasetEvents:
             name = change.undo_remove(folder)
         except WorkspaceError as error:
             return [note(str(error), "error"), *[gr.skip()] * 8]
-        key = next((t.key for t in view.view_tiles(folder) if t.name == name), _key_of(bound))
+        keys = [tile.key for tile in view.view_tiles(folder) if tile.name == name]
+        key = keys[0] if keys else view.read_edition(bound).key
         return [
             note(words.image_restored(name), "good"),
             *self._show(dataset, key),
-            *self.show_shelf(dataset, key, base_model),
+            *self._shelf(dataset, key, base_model),
         ]
 
     def keep_trigger(self, trigger: str, dataset: str, base_model: str) -> list[Any]:
@@ -145,17 +156,20 @@ class DatasetEvents:
             return [gr.skip()] * 5
         seen["mark"] = mark
         names = ("grid", "check", "remove", "undo")
-        parts = dict(zip(names, self.show_shelf(dataset, bound, base_model), strict=True))
+        shelf = self.show_shelf(dataset, bound, base_model)
+        parts = dict(zip(names, shelf, strict=True))
         return [seen, *paint(seen, parts)]
 
     def show_shelf(self, dataset: str, bound: str, base_model: str) -> list[Any]:
         """Returns grid, check and the state of the two buttons."""
+        return self._shelf(dataset, view.read_edition(bound).key, base_model)
+
+    def _shelf(self, dataset: str, key: str, base_model: str) -> list[Any]:
         folder = self._find(dataset)
         if folder is None:
             return [element("p", words.DATASET_EMPTY, class_="quiet"), "",
                     gr.update(interactive=False), gr.update(interactive=False)]  # fmt: skip
         tiles = change.make_thumbnails(self.workspace, folder)
-        key = _key_of(bound)
         return [
             make_grid(tiles, key),
             self._check(folder, base_model) if tiles else "",
@@ -174,11 +188,10 @@ class DatasetEvents:
         chosen = view.view_selected(folder, key) if folder else None
         if chosen is None:
             empty = element("p", words.NO_IMAGE_SELECTED, class_="quiet")
-            return [empty, gr.update(value="", interactive=False), "", ""]
+            return [empty, gr.update(interactive=False), view.Edition().to_json(), ""]
         tile = chosen.tile
-        box = gr.update(value=tile.caption, interactive=True)
-        return [make_picture(dataset, tile), box,
-                f"{key}:{chosen.revision}", ""]  # fmt: skip
+        edition = view.Edition(dataset, key, chosen.revision, tile.caption)
+        return [make_picture(dataset, tile), gr.update(interactive=True), edition.to_json(), ""]
 
     def _check(self, folder: Any, base_model: str) -> Markup:
         found = view_base_model(self.workspace, base_model)
@@ -186,8 +199,3 @@ class DatasetEvents:
         resolution = read_resolution(models.get(base_model), found.family if found else "")
         card = view.view_check(folder, view.read_trigger(folder), resolution)
         return make_check(card)
-
-
-def _key_of(bound: str | None) -> str:
-    """Returns the key of the image that the caption box is bound to; "" before there is one."""
-    return (bound or "").partition(":")[0]

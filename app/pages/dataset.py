@@ -6,7 +6,13 @@ import gradio as gr
 
 from app.events.dataset import DatasetEvents
 from app.paint import QUIET, WATCHED
-from app.scripts import ADOPT_REVISION, SELECT_IN_GRID, remember_in_address
+from app.scripts import (
+    ADOPT_OFFER,
+    ADOPT_SAVED,
+    SELECT_IN_GRID,
+    lock,
+    remember_in_address,
+)
 from app.shell import Shell, place
 from app.text import dataset as words
 
@@ -28,6 +34,7 @@ class _Widgets:
     undo: gr.Button
     check: gr.HTML
     bound: gr.Textbox
+    offered: gr.Textbox
     saved: gr.Textbox
 
 
@@ -35,13 +42,13 @@ def dataset_page(shell: Shell) -> None:
     """Draws the tab and wires it."""
     widgets = _draw(shell)
     events = DatasetEvents(shell.workspace)
-    selected = [widgets.image, widgets.caption, widgets.bound, widgets.caption_note]
+    selected = [widgets.image, widgets.caption, widgets.offered, widgets.caption_note]
     shelf = [widgets.grid, widgets.check, widgets.remove, widgets.undo]
     place = [shell.dataset, widgets.bound, shell.base_model]
 
     opened = {
         "fn": events.open_dataset,
-        "inputs": [shell.dataset, shell.base_model],
+        "inputs": place,
         "outputs": [widgets.trigger, *selected, *shelf],
         **QUIET,
     }
@@ -62,9 +69,10 @@ def dataset_page(shell: Shell) -> None:
         concurrency_limit=None,
         api_visibility="private",
     )
-    widgets.grid.select(
-        events.select, [shell.dataset], [*selected, widgets.grid, widgets.remove], **QUIET
-    )
+    chosen = [*selected, widgets.grid, widgets.remove]
+    widgets.grid.select(fn=None, js=lock("dataset-caption", True))
+    arrived = widgets.grid.select(events.select, [shell.dataset], chosen, **QUIET)
+    arrived.then(fn=None, js=lock("dataset-caption", False))
     _wire_captions(shell, widgets, events)
     for button, event in ((widgets.remove, events.remove), (widgets.undo, events.undo)):
         button.click(event, place, [widgets.note, *selected, *shelf], **QUIET)
@@ -86,15 +94,21 @@ def dataset_page(shell: Shell) -> None:
 
 
 def _wire_captions(shell: Shell, widgets: _Widgets, events: DatasetEvents) -> None:
+    widgets.offered.change(
+        fn=None,
+        inputs=[widgets.offered, widgets.bound, widgets.caption],
+        outputs=[widgets.caption, widgets.bound],
+        js=ADOPT_OFFER,
+    )
     gr.on(
         [widgets.caption.blur, widgets.caption.submit],
         events.save_caption,
-        [shell.dataset, widgets.bound, widgets.caption],
+        [widgets.bound, widgets.caption],
         [widgets.saved, widgets.caption_note],
         **QUIET,
     )
     adopted = widgets.saved.change(
-        fn=None, inputs=[widgets.saved, widgets.bound], outputs=[widgets.bound], js=ADOPT_REVISION
+        fn=None, inputs=[widgets.saved, widgets.bound], outputs=[widgets.bound], js=ADOPT_SAVED
     )
     # Only now, with what is selected by now: painting the grid together with the save would put
     # the mark back on an image that has been left.
@@ -154,8 +168,9 @@ def _draw(shell: Shell) -> _Widgets:
                 )
     check = gr.HTML("", elem_id="dataset-check")
     bound = gr.Textbox(visible="hidden", elem_id="dataset-bound", label="bound")
+    offered = gr.Textbox(visible="hidden", elem_id="dataset-offered", label="offered")
     saved = gr.Textbox(visible="hidden", elem_id="dataset-saved", label="saved")
     return _Widgets(
         new_name, create, upload, trigger, said, grid, image, caption, caption_note,
-        remove, undo, check, bound, saved,
+        remove, undo, check, bound, offered, saved,
     )  # fmt: skip

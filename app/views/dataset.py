@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from app.text import dataset as dataset_text
@@ -36,6 +36,35 @@ class Selected:
 
     tile: Tile
     revision: str
+
+
+@dataclass(frozen=True)
+class Edition:
+    """What is in the caption box, and where it was read from. The browser carries it, as JSON.
+
+    Attributes:
+        dataset: The dataset's name.
+        key: Of the example; "" when there is none.
+        revision: What was read, so that a change by somebody else is seen.
+        caption: The text as it was read or last saved; the box differs when someone has typed.
+    """
+
+    dataset: str = ""
+    key: str = ""
+    revision: str = ""
+    caption: str = ""
+
+    def to_json(self) -> str:
+        """Returns it as the browser carries it."""
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+
+def read_edition(carried: str | None) -> Edition:
+    """Returns what `Edition.to_json` wrote; an empty one for anything else."""
+    try:
+        return Edition(**{name: str(text) for name, text in json.loads(carried or "{}").items()})
+    except (ValueError, TypeError, AttributeError):
+        return Edition()
 
 
 @dataclass(frozen=True)

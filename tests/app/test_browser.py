@@ -69,6 +69,51 @@ def test_images_are_uploaded_and_an_edited_caption_survives_a_reload(page, tmp_p
         expect(page.locator("#dataset-caption textarea")).to_have_value(HOSTILE)
 
 
+# What a server that is busy with a training does: every event arrives `window.late` ms later.
+LATE = """
+const ask = window.fetch;
+window.late = 0;
+window.fetch = async (...given) => {
+  const wait = String(given[0]).includes('queue/join') ? window.late : 0;
+  if (wait) await new Promise((done) => setTimeout(done, wait));
+  return ask(...given);
+};
+"""
+
+
+def test_what_is_typed_outlives_answers_that_come_late(page, tmp_path):
+    files = draw_images(tmp_path / "pictures", 3)
+    folder = tmp_path / "workspace" / "datasets" / "my-dataset"
+    page.add_init_script(LATE)
+    with serving(tmp_path / "workspace") as url:
+        page.goto(url)
+        box = page.locator("#dataset-caption textarea")
+        page.evaluate("window.late = 1500")
+        page.set_input_files("#dataset-upload input[type=file]", [*map(str, files)])
+        tiles = page.locator("#dataset-grid .tile")
+        expect(tiles).to_have_count(3)
+        # The new dataset is being opened, and its first image is about to be shown once more.
+        box.fill("typed at once")
+        page.wait_for_timeout(4000)
+        expect(box).to_have_value("typed at once")
+
+        tiles.nth(0).click()
+        box.fill("typed after the same image was chosen")
+        page.wait_for_timeout(4000)
+        expect(box).to_have_value("typed after the same image was chosen")
+
+        tiles.nth(2).click()
+        box.fill("of the third image")  # waits: the box is locked until that image is there
+        expect(page.locator("#dataset-image")).to_contain_text("image-2.png")
+        page.evaluate("window.late = 0")
+        tiles.nth(1).click()
+        expect(page.locator("#dataset-caption-note")).to_contain_text("Saved: image-2.png")
+    assert {path.name: path.read_text() for path in folder.glob("*.txt")} == {
+        "image-0.txt": "typed after the same image was chosen",
+        "image-2.txt": "of the third image",
+    }
+
+
 def test_run_is_started_watched_and_found_in_the_library(page, tmp_path, monkeypatch):
     monkeypatch.setenv("FAKE_SECONDS_PER_STEP", "0.1")
     draw_images(tmp_path / "workspace" / "datasets" / "cats", 3)
