@@ -2,11 +2,12 @@
 
     python examples/starter-model/build.py [--only STAGE] [--packages FOLDER] [--set NAME=VALUE]
 
-Stages: fetch, render, captions, tokenizer, VAE, latents, UNet with text encoder, evaluation, model.
-Each is made once per content of what goes into it (settings, inputs, code) and kept in --work; the
-same command goes on where it was interrupted. The full preset wants a large GPU; without one,
-`--preset cpu` makes a model of fewer names in hours. `--only speed` says how long the trainings
-take here.
+Stages: fetch, render, captions, tokenizer, VAE, latents, UNet with text encoder, evaluation,
+captioner, model. Each is made once per content of what goes into it (settings, inputs, code) and
+kept in --work; the same command goes on where it was interrupted. The full preset wants a large
+GPU; without one, `--preset cpu` makes a model of fewer names in hours. `--only captioner` makes the
+captioner alone, in an hour. `--only speed` says how long the trainings take here. `--measure
+FOLDER` trains nothing: it measures a finished model, by the numbers of the model card.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from pathlib import Path
 from recipe.errors import OutOfTimeError, RecipeError
 from recipe.settings import PRESETS, assign, list_names
 
-GOALS = ("data", "vae", "unet", "evaluation", "model", "speed")
+GOALS = ("data", "vae", "unet", "captioner", "evaluation", "model", "speed")
 STOPPED = 75  # exit code: try again, as sysexits.h has it
 HERE = Path(__file__).resolve().parent
 
@@ -37,9 +38,10 @@ def build_parser() -> argparse.ArgumentParser:
         help="full (GPU), cpu (fewer names, hours), smoke (seconds)",
     )
     add("--only", choices=GOALS, default="model", help="make this and what it needs (%(default)s)")
+    add("--measure", type=Path, metavar="FOLDER", help="print a finished model's numbers instead")
     add("--packages", type=Path, help="folder with the npm packages, packed or unpacked")
     add("--work", type=Path, default=work, help="where the stages are kept (%(default)s)")
-    add("--out", type=Path, help="where the finished model goes (WORK/model)")
+    add("--out", type=Path, help="where the model or captioner goes (WORK/model)")
     add("--seed", type=int, help="of everything random (0)")
     add("--device", default="auto", help="cpu, cuda, or auto (%(default)s)")
     add(
@@ -99,7 +101,11 @@ def run(arguments: argparse.Namespace, began: float) -> None:
         settings=settings,
         machine=training.make_machine(arguments.device, arguments.compile, stop_at),
     )
-    build.run(arguments.only, arguments.out or arguments.work / "model")
+    if arguments.measure:
+        build.measure_folder(arguments.measure)
+        return
+    name = "captioner" if arguments.only == "captioner" else "model"
+    build.run(arguments.only, arguments.out or arguments.work / name)
 
 
 if __name__ == "__main__":

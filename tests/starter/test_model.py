@@ -85,6 +85,23 @@ def test_every_measure_of_the_card_is_there(build):
     assert measured["prompts"]["reachable_concept_top5"] >= measured["prompts"]["concept_top1"]
 
 
+def test_finished_model_is_measured_again_by_command(
+    model, build, shared_packages, run_build, capsys
+):
+    places = ("--preset", "smoke", "--packages", shared_packages, "--work", build.work)
+    stages = sorted(path.name for path in build.work.iterdir())
+    assert run_build(*places, "--measure", model) == 0
+    printed = capsys.readouterr().out
+    again = json.loads(printed[printed.index("{") : printed.index("\n}\n") + 2])
+    before = json.loads((build.evaluated.folder / "measured.json").read_text())
+    for style, row in before["vae"].items():  # the shipped weights are fp16, those before fp32
+        assert again["vae"][style]["psnr_db"] == pytest.approx(row["psnr_db"], abs=0.1)
+    assert '"concept_top1"' in printed
+    assert sorted(path.name for path in build.work.iterdir()) == stages
+    assert run_build(*places, "--measure", build.work) == 1
+    assert "is no model in the layout of diffusers" in capsys.readouterr().err
+
+
 def test_cut_tokenizer_equals_the_shipped_one_and_knows_any_text():
     ours = cut_tokenizer(TOKENIZER, 6000)
     shipped = CLIPTokenizer.from_pretrained(TOKENIZER.parent)

@@ -8,11 +8,14 @@ from typing import Any
 
 import diffusers
 import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from recipe.errors import RecipeError
 from recipe.networks import MODEL_INDEX, SCHEDULER
 from recipe.sampling import Networks
 from recipe.tokenizer import save_tokenizer
+from recipe.training import Machine
 
 MAX_FILE_BYTES = 16 * 1024**2
 MAX_TOTAL_BYTES = 45_000_000
@@ -46,6 +49,28 @@ def write_model(folder: Path, networks: Networks, card: str, sheets: Path) -> No
     for path in folder.rglob("*.safetensors"):
         path.chmod(0o644)  # they are written for their owner alone
     check_sizes(folder)
+
+
+def read_model(folder: Path, machine: Machine) -> Networks:
+    """Returns a finished model, in fp32 on the device.
+
+    Raises:
+        RecipeError: the folder holds no complete model.
+    """
+    kinds = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
+    try:
+        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+        networks = {
+            name: kind.from_pretrained(folder / name, torch_dtype=torch.float32)
+            .to(machine.device, memory_format=torch.channels_last)
+            .eval()
+            .requires_grad_(False)
+            for name, kind in kinds.items()
+        }
+    except (OSError, ValueError) as error:
+        msg = f"{folder} is no model in the layout of diffusers ({error}). Name another folder."
+        raise RecipeError(msg) from error
+    return Networks(tokenizer, **networks)
 
 
 def check_sizes(folder: Path) -> None:

@@ -1,10 +1,8 @@
 """The stages in their order: what each takes, makes, and hands on."""
 
 import dataclasses
-import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+import shutil
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,103 +10,30 @@ from typing import Any
 import numpy as np
 from transformers import CLIPTokenizer
 
+from datasets_tools.captioners.starter_files import read_description
 from datasets_tools.files import write_atomically
+from recipe.captioner_card import finish_captioner, write_captioner_card
 from recipe.card import write_card
-from recipe.composing import Sprites, make_sprites
+from recipe.data_stages import Data
 from recipe.evaluate import Subjects, measure_prompts, measure_vae
-from recipe.examples import load_table, make_table, save_table
-from recipe.icons import Icon, arrange_concepts, choose_taught, read_icons
+from recipe.examples import load_table
 from recipe.latents import encode_examples
-from recipe.model_folder import deliver, write_model
-from recipe.packages import Package, load_package
-from recipe.render import load_drawings, load_icons, render_all, save_drawings
+from recipe.measure_captioner import measure_captioner, show_captions
+from recipe.model_folder import check_sizes, deliver, read_model, write_model
+from recipe.render import Pixels
 from recipe.sampling import Networks
-from recipe.settings import Settings
 from recipe.sheets import save_sheets
 from recipe.speed import measure_speed
 from recipe.stages import Result, hash_code, run_stage
-from recipe.tokenizer import cut_tokenizer, save_tokenizer, tokenize
+from recipe.tokenizer import tokenize
+from recipe.train_captioner import train_captioner
 from recipe.train_unet import Lessons, gather_lessons, load_networks, train_unet
 from recipe.train_vae import load_vae, train_vae
-from recipe.training import Machine
 from trainer.seeds import derive_seed
 
 
-@dataclass(frozen=True)
-class Build:
-    """One run of the recipe.
-
-    Attributes:
-        work: Where the stages lie.
-        packages: Folder with the packages, or None to fetch them.
-        tokenizer: The `tokenizer.json` that is cut.
-        settings: The recipe's numbers.
-        machine: Where to compute.
-    """
-
-    work: Path
-    packages: Path | None
-    tokenizer: Path
-    settings: Settings
-    machine: Machine
-
-    @cached_property
-    def loaded_packages(self) -> list[Package]:
-        """All sets, with their licences checked."""
-        data = self.settings.data
-        wanted = [(key, True) for key in data.styles]
-        wanted += [(key, False) for key in data.measured_styles]
-        cache = self.work / "packages"
-        return [load_package(key, self.packages, cache, training) for key, training in wanted]
-
-    @cached_property
-    def rendered(self) -> Result:
-        """Drawings of all sets, and which concepts are held out."""
-        data, seed = self.settings.data, self.settings.seed
-        ingredients = {
-            "packages": {each.key: _hash_json(each.icons) for each in self.loaded_packages},
-            "held_out_share": data.held_out_share,
-            "names": data.names,
-            "seed": seed,
-            "code": hash_code("recipe.icons") + hash_code("recipe.render"),
-        }
-
-        def produce(folder: Path) -> None:
-            icons = [icon for package in self.loaded_packages for icon in read_icons(package)]
-            icons = choose_taught(arrange_concepts(icons, data.held_out_share, seed), data.names)
-            save_drawings(folder, icons, render_all(icons))
-
-        return run_stage(self.work, "render", ingredients, produce)
-
-    @cached_property
-    def worded(self) -> Result:
-        """The list of training pictures with their captions."""
-        ingredients = {
-            "render": self.rendered.key,
-            "data": dataclasses.asdict(self.settings.data),
-            "seed": self.settings.seed,
-            "code": hash_code("recipe.examples"),
-        }
-
-        def produce(folder: Path) -> None:
-            save_table(folder, make_table(self.icons, self.settings.data, self.settings.seed))
-
-        return run_stage(self.work, "captions", ingredients, produce)
-
-    @cached_property
-    def cut(self) -> Result:
-        """The tokenizer."""
-        merges = self.settings.data.merges
-        text = cut_tokenizer(self.tokenizer, merges).backend_tokenizer.to_str()
-        ingredients = {
-            "vocabulary": hashlib.sha256(text.encode()).hexdigest(),
-            "code": hash_code("recipe.tokenizer"),
-        }
-
-        def produce(folder: Path) -> None:
-            save_tokenizer(cut_tokenizer(self.tokenizer, merges), folder)
-
-        return run_stage(self.work, "tokenizer", ingredients, produce)
+class Build(Data):
+    """One run of the recipe, from the data to the finished model and its captioner."""
 
     @cached_property
     def vae(self) -> Result:
@@ -181,6 +106,46 @@ class Build:
         return run_stage(self.work, "refined", ingredients, produce)
 
     @cached_property
+    def named(self) -> Result:
+        """The network that names what is drawn."""
+        settings, seed = self.settings, self.settings.seed
+        ingredients = {
+            "render": self.rendered.key,
+            "styles": settings.data.styles,
+            # The threshold is set after the training.
+            "captioner": dataclasses.asdict(settings.captioner) | {"threshold": None},
+            "seed": seed,
+            "code": hash_code("recipe.train_captioner"),
+        }
+
+        def produce(folder: Path) -> None:
+            train_captioner(self.icons, self.sprites, settings, self.machine, folder)
+
+        return run_stage(self.work, "captioner", ingredients, produce)
+
+    @cached_property
+    def captioner(self) -> Result:
+        """The captioner, measured, with its card."""
+        settings = self.settings
+        ingredients = {
+            "captioner": self.named.key,
+            "settings": dataclasses.asdict(settings.captioner),
+            "code": hash_code("recipe.measure_captioner") + hash_code("recipe.captioner_card"),
+        }
+
+        def produce(folder: Path) -> None:
+            made = folder / "captioner"
+            finish_captioner(self.named.folder, made, settings.captioner.threshold)
+            measured = measure_captioner(self.subjects, made)
+            print(json.dumps(measured, indent=1), flush=True)
+            examples = show_captions(self.subjects, made)
+            labels = len(read_description(made).labels)
+            card = write_captioner_card(self.loaded_packages, settings, labels, measured, examples)
+            write_atomically(made / "README.md", card)
+
+        return run_stage(self.work, "captioned", ingredients, produce)
+
+    @cached_property
     def evaluated(self) -> Result:
         """Numbers and contact sheets."""
         ingredients = {
@@ -194,13 +159,9 @@ class Build:
 
         def produce(folder: Path) -> None:
             networks = self.load_networks()
-            subjects = Subjects(self.icons, self.sprites, self.settings)
-            found: dict[str, Any] = {"vae": measure_vae(subjects, networks.vae)}
-            print(json.dumps(found, indent=1), flush=True)
-            found["prompts"], pictures = measure_prompts(subjects, networks, self.machine)
-            print(json.dumps(found["prompts"], indent=1), flush=True)
+            found, pictures = self.measure(networks)
             np.savez_compressed(folder / "pictures.npz", pictures=pictures)
-            save_sheets(folder, subjects, networks, self.machine)
+            save_sheets(folder, self.subjects, networks, self.machine)
             write_atomically(folder / "measured.json", json.dumps(found, indent=1))
 
         return run_stage(self.work, "evaluation", ingredients, produce)
@@ -210,6 +171,7 @@ class Build:
         """The model in the layout of diffusers, with its card."""
         ingredients = {
             "evaluation": self.evaluated.key,
+            "captioner": self.captioner.key,
             "settings": dataclasses.asdict(self.settings),
             "code": hash_code("recipe.model_folder") + hash_code("recipe.card"),
         }
@@ -218,24 +180,15 @@ class Build:
             measured = json.loads((self.evaluated.folder / "measured.json").read_text("utf-8"))
             card = write_card(self.loaded_packages, self.icons, self.settings, measured)
             write_model(folder / "model", self.load_networks(), card, self.evaluated.folder)
+            shutil.copytree(self.captioner.folder / "captioner", folder / "model" / "captioner")
+            check_sizes(folder / "model")
 
         return run_stage(self.work, "model", ingredients, produce)
 
     @cached_property
-    def icons(self) -> list[Icon]:
-        """All drawings' names."""
-        return load_icons(self.rendered.folder)
-
-    @cached_property
-    def sprites(self) -> Sprites:
-        """All drawings, on the device."""
-        return make_sprites(load_drawings(self.rendered.folder), self.machine.device)
-
-    @property
-    def usable(self) -> Sequence[int]:
-        """Indices of the drawings that the VAE may be trained on."""
-        styles = self.settings.data.styles
-        return [i for i, x in enumerate(self.icons) if x.style in styles and not x.held_out]
+    def subjects(self) -> Subjects:
+        """What a model is measured on."""
+        return Subjects(self.icons, self.sprites, self.settings)
 
     def gather_lessons(self) -> tuple[Lessons, int]:
         """Returns what UNet and text encoder learn from, and the size of the vocabulary."""
@@ -256,6 +209,22 @@ class Build:
         tokenizer = CLIPTokenizer.from_pretrained(self.cut.folder)
         return Networks(tokenizer, text_encoder, unet, load_vae(self.vae.folder, self.machine))
 
+    def measure(self, networks: Networks) -> tuple[dict[str, Any], Pixels]:
+        """Prints and returns the numbers of the model card, and the pictures that were judged."""
+        found: dict[str, Any] = {"vae": measure_vae(self.subjects, networks.vae)}
+        print(json.dumps(found, indent=1), flush=True)
+        found["prompts"], pictures = measure_prompts(self.subjects, networks, self.machine)
+        print(json.dumps(found["prompts"], indent=1), flush=True)
+        return found, pictures
+
+    def measure_folder(self, folder: Path) -> None:
+        """Prints the numbers of a finished model, which this recipe's preset has made.
+
+        Raises:
+            RecipeError: the folder holds no model.
+        """
+        self.measure(read_model(folder, self.machine))
+
     def run(self, only: str, out: Path) -> None:
         """Makes what is wanted and everything that it needs.
 
@@ -271,6 +240,8 @@ class Build:
             getattr(self, name)
         if only == "model":
             deliver(self.finished.folder / "model", out)
+        if only == "captioner":
+            deliver(self.captioner.folder / "captioner", out)
 
 
 # What each word of --only makes; the stages before it are made on the way.
@@ -278,11 +249,8 @@ GOALS: dict[str, tuple[str, ...]] = {
     "data": ("rendered", "worded", "cut"),
     "vae": ("vae",),
     "unet": ("refined",),
+    "captioner": ("captioner",),
     "evaluation": ("evaluated",),
     "model": ("finished",),
     "speed": (),
 }
-
-
-def _hash_json(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -10,9 +10,16 @@ from typing import Any
 
 from datasets_tools.files import write_atomically
 
-_ROOTS = {"recipe": Path(__file__).resolve().parents[1], "trainer": Path(__file__).parents[3]}
+_ROOTS = {
+    "recipe": Path(__file__).resolve().parents[1],
+    "trainer": Path(__file__).resolve().parents[3],
+    "datasets_tools": Path(__file__).resolve().parents[3],
+}
 # Their text does not decide what a stage makes: the values of settings are hashed themselves.
-_WITHOUT_EFFECT = {"recipe.settings", "recipe.errors", "recipe.stages"}
+_WITHOUT_EFFECT = {
+    *("recipe.settings", "recipe.errors", "recipe.stages"),
+    *("datasets_tools.files", "datasets_tools.errors", "datasets_tools.captioners.options"),
+}
 
 
 @dataclass(frozen=True)
