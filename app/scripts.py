@@ -146,6 +146,22 @@ ADOPT_OFFER = """(offered, bound, typed) => {
   return same && typed !== now.caption ? [typed, bound] : [next.caption || '', offered];
 }"""
 
+# A caption that something else has changed takes the place of the old one in the box, if the box
+# still shows that image and nobody has typed.
+ADOPT_RENEWED = """(renewed, bound, typed) => {
+  const [next, now] = [renewed, bound].map((edition) => JSON.parse(edition || '{}'));
+  const same = next.key && next.dataset === now.dataset && next.key === now.key;
+  return same && typed === now.caption ? [next.caption, renewed] : [typed, bound];
+}"""
+
+# What the server suggests for an empty prompt is taken only where it is still empty: the answer
+# may come after somebody has begun to write one.
+ADOPT_SUGGESTION = """(suggested, prompt, steps, guidance) => {
+  const next = JSON.parse(suggested || '{}');
+  const taken = !next.prompt || (prompt || '').trim();
+  return taken ? [prompt, steps, guidance] : [next.prompt, next.steps, next.guidance];
+}"""
+
 # A saved caption's new revision belongs to the image it was saved for. If another image has been
 # chosen in the meantime, what is bound to the text box stays that one's.
 ADOPT_SAVED = """(saved, bound) => {
@@ -158,6 +174,18 @@ def lock(box: str, locked: bool) -> str:
     """Returns a function that keeps a box as it is, until what belongs into it has arrived."""
     return f"() => {{ document.querySelector('#{box} textarea').readOnly = {json.dumps(locked)}; }}"
 
+
+# One press goes to the Train tab and starts there, so that what is started is seen, and why not.
+# A tab is built when it is first opened, so its button may take a moment to come.
+START_ON_TRAIN_TAB = """() => {
+  document.querySelector('#tab-train-button').click();
+  const press = () => {
+    const start = document.querySelector('#train-start');
+    if (start) start.click();
+    else setTimeout(press, 100);
+  };
+  press();
+}"""
 
 # While the page is being built, Gradio reports the first tab and the first values as chosen. They
 # must not replace what the address asks for, so nothing is remembered before this has run.

@@ -1,5 +1,6 @@
 """What happens on the Preview tab: values from the browser in, values for the widgets out."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,10 @@ class PreviewEvents:
         return [*self._show_rows(chosen, entries), base, asked.prompt, *numbers]
 
     def choose(self, prompt: str | None, count: float, *rows: Any) -> list[Any]:
-        """Says what belongs to the adapters, and offers the first one's prompt and numbers."""
+        """Says what belongs to the adapters, and suggests the first one's prompt and numbers.
+
+        The browser takes the suggestion where the prompt is empty (`ADOPT_SUGGESTION`).
+        """
         chosen = _read_rows(count, rows)
         notes: list[str] = []
         bases: set[str] = set()
@@ -59,7 +63,7 @@ class PreviewEvents:
             try:
                 entry = view.find_adapter(self.workspace, adapter_id)
             except WorkspaceError as error:
-                return [note(str(error)), *[gr.skip()] * 3]
+                return [note(str(error)), gr.skip()]
             config = view.read_adapter_config(self.workspace, adapter_id)
             base = Path(config.base_model.path).name if config else ""
             trigger = config.dataset.trigger if config else ""
@@ -70,10 +74,14 @@ class PreviewEvents:
             told = join(told, note(words.SAME_FAMILY, "warning"))
         first = view.read_adapter_config(self.workspace, chosen[0][0])
         if first is None or (prompt or "").strip():
-            return [told, *[gr.skip()] * 3]
-        samples = first.samples
-        suggested = view.suggest_prompt(first)
-        return [told, suggested, samples.inference_steps, samples.guidance]
+            return [told, gr.skip()]
+        suggested = {
+            "adapter": chosen[0][0],  # so that another adapter's is news even if it is the same
+            "prompt": view.suggest_prompt(first),
+            "steps": first.samples.inference_steps,
+            "guidance": first.samples.guidance,
+        }
+        return [told, json.dumps(suggested, ensure_ascii=False)]
 
     def add_row(self, count: float, *rows: Any) -> list[Any]:
         """Shows one row more, with the adapter that the others do not have."""

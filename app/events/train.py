@@ -65,6 +65,10 @@ class TrainEvents:
         ]
         return [note(line), *shown]
 
+    def describe_preset(self, preset: str) -> Any:
+        """Says what a preset is for."""
+        return self.fill_from_preset(preset)[0]
+
     def describe_dataset(self, dataset: str) -> list[Any]:
         """Says which dataset a run will use, and names the run after it."""
         count = self._count_images(dataset)

@@ -8,6 +8,7 @@ import gradio as gr
 
 from app.events.preview import PreviewEvents
 from app.paint import QUIET, WATCHED
+from app.scripts import ADOPT_SUGGESTION
 from app.shell import Shell
 from app.text import preview as words
 from app.views.preview import MAX_ADAPTERS, AdapterEntry, list_adapters
@@ -30,6 +31,7 @@ class _Widgets:
     told: gr.HTML
     note: gr.HTML
     prompt: gr.Textbox
+    suggested: gr.Textbox
     base_model: gr.Dropdown
     seed: gr.Number
     steps: gr.Slider
@@ -80,8 +82,12 @@ def _wire_adapters(shell: Shell, page: _Widgets, events: PreviewEvents) -> None:
         [shell.demo.load, page.count.change, *(row.adapter.change for row in page.rows)],
         events.choose,
         [page.prompt, *page.adapters],
-        [page.note, page.prompt, page.steps, page.guidance],
+        [page.note, page.suggested],
         **QUIET,
+    )
+    numbers = [page.prompt, page.steps, page.guidance]
+    page.suggested.change(
+        fn=None, inputs=[page.suggested, *numbers], outputs=numbers, js=ADOPT_SUGGESTION
     )
     page.add.click(events.add_row, page.adapters, page.adapters_shown, **QUIET)
     for index, row in enumerate(page.rows):
@@ -120,6 +126,7 @@ def _draw(shell: Shell) -> _Widgets:
             prompt = gr.Textbox(
                 label=words.PROMPT, lines=2, max_length=2000, elem_id="preview-prompt"
             )
+            suggested = gr.Textbox(visible="hidden", elem_id="preview-suggested", label="suggested")
         with gr.Column(scale=1, min_width=240):
             seed = gr.Number(1, label=words.SEED, elem_id="preview-seed")
             steps = gr.Slider(1, 100, value=20, step=1, label=words.STEPS, elem_id="preview-steps")
@@ -137,8 +144,8 @@ def _draw(shell: Shell) -> _Widgets:
         elem_id="preview-slider",
     )  # fmt: skip
     return _Widgets(
-        count, rows, add, drop, told, said, prompt, base_model, seed, steps, guidance, generate,
-        refusal, status, pictures, pair,
+        count, rows, add, drop, told, said, prompt, suggested, base_model, seed, steps, guidance,
+        generate, refusal, status, pictures, pair,
     )  # fmt: skip
 
 

@@ -128,13 +128,11 @@ def _draw_form(
 def wire_settings(shell: Shell, form: Form, page: Settings, events: TrainEvents) -> None:
     """Wires the settings to preset, dataset and base model, and the questions about them."""
     widgets = page.widgets
-    gr.on(
-        [shell.demo.load, page.preset.change],
-        events.fill_from_preset,
-        [page.preset],
-        [page.preset_note, *widgets.values()],
-        **QUIET,
+    page.preset.change(
+        events.fill_from_preset, [page.preset], [page.preset_note, *widgets.values()], **QUIET
     )
+    # The widgets are drawn with the preset's values: a late answer must not undo what was typed.
+    shell.demo.load(events.describe_preset, [page.preset], [page.preset_note], **QUIET)
     wire_base_model(shell, page.base_model, page.preset, widgets)
     gr.on(
         [shell.demo.load, shell.dataset.change],

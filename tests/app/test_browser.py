@@ -7,7 +7,9 @@ import pytest
 from playwright.sync_api import expect
 from safetensors.numpy import save
 
-from tests.app.conftest import ROOT, draw_images, serving
+from app.workspace import Workspace
+from tests.app.conftest import ROOT, draw_images, make_config, serving
+from trainer.runs import create_run
 
 pytestmark = pytest.mark.browser
 
@@ -112,6 +114,26 @@ def test_what_is_typed_outlives_answers_that_come_late(page, tmp_path):
         "image-0.txt": "typed after the same image was chosen",
         "image-2.txt": "of the third image",
     }
+
+
+def test_written_prompt_outlives_a_suggestion_that_comes_late(page, tmp_path):
+    workspace = Workspace(tmp_path / "workspace", (ROOT / "examples" / "starter-model",))
+    folder = workspace.datasets_path / "cats"
+    draw_images(folder, 3)
+    run = create_run(workspace.runs_path, make_config(workspace, folder))
+    (run.path / "tabby.safetensors").write_bytes(b"x")
+    page.add_init_script(LATE)
+    with serving(workspace.root, ROOT / "examples" / "starter-model") as url:
+        page.goto(f"{url}/?tab=preview")
+        prompt = page.locator("#preview-prompt textarea")
+        expect(prompt).not_to_have_value("")  # the page suggests one for the adapter
+        prompt.fill("")
+        page.evaluate("window.late = 1500")
+        page.locator("#preview-add").click()  # another row: a suggestion is on its way
+        expect(page.locator("#preview-adapter-2")).to_be_visible()
+        prompt.fill("my own")
+        page.wait_for_timeout(4000)
+        expect(prompt).to_have_value("my own")
 
 
 def test_run_is_started_watched_and_found_in_the_library(page, tmp_path, monkeypatch):
