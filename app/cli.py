@@ -7,13 +7,35 @@ import sys
 from collections.abc import Sequence
 from importlib import metadata
 
-from app.commands import combining, datasets, files, memory, models, pictures, runs, window
+from app.commands import (
+    captioning,
+    captions,
+    combining,
+    datasets,
+    files,
+    memory,
+    models,
+    pictures,
+    runs,
+    window,
+)
 from datasets_tools.errors import DatasetError
 from trainer.config import ConfigError
 from trainer.runs import RunError
 
 # Each adds its words, in the order in which the help shows them.
-SUBJECTS = (window, datasets, runs, memory, pictures, files, models, combining)
+SUBJECTS = (
+    window,
+    datasets,
+    captioning,
+    captions,
+    runs,
+    memory,
+    pictures,
+    files,
+    models,
+    combining,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

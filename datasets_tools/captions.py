@@ -29,13 +29,22 @@ def read_caption(image_path: Path) -> str:
     Raises:
         DatasetError: The caption file is not UTF-8 text, far too long, or cannot be read.
     """
+    return normalise_caption(read_caption_file(image_path) or "")
+
+
+def read_caption_file(image_path: Path) -> str | None:
+    """Return all that is in the caption file of an image; None when there is no such file.
+
+    Raises:
+        DatasetError: As for `read_caption`.
+    """
     path = caption_path(image_path)
     name = show_name(path)
     try:
         with path.open("rb") as file:
             data = file.read(LARGEST_CAPTION_BYTES + 1)
     except FileNotFoundError:
-        return ""
+        return None
     except OSError as error:
         message = f"The caption {name} cannot be read: {explain_os_error(error)}"
         raise DatasetError(message) from error
@@ -45,12 +54,12 @@ def read_caption(image_path: Path) -> str:
             "Write a sentence or a few tags into it, or move it out of the folder."
         )
     try:
-        text = data.decode()  # a byte order mark goes with the control characters
+        text = data.decode()  # with a byte order mark, which goes when the text is made one line
     except UnicodeDecodeError as error:
         raise _not_utf8(name) from error
     if "\0" in text:  # UTF-16 without its mark decodes, into letters with zeros in between
         raise _not_utf8(name)
-    return normalise_caption(text)
+    return text
 
 
 def write_caption(image_path: Path, text: str) -> None:
@@ -75,8 +84,12 @@ def caption_revision(image_path: Path) -> str:
     Raises:
         DatasetError: The caption cannot be read.
     """
-    text = read_caption(image_path)
-    return hashlib.sha256(text.encode()).hexdigest()[:_REVISION_LENGTH]
+    return revision_of(read_caption(image_path))
+
+
+def revision_of(caption: str) -> str:
+    """Return the revision that an image has while this is its caption."""
+    return hashlib.sha256(normalise_caption(caption).encode()).hexdigest()[:_REVISION_LENGTH]
 
 
 def normalise_caption(text: str) -> str:

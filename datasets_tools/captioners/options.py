@@ -52,3 +52,8 @@ class Captioner:
     licence: str = ""
     takes: tuple[str, ...] = ()
     package: str = ""
+
+    @property
+    def size(self) -> str:
+        """What the model takes on the disk and from the network, for people."""
+        return f"{self.size_bytes / 1e9:.1f} GB"

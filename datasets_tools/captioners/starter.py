@@ -14,6 +14,7 @@ from PIL import Image
 
 from datasets_tools.captioners.options import CaptionerOptions, Describe
 from datasets_tools.captioners.starter_files import WEIGHTS, explain_damage, read_description
+from datasets_tools.captioners.wording import cut_caption
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,20 +28,21 @@ def load_starter(folder: Path, options: CaptionerOptions) -> Describe:
 
     Args:
         folder: With `captioner.json` and `model.safetensors`.
-        options: `threshold` and `device` are obeyed.
+        options: All but `prompt` are heeded.
 
     Raises:
-        DatasetError: the folder holds no such captioner, or it is damaged.
+        DatasetError: the folder holds no such captioner, it is damaged, or there is no such device.
     """
     import torch
 
+    from datasets_tools.captioners.pretrained import choose_device
     from datasets_tools.captioners.starter_network import SIZE, recognise
 
     description = read_description(folder)
     network = read_network(folder)
     # It takes milliseconds on a processor; a graphics card may be busy with a training.
-    device = "cpu" if options.device == "auto" else options.device
-    network = network.to(torch.device(device))
+    device = choose_device("cpu" if options.device == "auto" else options.device)
+    network = network.to(device)
     threshold = options.threshold or description.threshold
 
     def describe(picture: Image.Image) -> str:
@@ -50,9 +52,9 @@ def load_starter(folder: Path, options: CaptionerOptions) -> Describe:
             return ""
         label = description.labels[int(found.argmax())]
         ground = name_ground(picture, description.colours)
-        if ground in {"", "white"}:
-            return label
-        return f"{label}, on {'an' if ground[0] in 'aeiou' else 'a'} {ground} background"
+        if ground not in {"", "white"}:
+            label += f", on {'an' if ground[0] in 'aeiou' else 'a'} {ground} background"
+        return cut_caption(label, options.max_words)
 
     return describe
 

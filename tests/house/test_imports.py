@@ -32,6 +32,8 @@ def load_in_fresh_interpreter(statement, root):
         "import app.cli, app.server",
         "import trainer.config, trainer.runs",
         "import datasets_tools",
+        "import datasets_tools.captioning, datasets_tools.captioners.places",
+        "import datasets_tools.captioners.table",
     ],
 )
 def test_import_does_not_load_torch(statement, root):

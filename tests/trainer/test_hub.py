@@ -1,4 +1,4 @@
-"""Downloads of base models, against a hub on this computer that speaks the real one's language."""
+"""Downloads of models, against a hub on this computer that speaks the real one's language."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import pytest
 
 from tests.trainer.conftest import ROOT
 from tests.trainer.hub_server import COMMIT, Hub, serve_hub
-from trainer.hub import HubError, download_base_model, find_token
+from trainer.hub import HubError, download_base_model, download_matching, find_token
 from trainer.runs import RunError
 from trainer.runs.base_models import find_base_model, is_hub_id, parse_hub_id
 
@@ -427,3 +427,93 @@ def test_the_commit_is_fixed_for_all_files(hub, tmp_path):
     assert len(files) == 11
     assert all(f"/resolve/{COMMIT}/" in path for path in files)
     assert json.loads((tmp_path / "models/anna--model/model_index.json").read_text()) == {}
+
+
+PATTERNS = ("config.json", "tokenizer*.json", "model.safetensors", "model-*-of-*.safetensors")
+
+
+def captioner_files():
+    return {
+        "README.md": b"card",
+        "config.json": b"{}",
+        "tokenizer.json": b"[]",
+        "tokenizer_config.json": b"{ }",
+        "model.safetensors": b"w" * 700,
+        "model.fp16.safetensors": b"h" * 350,
+        "pytorch_model.bin": b"pickle",
+        "modeling.py": b"print()",
+        "onnx/config.json": b"{}",
+        "model-1-of-2.safetensors/../../../evil.safetensors": b"e",
+        "../tokenizer.json": b"e",
+        "tokenizer..json": b"e",
+        "tokenizer\\x.json": b"e",
+        ".tokenizer.json": b"e",
+    }
+
+
+def fetch_matching(tmp_path, hub_id, patterns=PATTERNS):
+    reports, place = [], tmp_path / "captioners" / "mine"
+    path = download_matching(hub_id, place, patterns, "", lambda *said: reports.append(said))
+    assert path == place
+    return path, reports
+
+
+def test_only_files_whose_names_fit_are_downloaded(hub, tmp_path):
+    hub.repositories["anna/sees"] = captioner_files()
+    path, reports = fetch_matching(tmp_path, "anna/sees")
+    wanted = {"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"}
+    assert names_in(path) == wanted
+    assert reports[-1] == (707, 707)
+    # Nothing anywhere but that, the lock and the folder of what is not complete.
+    assert {name for name in names_in(tmp_path) if name.startswith("captioners/mine/")} == {
+        f"captioners/mine/{name}" for name in wanted
+    }
+    assert not any("evil" in name for name in names_in(tmp_path.parent))
+    hub.seen.clear()
+    fetch_matching(tmp_path, "anna/sees")
+    assert hub.seen == []
+
+
+def test_parts_of_weights_come_together(hub, tmp_path):
+    parts = {f"model-{n:05d}-of-00002.safetensors": b"p" * 10 for n in (1, 2)}
+    hub.repositories["anna/sees"] = {"config.json": b"{}", **parts}
+    path, _ = fetch_matching(tmp_path, "anna/sees@v2")
+    assert names_in(path) == {"config.json", *parts}
+
+
+def test_a_broken_download_by_names_goes_on(hub, tmp_path):
+    hub.repositories["anna/sees"] = captioner_files()
+    hub.announced["model.safetensors"] = 900
+    with pytest.raises(HubError, match="broke off"):
+        fetch_matching(tmp_path, "anna/sees")
+    assert not (tmp_path / "captioners" / "mine").exists()
+    hub.repositories["anna/sees"]["model.safetensors"] += b"w" * 200
+    hub.served.clear()
+    # The hub names large files by content, so the first part of other bytes is not gone on with.
+    path, _ = fetch_matching(tmp_path, "anna/sees")
+    assert (path / "model.safetensors").read_bytes() == b"w" * 900
+    assert set(hub.served) == {"model.safetensors"}
+
+
+@pytest.mark.parametrize(
+    ("hub_id", "files", "says"),
+    [
+        ("anna/sees", {"config.json": b"{}", "pytorch_model.bin": b"p"}, "only as a pickle"),
+        ("anna/sees", {"config.json": b"{}"}, r"has no file model\.safetensors or model-\*"),
+        ("anna/sees/model.safetensors", captioner_files(), "is one file"),
+        ("nonsense", {}, "is no hub id"),
+    ],
+)
+def test_a_repository_without_safe_weights_is_refused(hub, tmp_path, hub_id, files, says):
+    hub.repositories["anna/sees"] = files
+    with pytest.raises(HubError, match=says):
+        fetch_matching(tmp_path, hub_id)
+    assert not (tmp_path / "captioners" / "mine").exists()
+    assert sum(hub.served.values()) == 0
+
+
+def test_a_pattern_never_brings_a_pickle(hub, tmp_path):
+    hub.repositories["anna/sees"] = captioner_files()
+    path, _ = fetch_matching(tmp_path, "anna/sees", ("*",))
+    assert "pytorch_model.bin" not in names_in(path)
+    assert "model.safetensors" in names_in(path)

@@ -15,7 +15,12 @@ from trainer.commands.combining import (
 from trainer.commands.files import describe_file, list_findings, tell_file, verify_files
 from trainer.commands.libraries import EXPECTED_ERRORS, quiet_libraries
 from trainer.commands.memory import estimate_run, probe_run
-from trainer.commands.models import describe_model, download_model, list_models
+from trainer.commands.models import (
+    describe_model,
+    download_captioner,
+    download_model,
+    list_models,
+)
 from trainer.commands.pictures import draw_grid, serve_previews
 from trainer.commands.training import export_checkpoint, train
 from trainer.export import make_civitai_zip, make_hub_folder
@@ -32,6 +37,7 @@ __all__ = [
     "bake",
     "describe_file",
     "describe_model",
+    "download_captioner",
     "download_model",
     "draw_grid",
     "estimate_run",

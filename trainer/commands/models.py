@@ -1,13 +1,14 @@
-"""Base models: fetching one from the hub, and saying what lies in a workspace."""
+"""Models: fetching one from the hub, and saying which base models lie in a workspace."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tqdm import tqdm
 
 from trainer.commands.libraries import quiet_libraries
-from trainer.hub import Report, download_base_model, find_token
+from trainer.hub import Report, download_base_model, download_matching, find_token
 from trainer.models import ModelError, check_base_model
 from trainer.progress import say
 
@@ -62,6 +63,27 @@ def download_model(
     bar = _DownloadBar(hub_id)
     try:
         return download_base_model(hub_id, models, find_token(), report or bar.update, half=half)
+    finally:
+        bar.close()
+
+
+def download_captioner(
+    hub_id: str, place: Path, files: Sequence[str], report: Report | None = None
+) -> Path:
+    """Downloads a captioner's model and returns where it lies.
+
+    Args:
+        hub_id: "owner/name" or "owner/name@revision".
+        place: The folder that it becomes.
+        files: Names of the files it needs; a `*` stands for any letters within one.
+        report: Called with the bytes so far and in all; None shows a bar.
+
+    Raises:
+        HubError: with what to do.
+    """
+    bar = _DownloadBar(hub_id)
+    try:
+        return download_matching(hub_id, place, files, find_token(), report or bar.update)
     finally:
         bar.close()
 

@@ -1,11 +1,11 @@
-"""The hub: base models come from there, finished adapters go there.
+"""The hub: base models and captioners come from there, finished adapters go there.
 
 The one room that uses the network, and only when a person asked for it. It loads no torch and
 imports no other room, so that models and export may both use it.
 """
 
 from trainer.hub.client import HubClient
-from trainer.hub.download import Report, download_base_model
+from trainer.hub.download import Report, download_base_model, download_matching
 from trainer.hub.errors import HubError
 from trainer.hub.tokens import find_token
 from trainer.hub.upload import upload_hub_folder
@@ -15,6 +15,7 @@ __all__ = [
     "HubError",
     "Report",
     "download_base_model",
+    "download_matching",
     "find_token",
     "upload_hub_folder",
 ]

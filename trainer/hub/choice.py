@@ -1,4 +1,4 @@
-"""Which files of a repository make a base model, and how their content is known."""
+"""Which files of a repository are wanted, and how their content is known."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -31,6 +31,8 @@ _WEIGHTS = {
     "text_encoder": "model",
 }
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth")
+_SAFE_WEIGHTS = (".safetensors", ".onnx")
+_PLAIN_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.))*"
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,45 @@ def choose_files(wanted: HubId, offered: Sequence[HubFile], *, half: bool) -> li
     for part in (*_NEEDED, *_ALSO):
         names |= _choose_part(wanted, part, _list_part(by_name, part), half=half)
     return [by_name[name] for name in sorted(names, key=lambda name: (by_name[name].size, name))]
+
+
+def choose_matching(
+    wanted: HubId, offered: Sequence[HubFile], patterns: Sequence[str]
+) -> list[HubFile]:
+    """Returns the files whose names fit one of the patterns, with weights among them.
+
+    Only plain names at the top of the repository are ever returned, so none leads out of its
+    folder, and never a pickle.
+
+    Args:
+        wanted: The repository, for the errors.
+        offered: Its files.
+        patterns: Names; a `*` stands for any letters within one.
+
+    Raises:
+        HubError: the repository has no weights of these names.
+    """
+    if wanted.file:
+        msg = f"{wanted} is one file, and a whole repository is needed. Name {wanted.repository}."
+        raise HubError(msg)
+    allowed = [re.compile(".*".join(map(re.escape, each.split("*")))) for each in patterns]
+    chosen = [
+        file
+        for file in offered
+        if re.fullmatch(_PLAIN_NAME, file.name)
+        and not file.name.endswith(_PICKLES)
+        and any(pattern.fullmatch(file.name) for pattern in allowed)
+    ]
+    if not any(file.name.endswith(_SAFE_WEIGHTS) for file in chosen):
+        pickled = any(file.name.endswith(_PICKLES) for file in offered)
+        needed = [each for each in patterns if each.endswith(_SAFE_WEIGHTS)]
+        msg = (
+            f"{wanted} offers its weights only as a pickle, which can run code when it is read. "
+            if pickled
+            else f"{wanted} has no file {' or '.join(needed)}. "
+        )
+        raise HubError(f"{msg}Choose another repository.")
+    return sorted(chosen, key=lambda file: (file.size, file.name))
 
 
 def _choose_single(wanted: HubId, by_name: dict[str, HubFile]) -> HubFile:

@@ -1,4 +1,4 @@
-"""Base models from the hub: which files are needed, and how they come into a folder.
+"""Models from the hub: how their files come into a folder.
 
 A download grows in `.partial/` and is moved into place when every file has the checksum that the
 hub tells; a broken one continues where it stopped.
@@ -10,13 +10,14 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from trainer.hub.choice import HubFile, choose_files
+from trainer.hub.choice import HubFile, choose_files, choose_matching
 from trainer.hub.client import HubClient
 from trainer.hub.content import has_content
 from trainer.hub.errors import HubError
 from trainer.runs.base_models import HubId, parse_hub_id
 
 Report = Callable[[int, int], None]  # bytes so far, bytes in all
+Choose = Callable[[Sequence[HubFile]], list[HubFile]]  # from what is offered to what is wanted
 
 
 def download_base_model(
@@ -35,37 +36,78 @@ def download_base_model(
         HubError: what is missing there, or went wrong here, and what to do. What has arrived
             stays for the next try.
     """
-    wanted = parse_hub_id(hub_id)
+    wanted = _read_hub_id(hub_id)
+
+    def choose(offered: Sequence[HubFile]) -> list[HubFile]:
+        return choose_files(wanted, offered, half=half)
+
+    return _download_files(wanted, to / wanted.entry, token, report, choose)
+
+
+def download_matching(
+    hub_id: str, place: Path, patterns: Sequence[str], token: str, report: Report
+) -> Path:
+    """Downloads some of a repository's files into a folder, unless it is there already.
+
+    Args:
+        hub_id: "owner/name" or "owner/name@revision".
+        place: The folder, which appears when it is complete.
+        patterns: Names of the wanted files; a `*` stands for any letters within one.
+        token: Sent to the hub; empty asks as a stranger.
+        report: Called with the bytes so far and in all.
+
+    Returns:
+        The folder.
+
+    Raises:
+        HubError: as `download_base_model`.
+    """
+    wanted = _read_hub_id(hub_id)
+
+    def choose(offered: Sequence[HubFile]) -> list[HubFile]:
+        return choose_matching(wanted, offered, patterns)
+
+    return _download_files(wanted, place, token, report, choose)
+
+
+def _read_hub_id(text: str) -> HubId:
+    wanted = parse_hub_id(text)
     if wanted is None:
         msg = (
-            f"{hub_id!r} is no hub id. It has the form OWNER/NAME, OWNER/NAME@REVISION or "
+            f"{text!r} is no hub id. It has the form OWNER/NAME, OWNER/NAME@REVISION or "
             "OWNER/NAME/FILE.safetensors."
         )
         raise HubError(msg)
-    place = to / wanted.entry
+    return wanted
+
+
+def _download_files(wanted: HubId, place: Path, token: str, report: Report, choose: Choose) -> Path:
     if place.exists():
         return place
-    partial = to / ".partial" / wanted.entry
+    partial = place.parent / ".partial" / place.name
     try:
         partial.mkdir(parents=True, exist_ok=True)
-        with FileLock(partial.with_name(f"{wanted.entry}.lock"), timeout=0):
-            _download(wanted, partial, HubClient(wanted, token), report, half=half)
+        with FileLock(partial.with_name(f"{place.name}.lock"), timeout=0):
+            _fetch_into(partial, wanted, HubClient(wanted, token), report, choose)
             _move_into_place(wanted, partial, place)
     except Timeout:
-        msg = f"{hub_id} is being downloaded by another process. Wait until that one is done."
+        msg = f"{wanted} is being downloaded by another process. Wait until that one is done."
         raise HubError(msg) from None
     except OSError as error:
-        msg = f"{to} cannot be written: {error.strerror or error}. Check its rights and its disk."
+        msg = (
+            f"{place.parent} cannot be written: {error.strerror or error}. Check its rights and "
+            "its disk."
+        )
         raise HubError(msg) from error
     return place
 
 
-def _download(
-    wanted: HubId, partial: Path, client: HubClient, report: Report, *, half: bool
+def _fetch_into(
+    partial: Path, wanted: HubId, client: HubClient, report: Report, choose: Choose
 ) -> None:
     with client.online():
         commit, offered = client.list_files()
-        files = choose_files(wanted, offered, half=half)
+        files = choose(offered)
         _remove_others(partial, files)
         total = sum(file.size for file in files)
         left = [file for file in files if not has_content(partial / file.name, file)]
