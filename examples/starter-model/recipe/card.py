@@ -25,8 +25,9 @@ cores in seconds. It is a tour and a measuring instrument, not a model for real 
 emoji.
 
 In all but size it is a Stable Diffusion 1: epsilon prediction on SD's noise schedule, a VAE of
-factor 8 with 4 channels, 77 text positions, a byte-level CLIP tokenizer. The folder `captioner` holds
-a small network of its own that names what is in such pictures; its card says how often it is right.
+factor 8 with 4 channels, 77 text positions, a byte-level CLIP tokenizer. The folder `captioner`
+holds a small network of its own that names what is in such pictures; its card says how often it is
+right.
 
 ![ten prompts in each style, then composed prompts](contact-sheet.png)
 """
@@ -109,8 +110,8 @@ def _describe_measurements(measured: Mapping[str, Any], settings: Settings) -> s
 
 {found["prompts"]:.0f} trained pairs of name and style, drawn once each ("{{a name}}, {{style}}"),
 guidance {evaluation.guidance:g}, {evaluation.inference_steps} DDIM steps. `build.py --preset
-{_name_preset(settings)} --measure FOLDER` measures a finished model again; the classifier is trained
-anew for it, so that its rows may differ by a percent.
+{_name_preset(settings)} --measure FOLDER` measures a finished model again; the classifier is
+trained anew for it, so that its rows may differ by a percent.
 
 | | model | reachable | by chance |
 |---|---|---|---|
