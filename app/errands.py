@@ -151,6 +151,13 @@ def stop_errand(workspace: Workspace, errand_id: object) -> None:
             psutil.Process(starter.pid).terminate()
 
 
+def forget_errand(workspace: Workspace, errand_id: object) -> None:
+    """Throws the answer of an errand away, unless it is under way."""
+    errand = read_errand(workspace, errand_id)
+    if errand.state in {"done", "failed"}:
+        shutil.rmtree(errand.path, ignore_errors=True)
+
+
 def list_errands(workspace: Workspace, kind: str) -> list[Errand]:
     """Returns the errands of a kind, the newest first."""
     folders = [path for path in workspace.errands_path.glob(f"{kind}-*") if path.is_dir()]

@@ -77,7 +77,7 @@ CSS = """
 .dark [aria-pressed="true"].tile, .dark [aria-pressed="true"].card {
   border-color: var(--primary-400); }
 .tile:focus-visible, .cell:focus-visible, .card:focus-visible, .press:focus-visible,
-a:focus-visible {
+.chip:focus-visible, a:focus-visible {
   outline: 3px solid var(--primary-500); outline-offset: 1px; }
 .large { max-width: 100%; max-height: 380px; display: block; margin: 0 auto; border-radius: .5rem; }
 .findings { margin: .25rem 0 0; padding: 0; list-style: none; }
@@ -114,6 +114,11 @@ a:focus-visible {
   cursor: pointer; border: 1px solid var(--primary-700); background: var(--primary-700);
   color: white; }
 .press:hover { background: var(--primary-800); }
+.press-second { background: transparent; color: var(--body-text-color); }
+.press-second:hover { background: var(--background-fill-secondary); }
+.dark .press-second { border-color: var(--primary-400); }
+#dataset-train { gap: .25rem; } #captions-row { gap: .5rem; }
+#captions-progress [data-state] { min-height: 5.4rem; }
 .sign { display: inline-block; width: 1.2rem; font-weight: 700; }
 .findings ul { margin: 0 0 0 1.7rem; font-size: .85rem; }
 .verdict-good .sign { color: #15803d; } .dark .verdict-good .sign { color: #4ade80; }
@@ -128,6 +133,14 @@ a:focus-visible {
 #workbench .row:not(:has(.block)):not(:has(button)) { display: none; }
 #workbench .plain th[scope="row"] { font-weight: 400; min-width: 9rem; }
 #workbench .plain td, #workbench .plain th[scope="col"] { overflow-wrap: normal; }
+.chips { display: flex; flex-wrap: wrap; gap: .35rem; list-style: none; padding: 0; margin: 0; }
+.chips li { margin: 0; }
+.chip { font: inherit; font-size: .82rem; padding: .15rem .6rem; border-radius: 1rem;
+  max-width: 100%; overflow-wrap: anywhere; text-align: left; display: inline-block;
+  border: 1px solid var(--border-color-primary); background: var(--background-fill-secondary);
+  color: var(--body-text-color); }
+button.chip { cursor: pointer; } button.chip:hover { border-color: var(--primary-500); }
+.chip b { margin-left: .15rem; }
 dialog.enlarged { border: 0; border-radius: .5rem; padding: .75rem; max-width: 92vw; }
 dialog.enlarged img { display: block; margin: 0 auto; max-height: 78vh; min-width: min(70vw, 512px);
   object-fit: contain; }

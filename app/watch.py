@@ -17,6 +17,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from app.errands import stamp_errands
+from app.views.captions import SUGGESTING
 from app.views.files import INSPECT, PACKS
 from app.views.preview import view_drawing
 from app.views.runs import list_run_views
@@ -100,6 +101,7 @@ MARKS: dict[str, Callable[[Workspace], str]] = {
     "downloads": _mark_errands("download"),
     "questions": _mark_errands("estimate", "header"),
     "files": _mark_errands(INSPECT, *PACKS),
+    "captions": _mark_errands(SUGGESTING),
     "workbench": stamp_bench,
 }
 

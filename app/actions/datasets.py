@@ -2,7 +2,8 @@
 
 import contextlib
 import json
-from collections.abc import Sequence
+import threading
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,11 +19,11 @@ from app.workspace import (
     WorkspaceError,
 )
 from datasets_tools.captions import (
-    caption_revision,
     move_to_trash,
     normalise_caption,
     read_caption,
     restore_from_trash,
+    revision_of,
     write_caption,
 )
 from datasets_tools.errors import DatasetError, show_name
@@ -31,6 +32,10 @@ from datasets_tools.images import IMAGE_SUFFIXES, import_image, write_thumbnail
 
 THUMBNAIL_SIDE = 256
 _MAX_TRIGGER = 200
+
+# Leaving the caption box for a button that changes all captions saves the one and changes the
+# others at once; with the lock the change begins when the caption is saved, and finds it.
+CAPTION_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -91,24 +96,34 @@ def make_thumbnails(workspace: Workspace, folder: Path) -> list[Tile]:
     return tiles
 
 
-def save_caption(folder: Path, key: str, revision: str, caption: str) -> SavedCaption:
-    """Saves a caption if nobody has changed it since `revision`."""
+def save_caption(
+    folder: Path, key: str, revision: str, caption: str, suggested: Collection[str] = ()
+) -> SavedCaption:
+    """Saves a caption if nobody has changed it since `revision`.
+
+    Args:
+        folder: The dataset.
+        key: Of the example.
+        revision: What the text was made from.
+        caption: The text.
+        suggested: Captions by a captioner; a text that was typed meanwhile replaces them.
+    """
     example = find_example(folder, key)
     if example is None:
         return SavedCaption("failed", dataset_text.IMAGE_GONE, revision)
     name = show_name(example.path)
     try:
-        current = caption_revision(example.path)
-        if read_caption(example.path) == normalise_caption(caption):
-            return SavedCaption("unchanged", "", current)
-        if current != revision:
-            return SavedCaption("conflict", dataset_text.caption_conflict(name, caption), revision)
-        write_caption(example.path, caption)
-        return SavedCaption(
-            "saved", dataset_text.caption_saved(name), caption_revision(example.path)
-        )
+        with CAPTION_LOCK:
+            now = read_caption(example.path)
+            if now == normalise_caption(caption):
+                return SavedCaption("unchanged", "", revision_of(now))
+            if revision_of(now) != revision and now not in suggested:
+                told = dataset_text.caption_conflict(name, caption)
+                return SavedCaption("conflict", told, revision)
+            write_caption(example.path, caption)
     except DatasetError as error:
         return SavedCaption("failed", str(error), revision)
+    return SavedCaption("saved", dataset_text.caption_saved(name), revision_of(caption))
 
 
 def remove_image(folder: Path, key: str) -> str:

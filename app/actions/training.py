@@ -7,8 +7,10 @@ from typing import Literal
 from filelock import FileLock, Timeout
 
 from app.processes import has_worker, start_process
+from app.text import captions as captions_text
 from app.text import folders as folders_text
 from app.text import train as train_text
+from app.views.captions import find_suggesting
 from app.views.dataset import list_examples
 from app.views.runs import find_busy_run, view_run
 from app.workspace import Workspace, WorkspaceError
@@ -74,13 +76,16 @@ def check_before_start(workspace: Workspace, dataset: object, base_model: object
     """Looks at what a config cannot know.
 
     Raises:
-        WorkspaceError: there is no dataset, no image in it, or no base model.
+        WorkspaceError: there is no dataset, no image in it, or no base model; or captions are
+            being written, of which the run would read one half old and one half new.
     """
     workspace.find_base_model(base_model)
     if not dataset:
         raise WorkspaceError(folders_text.NO_DATASET)
     if not list_examples(workspace.find_dataset(dataset)):
         raise WorkspaceError(train_text.no_images_to_train(str(dataset)))
+    if find_suggesting(workspace, dataset).state == "running":
+        raise WorkspaceError(captions_text.STILL_SUGGESTING)
 
 
 @contextlib.contextmanager

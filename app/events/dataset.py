@@ -12,6 +12,7 @@ from app.parts.dataset import make_check, make_grid, make_picture
 from app.text import dataset as words
 from app.views import dataset as view
 from app.views.base_models import view_base_model
+from app.views.captions import find_suggesting, list_suggested
 from app.views.train import read_resolution
 from app.workspace import Workspace, WorkspaceError
 
@@ -24,6 +25,7 @@ class DatasetEvents:
     `bound` is the edition that is in the caption box. It travels with the text in the same message,
     so a caption can only reach the image it was read from. Only the browser puts an edition into
     the box (`ADOPT_OFFER`): the server offers one, and cannot know what is being typed meanwhile.
+    A caption that something else has changed is offered by `CaptionEvents` (`ADOPT_RENEWED`).
     """
 
     def __init__(self, workspace: Workspace) -> None:
@@ -95,7 +97,11 @@ class DatasetEvents:
         folder = self._find(edition.dataset)
         if folder is None or not edition.key:
             return [gr.skip(), gr.skip()]
-        done = change.save_caption(folder, edition.key, edition.revision, caption)
+        # Nobody has typed, or what was typed is in the note already: there is nothing to save.
+        if caption == edition.caption:
+            return [gr.skip(), gr.skip()]
+        suggested = list_suggested(find_suggesting(self.workspace, edition.dataset))
+        done = change.save_caption(folder, edition.key, edition.revision, caption, suggested)
         kind = {"saved": "good", "unchanged": "info"}.get(done.outcome, "error")
         # After a conflict the note shows the text, so choosing the image again may replace it.
         if done.outcome != "failed":

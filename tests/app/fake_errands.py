@@ -1,10 +1,14 @@
 """Stand-ins for the commands that answer the app in JSON; what they say depends on the names."""
 
+import itertools
 import json
+import os
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
+from datasets_tools.captioning import caption_folder
 from trainer.config import read_config
 
 STEP_BYTES = 10 * 1024**3
@@ -103,6 +107,39 @@ def bundle(args):
     say({"done": True})
 
 
+def caption(args):
+    """Captions for real, with made-up words: the first picture is red, the next one is blue …"""
+    folder = Path(args[0])
+    seconds = float(os.environ.get("FAKE_SECONDS_PER_CAPTION", "0.02"))
+    seconds = 1 if "slow" in folder.name else seconds
+    if "dies" in folder.name:
+        sys.exit("lorasmith: The captioner is damaged. Download it again.")
+    place = find_option(args, "workspace") / "captioners" / str(find_option(args, "captioner"))
+    if not place.exists():
+        for tenth in range(1, 11):
+            say_event(event="download", done=tenth * 10**8, total=10**9)
+            time.sleep(seconds)
+        place.mkdir(parents=True)
+    say_event(event="load")
+    colours = itertools.cycle(("red", "blue", "green"))
+
+    def describe(image):
+        time.sleep(seconds)
+        colour, (low, high) = next(colours), image.convert("L").getextrema()
+        return f"a {colour} cat" if low < high else ""
+
+    existing = str(find_option(args, "existing"))
+    tally = caption_folder(
+        folder, describe, existing, lambda one: say_event(event="caption", **asdict(one)),
+        f"Suggested by {place.name}",
+    )  # fmt: skip
+    say_event(event="done", **tally)
+
+
+def say_event(**event):
+    print(json.dumps(event), flush=True)
+
+
 def find_option(args, name):
     return next(Path(arg.partition("=")[2]) for arg in args if arg.startswith(f"--{name}="))
 
@@ -112,4 +149,4 @@ def say(answer):
 
 
 ERRANDS = {"models": models, "download": download, "estimate": estimate, "header": header,
-           "inspect": inspect, "bundle": bundle}  # fmt: skip
+           "inspect": inspect, "bundle": bundle, "caption": caption}  # fmt: skip

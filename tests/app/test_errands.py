@@ -6,6 +6,7 @@ import pytest
 
 from app.errands import (
     find_starter,
+    forget_errand,
     list_errands,
     name_errand,
     read_errand,
@@ -92,6 +93,19 @@ def test_stopping_ends_the_process(sender):
     starter = find_starter(errand.path)
     stop_errand(sender, errand.id)
     wait_for(lambda: not is_alive(starter))
+
+
+def test_answer_is_forgotten_and_a_command_under_way_is_not(sender):
+    busy = send(sender, "import time; time.sleep(60)")
+    forget_errand(sender, busy.id)
+    assert read_errand(sender, busy.id).state == "running"
+    stop_errand(sender, busy.id)
+    send(sender, "print(1)")
+    done = end_of(sender, "print(1)")
+    for errand_id in ("../runs", done.id):
+        forget_errand(sender, errand_id)
+    assert read_errand(sender, done.id).state == "none"
+    assert sender.runs_path.is_dir()
 
 
 @pytest.mark.parametrize("errand_id", ["../runs", "", None, "test-zz", "test-0123456789abcdef/.."])

@@ -1,0 +1,196 @@
+"""The parts of the Dataset tab for captions as a whole: suggesting them, and changing them all."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from app.events.captions import CaptionEvents
+from app.paint import QUIET, WATCHED
+from app.scripts import ADOPT_RENEWED, PRESS
+from app.shell import STATUS_SECONDS, Shell
+from app.text import captions as words
+from app.views import captions as view
+from app.watch import make_watch
+
+
+@dataclass(frozen=True)
+class SuggestRow:
+    """What is drawn to have captions suggested."""
+
+    captioner: gr.Dropdown
+    existing: gr.Radio
+    suggest: gr.Button
+    cancel: gr.Button
+    about: gr.HTML
+    told: gr.HTML
+    progress: gr.HTML
+    watch: gr.HTML
+
+
+@dataclass(frozen=True)
+class ChangeSection:
+    """What is drawn to change all captions."""
+
+    section: gr.Accordion
+    old: gr.Textbox
+    new: gr.Textbox
+    replace: gr.Button
+    tag: gr.Textbox
+    add_last: gr.Button
+    add_first: gr.Button
+    remove: gr.Button
+    undo: gr.Button
+    told: gr.HTML
+    tags: gr.HTML
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """What the page draws and these parts paint, too.
+
+    Attributes:
+        caption: The box of one caption, which follows when something else changes that caption.
+        bound: The edition in the box.
+        train: Seen once there are images.
+    """
+
+    caption: gr.Textbox
+    bound: gr.Textbox
+    train: gr.Column
+
+
+def draw_suggest_row(shell: Shell) -> SuggestRow:
+    """Draws the row."""
+    captioners = view.list_captioners(shell.workspace)
+    with gr.Column(elem_id="captions-row"):
+        with gr.Row(elem_classes="with-button"):
+            captioner = gr.Dropdown(
+                choices=[(one.title, one.name) for one in captioners],
+                value=view.choose_captioner(shell.workspace) or None,
+                label=words.CAPTIONER, scale=1, min_width=200, elem_id="captions-captioner",
+            )  # fmt: skip
+            existing = gr.Radio(
+                choices=[(label, key) for key, label in words.EXISTING_CHOICES.items()],
+                value="keep", label=words.EXISTING, scale=3, min_width=280,
+                elem_id="captions-existing",
+            )  # fmt: skip
+            suggest = gr.Button(
+                words.SUGGEST, variant="primary", interactive=False, scale=0, min_width=250,
+                elem_id="captions-suggest",
+            )  # fmt: skip
+            cancel = gr.Button(
+                words.CANCEL, visible=False, scale=0, min_width=110, elem_id="captions-cancel"
+            )
+        about = gr.HTML("", elem_id="captions-about")
+        told = gr.HTML("", elem_id="captions-note")
+        progress = gr.HTML("", js_on_load=PRESS, elem_id="captions-progress")
+    watch = make_watch("captions", STATUS_SECONDS)
+    return SuggestRow(captioner, existing, suggest, cancel, about, told, progress, watch)
+
+
+def draw_change_section() -> ChangeSection:
+    """Draws the section; it is seen once there are images."""
+    with gr.Accordion(
+        words.ALL_CAPTIONS, open=False, visible=False, elem_id="captions-all"
+    ) as section:
+        with gr.Row(elem_classes="with-button"):
+            old = gr.Textbox(
+                label=words.OLD, info=words.OLD_INFO, max_lines=1, max_length=2000, min_width=200,
+                elem_id="captions-old",
+            )  # fmt: skip
+            new = gr.Textbox(
+                label=words.NEW, info=words.NEW_INFO, max_lines=1, max_length=2000, min_width=200,
+                elem_id="captions-new",
+            )  # fmt: skip
+            replace = gr.Button(words.REPLACE, scale=0, min_width=150, elem_id="captions-replace")
+        with gr.Row(elem_classes="with-button"):
+            tag = gr.Textbox(
+                label=words.TAG, info=words.TAG_INFO, max_lines=1, max_length=2000, min_width=200,
+                elem_id="captions-tag",
+            )  # fmt: skip
+            add_last = gr.Button(
+                words.ADD_LAST, scale=0, min_width=110, elem_id="captions-add-last"
+            )
+            add_first = gr.Button(
+                words.ADD_FIRST, scale=0, min_width=110, elem_id="captions-add-first"
+            )
+            remove = gr.Button(words.REMOVE, scale=0, min_width=110, elem_id="captions-remove")
+        with gr.Row():
+            undo = gr.Button(
+                words.NOTHING_TO_UNDO, interactive=False, scale=0, min_width=240, size="sm",
+                elem_id="captions-undo",
+            )  # fmt: skip
+        told = gr.HTML("", elem_id="captions-told")
+        tags = gr.HTML("", js_on_load=PRESS, elem_id="captions-tags")
+    return ChangeSection(
+        section, old, new, replace, tag, add_last, add_first, remove, undo, told, tags
+    )  # fmt: skip
+
+
+def wire_captions(
+    shell: Shell, row: SuggestRow, section: ChangeSection, page: Neighbours, repaint: dict[str, Any]
+) -> dict[str, Any]:
+    """Wires both parts.
+
+    Args:
+        shell: What the pages share.
+        row: As `draw_suggest_row` drew it.
+        section: As `draw_change_section` drew it.
+        page: What else is painted.
+        repaint: The event that paints the grid and the check when captions have changed.
+
+    Returns:
+        The event that paints both parts, to be painted together with what the page opens.
+    """
+    events = CaptionEvents(shell.workspace)
+    seen = gr.State({})
+    renewed = gr.Textbox(visible="hidden", elem_id="captions-renewed", label="renewed")
+    place = [seen, shell.dataset, page.bound, row.captioner]
+    shown = [
+        seen, row.suggest, row.cancel, row.about, row.progress, section.section,
+        section.undo, section.tags, page.train, renewed,
+    ]  # fmt: skip
+    show = {"fn": events.show, "inputs": place, "outputs": shown, **WATCHED}
+
+    shell.demo.load(events.open_page, None, [row.captioner], **QUIET)
+    gr.on([row.captioner.change, shell.datasets_watch.tick], **show)
+    row.watch.tick(**show).then(**repaint)
+    renewed.change(
+        fn=None,
+        inputs=[renewed, page.bound, page.caption],
+        outputs=[page.caption, page.bound],
+        js=ADOPT_RENEWED,
+    )
+    row.suggest.click(events.suggest, [*place, row.existing], [row.told, *shown], **QUIET)
+    row.cancel.click(events.cancel, [shell.dataset], None, **QUIET)
+    undo = {"fn": events.take_back, "inputs": place, **QUIET}
+    row.progress.select(outputs=[row.told, *shown], **undo).then(**repaint)
+    section.undo.click(outputs=[section.told, *shown], **undo).then(**repaint)
+    tag = [section.tag, *place]
+    for triggers, event, inputs in (
+        ([section.replace.click, section.new.submit], events.replace,
+         [section.old, section.new, *place]),
+        ([section.add_last.click, section.tag.submit], events.add_last, tag),
+        ([section.add_first.click], events.add_first, tag),
+        ([section.remove.click], events.remove, tag),
+    ):  # fmt: skip
+        gr.on(triggers, event, inputs, [section.told, *shown], **QUIET).then(**repaint)
+    section.tags.select(events.take_tag, None, [section.tag], **QUIET)
+    return show
+
+
+def join_events(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Returns the event that does what two do, in one answer.
+
+    What would come later would push down what is there already, under a pointer that is about to
+    press it.
+    """
+    count = len(first["inputs"])
+
+    def do_both(*values: Any) -> list[Any]:
+        return [*first["fn"](*values[:count]), *second["fn"](*values[count:])]
+
+    inputs = [*first["inputs"], *second["inputs"]]
+    return {**first, "fn": do_both, "inputs": inputs,
+            "outputs": [*first["outputs"], *second["outputs"]]}  # fmt: skip
