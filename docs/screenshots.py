@@ -38,7 +38,7 @@ def main() -> None:
             viewport={"width": 1180, "height": 860}, color_scheme="light"
         ).new_page()
         page.goto(url)
-        _take_dataset(page)
+        _take_dataset(page, dataset)
         _take_fit(page)
         page.goto(url)
         _take_train(page)
@@ -49,12 +49,25 @@ def main() -> None:
     stop_workers(workspace)
 
 
-def _take_dataset(page: Page) -> None:
+def _take_dataset(page: Page, dataset: Path) -> None:
+    """Has captions suggested for the picture, then gives the dataset its own ones back."""
     tiles = page.locator("#dataset-grid .tile")
     expect(tiles).to_have_count(16, timeout=60_000)
+    for caption in dataset.glob("*.txt"):
+        caption.unlink()
     tiles.nth(5).click()
     expect(page.locator("#dataset-image img")).to_be_visible()
+    page.locator("#captions-suggest").click()
+    expect(page.locator("#captions-progress")).to_contain_text("suggested", timeout=120_000)
+    page.mouse.move(5, 5)
+    page.wait_for_timeout(3_000)
+    page.locator("#captions-captioner").scroll_into_view_if_needed()
     _shoot(page, "dataset")
+    shutil.rmtree(dataset / ".undo")
+    for caption in (ROOT / "examples" / "openmoji-style" / "images").glob("*.txt"):
+        shutil.copyfile(caption, dataset / caption.name)
+    page.reload()
+    expect(tiles.first).to_contain_text("a lion")
 
 
 def _take_fit(page: Page) -> None:

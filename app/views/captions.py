@@ -107,8 +107,14 @@ def view_captioner(workspace: Workspace, name: str) -> CaptionerView:
 
 
 def choose_captioner(workspace: Workspace) -> str:
-    """Returns the captioner that was used last, else the first one whose model is here."""
+    """Returns the captioner that was used last, else the first one whose model is here.
+
+    The one that comes along knows the starter model's world only, so with another base model in the
+    workspace it is the last choice.
+    """
     offered = [one.name for one in list_captioners(workspace)]
+    if set(workspace.list_base_models().values()) - set(workspace.base_models):
+        offered = [name for name in offered if CAPTIONERS[name].model]
     errands = list_errands(workspace, SUGGESTING)
     asked = [str(_read_question(one).get("captioner")) for one in errands]
     here = [name for name in offered if is_available(name, workspace.root)]

@@ -167,6 +167,17 @@ def test_captioner_that_is_here_comes_first_and_then_the_one_used_last(
     wait_for(lambda: view.find_suggesting(workspace, "cats").state == "done")
 
 
+def test_with_another_base_model_the_captioner_that_knows_emoji_is_not_chosen(
+    workspace, monkeypatch, tmp_path
+):
+    monkeypatch.setattr("datasets_tools.captioners.places.SHIPPED_FOLDER", tmp_path)
+    assert view.choose_captioner(workspace) == "starter"
+    workspace.models_path.mkdir(exist_ok=True)
+    (workspace.models_path / "real.safetensors").write_bytes(b"x")
+    assert view.choose_captioner(workspace) == "blip"
+    assert view.list_captioners(workspace)[0].name == "starter"
+
+
 def test_progress_is_told_from_download_to_the_last_image(workspace, dataset, blip):
     blip.rmdir()
     errand = change.start_suggesting(workspace, "cats", "blip", "keep")

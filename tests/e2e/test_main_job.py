@@ -22,10 +22,23 @@ def workspace(tmp_path):
     stop_workers(tmp_path / "workspace")
 
 
+def suggest_captions(page, workspace):
+    """The captioner that comes along names what it knows, and writes nothing where it does not."""
+    page.locator("#captions-suggest").click()
+    progress = page.locator("#captions-progress")
+    expect(progress).to_contain_text("captions suggested", timeout=180_000)
+    written = {path.stem: path.read_text("utf-8") for path in workspace.glob("datasets/*/*.txt")}
+    assert written["06-strawberry"] == "a strawberry"
+    assert 6 <= len(written) < len(IMAGES)
+    bear = page.locator("#dataset-grid .tile", has_text="04-bear.png")
+    expect(bear).to_contain_text(written["04-bear"])
+
+
 def upload_and_caption(page, workspace):
     page.set_input_files("#dataset-upload input[type=file]", [str(path) for path in IMAGES])
     tiles = page.locator("#dataset-grid .tile")
     expect(tiles).to_have_count(12, timeout=60_000)
+    suggest_captions(page, workspace)
     tiles.nth(0).click()
     expect(page.locator("#dataset-image")).to_contain_text(IMAGES[0].name)
     page.fill("#dataset-caption textarea", "a lion face, smiling")

@@ -10,7 +10,7 @@ from recipe.captioner_pictures import disturb_drawings
 from recipe.colours import COLOURS
 from recipe.composing import compose_on_white, to_bytes
 from recipe.errors import OutOfTimeError
-from recipe.settings import SMOKE, assign
+from recipe.settings import PRESETS, SMOKE, assign
 from recipe.train_captioner import name_labels
 from recipe.training import make_machine
 
@@ -24,7 +24,7 @@ from datasets_tools.captioners.starter import (
 from datasets_tools.captioners.starter_files import DESCRIPTION, WEIGHTS, read_description
 from datasets_tools.captioners.starter_network import SIZE, recognise
 from datasets_tools.errors import DatasetError
-from tests.starter.conftest import make_build
+from tests.starter.conftest import STARTER, make_build
 
 
 @pytest.fixture
@@ -133,6 +133,40 @@ def test_long_picture_is_filled_up_and_not_cut():
     assert looked_at.shape == (3, SIZE, SIZE)
     assert looked_at[0, :, :6].max() > 0.5  # what was at the very left is still seen
     assert looked_at[:, :16].max() < -0.8
+
+
+def test_shipped_captioner_names_the_example_data_set():
+    describe = load_starter(STARTER / "captioner", CaptionerOptions())
+    said = {}
+    for path in sorted((STARTER.parent / "openmoji-style" / "images").glob("*.png")):
+        with Image.open(path) as image:
+            said[path.stem.partition("-")[2].replace("-", " ")] = describe(image.convert("RGB"))
+    # OpenMoji is a set that it has never seen; its card has the rate over all of it.
+    right = [name for name, caption in said.items() if caption and name in caption]
+    wrong = [name for name, caption in said.items() if caption and name not in caption]
+    assert len(said) == 16
+    assert len(right) >= 8
+    assert len(wrong) <= 2
+
+
+def test_shipped_captioner_is_mostly_silent_about_what_it_cannot_know():
+    describe = load_starter(STARTER / "captioner", CaptionerOptions())
+    images = sorted((STARTER.parent / "mascot-character" / "images").glob("*.png"))
+    said = []
+    for path in images:
+        with Image.open(path) as image:
+            said.append(describe(image.convert("RGB")))
+    assert said.count("") >= len(images) - 2
+
+
+def test_shipped_card_says_what_the_shipped_captioner_is():
+    folder = STARTER / "captioner"
+    description = read_description(folder)
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert f"({len(description.labels)} labels" in card
+    assert f"at least {description.threshold:.0%}" in card
+    assert description.widths == PRESETS["cpu"].captioner.widths
+    assert "--only captioner" in card
 
 
 @pytest.mark.parametrize(

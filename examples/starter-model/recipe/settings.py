@@ -140,8 +140,9 @@ class CaptionerSettings:
 
     Attributes:
         widths: Channels per resolution, from 32 x 32 to 4 x 4.
-        threshold: How probable a name must be to be said: so much that nine in ten of what it
-            says of unseen sets is right.
+        threshold: How probable a name must be to be said. At 0.4 it says something of half the
+            drawings of OpenMoji, which it has never seen, and five in six of that is right; at
+            0.5 of 39 %, and 89 % of that.
     """
 
     widths: tuple[int, ...] = (48, 96, 160, 256)
