@@ -27,9 +27,8 @@ def page(browser):
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """A workspace in which one captioner has its model, and a dataset for each test."""
+    """A workspace with a dataset for each test."""
     root = tmp_path_factory.mktemp("captions") / "workspace"
-    (root / "captioners" / "blip").mkdir(parents=True)
     (root / "datasets" / "empty").mkdir(parents=True)
     draw_images(root / "datasets" / "cats", 3)
     (root / "datasets" / "cats" / "image-1.txt").write_text(HOSTILE)
@@ -102,7 +101,7 @@ def test_captions_are_suggested_edited_and_taken_back_twice(page, url, root):
     expect(undo).to_have_text("Take back: Replaced “cat” by “dog”")
     undo.click()
     expect(box).to_have_value("a red cat")
-    expect(undo).to_have_text("Take back: Suggested by blip")
+    expect(undo).to_have_text("Take back: Suggested by starter")
     undo.click()
     expect(box).to_have_value("")
     expect(tiles.nth(0)).to_contain_text("no caption")

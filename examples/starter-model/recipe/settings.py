@@ -140,9 +140,8 @@ class CaptionerSettings:
 
     Attributes:
         widths: Channels per resolution, from 32 x 32 to 4 x 4.
-        threshold: How probable a name must be to be said. At 0.4 it says something of half the
-            drawings of OpenMoji, which it has never seen, and five in six of that is right; at
-            0.5 of 39 %, and 89 % of that.
+        threshold: How probable a name must be to be said; at 0.4 five in six of what is said
+            of OpenMoji's drawings, never seen, is right (lab log, 2026-11-29).
     """
 
     widths: tuple[int, ...] = (48, 96, 160, 256)
