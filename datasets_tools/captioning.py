@@ -15,7 +15,7 @@ from datasets_tools.edits import add_tag
 from datasets_tools.errors import DatasetError, show_name
 from datasets_tools.examples import natural_order, scan_folder
 from datasets_tools.images import read_image
-from datasets_tools.rewriting import Rewriting, open_rewriting
+from datasets_tools.rewriting import Rewriting
 
 Existing = Literal["keep", "append", "replace"]
 Outcome = Literal["written", "unsure", "kept", "failed"]
@@ -112,16 +112,15 @@ def caption_folder(
     """
     pictures = _list_pictures(folder)
     tally: dict[str, int] = dict.fromkeys(get_args(Outcome), 0)
-    with open_rewriting(folder, what) as rewriting:
-        going = _Round(describe, existing, rewriting)
-        for done, picture in enumerate(pictures, 1):
-            try:
-                caption, outcome, message = going.caption(picture)
-            except DatasetError as error:
-                caption, outcome, message = picture.before, "failed", str(error)
-            tally[outcome] += 1
-            name = picture.path.name
-            report(Captioned(name, caption, outcome, message, done, len(pictures)))
+    going = _Round(describe, existing, Rewriting(folder, what))
+    for done, picture in enumerate(pictures, 1):
+        try:
+            caption, outcome, message = going.caption(picture)
+        except DatasetError as error:
+            caption, outcome, message = picture.before, "failed", str(error)
+        tally[outcome] += 1
+        name = picture.path.name
+        report(Captioned(name, caption, outcome, message, done, len(pictures)))
     return tally
 
 

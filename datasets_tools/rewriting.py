@@ -5,8 +5,6 @@ before the caption is written. So an interruption leaves captions that are old o
 be had back.
 """
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +47,12 @@ class Undone:
 
 
 class Rewriting:
-    """A change of many captions while it is going on; `open_rewriting` makes one."""
+    """A change of many captions while it goes on, which `undo_rewriting` takes back as a whole.
+
+    Args:
+        folder: The dataset.
+        what: The change in a few words, for whoever is asked whether to take it back.
+    """
 
     def __init__(self, folder: Path, what: str) -> None:
         self.count = 0
@@ -81,17 +84,6 @@ class Rewriting:
         return True
 
 
-@contextlib.contextmanager
-def open_rewriting(folder: Path, what: str) -> Iterator[Rewriting]:
-    """Opens a change of many captions, which `undo_rewriting` takes back as a whole.
-
-    Args:
-        folder: The dataset.
-        what: The change in a few words, for whoever is asked whether to take it back.
-    """
-    yield Rewriting(folder, what)
-
-
 def rewrite_all(folder: Path, change: CaptionChange) -> int:
     """Changes every caption of a dataset by one rule, and returns how many became different.
 
@@ -103,11 +95,11 @@ def rewrite_all(folder: Path, change: CaptionChange) -> int:
     unreadable = [each.message for each in findings if each.code == "unreadable_caption"]
     if unreadable:
         raise DatasetError(f"No caption was changed. {unreadable[0]}")
-    with open_rewriting(folder, change.what) as rewriting:
-        # Two images of one stem share a caption, which must not be edited twice.
-        images = {example.caption_path: example.path for example in examples}
-        for image in images.values():
-            rewriting.write(image, change.edit(read_caption(image)))
+    rewriting = Rewriting(folder, change.what)
+    # Two images of one stem share a caption, which must not be edited twice.
+    images = {example.caption_path: example.path for example in examples}
+    for image in images.values():
+        rewriting.write(image, change.edit(read_caption(image)))
     return rewriting.count
 
 

@@ -14,9 +14,9 @@ from datasets_tools.edits import CaptionChange
 from datasets_tools.errors import DatasetError
 from datasets_tools.journals import KEPT_CHANGES, UNDO_FOLDER, Entry, list_journals, read_journal
 from datasets_tools.rewriting import (
+    Rewriting,
     Undone,
     find_last_rewriting,
-    open_rewriting,
     rewrite_all,
     undo_rewriting,
 )
@@ -106,11 +106,11 @@ def test_removed_image_is_named_and_its_neighbours_come_back(folder):
 
 def test_caption_written_twice_in_one_change_comes_back_to_the_first(folder):
     before = read_all(folder)
-    with open_rewriting(folder, "Twice") as change:
-        assert change.write(folder / "a.png", "one")
-        assert change.write(folder / "a.png", "two")
-        assert not change.write(folder / "a.png", " two ")
-        assert change.count == 2
+    change = Rewriting(folder, "Twice")
+    assert change.write(folder / "a.png", "one")
+    assert change.write(folder / "a.png", "two")
+    assert not change.write(folder / "a.png", " two ")
+    assert change.count == 2
     assert undo_rewriting(folder) == Undone("Twice", 1, ())
     assert read_all(folder) == before
 
@@ -120,9 +120,9 @@ def test_shared_caption_is_edited_once_and_comes_back(folder, make_image):
     before = read_all(folder)
     assert change_all(folder, lambda text: f"{text}!", "Louder") == 4
     assert (folder / "a.txt").read_text() == "a red cat!"
-    with open_rewriting(folder, "Both") as change:
-        change.write(folder / "a.jpg", "the jpg")
-        change.write(folder / "a.png", "the png")
+    change = Rewriting(folder, "Both")
+    change.write(folder / "a.jpg", "the jpg")
+    change.write(folder / "a.png", "the png")
     assert undo_rewriting(folder) == Undone("Both", 1, ())
     assert undo_rewriting(folder).restored == 4
     assert read_all(folder) == before
@@ -143,8 +143,8 @@ def test_name_that_is_not_unicode_comes_back(folder, make_image):
         shutil.copy(folder / "a.png", image)
     except OSError:
         pytest.skip("this disk takes Unicode names only")
-    with open_rewriting(folder, "One") as change:
-        change.write(image, "a café")
+    change = Rewriting(folder, "One")
+    change.write(image, "a café")
     assert undo_rewriting(folder) == Undone("One", 1, ())
     assert not image.with_suffix(".txt").exists()
 
@@ -206,19 +206,19 @@ def test_full_disk_changes_nothing_that_cannot_be_taken_back(folder, monkeypatch
 def test_journal_that_fails_once_goes_on_whole(folder, monkeypatch):
     """Half a line that a full disk left must not swallow the line that comes after it."""
     before = read_all(folder)
-    with open_rewriting(folder, "Suggested") as change:
-        change.write(folder / "a.png", "one")
-        fsync = os.fsync
+    change = Rewriting(folder, "Suggested")
+    change.write(folder / "a.png", "one")
+    fsync = os.fsync
 
-        def fail(descriptor):
-            monkeypatch.setattr(os, "fsync", fsync)
-            raise OSError(errno.ENOSPC, "No space left on device")
+    def fail(descriptor):
+        monkeypatch.setattr(os, "fsync", fsync)
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr(os, "fsync", fail)
-        with pytest.raises(DatasetError, match="disk is full"):
-            change.write(folder / "b.png", "two")
-        change.write(folder / "c.png", "three")
-        assert change.count == 2
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(DatasetError, match="disk is full"):
+        change.write(folder / "b.png", "two")
+    change.write(folder / "c.png", "three")
+    assert change.count == 2
     (journal,) = list_journals(folder)
     assert [entry.image for entry in read_journal(journal)[1]] == ["a.png", "c.png"]
     assert undo_rewriting(folder).restored == 2
@@ -230,7 +230,8 @@ def test_first_line_that_cannot_be_written_leaves_no_journal(folder, monkeypatch
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(DatasetError, match="disk is full"), open_rewriting(folder, "One") as change:
+    change = Rewriting(folder, "One")
+    with pytest.raises(DatasetError, match="disk is full"):
         change.write(folder / "a.png", "one")
     assert not (folder / UNDO_FOLDER).exists()
 
@@ -257,18 +258,18 @@ def test_undo_that_failed_goes_on_when_it_is_done_again(folder, monkeypatch):
 
 def test_change_taken_back_while_it_goes_on_can_be_taken_back_to_its_end(folder):
     before = read_all(folder)
-    with open_rewriting(folder, "Suggested") as change:
-        change.write(folder / "a.png", "one")
-        undo_rewriting(folder)
-        change.write(folder / "b.png", "two")
+    change = Rewriting(folder, "Suggested")
+    change.write(folder / "a.png", "one")
+    undo_rewriting(folder)
+    change.write(folder / "b.png", "two")
     assert undo_rewriting(folder) == Undone("Suggested", 1, ())
     assert read_all(folder) == before
 
 
 def test_only_the_last_changes_are_kept(folder):
     for number in range(KEPT_CHANGES + 3):
-        with open_rewriting(folder, f"Change {number}") as change:
-            change.write(folder / "a.png", f"text {number}")
+        change = Rewriting(folder, f"Change {number}")
+        change.write(folder / "a.png", f"text {number}")
     kept = [read_journal(journal)[0] for journal in list_journals(folder)]
     assert kept == [f"Change {number}" for number in range(3, KEPT_CHANGES + 3)]
 
@@ -348,8 +349,8 @@ def test_what_only_has_the_name_of_a_journal_is_none(folder, make):
     (folder / UNDO_FOLDER).mkdir()
     make(folder / UNDO_FOLDER / "000001.jsonl")
     assert undo_rewriting(folder) is None
-    with open_rewriting(folder, "One") as change:
-        change.write(folder / "a.png", "one")
+    change = Rewriting(folder, "One")
+    change.write(folder / "a.png", "one")
     assert undo_rewriting(folder) == Undone("One", 1, ())
 
 

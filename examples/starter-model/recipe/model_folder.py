@@ -8,13 +8,14 @@ from typing import Any
 
 import diffusers
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTokenizer
 
 from recipe.errors import RecipeError
 from recipe.networks import MODEL_INDEX, SCHEDULER
 from recipe.sampling import Networks
 from recipe.tokenizer import save_tokenizer
+from recipe.train_unet import load_networks
+from recipe.train_vae import load_vae
 from recipe.training import Machine
 
 MAX_FILE_BYTES = 16 * 1024**2
@@ -57,20 +58,14 @@ def read_model(folder: Path, machine: Machine) -> Networks:
     Raises:
         RecipeError: the folder holds no complete model.
     """
-    kinds = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
     try:
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-        networks = {
-            name: kind.from_pretrained(folder / name, torch_dtype=torch.float32)
-            .to(machine.device, memory_format=torch.channels_last)
-            .eval()
-            .requires_grad_(False)
-            for name, kind in kinds.items()
-        }
+        unet, text_encoder = load_networks(folder, machine)
+        vae = load_vae(folder, machine)
     except (OSError, ValueError) as error:
         msg = f"{folder} is no model in the layout of diffusers ({error}). Name another folder."
         raise RecipeError(msg) from error
-    return Networks(tokenizer, **networks)
+    return Networks(tokenizer, text_encoder.float(), unet.float(), vae.float())
 
 
 def check_sizes(folder: Path) -> None:
