@@ -3,8 +3,6 @@
 None of it builds HTML. Text goes where `textContent` or an attribute takes it as text.
 """
 
-import json
-
 # A grid of buttons with data-key. One of them is a tab stop; arrows move to the nearest one in
 # that direction as it lies on the screen, so it works for any number of columns.
 _MOVE = """
@@ -137,22 +135,42 @@ FILTER_SETTINGS = """(wanted) => {
   });
 }"""
 
-# What the server offers for the caption box is taken, unless someone has typed into the box since
-# and it is for the same image: an answer that comes late must not take away what was typed.
-ADOPT_OFFER = """(offered, bound, typed) => {
-  const next = JSON.parse(offered || '{}');
-  const now = JSON.parse(bound || '{}');
-  const same = next.dataset === now.dataset && next.key === now.key;
-  return same && typed !== now.caption ? [typed, bound] : [next.caption || '', offered];
+# A tile was pressed: the server is asked for its image, and the caption box is locked until that
+# one is there. The count tells two presses on one tile apart.
+ASK_FOR_TILE = """() => {
+  window.lorasmithAsked = (window.lorasmithAsked || 0) + 1;
+  document.querySelector('#dataset-caption textarea').readOnly = true;
+  const tile = document.querySelector('#dataset-grid [aria-pressed=true]');
+  return `${tile ? tile.dataset.key : ''}#${window.lorasmithAsked}`;
 }"""
 
-# A caption that something else has changed takes the place of the old one in the box, if the box
-# still shows that image and nobody has typed.
-ADOPT_RENEWED = """(renewed, bound, typed) => {
-  const [next, now] = [renewed, bound].map((edition) => JSON.parse(edition || '{}'));
-  const same = next.key && next.dataset === now.dataset && next.key === now.key;
-  return same && typed === now.caption ? [next.caption, renewed] : [typed, bound];
+# What the server offers for the caption box. It is declined if another dataset has been chosen
+# since, or if someone has typed into the box and it is for the same image: an answer that comes
+# late must not take away what was typed. Where it is for another image, what was typed goes to the
+# server as the caption of the image that it was typed for. `undefined` leaves a part as it is.
+ADOPT_OFFER = """(offered, wanted, bound, typed, dataset) => {
+  const offer = JSON.parse(offered || '{}');
+  const now = JSON.parse(bound || '{}');
+  const next = offer.edition;
+  const box = document.querySelector('#dataset-caption textarea');
+  if (box) box.readOnly = (offer.wanted || '') !== (wanted || '');
+  if (!next || next.dataset !== (dataset || '')) return [];
+  const opened = next.dataset !== (now.dataset || '');
+  const unsaved = now.key && typed !== now.caption;
+  if (unsaved && !opened && next.key === now.key) return [];
+  const set = (value, interactive) => ({__type__: 'update', value, interactive});
+  return [
+    set(next.caption, Boolean(next.key)),
+    JSON.stringify(next),
+    offer.picture,
+    opened ? set(offer.trigger, Boolean(next.dataset)) : undefined,
+    opened ? '' : undefined,
+    unsaved ? JSON.stringify({bound, caption: typed}) : undefined,
+  ];
 }"""
+
+# Has the page painted: what it outputs into is another text each time.
+STIR = "() => String(performance.now())"
 
 # What the server suggests for an empty prompt is taken only where it is still empty: the answer
 # may come after somebody has begun to write one.
@@ -170,10 +188,22 @@ ADOPT_SAVED = """(saved, bound) => {
 }"""
 
 
-def lock(box: str, locked: bool) -> str:
-    """Returns a function that keeps a box as it is, until what belongs into it has arrived."""
-    return f"() => {{ document.querySelector('#{box} textarea').readOnly = {json.dumps(locked)}; }}"
+# What the server found for some boxes is taken where a box still holds what it held when the server
+# was asked: somebody may have chosen or typed something since. `undefined` leaves a box as it is.
+ADOPT_IF_UNTOUCHED = """(answer, ...now) => {
+  const {was, found} = JSON.parse(answer || '{"was": [], "found": []}');
+  return found.map((value, place) => now[place] === was[place] ? value : undefined);
+}"""
 
+# A run is named after its dataset, unless somebody has given it a name of their own. What the box
+# held when the page was built is nobody's own.
+ADOPT_NAME = """(answer, name) => {
+  const {was, found} = JSON.parse(answer || '{}');
+  window.lorasmithNamed ??= was;
+  if (name && name !== window.lorasmithNamed) return undefined;
+  window.lorasmithNamed = found;
+  return found;
+}"""
 
 # One press goes to the Train tab and starts there, so that what is started is seen, and why not.
 # A tab is built when it is first opened, so its button may take a moment to come.
@@ -190,6 +220,19 @@ START_ON_TRAIN_TAB = """() => {
 # While the page is being built, Gradio reports the first tab and the first values as chosen. They
 # must not replace what the address asks for, so nothing is remembered before this has run.
 ADDRESS_WAS_READ = "() => { window.lorasmithOpened = true; }"
+
+
+def read_address(name: str) -> str:
+    """Returns a function that gives what the page's address keeps under a word of its query."""
+    return f"() => new URL(window.location).searchParams.get('{name}') || ''"
+
+
+def read_pressed(grid: str) -> str:
+    """Returns a function that gives the key of the cell that is chosen in a grid."""
+    return f"""() => {{
+  const cell = document.querySelector('#{grid} [aria-pressed=true]');
+  return cell ? cell.dataset.key : '';
+}}"""
 
 
 def remember_in_address(name: str, value: str | None = None) -> str:

@@ -1,5 +1,6 @@
 """Building the pages and serving them, with every door that Gradio leaves open shut."""
 
+import json
 import os
 import shutil
 import sys
@@ -22,7 +23,7 @@ from app.pages.preview import preview_page
 from app.pages.run_bar import run_bar
 from app.pages.train import train_page
 from app.paint import QUIET
-from app.scripts import ADDRESS_WAS_READ, remember_in_address
+from app.scripts import ADDRESS_WAS_READ, ADOPT_IF_UNTOUCHED, remember_in_address
 from app.security import LOOPBACK, Guard, list_hosts
 from app.shell import FOLDERS_SECONDS, STATUS_SECONDS, Shell
 from app.text import dataset as dataset_text
@@ -163,15 +164,15 @@ def build(workspace: Workspace) -> gr.Blocks:
         # What another tab asks of the Train tab is seen there.
         shell.wish.change(lambda: gr.Tabs(selected="train"), None, [tabs], **QUIET)
 
-        def open_address(request: gr.Request) -> list[Any]:
-            return _open_address(workspace, request)
+        def open_address(dataset: Any, run: Any, request: gr.Request) -> list[Any]:
+            return _open_address(workspace, request, dataset, run)
 
+        chosen = [shell.dataset, shell.run]
+        found = gr.Textbox(visible="hidden", elem_id="address-found", label="found")
         demo.load(
-            open_address,
-            None,
-            [tabs, shell.dataset, shell.base_model, shell.run],
-            **QUIET,
+            open_address, chosen, [tabs, shell.dataset, shell.base_model, shell.run, found], **QUIET
         ).then(fn=None, js=ADDRESS_WAS_READ)
+        found.change(fn=None, inputs=[found, *chosen], outputs=chosen, js=ADOPT_IF_UNTOUCHED)
     return demo
 
 
@@ -220,8 +221,11 @@ def _make_shell(workspace: Workspace, demo: gr.Blocks) -> Shell:
     )
 
 
-def _open_address(workspace: Workspace, request: gr.Request) -> list[Any]:
-    """Returns tab and choices as the page's address has them, so that a reload shows the same."""
+def _open_address(workspace: Workspace, request: gr.Request, *was: Any) -> list[Any]:
+    """Returns tab and choices as the page's address has them, so that a reload shows the same.
+
+    Dataset and run are found for the browser, which takes them if they are still what they `was`.
+    """
     asked = request.query_params
     datasets = workspace.list_datasets()
     wanted = asked.get("dataset")
@@ -232,12 +236,10 @@ def _open_address(workspace: Workspace, request: gr.Request) -> list[Any]:
     tab = asked.get("tab")
     return [
         gr.Tabs(selected=tab) if tab in TABS else gr.skip(),
-        gr.update(choices=datasets, value=dataset),
+        gr.update(choices=datasets),
         gr.update(choices=models),
-        gr.update(
-            choices=[(f"{one.name} · {one.id}", one.id) for one in views],
-            value=shown.id if shown else None,
-        ),
+        gr.update(choices=[(f"{one.name} · {one.id}", one.id) for one in views]),
+        json.dumps({"was": was, "found": [dataset, shown.id if shown else None]}),
     ]
 
 

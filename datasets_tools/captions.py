@@ -78,15 +78,6 @@ def write_caption(image_path: Path, text: str) -> None:
     save_for_person(caption_path(image_path), data, f"The caption of {name}")
 
 
-def caption_revision(image_path: Path) -> str:
-    """Return a hash of the caption text; it differs when someone else has edited the caption.
-
-    Raises:
-        DatasetError: The caption cannot be read.
-    """
-    return revision_of(read_caption(image_path))
-
-
 def revision_of(caption: str) -> str:
     """Return the revision that an image has while this is its caption."""
     return hashlib.sha256(normalise_caption(caption).encode()).hexdigest()[:_REVISION_LENGTH]

@@ -25,14 +25,6 @@ class LibraryEvents:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
 
-    def open_page(self, request: gr.Request) -> str:
-        """Returns what the page's address asks for."""
-        return str(request.query_params.get("open", ""))
-
-    def select(self, event: gr.EventData) -> str:
-        """Returns the id of the card that was chosen."""
-        return str(getattr(event, "key", ""))
-
     def show(self, seen: Seen, opened: str, chosen: str | None) -> list[Any]:
         """Paints the cards, and the opened run or file with its buttons."""
         cards = view.view_cards(self.workspace)

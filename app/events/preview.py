@@ -33,8 +33,12 @@ class PreviewEvents:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
 
-    def open_page(self) -> list[Any]:
-        """Shows what was asked for last: the rows, base models, prompt, seed, steps, guidance."""
+    def open_page(self, *was: Any) -> list[Any]:
+        """Shows what was asked for last: the rows, base models, and what belongs to the picture.
+
+        Prompt, seed, steps and guidance are found for the browser, which takes those that still are
+        what they `was` (`ADOPT_IF_UNTOUCHED`).
+        """
         drawing = view.view_drawing(self.workspace.preview)
         entries = view.list_adapters(self.workspace)
         asked = drawing.asked if drawing else None
@@ -46,10 +50,11 @@ class PreviewEvents:
         ]
         chosen = chosen or [(entries[0].id if entries else None, 1.0)]
         base = self.list_base_models()
+        shown = [*self._show_rows(chosen, entries), base]
         if asked is None:
-            return [*self._show_rows(chosen, entries), base, *[gr.skip()] * 4]
-        numbers = [asked.seed, asked.inference_steps, asked.guidance]
-        return [*self._show_rows(chosen, entries), base, asked.prompt, *numbers]
+            return [*shown, gr.skip()]
+        found = [asked.prompt, asked.seed, asked.inference_steps, asked.guidance]
+        return [*shown, json.dumps({"was": was, "found": found}, ensure_ascii=False)]
 
     def choose(self, prompt: str | None, count: float, *rows: Any) -> list[Any]:
         """Says what belongs to the adapters, and suggests the first one's prompt and numbers.

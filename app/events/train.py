@@ -1,5 +1,6 @@
 """What happens on the Train tab: values from the browser in, values for the widgets out."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +70,12 @@ class TrainEvents:
         """Says what a preset is for."""
         return self.fill_from_preset(preset)[0]
 
-    def describe_dataset(self, dataset: str) -> list[Any]:
-        """Says which dataset a run will use, and names the run after it."""
+    def describe_dataset(self, dataset: str, name: str) -> list[Any]:
+        """Says which dataset a run will use, and names the run after it (`ADOPT_NAME`)."""
         count = self._count_images(dataset)
         line = words.dataset_for_training(dataset or "", count)
-        return [note(line, "info" if count else "warning"), dataset or gr.skip()]
+        named = json.dumps({"was": name, "found": dataset or name})
+        return [note(line, "info" if count else "warning"), named]
 
     def describe_start(self, start_from: str) -> list[Any]:
         """Says from which file a run will go on, and offers to start anew."""

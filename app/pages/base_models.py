@@ -75,7 +75,7 @@ def wire_base_model(
         events.choose,
         [seen_card, shell.base_model, preset],
         [seen_card, page.card, page.question, preset, settings[FAMILY], settings[PREDICTION]],
-        **QUIET,
+        **WATCHED,
     )
     page.question.input(
         events.answer,

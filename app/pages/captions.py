@@ -1,13 +1,12 @@
 """The parts of the Dataset tab for captions as a whole: suggesting them, and changing them all."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import gradio as gr
 
 from app.events.captions import CaptionEvents
-from app.paint import QUIET, WATCHED
-from app.scripts import ADOPT_RENEWED, PRESS
+from app.paint import QUIET
+from app.scripts import PRESS, STIR
 from app.shell import STATUS_SECONDS, Shell
 from app.text import captions as words
 from app.views import captions as view
@@ -43,21 +42,6 @@ class ChangeSection:
     undo: gr.Button
     told: gr.HTML
     tags: gr.HTML
-
-
-@dataclass(frozen=True)
-class Neighbours:
-    """What the page draws and these parts paint, too.
-
-    Attributes:
-        caption: The box of one caption, which follows when something else changes that caption.
-        bound: The edition in the box.
-        train: Seen once there are images.
-    """
-
-    caption: gr.Textbox
-    bound: gr.Textbox
-    train: gr.Column
 
 
 def draw_suggest_row(shell: Shell) -> SuggestRow:
@@ -128,69 +112,33 @@ def draw_change_section() -> ChangeSection:
     )  # fmt: skip
 
 
-def wire_captions(
-    shell: Shell, row: SuggestRow, section: ChangeSection, page: Neighbours, repaint: dict[str, Any]
-) -> dict[str, Any]:
+def wire_captions(shell: Shell, row: SuggestRow, section: ChangeSection, stir: gr.Textbox) -> None:
     """Wires both parts.
 
     Args:
         shell: What the pages share.
         row: As `draw_suggest_row` drew it.
         section: As `draw_change_section` drew it.
-        page: What else is painted.
-        repaint: The event that paints the grid and the check when captions have changed.
-
-    Returns:
-        The event that paints both parts, to be painted together with what the page opens.
+        stir: Has the tab painted when it changes.
     """
     events = CaptionEvents(shell.workspace)
-    seen = gr.State({})
-    renewed = gr.Textbox(visible="hidden", elem_id="captions-renewed", label="renewed")
-    place = [seen, shell.dataset, page.bound, row.captioner]
-    shown = [
-        seen, row.suggest, row.cancel, row.about, row.progress, section.section,
-        section.undo, section.tags, page.train, renewed,
-    ]  # fmt: skip
-    show = {"fn": events.show, "inputs": place, "outputs": shown, **WATCHED}
+    dataset = [shell.dataset]
+    repaint = {"fn": None, "outputs": [stir], "js": STIR}
 
     shell.demo.load(events.open_page, None, [row.captioner], **QUIET)
-    gr.on([row.captioner.change, shell.datasets_watch.tick], **show)
-    row.watch.tick(**show).then(**repaint)
-    renewed.change(
-        fn=None,
-        inputs=[renewed, page.bound, page.caption],
-        outputs=[page.caption, page.bound],
-        js=ADOPT_RENEWED,
-    )
-    row.suggest.click(events.suggest, [*place, row.existing], [row.told, *shown], **QUIET)
-    row.cancel.click(events.cancel, [shell.dataset], None, **QUIET)
-    undo = {"fn": events.take_back, "inputs": place, **QUIET}
-    row.progress.select(outputs=[row.told, *shown], **undo).then(**repaint)
-    section.undo.click(outputs=[section.told, *shown], **undo).then(**repaint)
-    tag = [section.tag, *place]
+    asked = [shell.dataset, row.captioner, row.existing]
+    row.suggest.click(events.suggest, asked, [row.told], **QUIET).then(**repaint)
+    row.cancel.click(events.cancel, dataset, None, **QUIET)
+    undo = {"fn": events.take_back, "inputs": dataset, **QUIET}
+    row.progress.select(outputs=[row.told], **undo).then(**repaint)
+    section.undo.click(outputs=[section.told], **undo).then(**repaint)
+    tag = [section.tag, *dataset]
     for triggers, event, inputs in (
         ([section.replace.click, section.new.submit], events.replace,
-         [section.old, section.new, *place]),
+         [section.old, section.new, *dataset]),
         ([section.add_last.click, section.tag.submit], events.add_last, tag),
         ([section.add_first.click], events.add_first, tag),
         ([section.remove.click], events.remove, tag),
     ):  # fmt: skip
-        gr.on(triggers, event, inputs, [section.told, *shown], **QUIET).then(**repaint)
+        gr.on(triggers, event, inputs, [section.told], **QUIET).then(**repaint)
     section.tags.select(events.take_tag, None, [section.tag], **QUIET)
-    return show
-
-
-def join_events(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    """Returns the event that does what two do, in one answer.
-
-    What would come later would push down what is there already, under a pointer that is about to
-    press it.
-    """
-    count = len(first["inputs"])
-
-    def do_both(*values: Any) -> list[Any]:
-        return [*first["fn"](*values[:count]), *second["fn"](*values[count:])]
-
-    inputs = [*first["inputs"], *second["inputs"]]
-    return {**first, "fn": do_both, "inputs": inputs,
-            "outputs": [*first["outputs"], *second["outputs"]]}  # fmt: skip

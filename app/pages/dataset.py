@@ -1,27 +1,27 @@
 """The Dataset tab: images in, captions read and mended, the check."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import gradio as gr
 
 from app.events.dataset import DatasetEvents
+from app.events.dataset_painter import PARTS, DatasetPainter
 from app.markup import element
 from app.pages.captions import (
     ChangeSection,
-    Neighbours,
     SuggestRow,
     draw_change_section,
     draw_suggest_row,
-    join_events,
     wire_captions,
 )
 from app.paint import QUIET, WATCHED
 from app.scripts import (
     ADOPT_OFFER,
     ADOPT_SAVED,
+    ASK_FOR_TILE,
     SELECT_IN_GRID,
     START_ON_TRAIN_TAB,
-    lock,
+    STIR,
     remember_in_address,
 )
 from app.shell import Shell, place
@@ -48,33 +48,41 @@ class _Widgets:
     check: gr.HTML
     going_on: gr.Column
     train: gr.Button
-    bound: gr.Textbox
+
+
+@dataclass(frozen=True)
+class _Carried:
+    """What the browser carries in boxes that nobody sees.
+
+    Attributes:
+        wanted: The image that was asked for last.
+        offered: What the server offers for the caption box.
+        bound: The edition that is in the caption box.
+        saved: The edition that was saved last.
+        left: A text that was in the caption box when another image took its place.
+        stir: Has the tab painted when it changes.
+    """
+
+    wanted: gr.Textbox
     offered: gr.Textbox
+    bound: gr.Textbox
     saved: gr.Textbox
+    left: gr.Textbox
+    stir: gr.Textbox
 
 
 def dataset_page(shell: Shell) -> None:
-    """Draws the tab and wires it."""
-    widgets = _draw(shell)
-    events = DatasetEvents(shell.workspace)
-    selected = [widgets.image, widgets.caption, widgets.offered, widgets.caption_note]
-    shelf = [widgets.grid, widgets.check, widgets.remove, widgets.undo]
-    place = [shell.dataset, widgets.bound, shell.base_model]
+    """Draws the tab and wires it.
 
-    seen = gr.State({})
-    repaint = {"fn": events.refresh, "inputs": [seen, *place], "outputs": [seen, *shelf], **WATCHED}
-    gr.on([shell.datasets_watch.tick, shell.base_model.change], **repaint)
-    neighbours = Neighbours(widgets.caption, widgets.bound, widgets.going_on)
-    show_captions = wire_captions(shell, widgets.suggesting, widgets.changing, neighbours, repaint)
-    opened = {
-        "fn": events.open_dataset,
-        "inputs": place,
-        "outputs": [widgets.trigger, *selected, *shelf],
-        **QUIET,
-    }
-    opened = join_events(opened, show_captions)
-    shell.demo.load(**opened)
-    shell.dataset.change(**opened)
+    Every event ends in the browser's choice being another one, or in `stir`; both have the painter
+    paint what there is then.
+    """
+    widgets, carried = _draw(shell), _draw_carried()
+    events = DatasetEvents(shell.workspace)
+    _wire_painter(shell, widgets, carried)
+    _wire_box(shell, widgets, carried, events)
+    wire_captions(shell, widgets.suggesting, widgets.changing, carried.stir)
+    repaint = {"fn": None, "outputs": [carried.stir], "js": STIR}
     shell.dataset.change(fn=None, inputs=[shell.dataset], js=remember_in_address("dataset"))
     gr.on(
         [widgets.create.click, widgets.new_name.submit],
@@ -83,56 +91,80 @@ def dataset_page(shell: Shell) -> None:
         [widgets.note, widgets.new_name, shell.dataset],
         **QUIET,
     )
-    widgets.train.click(fn=None, js=START_ON_TRAIN_TAB)
-    uploaded = widgets.upload.upload(
+    widgets.upload.upload(
         events.take_in,
-        [widgets.upload, *place],
-        [widgets.note, widgets.upload, shell.dataset, *selected, *shelf],
+        [widgets.upload, shell.dataset],
+        [widgets.note, widgets.upload, shell.dataset],
         concurrency_limit=None,
         api_visibility="private",
-    )
-    uploaded.then(**show_captions)
-    chosen = [*selected, widgets.grid, widgets.remove]
-    widgets.grid.select(fn=None, js=lock("dataset-caption", True))
-    arrived = widgets.grid.select(events.select, [shell.dataset], chosen, **QUIET)
-    arrived.then(fn=None, js=lock("dataset-caption", False))
-    _wire_box(shell, widgets, events)
-    for button, event in ((widgets.remove, events.remove), (widgets.undo, events.undo)):
-        button.click(event, place, [widgets.note, *selected, *shelf], **QUIET)
+    ).then(**repaint)
+    asked = [widgets.note, carried.wanted]
+    widgets.grid.select(fn=None, outputs=[carried.wanted], js=ASK_FOR_TILE)
+    widgets.remove.click(events.remove, [shell.dataset, carried.bound], asked, **QUIET)
+    widgets.undo.click(events.undo, [shell.dataset], asked, **QUIET)
     gr.on(
         [widgets.trigger.blur, widgets.trigger.submit],
         events.keep_trigger,
-        [widgets.trigger, shell.dataset, shell.base_model],
-        [widgets.note, widgets.trigger, widgets.check],
+        [widgets.trigger, shell.dataset],
+        [widgets.note],
         **QUIET,
-    )
+    ).then(**repaint)
+    widgets.train.click(fn=None, js=START_ON_TRAIN_TAB)
 
 
-def _wire_box(shell: Shell, widgets: _Widgets, events: DatasetEvents) -> None:
-    widgets.offered.change(
-        fn=None,
-        inputs=[widgets.offered, widgets.bound, widgets.caption],
-        outputs=[widgets.caption, widgets.bound],
-        js=ADOPT_OFFER,
-    )
+def _wire_painter(shell: Shell, widgets: _Widgets, carried: _Carried) -> None:
+    row, section = widgets.suggesting, widgets.changing
+    parts = {
+        "grid": widgets.grid,
+        "check": widgets.check,
+        "remove": widgets.remove,
+        "undo": widgets.undo,
+        "suggest": row.suggest,
+        "cancel": row.cancel,
+        "about": row.about,
+        "progress": row.progress,
+        "section": section.section,
+        "take_back": section.undo,
+        "tags": section.tags,
+        "train": widgets.going_on,
+    }
+    seen = gr.State({})
     gr.on(
-        [widgets.caption.blur, widgets.caption.submit],
-        events.save_caption,
-        [widgets.bound, widgets.caption],
-        [widgets.saved, widgets.caption_note],
-        **QUIET,
+        [
+            shell.demo.load,
+            shell.dataset.change,
+            shell.base_model.change,
+            shell.datasets_watch.tick,
+            row.captioner.change,
+            row.watch.tick,
+            carried.wanted.change,
+            carried.bound.change,
+            carried.stir.change,
+        ],
+        DatasetPainter(shell.workspace).paint,
+        [seen, shell.dataset, carried.wanted, carried.bound, shell.base_model, row.captioner],
+        [seen, carried.offered, *(parts[name] for name in PARTS)],
+        **WATCHED,
     )
-    adopted = widgets.saved.change(
-        fn=None, inputs=[widgets.saved, widgets.bound], outputs=[widgets.bound], js=ADOPT_SAVED
-    )
-    # Only now, with what is selected by now: painting the grid together with the save would put
-    # the mark back on an image that has been left.
-    adopted.then(
-        events.show_shelf,
-        [shell.dataset, widgets.bound, shell.base_model],
-        [widgets.grid, widgets.check, widgets.remove, widgets.undo],
-        **QUIET,
-    )
+
+
+def _wire_box(shell: Shell, widgets: _Widgets, carried: _Carried, events: DatasetEvents) -> None:
+    carried.offered.change(
+        fn=None,
+        inputs=[carried.offered, carried.wanted, carried.bound, widgets.caption, shell.dataset],
+        outputs=[
+            widgets.caption, carried.bound, widgets.image, widgets.trigger, widgets.caption_note,
+            carried.left,
+        ],
+        js=ADOPT_OFFER,
+    )  # fmt: skip
+    done = [carried.saved, widgets.caption_note]
+    typed = [carried.bound, widgets.caption]
+    gr.on([widgets.caption.blur, widgets.caption.submit], events.save_caption, typed, done, **QUIET)
+    carried.left.change(events.save_left, [carried.left], done, **QUIET)
+    carried.saved.change(
+        fn=None, inputs=[carried.saved, carried.bound], outputs=[carried.bound], js=ADOPT_SAVED
+    ).then(fn=None, outputs=[carried.stir], js=STIR)
 
 
 def _draw(shell: Shell) -> _Widgets:
@@ -157,7 +189,11 @@ def _draw(shell: Shell) -> _Widgets:
         )
         with gr.Column(min_width=280):
             trigger = gr.Textbox(
-                label=words.TRIGGER, info=words.TRIGGER_NOTE, max_lines=1, elem_id="dataset-trigger"
+                label=words.TRIGGER,
+                info=words.TRIGGER_NOTE,
+                max_lines=1,
+                interactive=False,
+                elem_id="dataset-trigger",
             )
     said = gr.HTML("", elem_id="dataset-note")
     suggesting = draw_suggest_row(shell)
@@ -165,7 +201,9 @@ def _draw(shell: Shell) -> _Widgets:
         with gr.Column(scale=3, min_width=300):
             grid = gr.HTML("", js_on_load=SELECT_IN_GRID, elem_id="dataset-grid")
         with gr.Column(scale=2, min_width=300):
-            image = gr.HTML("", elem_id="dataset-image")
+            image = gr.HTML(
+                element("p", words.NO_IMAGE_SELECTED, class_="quiet"), elem_id="dataset-image"
+            )
             caption = gr.Textbox(
                 label=words.CAPTION,
                 info=words.CAPTION_INFO,
@@ -185,13 +223,19 @@ def _draw(shell: Shell) -> _Widgets:
     changing = draw_change_section()
     check = gr.HTML("", elem_id="dataset-check")
     going_on, train = _draw_train()
-    bound = gr.Textbox(visible="hidden", elem_id="dataset-bound", label="bound")
-    offered = gr.Textbox(visible="hidden", elem_id="dataset-offered", label="offered")
-    saved = gr.Textbox(visible="hidden", elem_id="dataset-saved", label="saved")
     return _Widgets(
         new_name, create, upload, trigger, said, suggesting, grid, image, caption, caption_note,
-        remove, undo, changing, check, going_on, train, bound, offered, saved,
+        remove, undo, changing, check, going_on, train,
     )  # fmt: skip
+
+
+def _draw_carried() -> _Carried:
+    return _Carried(
+        *(
+            gr.Textbox(visible="hidden", elem_id=f"dataset-{one.name}", label=one.name)
+            for one in fields(_Carried)
+        )
+    )
 
 
 def _draw_train() -> tuple[gr.Column, gr.Button]:

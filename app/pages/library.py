@@ -9,7 +9,7 @@ from app.events.library import LibraryEvents
 from app.markup import element
 from app.pages.workbench import draw_workbench
 from app.paint import QUIET, WATCHED
-from app.scripts import SELECT_IN_GRID, remember_in_address
+from app.scripts import SELECT_IN_GRID, read_address, read_pressed, remember_in_address
 from app.shell import Shell
 from app.text import files as file_words
 from app.text import library as words
@@ -43,7 +43,7 @@ def library_page(shell: Shell) -> None:
     page = _draw()
     draw_workbench(shell)
     chosen = [page.opened, page.file]
-    page.cards.select(events.select, None, [page.opened], **QUIET)
+    page.cards.select(fn=None, outputs=[page.opened], js=read_pressed("library-cards"))
     page.opened.change(fn=None, inputs=[page.opened], js=remember_in_address("open"))
     seen, seen_file = gr.State({}), gr.State({})
     shown = {
@@ -55,7 +55,7 @@ def library_page(shell: Shell) -> None:
         ],
         **WATCHED,
     }  # fmt: skip
-    shell.demo.load(events.open_page, None, [page.opened], **QUIET).then(**shown)
+    shell.demo.load(fn=None, outputs=[page.opened], js=read_address("open")).then(**shown)
     gr.on([page.opened.change, page.file.input, shell.exports_watch.tick], **shown)
     gr.on(
         [page.opened.change, page.file.change, shell.files_watch.tick],

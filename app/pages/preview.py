@@ -8,7 +8,7 @@ import gradio as gr
 
 from app.events.preview import PreviewEvents
 from app.paint import QUIET, WATCHED
-from app.scripts import ADOPT_SUGGESTION
+from app.scripts import ADOPT_IF_UNTOUCHED, ADOPT_SUGGESTION
 from app.shell import Shell
 from app.text import preview as words
 from app.views.preview import MAX_ADAPTERS, AdapterEntry, list_adapters
@@ -32,6 +32,7 @@ class _Widgets:
     note: gr.HTML
     prompt: gr.Textbox
     suggested: gr.Textbox
+    found: gr.Textbox
     base_model: gr.Dropdown
     seed: gr.Number
     steps: gr.Slider
@@ -58,11 +59,13 @@ def preview_page(shell: Shell) -> None:
     """Draws the tab and wires it."""
     events = PreviewEvents(shell.workspace)
     page = _draw(shell)
-    _wire_adapters(shell, page, events)
+    choose = _wire_adapters(shell, page, events)
     numbers = [page.prompt, page.seed, page.steps, page.guidance]
     values = [*page.adapters, page.base_model, *numbers]
-    shell.demo.load(
-        events.open_page, None, [*page.adapters_shown, page.base_model, *numbers], **QUIET
+    opened = [*page.adapters_shown, page.base_model, page.found]
+    shell.demo.load(events.open_page, numbers, opened, **QUIET).then(**choose)
+    page.found.change(
+        fn=None, inputs=[page.found, *numbers], outputs=numbers, js=ADOPT_IF_UNTOUCHED
     )
     page.generate.click(events.generate, values, [page.refusal], **QUIET)
     gr.on([row.weight.release for row in page.rows], events.redraw, values, [page.refusal], **QUIET)
@@ -77,14 +80,14 @@ def preview_page(shell: Shell) -> None:
     shell.datasets_watch.tick(events.list_base_models, None, [page.base_model], **QUIET)
 
 
-def _wire_adapters(shell: Shell, page: _Widgets, events: PreviewEvents) -> None:
-    gr.on(
-        [shell.demo.load, page.count.change, *(row.adapter.change for row in page.rows)],
-        events.choose,
-        [page.prompt, *page.adapters],
-        [page.note, page.suggested],
-        **QUIET,
-    )
+def _wire_adapters(shell: Shell, page: _Widgets, events: PreviewEvents) -> dict[str, Any]:
+    choose = {
+        "fn": events.choose,
+        "inputs": [page.prompt, *page.adapters],
+        "outputs": [page.note, page.suggested],
+        **WATCHED,
+    }
+    gr.on([page.count.change, *(row.adapter.change for row in page.rows)], **choose)
     numbers = [page.prompt, page.steps, page.guidance]
     page.suggested.change(
         fn=None, inputs=[page.suggested, *numbers], outputs=numbers, js=ADOPT_SUGGESTION
@@ -108,6 +111,7 @@ def _wire_adapters(shell: Shell, page: _Widgets, events: PreviewEvents) -> None:
         [seen, *(row.adapter for row in page.rows), page.add],
         **WATCHED,
     )
+    return choose
 
 
 def _draw(shell: Shell) -> _Widgets:
@@ -127,6 +131,7 @@ def _draw(shell: Shell) -> _Widgets:
                 label=words.PROMPT, lines=2, max_length=2000, elem_id="preview-prompt"
             )
             suggested = gr.Textbox(visible="hidden", elem_id="preview-suggested", label="suggested")
+            found = gr.Textbox(visible="hidden", elem_id="preview-found", label="found")
         with gr.Column(scale=1, min_width=240):
             seed = gr.Number(1, label=words.SEED, elem_id="preview-seed")
             steps = gr.Slider(1, 100, value=20, step=1, label=words.STEPS, elem_id="preview-steps")
@@ -144,8 +149,8 @@ def _draw(shell: Shell) -> _Widgets:
         elem_id="preview-slider",
     )  # fmt: skip
     return _Widgets(
-        count, rows, add, drop, told, said, prompt, suggested, base_model, seed, steps, guidance,
-        generate, refusal, status, pictures, pair,
+        count, rows, add, drop, told, said, prompt, suggested, found, base_model, seed, steps,
+        guidance, generate, refusal, status, pictures, pair,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from app.form import Form, build_widget
 from app.markup import element
 from app.pages.base_models import BaseModelWidgets, draw_base_model, wire_base_model
 from app.paint import QUIET, WATCHED
-from app.scripts import FILTER_SETTINGS, PRESS
+from app.scripts import ADOPT_NAME, FILTER_SETTINGS, PRESS
 from app.shell import Shell, place
 from app.text import header as header_text
 from app.text import memory as memory_text
@@ -46,6 +46,7 @@ class Settings:
     memory_note: gr.HTML
     header_errand: gr.Textbox
     memory_errand: gr.Textbox
+    named: gr.Textbox
 
 
 def draw_settings(shell: Shell, form: Form) -> Settings:
@@ -94,11 +95,12 @@ def draw_settings(shell: Shell, form: Form) -> Settings:
     memory_note = gr.HTML("", elem_id="train-memory-note")
     header_errand = gr.Textbox(visible="hidden", elem_id="train-header-errand", label="errand")
     memory_errand = gr.Textbox(visible="hidden", elem_id="train-memory-errand", label="errand")
+    named = gr.Textbox(visible="hidden", elem_id="train-named", label="named")
     ordered = {path: widgets[path] for path in form.paths}
     return Settings(
         base_model, preset, preset_note, dataset_note, start_box, start_from, start_anew, exposure,
         rates, accordion, search, ordered, ask_header, header, ask_memory, memory, memory_note,
-        header_errand, memory_errand,
+        header_errand, memory_errand, named,
     )  # fmt: skip
 
 
@@ -137,18 +139,19 @@ def wire_settings(shell: Shell, form: Form, page: Settings, events: TrainEvents)
     gr.on(
         [shell.demo.load, shell.dataset.change],
         events.describe_dataset,
-        [shell.dataset],
-        [page.dataset_note, widgets[NAME]],
-        **QUIET,
+        [shell.dataset, widgets[NAME]],
+        [page.dataset_note, page.named],
+        **WATCHED,
     )
+    name = [widgets[NAME]]
+    page.named.change(fn=None, inputs=[page.named, *name], outputs=name, js=ADOPT_NAME)
     counted = [widgets[path] for path in EXPOSURE]
     gr.on(
         [shell.demo.load, shell.dataset.change, *(one.change for one in counted)],
         events.describe_exposure,
         [shell.dataset, *counted],
         [page.exposure],
-        trigger_mode="always_last",
-        **QUIET,
+        **WATCHED,
     )
     rated = [widgets[path] for path in RATE_SETTINGS]
     gr.on(
@@ -156,16 +159,14 @@ def wire_settings(shell: Shell, form: Form, page: Settings, events: TrainEvents)
         events.draw_rates,
         rated,
         [page.rates],
-        trigger_mode="always_last",
-        **QUIET,
+        **WATCHED,
     )
     gr.on(
         [shell.demo.load, widgets[START_FROM].change],
         events.describe_start,
         [widgets[START_FROM]],
         [page.start_from, page.start_box],
-        trigger_mode="always_last",
-        **QUIET,
+        **WATCHED,
     )
     page.start_anew.click(lambda: "", None, [widgets[START_FROM]], **QUIET)
     # Not `input`: that one is told the value before the last key.

@@ -1,7 +1,6 @@
 """Suggested captions: which captioners there are, and how far one is; and the tags of a dataset."""
 
 import json
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +9,11 @@ from typing import Any
 from app.errands import Errand, list_errands, name_errand, read_errand
 from app.text import captions as words
 from app.text.sizes import show_bytes
-from app.views.dataset import Edition, find_example, list_examples, read_edition
-from app.workspace import Workspace, WorkspaceError
+from app.views.dataset import list_examples
+from app.workspace import Workspace
 from datasets_tools.captioners.extras import require_package
 from datasets_tools.captioners.places import is_available
 from datasets_tools.captioners.table import CAPTIONERS
-from datasets_tools.captions import revision_of
 from datasets_tools.edits import count_tags
 from datasets_tools.errors import DatasetError, show_name
 from datasets_tools.rewriting import find_last_rewriting
@@ -167,31 +165,6 @@ def view_captions(folder: Path) -> CaptionsView:
         problem = str(error)
     bare = sum(not caption for caption in captions)
     return CaptionsView(len(captions), bare, tuple(count_tags(captions)), undo, problem)
-
-
-def renew_edition(workspace: Workspace, dataset: object, bound: str) -> Edition | None:
-    """Returns what the caption box should hold where the caption has been changed elsewhere.
-
-    Args:
-        workspace: Where the dataset lies.
-        dataset: The one that is shown.
-        bound: The edition in the box, as the browser carries it.
-
-    Returns:
-        None where the box is up to date, or holds a text that could not be saved because of such a
-        change: that one stays until another image is chosen.
-    """
-    edition = read_edition(bound)
-    if edition.dataset != dataset or edition.revision != revision_of(edition.caption):
-        return None
-    try:
-        example = find_example(workspace.find_dataset(dataset), edition.key)
-    except WorkspaceError:
-        return None
-    if example is None or revision_of(example.caption) == edition.revision:
-        return None
-    caption = example.caption
-    return Edition(edition.dataset, edition.key, revision_of(caption), caption, uuid.uuid4().hex)
 
 
 def _describe_work(errand: Errand) -> tuple[str, int]:

@@ -1,12 +1,12 @@
-"""The Dataset tab: tiles, the selected example, and the check in words."""
+"""The Dataset tab: tiles, and the check in words."""
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from app.text import dataset as dataset_text
-from datasets_tools.captions import TRASH_FOLDER, caption_revision
+from datasets_tools.captions import TRASH_FOLDER
 from datasets_tools.checks import check_dataset
 from datasets_tools.errors import DatasetError, show_name
 from datasets_tools.examples import Example, scan_folder
@@ -28,45 +28,6 @@ class Tile:
     width: int
     height: int
     thumbnail: str
-
-
-@dataclass(frozen=True)
-class Selected:
-    """The example whose caption is being edited, with the revision that was read."""
-
-    tile: Tile
-    revision: str
-
-
-@dataclass(frozen=True)
-class Edition:
-    """What is in the caption box, and where it was read from. The browser carries it, as JSON.
-
-    Attributes:
-        dataset: The dataset's name.
-        key: Of the example; "" when there is none.
-        revision: What was read, so that a change by somebody else is seen.
-        caption: The text as it was read or last saved; the box differs when someone has typed.
-        serial: Another one each time, where the browser must see that something was sent again.
-    """
-
-    dataset: str = ""
-    key: str = ""
-    revision: str = ""
-    caption: str = ""
-    serial: str = ""
-
-    def to_json(self) -> str:
-        """Returns it as the browser carries it."""
-        return json.dumps(asdict(self), ensure_ascii=False)
-
-
-def read_edition(carried: str | None) -> Edition:
-    """Returns what `Edition.to_json` wrote; an empty one for anything else."""
-    try:
-        return Edition(**{name: str(text) for name, text in json.loads(carried or "{}").items()})
-    except (ValueError, TypeError, AttributeError):
-        return Edition()
 
 
 @dataclass(frozen=True)
@@ -109,18 +70,6 @@ def find_example(folder: Path, key: object) -> Example | None:
 def view_tiles(folder: Path) -> list[Tile]:
     """Returns the examples in the order of their names."""
     return [_make_tile(example) for example in list_examples(folder)]
-
-
-def view_selected(folder: Path, key: object) -> Selected | None:
-    """Returns an example for editing; None when it is gone."""
-    example = find_example(folder, key)
-    if example is None:
-        return None
-    try:
-        revision = caption_revision(example.path)
-    except DatasetError:
-        revision = ""
-    return Selected(_make_tile(example), revision)
 
 
 def view_check(folder: Path, trigger: str, resolution: int) -> CheckCard:

@@ -3,7 +3,8 @@
 import pytest
 
 from app.actions import datasets, training
-from app.views.dataset import key_of, list_examples, view_selected, view_tiles
+from app.views.dataset import key_of, list_examples, view_tiles
+from app.views.editions import open_edition
 from app.views.runs import view_run
 from app.workspace import WorkspaceError
 from tests.app.conftest import draw_images, make_config, wait_for
@@ -49,19 +50,23 @@ def test_upload_that_is_far_too_large_for_a_picture_is_refused(workspace, datase
     assert "a picture may have" in done.refused[0]
 
 
+def open_first(dataset):
+    return open_edition(dataset, "cats", view_tiles(dataset)[0].key)
+
+
 def test_caption_is_saved_with_the_revision_that_was_read(dataset):
-    chosen = view_selected(dataset, view_tiles(dataset)[0].key)
-    done = datasets.save_caption(dataset, chosen.tile.key, chosen.revision, "a green cat")
+    chosen = open_first(dataset)
+    done = datasets.save_caption(dataset, chosen.key, chosen.revision, "a green cat")
     assert done.outcome == "saved"
     assert (dataset / "image-0.txt").read_text() == "a green cat"
-    again = datasets.save_caption(dataset, chosen.tile.key, done.revision, "a pink cat")
+    again = datasets.save_caption(dataset, chosen.key, done.revision, "a pink cat")
     assert again.outcome == "saved"
 
 
 def test_caption_that_changed_meanwhile_is_kept_and_the_text_is_given_back(dataset):
-    chosen = view_selected(dataset, view_tiles(dataset)[0].key)
+    chosen = open_first(dataset)
     (dataset / "image-0.txt").write_text("edited elsewhere")
-    done = datasets.save_caption(dataset, chosen.tile.key, chosen.revision, "my text")
+    done = datasets.save_caption(dataset, chosen.key, chosen.revision, "my text")
     assert done.outcome == "conflict"
     assert "my text" in done.message
     assert (dataset / "image-0.txt").read_text() == "edited elsewhere"
@@ -69,7 +74,7 @@ def test_caption_that_changed_meanwhile_is_kept_and_the_text_is_given_back(datas
 
 def test_caption_of_a_removed_image_does_not_land_on_its_neighbour(dataset):
     tiles = view_tiles(dataset)
-    chosen = view_selected(dataset, tiles[0].key)
+    chosen = open_first(dataset)
     datasets.remove_image(dataset, tiles[0].key)
     done = datasets.save_caption(dataset, tiles[0].key, chosen.revision, "for the first")
     assert done.outcome == "failed"
@@ -81,7 +86,7 @@ def test_removed_image_comes_back_with_its_caption(dataset):
     assert datasets.remove_image(dataset, key) == "image-1.png"
     assert len(view_tiles(dataset)) == 2
     assert datasets.undo_remove(dataset) == "image-1.png"
-    assert view_selected(dataset, key).tile.caption == "a blue cat"
+    assert open_edition(dataset, "cats", key).caption == "a blue cat"
     with pytest.raises(WorkspaceError, match="no removed image"):
         datasets.undo_remove(dataset)
 

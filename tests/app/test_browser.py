@@ -75,8 +75,11 @@ def test_images_are_uploaded_and_an_edited_caption_survives_a_reload(page, tmp_p
 LATE = """
 const ask = window.fetch;
 window.late = 0;
+window.asked = 0;
 window.fetch = async (...given) => {
-  const wait = String(given[0]).includes('queue/join') ? window.late : 0;
+  const asks = String(given[0]).includes('queue/join');
+  const wait = asks ? window.late : 0;
+  window.asked += asks;
   if (wait) await new Promise((done) => setTimeout(done, wait));
   return ask(...given);
 };
@@ -104,7 +107,8 @@ def test_what_is_typed_outlives_answers_that_come_late(page, tmp_path):
         page.wait_for_timeout(4000)
         expect(box).to_have_value("typed after the same image was chosen")
 
-        tiles.nth(2).click()
+        tiles.nth(1).click()
+        tiles.nth(2).click()  # before the second image has come
         box.fill("of the third image")  # waits: the box is locked until that image is there
         expect(page.locator("#dataset-image")).to_contain_text("image-2.png")
         page.evaluate("window.late = 0")
@@ -114,6 +118,32 @@ def test_what_is_typed_outlives_answers_that_come_late(page, tmp_path):
         "image-0.txt": "typed after the same image was chosen",
         "image-2.txt": "of the third image",
     }
+
+
+def test_first_answer_comes_after_images_were_uploaded_and_a_caption_begun(page, tmp_path):
+    files = draw_images(tmp_path / "pictures", 3)
+    page.add_init_script(LATE.replace("window.late = 0", "window.late = 6000"))
+    with serving(tmp_path / "workspace") as url:
+        page.goto(url)
+        # All that the page asks for while it is built is under way now.
+        page.wait_for_function("window.asked >= 4")
+        page.evaluate("window.late = 0")
+        page.set_input_files("#dataset-upload input[type=file]", [*map(str, files)])
+        open_tab(page, "Train")
+        name = page.locator("#setting-name input, #setting-name textarea")
+        name.fill("a name of my own")
+        open_tab(page, "Dataset")
+        box = page.locator("#dataset-caption textarea")
+        box.fill("typed at once")
+        page.wait_for_timeout(7000)
+        expect(box).to_have_value("typed at once")
+        expect(box).to_be_editable()
+        expect(page.locator("#dataset-grid .tile")).to_have_count(3)
+        expect(page.locator("#dataset-image")).to_contain_text("image-0.png")
+        expect(page.locator("#dataset-choice input")).to_have_value("my-dataset")
+        open_tab(page, "Train")
+        expect(name).to_have_value("a name of my own")
+        expect(page.locator("#train-dataset")).to_contain_text("my-dataset, 3 images")
 
 
 def test_written_prompt_outlives_a_suggestion_that_comes_late(page, tmp_path):

@@ -11,19 +11,19 @@ from app.actions.training import check_before_start
 from app.errands import Errand, read_errand
 from app.events.captions import CaptionEvents
 from app.events.dataset import DatasetEvents
+from app.events.dataset_painter import PARTS, DatasetPainter
 from app.parts.captions import make_suggesting, make_tags
 from app.text import captions as words
 from app.views import captions as view
-from app.views.dataset import Edition, read_edition, view_selected, view_tiles
+from app.views.dataset import view_tiles
+from app.views.editions import open_edition, read_edition
 from app.watch import MARKS
 from app.workspace import WorkspaceError
-from datasets_tools.edits import change_by_adding, change_words
+from datasets_tools.edits import change_by_adding
 from datasets_tools.errors import DatasetError
 from tests.app.conftest import wait_for
 
 HOSTILE = "<img src=x onerror=alert(1)>\"' ${alert(2)}"
-PARTS = ("told", "seen", "suggest", "cancel", "about", "progress", "section", "undo", "tags",
-         "train", "renewed")  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -49,14 +49,15 @@ def suggest(workspace, existing="keep"):
     return view.view_suggesting(view.find_suggesting(workspace, "cats"))
 
 
-def name_parts(answer):
-    return dict(zip(PARTS[-len(answer) :], answer, strict=True))
+def paint(workspace, dataset="cats", captioner="blip"):
+    """What the tab shows of the captions, by name."""
+    _, _, *parts = DatasetPainter(workspace).paint({}, dataset, "", "", "", captioner)
+    return dict(zip(PARTS, parts, strict=True))
 
 
 def bind(folder, number):
     """The edition that the browser carries after an image was chosen."""
-    chosen = view_selected(folder, view_tiles(folder)[number].key)
-    return Edition("cats", chosen.tile.key, chosen.revision, chosen.tile.caption).to_json()
+    return open_edition(folder, "cats", view_tiles(folder)[number].key)
 
 
 def test_suggestions_fill_what_is_missing_and_are_taken_back(workspace, dataset):
@@ -206,106 +207,73 @@ def test_mark_changes_while_captions_are_suggested(workspace, dataset):
 
 def test_all_captions_are_changed_and_taken_back_twice(workspace, dataset, events):
     states = [read_all(dataset)]
-    place = ({}, "cats", "", "blip")
-    told = name_parts(events.replace("cat", "dog", *place))
-    assert "Replaced “cat” by “dog”: 2 captions were changed." in told["told"]
-    assert told["undo"]["value"] == "Take back: Replaced “cat” by “dog”"
-    assert told["undo"]["interactive"] is True
-    assert ">a red dog <b>1</b>" in told["tags"]
+    assert "Replaced “cat” by “dog”: 2 captions were" in events.replace("cat", "dog", "cats")
+    shown = paint(workspace)
+    assert shown["take_back"]["value"] == "Take back: Replaced “cat” by “dog”"
+    assert shown["take_back"]["interactive"] is True
+    assert ">a red dog <b>1</b>" in shown["tags"]
     states.append(read_all(dataset))
-    assert "Added “photo” first: 3 captions" in events.add_first("photo", *place)[0]
+    assert "Added “photo” first: 3 captions" in events.add_first("photo", "cats")
     assert read_all(dataset)["image-0"] == "photo, a red dog"
-    assert "Added “old” at the end" in events.add_last("old", *place)[0]
-    assert "Removed the tag “old”" in events.remove("old", *place)[0]
+    assert "Added “old” at the end" in events.add_last("old", "cats")
+    assert "Removed the tag “old”" in events.remove("old", "cats")
     for state in (None, None, states.pop(), states.pop()):
-        told = name_parts(events.take_back(*place))
-        assert "Taken back" in told["told"]
+        assert "Taken back" in events.take_back("cats")
         assert state is None or read_all(dataset) == state
-    assert told["undo"]["interactive"] is False
-    assert "no change of many captions" in events.take_back(*place)[0]
+    assert paint(workspace)["take_back"]["interactive"] is False
+    assert "no change of many captions" in events.take_back("cats")
 
 
 @pytest.mark.parametrize("name", ["replace", "add_last", "add_first", "remove"])
 def test_change_of_nothing_is_refused_in_words(workspace, dataset, events, name):
     before = read_all(dataset)
     texts = [None, None] if name == "replace" else [" ,"]
-    told = getattr(events, name)(*texts, {}, "cats", "", "blip")[0]
+    told = getattr(events, name)(*texts, "cats")
     assert "note-error" in told
     assert read_all(dataset) == before
-    assert "no dataset" in getattr(events, name)("a", *texts[1:], {}, "../x", "", "")[0]
+    assert "no dataset" in getattr(events, name)("a", *texts[1:], "../x")
 
 
 def test_nothing_else_changes_captions_while_they_are_suggested(
     workspace, dataset, events, monkeypatch
 ):
     monkeypatch.setenv("FAKE_SECONDS_PER_CAPTION", "60")
-    told = name_parts(events.suggest({}, "cats", "", "blip", "keep"))
-    assert told["told"] == ""
-    assert told["suggest"]["interactive"] is False
-    assert told["cancel"]["visible"] is True
-    assert 'role="progressbar"' in told["progress"]
-    for refused in (events.replace("a", "b", {}, "cats", "", ""),
-                    events.take_back({}, "cats", "", "")):  # fmt: skip
-        assert "Captions are being suggested" in refused[0]
+    assert events.suggest("cats", "blip", "keep") == ""
+    shown = paint(workspace)
+    assert shown["suggest"]["interactive"] is False
+    assert shown["cancel"]["visible"] is True
+    assert 'role="progressbar"' in shown["progress"]
+    for refused in (events.replace("a", "b", "cats"), events.take_back("cats")):
+        assert "Captions are being suggested" in refused
     with pytest.raises(WorkspaceError, match="Captions are being suggested"):
         check_before_start(workspace, "cats", "starter-model")
     events.cancel("cats")
     wait_for(lambda: view.find_suggesting(workspace, "cats").state == "failed")
     check_before_start(workspace, "cats", "starter-model")
-    assert "2 captions were changed" in events.replace("cat", "dog", {}, "cats", "", "")[0]
+    assert "2 captions were changed" in events.replace("cat", "dog", "cats")
 
 
-def test_only_what_changed_is_sent_again(workspace, dataset, events):
-    first = name_parts(events.show({}, "cats", "", "blip"))
-    again = name_parts(events.show(first["seen"], "cats", "", "blip"))
-    skip = events.show(first["seen"], "cats", "", "blip")[-1]
-    assert all(value == skip for name, value in again.items() if name != "seen")
-    (dataset / "image-2.txt").write_text("new, tag")
-    changed = name_parts(events.show(first["seen"], "cats", "", "blip"))
-    assert {name for name, value in changed.items() if value != skip} == {"seen", "about", "tags"}
-
-
-def test_nothing_is_offered_where_there_are_no_images(workspace, events):
-    for name in ("", "nowhere", workspace.create_dataset("empty")):
-        told = name_parts(events.show({}, name, "", "blip"))
-        assert (told["train"]["visible"], told["section"]["visible"]) == (False, False)
-        assert told["suggest"]["interactive"] is False
-        assert "no images to caption yet" in told["about"]
+def test_nothing_is_offered_where_there_are_no_images(workspace):
+    for name in ("", None, "nowhere", workspace.create_dataset("empty")):
+        shown = paint(workspace, name)
+        assert (shown["train"]["visible"], shown["section"]["visible"]) == (False, False)
+        assert shown["suggest"]["interactive"] is False
+        assert "no images to caption yet" in shown["about"]
 
 
 def test_button_tells_of_the_download_and_only_captioners_are_listed(workspace, dataset, events):
-    told = name_parts(events.show({}, "cats", "", "florence2"))
-    assert told["suggest"]["value"].startswith("Download ")
-    assert "Hugging Face hub" in told["about"]
-    assert "1 of 3 images has no caption" in told["about"]
-    listed = events.open_page()
-    assert ("BLIP", "blip") in listed["choices"]
-    assert name_parts(events.show({}, "cats", "", "magic"))["suggest"]["interactive"] is False
-
-
-def test_box_is_offered_a_caption_that_something_else_has_changed(workspace, dataset):
-    bound = bind(dataset, 0)
-    assert view.renew_edition(workspace, "cats", bound) is None
-    change.change_all(workspace, "cats", change_words("red", "pink"))
-    renewed = view.renew_edition(workspace, "cats", bound)
-    assert (renewed.key, renewed.caption) == (read_edition(bound).key, "a pink cat")
-    assert view.renew_edition(workspace, "cats", renewed.to_json()) is None
-    assert renewed != view.renew_edition(workspace, "cats", bound)  # so that it is seen to come
-    assert view.renew_edition(workspace, "dogs", bound) is None
-
-
-def test_box_with_a_text_that_could_not_be_saved_is_left_alone(workspace, dataset):
-    bound = bind(dataset, 0)
-    (dataset / "image-0.txt").write_text("edited elsewhere")
-    saved, told = DatasetEvents(workspace).save_caption(bound, "my text")
-    assert "Not saved" in told
-    assert view.renew_edition(workspace, "cats", saved) is None
+    shown = paint(workspace, captioner="florence2")
+    assert shown["suggest"]["value"].startswith("Download ")
+    assert "Hugging Face hub" in shown["about"]
+    assert "1 of 3 images has no caption" in shown["about"]
+    assert ("BLIP", "blip") in events.open_page()["choices"]
+    assert paint(workspace, captioner="magic")["suggest"]["interactive"] is False
 
 
 def test_text_that_nobody_touched_is_not_saved_over_a_suggestion(workspace, dataset):
     bound = bind(dataset, 2)
     suggest(workspace)
-    DatasetEvents(workspace).save_caption(bound, "")
+    DatasetEvents(workspace).save_caption(bound.to_json(), "")
     assert read_all(dataset)["image-2"] == "a red cat"
 
 
@@ -314,7 +282,7 @@ def test_text_that_was_typed_meanwhile_wins_against_a_suggestion_and_outlives_it
 ):
     bound = bind(dataset, 2)
     suggest(workspace)
-    saved, told = DatasetEvents(workspace).save_caption(bound, "my own words")
+    saved, told = DatasetEvents(workspace).save_caption(bound.to_json(), "my own words")
     assert "Saved: image-2.png" in told
     assert read_edition(saved).caption == "my own words"
     assert "left alone: image-2.png" in change.take_back(workspace, "cats")
@@ -322,9 +290,8 @@ def test_text_that_was_typed_meanwhile_wins_against_a_suggestion_and_outlives_it
 
 
 def test_saved_caption_is_part_of_the_change_that_comes_after_it(workspace, dataset):
-    key = view_tiles(dataset)[0].key
-    revision = view_selected(dataset, key).revision
-    assert save_caption(dataset, key, revision, "a red fox").outcome == "saved"
+    bound = bind(dataset, 0)
+    assert save_caption(dataset, bound.key, bound.revision, "a red fox").outcome == "saved"
     change.change_all(workspace, "cats", change_by_adding("photo"))
     assert read_all(dataset)["image-0"] == "a red fox, photo"
 
@@ -351,11 +318,11 @@ def test_words_of_a_captioner_and_of_a_journal_are_escaped():
     assert "<img" not in make_suggesting(running, "")
 
 
-def test_unreadable_journal_is_told_and_the_rest_is_shown(workspace, dataset, events, monkeypatch):
+def test_unreadable_journal_is_told_and_the_rest_is_shown(workspace, dataset, monkeypatch):
     def fail(folder):
         raise DatasetError("The journal cannot be read.")
 
     monkeypatch.setattr(view, "find_last_rewriting", fail)
-    told = name_parts(events.show({}, "cats", "", "blip"))
-    assert "The journal cannot be read." in told["tags"]
-    assert told["undo"]["interactive"] is False
+    shown = paint(workspace)
+    assert "The journal cannot be read." in shown["tags"]
+    assert shown["take_back"]["interactive"] is False
