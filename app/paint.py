@@ -15,10 +15,6 @@ QUIET: dict[str, Any] = {
     "api_visibility": "private",
 }
 
-# The same for events that tell of a change: one that comes while its forerunner is still being
-# answered must not be lost.
-WATCHED: dict[str, Any] = {**QUIET, "trigger_mode": "always_last"}
-
 Seen = dict[str, str]
 
 

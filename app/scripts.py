@@ -169,8 +169,11 @@ ADOPT_OFFER = """(offered, wanted, bound, typed, dataset) => {
   ];
 }"""
 
-# Has the page painted: what it outputs into is another text each time.
-STIR = "() => String(performance.now())"
+# Another text each time, so that the box that takes it changes.
+STIR = """() => {
+  window.lorasmithStirred = (window.lorasmithStirred || 0) + 1;
+  return String(window.lorasmithStirred);
+}"""
 
 # What the server suggests for an empty prompt is taken only where it is still empty: the answer
 # may come after somebody has begun to write one.
@@ -190,9 +193,11 @@ ADOPT_SAVED = """(saved, bound) => {
 
 # What the server found for some boxes is taken where a box still holds what it held when the server
 # was asked: somebody may have chosen or typed something since. `undefined` leaves a box as it is.
+# A box that is empty holds null before it is drawn and "" afterwards.
 ADOPT_IF_UNTOUCHED = """(answer, ...now) => {
   const {was, found} = JSON.parse(answer || '{"was": [], "found": []}');
-  return found.map((value, place) => now[place] === was[place] ? value : undefined);
+  const same = (place) => (now[place] ?? '') === (was[place] ?? '');
+  return found.map((value, place) => same(place) ? value : undefined);
 }"""
 
 # A run is named after its dataset, unless somebody has given it a name of their own. What the box
@@ -220,6 +225,11 @@ START_ON_TRAIN_TAB = """() => {
 # While the page is being built, Gradio reports the first tab and the first values as chosen. They
 # must not replace what the address asks for, so nothing is remembered before this has run.
 ADDRESS_WAS_READ = "() => { window.lorasmithOpened = true; }"
+
+
+def open_tab(name: str) -> str:
+    """Returns a function that opens a tab."""
+    return f"() => document.querySelector('#tab-{name}-button').click()"
 
 
 def read_address(name: str) -> str:

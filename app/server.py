@@ -23,7 +23,8 @@ from app.pages.preview import preview_page
 from app.pages.run_bar import run_bar
 from app.pages.train import train_page
 from app.paint import QUIET
-from app.scripts import ADDRESS_WAS_READ, ADOPT_IF_UNTOUCHED, remember_in_address
+from app.relay import carry
+from app.scripts import ADDRESS_WAS_READ, ADOPT_IF_UNTOUCHED, open_tab, remember_in_address
 from app.security import LOOPBACK, Guard, list_hosts
 from app.shell import FOLDERS_SECONDS, STATUS_SECONDS, Shell
 from app.text import dataset as dataset_text
@@ -162,13 +163,13 @@ def build(workspace: Workspace) -> gr.Blocks:
                     page(shell)
                 tab.select(fn=None, js=remember_in_address("tab", name))
         # What another tab asks of the Train tab is seen there.
-        shell.wish.change(lambda: gr.Tabs(selected="train"), None, [tabs], **QUIET)
+        shell.wish.change(fn=None, js=open_tab("train"))
 
         def open_address(dataset: Any, run: Any, request: gr.Request) -> list[Any]:
             return _open_address(workspace, request, dataset, run)
 
         chosen = [shell.dataset, shell.run]
-        found = gr.Textbox(visible="hidden", elem_id="address-found", label="found")
+        found = carry(shell, "address-found")
         demo.load(
             open_address, chosen, [tabs, shell.dataset, shell.base_model, shell.run, found], **QUIET
         ).then(fn=None, js=ADDRESS_WAS_READ)
@@ -181,9 +182,13 @@ def _make_shell(workspace: Workspace, demo: gr.Blocks) -> Shell:
     models = list(workspace.list_base_models())
     views = list_run_views(workspace)
     shown = choose_run(views)
+    backstage = gr.Column(visible="hidden", elem_id="backstage")
+    with backstage:
+        wish = gr.Textbox(visible="hidden", elem_id="wish", label="wish")
     return Shell(
         workspace=workspace,
         demo=demo,
+        backstage=backstage,
         dataset=gr.Dropdown(
             choices=datasets,
             value=datasets[0] if datasets else None,
@@ -208,7 +213,7 @@ def _make_shell(workspace: Workspace, demo: gr.Blocks) -> Shell:
             elem_id="train-run",
             render=False,
         ),
-        wish=gr.Textbox(visible="hidden", elem_id="wish", label="wish"),
+        wish=wish,
         runs_watch=make_watch("runs", STATUS_SECONDS),
         drawing_watch=make_watch("drawing", STATUS_SECONDS),
         datasets_watch=make_watch("datasets", FOLDERS_SECONDS),

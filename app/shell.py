@@ -16,10 +16,12 @@ class Shell:
     """Handed to every page. The choices are drawn by the page that owns them.
 
     `wish` is how one page asks the Train tab for something: "settings" or "continue", and a file.
+    `backstage` is where the boxes stand that nobody sees (`app/relay.py`).
     """
 
     workspace: Workspace
     demo: gr.Blocks
+    backstage: gr.Column
     dataset: gr.Dropdown
     base_model: gr.Dropdown
     run: gr.Dropdown

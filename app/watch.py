@@ -39,7 +39,10 @@ look();
 
 
 def make_watch(name: str, seconds: float) -> gr.HTML:
-    """Returns a part of the page without a face; its `tick` comes when the mark has changed."""
+    """Returns a part of the page without a face; its `tick` comes when the mark has changed.
+
+    The first one comes when the page has been built.
+    """
     script = _ASK.replace("NAME", name).replace("MILLISECONDS", str(round(seconds * 1000)))
     return gr.HTML("", js_on_load=script, elem_id=f"watch-{name}", elem_classes="watch")
 

@@ -50,16 +50,17 @@ class PreviewEvents:
         ]
         chosen = chosen or [(entries[0].id if entries else None, 1.0)]
         base = self.list_base_models()
-        shown = [*self._show_rows(chosen, entries), base]
-        if asked is None:
-            return [*shown, gr.skip()]
-        found = [asked.prompt, asked.seed, asked.inference_steps, asked.guidance]
-        return [*shown, json.dumps({"was": was, "found": found}, ensure_ascii=False)]
+        found: list[Any] = []
+        if asked is not None:
+            found = [asked.prompt, asked.seed, asked.inference_steps, asked.guidance]
+        told = json.dumps({"was": was, "found": found}, ensure_ascii=False)
+        return [*self._show_rows(chosen, entries), base, told]
 
-    def choose(self, prompt: str | None, count: float, *rows: Any) -> list[Any]:
+    def choose(self, prompt: str | None, found: str | None, count: float, *rows: Any) -> list[Any]:
         """Says what belongs to the adapters, and suggests the first one's prompt and numbers.
 
-        The browser takes the suggestion where the prompt is empty (`ADOPT_SUGGESTION`).
+        The browser takes the suggestion where the prompt is empty (`ADOPT_SUGGESTION`). There is
+        none before `open_page` has `found` what was asked for last, which comes first.
         """
         chosen = _read_rows(count, rows)
         notes: list[str] = []
@@ -78,7 +79,7 @@ class PreviewEvents:
         if len(bases) > 1:
             told = join(told, note(words.SAME_FAMILY, "warning"))
         first = view.read_adapter_config(self.workspace, chosen[0][0])
-        if first is None or (prompt or "").strip():
+        if first is None or not found or (prompt or "").strip():
             return [told, gr.skip()]
         suggested = {
             "adapter": chosen[0][0],  # so that another adapter's is news even if it is the same

@@ -6,7 +6,8 @@ from typing import Any
 import gradio as gr
 
 from app.events.base_models import BaseModelEvents
-from app.paint import QUIET, WATCHED
+from app.paint import QUIET
+from app.relay import show_when
 from app.shell import Shell
 from app.text import base_models as words
 
@@ -70,12 +71,13 @@ def wire_base_model(
     """Wires the base model to its card, its preset and its settings."""
     events = BaseModelEvents(shell.workspace)
     seen_card, seen_download = gr.State({}), gr.State({})
-    gr.on(
+    show_when(
+        shell,
+        "base-model",
         [shell.demo.load, shell.base_model.change],
         events.choose,
         [seen_card, shell.base_model, preset],
         [seen_card, page.card, page.question, preset, settings[FAMILY], settings[PREDICTION]],
-        **WATCHED,
     )
     page.question.input(
         events.answer,
@@ -100,19 +102,24 @@ def wire_base_model(
     )
     page.cancel.click(events.cancel, None, None, **QUIET)
     seen_list = gr.State({})
-    shell.datasets_watch.tick(
-        events.refresh_list, [seen_list], [seen_list, shell.base_model], **WATCHED
-    )
-    shell.models_watch.tick(
+    listed = [seen_list, shell.base_model]
+    show_when(
+        shell, "base-model-list", [shell.datasets_watch.tick], events.refresh_list, [seen_list],
+        listed,
+    )  # fmt: skip
+    show_when(
+        shell,
+        "base-model-card",
+        [shell.models_watch.tick],
         events.show,
         [seen_card, shell.base_model, preset],
         [seen_card, page.card, page.question, preset],
-        **WATCHED,
     )
-    gr.on(
-        [shell.demo.load, shell.downloads_watch.tick],
+    show_when(
+        shell,
+        "base-model-download",
+        [shell.downloads_watch.tick],
         events.show_download,
         [seen_download],
         [seen_download, *shown, shell.base_model],
-        **WATCHED,
     )

@@ -1,12 +1,13 @@
 """The parts of the Dataset tab for captions as a whole: suggesting them, and changing them all."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 
 from app.events.captions import CaptionEvents
 from app.paint import QUIET
-from app.scripts import PRESS, STIR
+from app.scripts import PRESS
 from app.shell import STATUS_SECONDS, Shell
 from app.text import captions as words
 from app.views import captions as view
@@ -112,18 +113,19 @@ def draw_change_section() -> ChangeSection:
     )  # fmt: skip
 
 
-def wire_captions(shell: Shell, row: SuggestRow, section: ChangeSection, stir: gr.Textbox) -> None:
+def wire_captions(
+    shell: Shell, row: SuggestRow, section: ChangeSection, repaint: dict[str, Any]
+) -> None:
     """Wires both parts.
 
     Args:
         shell: What the pages share.
         row: As `draw_suggest_row` drew it.
         section: As `draw_change_section` drew it.
-        stir: Has the tab painted when it changes.
+        repaint: Has the tab painted after another event.
     """
     events = CaptionEvents(shell.workspace)
     dataset = [shell.dataset]
-    repaint = {"fn": None, "outputs": [stir], "js": STIR}
 
     shell.demo.load(events.open_page, None, [row.captioner], **QUIET)
     asked = [shell.dataset, row.captioner, row.existing]

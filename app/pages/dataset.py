@@ -1,6 +1,7 @@
 """The Dataset tab: images in, captions read and mended, the check."""
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import gradio as gr
 
@@ -14,14 +15,14 @@ from app.pages.captions import (
     draw_suggest_row,
     wire_captions,
 )
-from app.paint import QUIET, WATCHED
+from app.paint import QUIET
+from app.relay import carry, show_when
 from app.scripts import (
     ADOPT_OFFER,
     ADOPT_SAVED,
     ASK_FOR_TILE,
     SELECT_IN_GRID,
     START_ON_TRAIN_TAB,
-    STIR,
     remember_in_address,
 )
 from app.shell import Shell, place
@@ -60,7 +61,6 @@ class _Carried:
         bound: The edition that is in the caption box.
         saved: The edition that was saved last.
         left: A text that was in the caption box when another image took its place.
-        stir: Has the tab painted when it changes.
     """
 
     wanted: gr.Textbox
@@ -68,21 +68,19 @@ class _Carried:
     bound: gr.Textbox
     saved: gr.Textbox
     left: gr.Textbox
-    stir: gr.Textbox
 
 
 def dataset_page(shell: Shell) -> None:
     """Draws the tab and wires it.
 
-    Every event ends in the browser's choice being another one, or in `stir`; both have the painter
-    paint what there is then.
+    Every event ends in the browser's choice being another one, or in `repaint`; both have the
+    painter paint what there is then.
     """
-    widgets, carried = _draw(shell), _draw_carried()
+    widgets, carried = _draw(shell), _draw_carried(shell)
     events = DatasetEvents(shell.workspace)
-    _wire_painter(shell, widgets, carried)
-    _wire_box(shell, widgets, carried, events)
-    wire_captions(shell, widgets.suggesting, widgets.changing, carried.stir)
-    repaint = {"fn": None, "outputs": [carried.stir], "js": STIR}
+    repaint = _wire_painter(shell, widgets, carried)
+    _wire_box(shell, widgets, carried, events, repaint)
+    wire_captions(shell, widgets.suggesting, widgets.changing, repaint)
     shell.dataset.change(fn=None, inputs=[shell.dataset], js=remember_in_address("dataset"))
     gr.on(
         [widgets.create.click, widgets.new_name.submit],
@@ -112,7 +110,7 @@ def dataset_page(shell: Shell) -> None:
     widgets.train.click(fn=None, js=START_ON_TRAIN_TAB)
 
 
-def _wire_painter(shell: Shell, widgets: _Widgets, carried: _Carried) -> None:
+def _wire_painter(shell: Shell, widgets: _Widgets, carried: _Carried) -> dict[str, Any]:
     row, section = widgets.suggesting, widgets.changing
     parts = {
         "grid": widgets.grid,
@@ -129,26 +127,30 @@ def _wire_painter(shell: Shell, widgets: _Widgets, carried: _Carried) -> None:
         "train": widgets.going_on,
     }
     seen = gr.State({})
-    gr.on(
+    return show_when(
+        shell,
+        "dataset",
         [
-            shell.demo.load,
             shell.dataset.change,
             shell.base_model.change,
             shell.datasets_watch.tick,
             row.captioner.change,
             row.watch.tick,
             carried.wanted.change,
-            carried.bound.change,
-            carried.stir.change,
         ],
         DatasetPainter(shell.workspace).paint,
         [seen, shell.dataset, carried.wanted, carried.bound, shell.base_model, row.captioner],
         [seen, carried.offered, *(parts[name] for name in PARTS)],
-        **WATCHED,
     )
 
 
-def _wire_box(shell: Shell, widgets: _Widgets, carried: _Carried, events: DatasetEvents) -> None:
+def _wire_box(
+    shell: Shell,
+    widgets: _Widgets,
+    carried: _Carried,
+    events: DatasetEvents,
+    repaint: dict[str, Any],
+) -> None:
     carried.offered.change(
         fn=None,
         inputs=[carried.offered, carried.wanted, carried.bound, widgets.caption, shell.dataset],
@@ -164,7 +166,7 @@ def _wire_box(shell: Shell, widgets: _Widgets, carried: _Carried, events: Datase
     carried.left.change(events.save_left, [carried.left], done, **QUIET)
     carried.saved.change(
         fn=None, inputs=[carried.saved, carried.bound], outputs=[carried.bound], js=ADOPT_SAVED
-    ).then(fn=None, outputs=[carried.stir], js=STIR)
+    ).then(**repaint)
 
 
 def _draw(shell: Shell) -> _Widgets:
@@ -229,13 +231,8 @@ def _draw(shell: Shell) -> _Widgets:
     )  # fmt: skip
 
 
-def _draw_carried() -> _Carried:
-    return _Carried(
-        *(
-            gr.Textbox(visible="hidden", elem_id=f"dataset-{one.name}", label=one.name)
-            for one in fields(_Carried)
-        )
-    )
+def _draw_carried(shell: Shell) -> _Carried:
+    return _Carried(*(carry(shell, f"dataset-{one.name}") for one in fields(_Carried)))
 
 
 def _draw_train() -> tuple[gr.Column, gr.Button]:

@@ -8,7 +8,8 @@ import gradio as gr
 from app.events.library import LibraryEvents
 from app.markup import element
 from app.pages.workbench import draw_workbench
-from app.paint import QUIET, WATCHED
+from app.paint import QUIET
+from app.relay import carry, show_when
 from app.scripts import SELECT_IN_GRID, read_address, read_pressed, remember_in_address
 from app.shell import Shell
 from app.text import files as file_words
@@ -40,29 +41,31 @@ class _Widgets:
 def library_page(shell: Shell) -> None:
     """Draws the tab and wires it."""
     events = LibraryEvents(shell.workspace)
-    page = _draw()
+    page = _draw(shell)
     draw_workbench(shell)
     chosen = [page.opened, page.file]
     page.cards.select(fn=None, outputs=[page.opened], js=read_pressed("library-cards"))
     page.opened.change(fn=None, inputs=[page.opened], js=remember_in_address("open"))
     seen, seen_file = gr.State({}), gr.State({})
-    shown = {
-        "fn": events.show,
-        "inputs": [seen, *chosen],
-        "outputs": [
+    shown = show_when(
+        shell,
+        "library",
+        [page.opened.change, page.file.input, shell.exports_watch.tick],
+        events.show,
+        [seen, *chosen],
+        [
             seen, page.cards, page.facts, page.file, page.download, page.trigger, page.syntax,
             page.resume, page.onward, page.settings, page.about_lid, page.share_lid, page.log,
         ],
-        **WATCHED,
-    }  # fmt: skip
+    )  # fmt: skip
     shell.demo.load(fn=None, outputs=[page.opened], js=read_address("open")).then(**shown)
-    gr.on([page.opened.change, page.file.input, shell.exports_watch.tick], **shown)
-    gr.on(
-        [page.opened.change, page.file.change, shell.files_watch.tick],
+    show_when(
+        shell,
+        "library-file",
+        [page.file.change, shell.files_watch.tick],
         events.show_file,
         [seen_file, *chosen],
         [seen_file, page.about, *page.packed.values(), page.upload],
-        **WATCHED,
     )
     # What is behind a lid is asked for when it is opened; another file closes it.
     page.opened.change(lambda: gr.update(open=False), None, [page.about_lid], **QUIET)
@@ -75,7 +78,7 @@ def library_page(shell: Shell) -> None:
     page.resume.click(events.resume, [page.opened], [page.told], **QUIET)
 
 
-def _draw() -> _Widgets:
+def _draw(shell: Shell) -> _Widgets:
     with gr.Row():
         with gr.Column(scale=3, min_width=300):
             cards = gr.HTML("", js_on_load=SELECT_IN_GRID, elem_id="library-cards")
@@ -105,7 +108,7 @@ def _draw() -> _Widgets:
                 about = gr.HTML("", elem_id="library-about")
             share_lid, packs, packed, upload = _draw_share()
             log = gr.HTML("", elem_id="library-log")
-    opened = gr.Textbox(visible="hidden", elem_id="library-open", label="open")
+    opened = carry(shell, "library-open")
     return _Widgets(
         cards, facts, file, download, onward, settings, resume, told, trigger, syntax, about_lid,
         about, share_lid, packs, packed, upload, log, opened,

@@ -7,7 +7,8 @@ from typing import Any
 import gradio as gr
 
 from app.events.preview import PreviewEvents
-from app.paint import QUIET, WATCHED
+from app.paint import QUIET
+from app.relay import carry, show_when
 from app.scripts import ADOPT_IF_UNTOUCHED, ADOPT_SUGGESTION
 from app.shell import Shell
 from app.text import preview as words
@@ -70,24 +71,33 @@ def preview_page(shell: Shell) -> None:
     page.generate.click(events.generate, values, [page.refusal], **QUIET)
     gr.on([row.weight.release for row in page.rows], events.redraw, values, [page.refusal], **QUIET)
     seen = gr.State({})
-    gr.on(
-        [shell.demo.load, shell.drawing_watch.tick],
+    show_when(
+        shell,
+        "preview-drawing",
+        [shell.drawing_watch.tick],
         events.show_drawing,
         [seen],
         [seen, page.status, page.pictures, page.pair],
-        **WATCHED,
     )
-    shell.datasets_watch.tick(events.list_base_models, None, [page.base_model], **QUIET)
+    show_when(
+        shell,
+        "preview-base-models",
+        [shell.datasets_watch.tick],
+        events.list_base_models,
+        [],
+        [page.base_model],
+    )
 
 
 def _wire_adapters(shell: Shell, page: _Widgets, events: PreviewEvents) -> dict[str, Any]:
-    choose = {
-        "fn": events.choose,
-        "inputs": [page.prompt, *page.adapters],
-        "outputs": [page.note, page.suggested],
-        **WATCHED,
-    }
-    gr.on([page.count.change, *(row.adapter.change for row in page.rows)], **choose)
+    choose = show_when(
+        shell,
+        "preview-adapters",
+        [page.count.change, *(row.adapter.change for row in page.rows)],
+        events.choose,
+        [page.prompt, page.found, *page.adapters],
+        [page.note, page.suggested],
+    )
     numbers = [page.prompt, page.steps, page.guidance]
     page.suggested.change(
         fn=None, inputs=[page.suggested, *numbers], outputs=numbers, js=ADOPT_SUGGESTION
@@ -105,11 +115,13 @@ def _wire_adapters(shell: Shell, page: _Widgets, events: PreviewEvents) -> dict[
         api_visibility="private",
     )
     seen = gr.State({})
-    shell.exports_watch.tick(
+    show_when(
+        shell,
+        "preview-list",
+        [shell.exports_watch.tick],
         events.refresh_adapters,
         [seen, *page.adapters],
         [seen, *(row.adapter for row in page.rows), page.add],
-        **WATCHED,
     )
     return choose
 
@@ -130,8 +142,8 @@ def _draw(shell: Shell) -> _Widgets:
             prompt = gr.Textbox(
                 label=words.PROMPT, lines=2, max_length=2000, elem_id="preview-prompt"
             )
-            suggested = gr.Textbox(visible="hidden", elem_id="preview-suggested", label="suggested")
-            found = gr.Textbox(visible="hidden", elem_id="preview-found", label="found")
+            suggested = carry(shell, "preview-suggested")
+            found = carry(shell, "preview-found")
         with gr.Column(scale=1, min_width=240):
             seed = gr.Number(1, label=words.SEED, elem_id="preview-seed")
             steps = gr.Slider(1, 100, value=20, step=1, label=words.STEPS, elem_id="preview-steps")

@@ -4,8 +4,9 @@ from typing import Any
 
 import gradio as gr
 
-from app.paint import WATCHED, Seen, paint
+from app.paint import Seen, paint
 from app.parts.train import make_run_bar
+from app.relay import show_when
 from app.scripts import FOLLOW_TITLE
 from app.shell import Shell
 from app.views.runs import choose_run, list_run_views
@@ -20,4 +21,4 @@ def run_bar(shell: Shell) -> None:
         view = choose_run(list_run_views(shell.workspace))
         return [known, *paint(known, {"bar": make_run_bar(view)})]
 
-    gr.on([shell.demo.load, shell.runs_watch.tick], show, [seen], [seen, bar], **WATCHED)
+    show_when(shell, "run-bar", [shell.runs_watch.tick], show, [seen], [seen, bar])

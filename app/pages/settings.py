@@ -10,7 +10,8 @@ from app.events.train import EXPOSURE, NAME, START_FROM, TrainEvents
 from app.form import Form, build_widget
 from app.markup import element
 from app.pages.base_models import BaseModelWidgets, draw_base_model, wire_base_model
-from app.paint import QUIET, WATCHED
+from app.paint import QUIET
+from app.relay import carry, show_when
 from app.scripts import ADOPT_NAME, FILTER_SETTINGS, PRESS
 from app.shell import Shell, place
 from app.text import header as header_text
@@ -93,9 +94,9 @@ def draw_settings(shell: Shell, form: Form) -> Settings:
     )
     memory = gr.HTML("", js_on_load=PRESS, elem_id="train-memory")
     memory_note = gr.HTML("", elem_id="train-memory-note")
-    header_errand = gr.Textbox(visible="hidden", elem_id="train-header-errand", label="errand")
-    memory_errand = gr.Textbox(visible="hidden", elem_id="train-memory-errand", label="errand")
-    named = gr.Textbox(visible="hidden", elem_id="train-named", label="named")
+    header_errand = carry(shell, "train-header-errand")
+    memory_errand = carry(shell, "train-memory-errand")
+    named = carry(shell, "train-named")
     ordered = {path: widgets[path] for path in form.paths}
     return Settings(
         base_model, preset, preset_note, dataset_note, start_box, start_from, start_anew, exposure,
@@ -136,37 +137,41 @@ def wire_settings(shell: Shell, form: Form, page: Settings, events: TrainEvents)
     # The widgets are drawn with the preset's values: a late answer must not undo what was typed.
     shell.demo.load(events.describe_preset, [page.preset], [page.preset_note], **QUIET)
     wire_base_model(shell, page.base_model, page.preset, widgets)
-    gr.on(
+    show_when(
+        shell,
+        "train-dataset",
         [shell.demo.load, shell.dataset.change],
         events.describe_dataset,
         [shell.dataset, widgets[NAME]],
         [page.dataset_note, page.named],
-        **WATCHED,
     )
     name = [widgets[NAME]]
     page.named.change(fn=None, inputs=[page.named, *name], outputs=name, js=ADOPT_NAME)
     counted = [widgets[path] for path in EXPOSURE]
-    gr.on(
+    show_when(
+        shell,
+        "train-exposure",
         [shell.demo.load, shell.dataset.change, *(one.change for one in counted)],
         events.describe_exposure,
         [shell.dataset, *counted],
         [page.exposure],
-        **WATCHED,
     )
     rated = [widgets[path] for path in RATE_SETTINGS]
-    gr.on(
+    show_when(
+        shell,
+        "train-rates",
         [shell.demo.load, *(one.change for one in rated)],
         events.draw_rates,
         rated,
         [page.rates],
-        **WATCHED,
     )
-    gr.on(
+    show_when(
+        shell,
+        "train-start-from",
         [shell.demo.load, widgets[START_FROM].change],
         events.describe_start,
         [widgets[START_FROM]],
         [page.start_from, page.start_box],
-        **WATCHED,
     )
     page.start_anew.click(lambda: "", None, [widgets[START_FROM]], **QUIET)
     # Not `input`: that one is told the value before the last key.
@@ -186,11 +191,13 @@ def _wire_questions(shell: Shell, page: Settings, events: SettingsEvents) -> Non
     page.ask_header.click(
         events.ask_header, everything, [seen, page.header_errand, page.header], **QUIET
     )
-    shell.questions_watch.tick(
+    show_when(
+        shell,
+        "train-answers",
+        [shell.questions_watch.tick],
         events.show_answers,
         [seen, page.memory_errand, page.header_errand],
         [seen, page.memory, page.header],
-        **WATCHED,
     )
     shell.wish.change(
         events.obey,

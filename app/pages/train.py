@@ -7,7 +7,8 @@ import gradio as gr
 from app.events.train import TrainEvents, make_frame
 from app.form import Form, make_form
 from app.pages.settings import Settings, draw_settings, wire_settings
-from app.paint import QUIET, WATCHED
+from app.paint import QUIET
+from app.relay import show_when
 from app.scripts import ENLARGE_IN_GRID, remember_in_address
 from app.shell import Shell, place
 from app.text import train as words
@@ -105,17 +106,19 @@ def _wire_buttons(
 def _wire_watches(shell: Shell, progress: _Progress, events: TrainEvents) -> None:
     seen_status, seen_pictures = gr.State({}), gr.State({})
     buttons = [progress.buttons[name] for name in ("pause", "resume", "stop", "sample", "save")]
-    gr.on(
+    show_when(
+        shell,
+        "run-status",
         [shell.runs_watch.tick, shell.run.change],
         events.show_status,
         [seen_status, shell.run],
         [seen_status, shell.run, progress.progress, progress.failure, *buttons],
-        **WATCHED,
     )
-    gr.on(
+    show_when(
+        shell,
+        "run-pictures",
         [shell.pictures_watch.tick, shell.run.change],
         events.show_pictures,
         [seen_pictures, shell.run],
         [seen_pictures, progress.chart, progress.samples],
-        **WATCHED,
     )

@@ -6,7 +6,8 @@ from typing import Any
 import gradio as gr
 
 from app.events.workbench import DEFAULTS, WorkbenchEvents
-from app.paint import QUIET, WATCHED
+from app.paint import QUIET
+from app.relay import show_when
 from app.shell import STATUS_SECONDS, Shell
 from app.text import workbench as words
 from app.views.recipes import BLOCKS, FILES, MAX_FILES, PRECISIONS, SETTINGS
@@ -53,17 +54,18 @@ def draw_workbench(shell: Shell) -> None:
     fields, seen, seen_fields = page.fields, gr.State({}), gr.State({})
     shown = [seen, page.report, page.stop, page.drawing, page.strength, page.again, page.save,
              page.saved]  # fmt: skip
-    show = {"fn": events.show, "inputs": [seen, *fields], "outputs": shown, **WATCHED}
+    causes = [*(one.change for one in fields), page.watch.tick]
+    show = show_when(shell, "workbench", causes, events.show, [seen, *fields], shown)
     shell.demo.load(events.open_page, None, [*page.look, *fields], **QUIET).then(**show)
-    gr.on([one.change for one in fields] + [page.watch.tick], **show)
     page.task.input(events.choose_task, fields, fields, **QUIET)
-    gr.on(
+    show_when(
+        shell,
+        "workbench-fields",
         [page.settings["method"].change, *(row[0].change for row in page.rows),
          shell.exports_watch.tick, shell.datasets_watch.tick],
         events.refresh,
         [seen_fields, *fields],
         [seen_fields, *fields],
-        **WATCHED,
     )  # fmt: skip
     page.attempt.click(
         events.try_it,
@@ -71,12 +73,13 @@ def draw_workbench(shell: Shell) -> None:
         [page.told, page.prompt, page.name, *shown],
         **QUIET,
     )
-    gr.on(
+    show_when(
+        shell,
+        "workbench-redraw",
         [page.strength.release, page.again.click],
         events.redraw,
         [seen, *page.look, *fields],
         [page.told, *shown],
-        **WATCHED,
     )
     page.stop.click(events.stop, None, None, **QUIET)
     page.save.click(events.save, [seen, page.name, *fields], [page.refusal, *shown], **QUIET)

@@ -91,6 +91,8 @@ def test_what_was_found_does_not_undo_what_was_chosen_meanwhile(page):
     for now, put in (([None, "run-1"], ["cats", "run-2"]), (["dogs", "run-1"], [None, "run-2"])):
         given = [answer, *now]
         assert page.evaluate(f"(given) => ({ADOPT_IF_UNTOUCHED})(...given)", given) == put
+    drawn = [answer, "", "run-1"]  # an empty box, which held null when it was not drawn yet
+    assert page.evaluate(f"(given) => ({ADOPT_IF_UNTOUCHED})(...given)", drawn)[0] == "cats"
     assert page.evaluate(f"() => ({ADOPT_IF_UNTOUCHED})('', 'dogs', 'run-1')") == []
 
 

@@ -165,6 +165,18 @@ def test_written_prompt_outlives_a_suggestion_that_comes_late(page, tmp_path):
         page.wait_for_timeout(4000)
         expect(prompt).to_have_value("my own")
 
+        page.evaluate("window.late = 0")
+        page.locator("#preview-generate").click()
+        expect(page.locator("#preview-pictures img").first).to_be_visible()
+        page.reload()
+        expect(prompt).to_have_value("my own")  # what was drawn last
+        page.add_init_script("window.late = 4000")
+        page.reload()
+        prompt.fill("newer")
+        page.wait_for_timeout(6000)
+        expect(prompt).to_have_value("newer")
+        expect(page.locator("#preview-adapter-2")).to_be_visible()  # the late answer has come
+
 
 def test_run_is_started_watched_and_found_in_the_library(page, tmp_path, monkeypatch):
     monkeypatch.setenv("FAKE_SECONDS_PER_STEP", "0.1")

@@ -2,6 +2,7 @@
 
 import json
 
+import gradio as gr
 import numpy
 import pytest
 from safetensors.numpy import save
@@ -138,11 +139,24 @@ def test_reloaded_page_shows_the_adapters_that_were_drawn_last(workspace, adapte
     mix = (("file:mine.safetensors", 0.5), (adapter, 1.5))
     drawing.draw(workspace, drawing.make_request(workspace, wish(*mix)))
     events = PreviewEvents(workspace)
-    updates = events.open_page()
+    updates = events.open_page("", 1, 20, 7)
     assert shown_rows(updates[:18]) == list(mix)
+    found = json.loads(updates[-1])
+    assert found["was"] == ["", 1, 20, 7]
+    assert found["found"][0] == wish(*mix).prompt
     # The first look at the list was sent before that came; it must not undo it.
     _, *first, _ = events.refresh_adapters({}, *rows_of((None, 1)))
     assert not any("value" in update for update in first)
+
+
+def test_prompt_is_suggested_only_after_the_last_one_was_looked_for(workspace, adapter):
+    events = PreviewEvents(workspace)
+    found = events.open_page("", 1, 20, 7)[-1]
+    assert json.loads(found)["found"] == []
+    rows = rows_of((adapter, 1))
+    assert events.choose("", "", *rows)[1] == gr.skip()
+    assert json.loads(events.choose("", found, *rows)[1])["prompt"] == "tabbycat"
+    assert events.choose("my own", found, *rows)[1] == gr.skip()
 
 
 def test_adapter_that_vanishes_is_replaced_by_the_newest(workspace, adapter):
