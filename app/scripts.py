@@ -169,6 +169,8 @@ ADOPT_OFFER = """(offered, wanted, bound, typed, dataset) => {
   ];
 }"""
 
+CLOSE_LID = "() => ({__type__: 'update', open: false})"
+
 # Another text each time, so that the box that takes it changes.
 STIR = """() => {
   window.lorasmithStirred = (window.lorasmithStirred || 0) + 1;

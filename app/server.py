@@ -14,6 +14,7 @@ from starlette.middleware import Middleware
 
 import app
 from app import media, watch
+from app.choice import Choice
 from app.login import PasswordDoor
 from app.look import CSS, make_theme
 from app.markup import element, join
@@ -189,7 +190,7 @@ def _make_shell(workspace: Workspace, demo: gr.Blocks) -> Shell:
         workspace=workspace,
         demo=demo,
         backstage=backstage,
-        dataset=gr.Dropdown(
+        dataset=Choice(
             choices=datasets,
             value=datasets[0] if datasets else None,
             label=dataset_text.CHOOSE,
@@ -197,7 +198,7 @@ def _make_shell(workspace: Workspace, demo: gr.Blocks) -> Shell:
             min_width=220,
             render=False,
         ),
-        base_model=gr.Dropdown(
+        base_model=Choice(
             choices=models,
             value=models[0] if models else None,
             label=train_text.BASE_MODEL,
@@ -206,7 +207,7 @@ def _make_shell(workspace: Workspace, demo: gr.Blocks) -> Shell:
             min_width=260,
             render=False,
         ),
-        run=gr.Dropdown(
+        run=Choice(
             choices=[(f"{one.name} · {one.id}", one.id) for one in views],
             value=shown.id if shown else None,
             label=train_text.SHOWN_RUN,

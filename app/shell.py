@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio as gr
 
+from app.choice import Choice
 from app.workspace import Workspace
 
 STATUS_SECONDS = 1.0
@@ -22,9 +23,9 @@ class Shell:
     workspace: Workspace
     demo: gr.Blocks
     backstage: gr.Column
-    dataset: gr.Dropdown
-    base_model: gr.Dropdown
-    run: gr.Dropdown
+    dataset: Choice
+    base_model: Choice
+    run: Choice
     wish: gr.Textbox
     runs_watch: gr.HTML
     drawing_watch: gr.HTML

@@ -6,7 +6,7 @@ import gradio as gr
 
 from app.actions import base_models as change
 from app.markup import note
-from app.paint import Seen, forget, paint
+from app.paint import Seen, paint
 from app.parts.base_models import make_download, make_model_card
 from app.text import base_models as words
 from app.views import base_models as view
@@ -20,47 +20,50 @@ class BaseModelEvents:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
 
-    def choose(self, seen: Seen, name: str | None, preset: str | None) -> list[Any]:
-        """Has a base model looked at; returns seen, card, question, preset, family and prediction.
+    def show(self, seen: Seen, name: str | None, preset: str | None) -> list[Any]:
+        """Paints what is known of a base model; one that was just chosen is looked at first.
 
         The settings that say what a base model is belong to the one before, so they are set anew.
+        Of presets the first that fits is chosen, once.
+
+        Returns:
+            seen, card, question, preset, family and prediction.
         """
-        forget(seen)
-        if not name:
-            return [seen, make_model_card(None), gr.update(visible=False), *[gr.skip()] * 3]
+        settings: list[Any] = [gr.skip(), gr.skip()]
+        if seen.get("chosen") != (name or ""):
+            seen |= {"chosen": name or "", "refused": "", "fitted": ""}
+            if name:
+                settings = [
+                    "auto",
+                    view.read_answers(self.workspace, name).get("prediction", "auto"),
+                ]
+                seen["refused"] = self._look_at(name)
+        found = view.view_base_model(self.workspace, name)
+        refused = seen["refused"]
+        parts = {
+            "card": note(refused, "error") if refused else make_model_card(found),
+            "question": _make_question(found),
+        }
+        painted = paint(seen, parts)
+        fitting: Any = gr.skip()
+        if found is not None and found.state == "known" and seen["fitted"] != found.name:
+            seen["fitted"] = found.name
+            fitting = self._suggest_preset(name, preset)
+        return [seen, *painted, fitting, *settings]
+
+    def _look_at(self, name: str) -> str:
         try:
             change.look_at_base_model(self.workspace, name)
         except WorkspaceError as error:
-            return [seen, note(str(error), "error"), gr.update(visible=False), *[gr.skip()] * 3]
-        found = view.view_base_model(self.workspace, name)
-        prediction = view.read_answers(self.workspace, name).get("prediction", "auto")
-        return [
-            seen,
-            make_model_card(found),
-            _make_question(found),
-            self._suggest_preset(name, preset),
-            "auto",
-            prediction,
-        ]
-
-    def show(self, seen: Seen, name: str | None, preset: str | None) -> list[Any]:
-        """Paints the card when the answer has come, and the preset that fits it, once."""
-        found = view.view_base_model(self.workspace, name)
-        parts = {"card": make_model_card(found), "question": _make_question(found)}
-        painted = paint(seen, parts)
-        fitting: Any = gr.skip()
-        if found is not None and found.state == "known" and seen.get("fitted") != found.name:
-            seen["fitted"] = found.name
-            fitting = self._suggest_preset(name, preset)
-        return [seen, *painted, fitting]
+            return str(error)
+        return ""
 
     def answer(self, name: str | None, prediction: str | None) -> list[Any]:
-        """Keeps what a base model predicts; returns card and setting."""
+        """Keeps what a base model predicts; returns what went wrong, and the setting."""
         try:
-            kept = change.answer_for_base_model(self.workspace, name, prediction)
+            return ["", change.answer_for_base_model(self.workspace, name, prediction)]
         except WorkspaceError as error:
             return [note(str(error), "error"), gr.skip()]
-        return [make_model_card(view.view_base_model(self.workspace, name)), kept]
 
     def add(self, typed: str) -> list[Any]:
         """Adds a base model by its path and chooses it; returns note, box and list."""
@@ -71,12 +74,12 @@ class BaseModelEvents:
         return [note(words.added(name), "good"), "", self._list(name)]
 
     def download(self, seen: Seen, typed: str) -> list[Any]:
-        """Starts a download and paints its progress; returns a note first where it cannot."""
+        """Starts a download; returns a note where it cannot, and what `show_download` has seen."""
         try:
             seen["running"] = change.start_download(self.workspace, typed).id
         except WorkspaceError as error:
-            return [note(str(error), "error"), *[gr.skip()] * 5]
-        return ["", *self.show_download(seen)]
+            return [note(str(error), "error"), seen]
+        return ["", seen]
 
     def cancel(self) -> None:
         """Stops the download; the next look shows it."""

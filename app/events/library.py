@@ -8,7 +8,7 @@ import gradio as gr
 from app.actions import training
 from app.actions.files import look_into_file, pack_file
 from app.markup import element, note
-from app.paint import Seen, forget, paint
+from app.paint import Seen, paint
 from app.parts.files import make_about, make_pack
 from app.parts.library import make_cards, make_download, make_facts, make_log_box, make_lora_facts
 from app.text import files as files_text
@@ -70,23 +70,23 @@ class LibraryEvents:
         except WorkspaceError as error:
             return note(str(error), "error")
 
-    def look(self, seen: Seen, opened: str, chosen: str | None) -> list[Any]:
-        """Has the file looked into."""
+    def look(self, opened: str, chosen: str | None) -> Any:
+        """Has the file looked into; returns what went wrong."""
         file = files_view.find_file(self.workspace, opened, chosen)
         try:
             look_into_file(self.workspace, file)
         except WorkspaceError as error:
-            return [forget(seen), note(str(error), "error")]
-        return [forget(seen), self._make_about(file)]
+            return note(str(error), "error")
+        return ""
 
-    def pack(self, kind: str, seen: Seen, opened: str, chosen: str | None) -> list[Any]:
-        """Has the file packed for Civitai or for the hub."""
+    def pack(self, kind: str, opened: str, chosen: str | None) -> Any:
+        """Has the file packed for Civitai or for the hub; returns what went wrong."""
         file = files_view.find_file(self.workspace, opened, chosen)
         try:
             pack_file(self.workspace, file, kind)
         except WorkspaceError as error:
-            return [forget(seen), note(str(error), "error")]
-        return [forget(seen), self._make_pack(file, kind)]
+            return note(str(error), "error")
+        return ""
 
     def show_file(self, seen: Seen, opened: str, chosen: str | None) -> list[Any]:
         """Paints what was found in the file, and what was packed from it."""

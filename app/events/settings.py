@@ -29,7 +29,10 @@ class SettingsEvents:
         self.form = form
 
     def ask_memory(self, seen: Seen, dataset: str, base_model: str, *values: Any) -> list[Any]:
-        """Asks how much memory the settings take; returns seen, errand, its answer, and no note."""
+        """Asks how much memory the settings take; returns seen, errand, trouble, and no note.
+
+        Where there is no trouble `show_answers` paints what there is of the answer.
+        """
         return [*self.ask_memory_again(seen, dataset, base_model, *values), ""]
 
     def ask_memory_again(
@@ -37,12 +40,12 @@ class SettingsEvents:
     ) -> list[Any]:
         """The same after a change, whose note stays."""
         errand, trouble = self._ask("estimate", Chosen(dataset, base_model, values))
-        return [forget(seen), errand.id, trouble or make_memory(errand)]
+        return [forget(seen), errand.id, trouble]
 
     def ask_header(self, seen: Seen, dataset: str, base_model: str, *values: Any) -> list[Any]:
-        """Asks what the file's header would say; returns seen, the errand's id and its answer."""
+        """Asks what the file's header would say; returns seen, the errand's id, and trouble."""
         errand, trouble = self._ask("header", Chosen(dataset, base_model, values))
-        return [forget(seen), errand.id, trouble or make_future_header(errand)]
+        return [forget(seen), errand.id, trouble]
 
     def show_answers(self, seen: Seen, memory: str | None, header: str | None) -> list[Any]:
         """Paints the answers when they have come."""
@@ -93,7 +96,7 @@ class SettingsEvents:
     def _ask(self, word: str, chosen: Chosen) -> tuple[Errand, Any]:
         try:
             config = read_config_of_form(self.workspace, self.form, chosen, needs_images=False)
-            return ask_about_settings(self.workspace, word, config), ""
+            return ask_about_settings(self.workspace, word, config), gr.skip()
         except ConfigError as error:
             return Errand(), make_problems([str(problem) for problem in error.problems])
         except WorkspaceError as error:

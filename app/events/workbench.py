@@ -68,10 +68,8 @@ class WorkbenchEvents:
         seen["files"] = "some" if any(files) else "none"
         return [seen, *painted]
 
-    def try_it(
-        self, seen: Seen, prompt: str, seed: Any, weight: Any, name: str, *fields: Any
-    ) -> list[Any]:
-        """Has a draft made; returns the refusal, prompt, name, and what `show` returns."""
+    def try_it(self, prompt: str, seed: Any, weight: Any, name: str, *fields: Any) -> list[Any]:
+        """Has a draft made; returns the refusal, prompt and name."""
         recipe = recipes.read_recipe(fields[0], fields[1:])
         told, shown_prompt, shown_name = "", gr.skip(), gr.skip()
         own_name = self._is_own(name)
@@ -83,30 +81,28 @@ class WorkbenchEvents:
                 shown_name = actions.suggest_name(self.workspace, recipe)
         except WorkspaceError as error:
             told = note(words.refused(str(error)), "error")
-        return [told, shown_prompt, shown_name, *self.show(seen, *fields)]
+        return [told, shown_prompt, shown_name]
 
-    def redraw(self, seen: Seen, prompt: str, seed: Any, weight: Any, *fields: Any) -> list[Any]:
-        """Draws again; returns the refusal and what `show` returns."""
-        told = ""
+    def redraw(self, prompt: str, seed: Any, weight: Any) -> Any:
+        """Draws again; returns the refusal."""
         try:
             actions.redraw(self.workspace, Look(prompt or "", seed, weight))
         except WorkspaceError as error:
-            told = note(str(error), "error")
-        return [told, *self.show(seen, *fields)]
+            return note(str(error), "error")
+        return ""
 
     def stop(self) -> None:
         """Ends the making of the draft; the next look shows it."""
         actions.stop(self.workspace)
 
-    def save(self, seen: Seen, name: str, *fields: Any) -> list[Any]:
-        """Saves what was tried; returns the refusal and what `show` returns."""
+    def save(self, name: str, *fields: Any) -> Any:
+        """Saves what was tried; returns the refusal."""
         recipe = recipes.read_recipe(fields[0], fields[1:])
-        told = ""
         try:
             actions.save(self.workspace, recipe, name)
         except WorkspaceError as error:
-            told = note(str(error), "error")
-        return [told, *self.show(seen, *fields)]
+            return note(str(error), "error")
+        return ""
 
     def show(self, seen: Seen, *fields: Any) -> list[Any]:
         """Paints the draft with its report and pictures, and what can be done with it."""

@@ -70,21 +70,37 @@ def wire_base_model(
 ) -> None:
     """Wires the base model to its card, its preset and its settings."""
     events = BaseModelEvents(shell.workspace)
-    seen_card, seen_download = gr.State({}), gr.State({})
-    show_when(
+    seen_card, seen_download, seen_list = gr.State({}), gr.State({}), gr.State({})
+    card = show_when(
         shell,
         "base-model",
-        [shell.demo.load, shell.base_model.change],
-        events.choose,
+        [shell.base_model.change, shell.models_watch.tick],
+        events.show,
         [seen_card, shell.base_model, preset],
         [seen_card, page.card, page.question, preset, settings[FAMILY], settings[PREDICTION]],
+    )
+    progress = show_when(
+        shell,
+        "base-model-download",
+        [shell.downloads_watch.tick],
+        events.show_download,
+        [seen_download],
+        [seen_download, page.progress, page.download, page.cancel, shell.base_model],
+    )
+    show_when(
+        shell,
+        "base-model-list",
+        [shell.datasets_watch.tick],
+        events.refresh_list,
+        [seen_list],
+        [seen_list, shell.base_model],
     )
     page.question.input(
         events.answer,
         [shell.base_model, page.question],
-        [page.card, settings[PREDICTION]],
+        [page.told, settings[PREDICTION]],
         **QUIET,
-    )
+    ).then(**card)
     gr.on(
         [page.add.click, page.path.submit],
         events.add,
@@ -92,34 +108,11 @@ def wire_base_model(
         [page.told, page.path, shell.base_model],
         **QUIET,
     )
-    shown = [page.progress, page.download, page.cancel]
     gr.on(
         [page.download.click, page.hub_id.submit],
         events.download,
         [seen_download, page.hub_id],
-        [page.refusal, seen_download, *shown, shell.base_model],
+        [page.refusal, seen_download],
         **QUIET,
-    )
+    ).then(**progress)
     page.cancel.click(events.cancel, None, None, **QUIET)
-    seen_list = gr.State({})
-    listed = [seen_list, shell.base_model]
-    show_when(
-        shell, "base-model-list", [shell.datasets_watch.tick], events.refresh_list, [seen_list],
-        listed,
-    )  # fmt: skip
-    show_when(
-        shell,
-        "base-model-card",
-        [shell.models_watch.tick],
-        events.show,
-        [seen_card, shell.base_model, preset],
-        [seen_card, page.card, page.question, preset],
-    )
-    show_when(
-        shell,
-        "base-model-download",
-        [shell.downloads_watch.tick],
-        events.show_download,
-        [seen_download],
-        [seen_download, *shown, shell.base_model],
-    )

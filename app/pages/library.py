@@ -5,12 +5,13 @@ from functools import partial
 
 import gradio as gr
 
+from app.choice import Choice
 from app.events.library import LibraryEvents
 from app.markup import element
 from app.pages.workbench import draw_workbench
 from app.paint import QUIET
 from app.relay import carry, show_when
-from app.scripts import SELECT_IN_GRID, read_address, read_pressed, remember_in_address
+from app.scripts import CLOSE_LID, SELECT_IN_GRID, read_address, read_pressed, remember_in_address
 from app.shell import Shell
 from app.text import files as file_words
 from app.text import library as words
@@ -59,7 +60,7 @@ def library_page(shell: Shell) -> None:
         ],
     )  # fmt: skip
     shell.demo.load(fn=None, outputs=[page.opened], js=read_address("open")).then(**shown)
-    show_when(
+    about = show_when(
         shell,
         "library-file",
         [page.file.change, shell.files_watch.tick],
@@ -68,11 +69,10 @@ def library_page(shell: Shell) -> None:
         [seen_file, page.about, *page.packed.values(), page.upload],
     )
     # What is behind a lid is asked for when it is opened; another file closes it.
-    page.opened.change(lambda: gr.update(open=False), None, [page.about_lid], **QUIET)
-    page.about_lid.expand(events.look, [seen_file, *chosen], [seen_file, page.about], **QUIET)
+    page.opened.change(fn=None, outputs=[page.about_lid], js=CLOSE_LID)
+    page.about_lid.expand(events.look, chosen, [page.told], **QUIET).then(**about)
     for kind, button in page.packs.items():
-        packed = [seen_file, page.packed[kind]]
-        button.click(partial(events.pack, kind), [seen_file, *chosen], packed, **QUIET)
+        button.click(partial(events.pack, kind), chosen, [page.told], **QUIET).then(**about)
     for kind, button in (("continue", page.onward), ("settings", page.settings)):
         button.click(partial(events.wish, kind), chosen, [shell.wish], **QUIET)
     page.resume.click(events.resume, [page.opened], [page.told], **QUIET)
@@ -84,9 +84,7 @@ def _draw(shell: Shell) -> _Widgets:
             cards = gr.HTML("", js_on_load=SELECT_IN_GRID, elem_id="library-cards")
         with gr.Column(scale=3, min_width=300):
             facts = gr.HTML("", elem_id="library-facts")
-            file = gr.Dropdown(
-                choices=[], label=file_words.FILE, visible=False, elem_id="library-file"
-            )
+            file = Choice(choices=[], label=file_words.FILE, visible=False, elem_id="library-file")
             download = gr.HTML("", elem_id="library-download")
             with gr.Row():
                 onward, settings, resume = (

@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from app.choice import Choice
 from app.events.preview import PreviewEvents
 from app.paint import QUIET
 from app.relay import carry, show_when
@@ -175,7 +176,7 @@ def _draw_elsewhere(shell: Shell) -> tuple[gr.File, gr.HTML, gr.Dropdown]:
                 elem_id="preview-drop",
             )  # fmt: skip
         with gr.Column(min_width=280):
-            base_model = gr.Dropdown(
+            base_model = Choice(
                 choices=[(words.OWN_BASE, ""), *shell.workspace.list_base_models()],
                 value="", label=words.BASE_MODEL, info=words.BASE_MODEL_INFO,
                 elem_id="preview-base-model",
@@ -188,7 +189,7 @@ def _draw_row(index: int, entries: list[AdapterEntry]) -> _AdapterRow:
     """Draws one adapter; the ids of the first row carry no number."""
     mark = f"-{index + 1}" if index else ""
     with gr.Row(visible=index == 0, elem_classes="with-button") as row:
-        adapter = gr.Dropdown(
+        adapter = Choice(
             choices=[(one.label, one.id) for one in entries],
             value=entries[0].id if entries and index == 0 else None,
             label=words.adapter_number(index + 1),

@@ -182,16 +182,7 @@ def wire_settings(shell: Shell, form: Form, page: Settings, events: TrainEvents)
 def _wire_questions(shell: Shell, page: Settings, events: SettingsEvents) -> None:
     ordered = list(page.widgets.values())
     seen = gr.State({})
-    everything = [seen, shell.dataset, shell.base_model, *ordered]
-    asked = [seen, page.memory_errand, page.memory, page.memory_note]
-    page.ask_memory.click(events.ask_memory, everything, asked, **QUIET)
-    page.memory.select(
-        events.apply_change, [page.memory_errand], [page.memory_note, *ordered], **QUIET
-    ).then(events.ask_memory_again, everything, [seen, page.memory_errand, page.memory], **QUIET)
-    page.ask_header.click(
-        events.ask_header, everything, [seen, page.header_errand, page.header], **QUIET
-    )
-    show_when(
+    answers = show_when(
         shell,
         "train-answers",
         [shell.questions_watch.tick],
@@ -199,6 +190,17 @@ def _wire_questions(shell: Shell, page: Settings, events: SettingsEvents) -> Non
         [seen, page.memory_errand, page.header_errand],
         [seen, page.memory, page.header],
     )
+    everything = [seen, shell.dataset, shell.base_model, *ordered]
+    memory = [seen, page.memory_errand, page.memory]
+    page.ask_memory.click(events.ask_memory, everything, [*memory, page.memory_note], **QUIET).then(
+        **answers
+    )
+    page.memory.select(
+        events.apply_change, [page.memory_errand], [page.memory_note, *ordered], **QUIET
+    ).then(events.ask_memory_again, everything, memory, **QUIET).then(**answers)
+    page.ask_header.click(
+        events.ask_header, everything, [seen, page.header_errand, page.header], **QUIET
+    ).then(**answers)
     shell.wish.change(
         events.obey,
         [shell.wish],

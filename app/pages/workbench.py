@@ -69,20 +69,20 @@ def draw_workbench(shell: Shell) -> None:
     )  # fmt: skip
     page.attempt.click(
         events.try_it,
-        [seen, *page.look, page.name, *fields],
-        [page.told, page.prompt, page.name, *shown],
+        [*page.look, page.name, *fields],
+        [page.told, page.prompt, page.name],
         **QUIET,
-    )
-    show_when(
-        shell,
-        "workbench-redraw",
+    ).then(**show)
+    gr.on(
         [page.strength.release, page.again.click],
         events.redraw,
-        [seen, *page.look, *fields],
-        [page.told, *shown],
-    )
+        page.look,
+        [page.told],
+        trigger_mode="always_last",
+        **QUIET,
+    ).then(**show)
     page.stop.click(events.stop, None, None, **QUIET)
-    page.save.click(events.save, [seen, page.name, *fields], [page.refusal, *shown], **QUIET)
+    page.save.click(events.save, [page.name, *fields], [page.refusal], **QUIET).then(**show)
 
 
 def _draw() -> _Widgets:

@@ -1,5 +1,6 @@
 """Base models: which are listed, what is known of them, and how they come in."""
 
+import gradio as gr
 import pytest
 
 from app.actions import base_models as change
@@ -118,8 +119,22 @@ def test_open_question_is_asked_likely_answer_first_and_the_answer_is_kept(works
     assert events.answer("v-pred.safetensors", "epsilon")[1] == "epsilon"
     assert view.read_answers(workspace, "v-pred.safetensors") == {"prediction": "epsilon"}
     # Choosing it again sets what was answered.
-    assert events.choose(seen, "v-pred.safetensors", "")[-2:] == ["auto", "epsilon"]
-    assert events.choose(seen, "starter-model", "")[-2:] == ["auto", "auto"]
+    assert events.show(seen, "starter-model", "")[-2:] == ["auto", "auto"]
+    assert events.show(seen, "v-pred.safetensors", "")[-2:] == ["auto", "epsilon"]
+    assert events.show(seen, "v-pred.safetensors", "")[-2:] == [gr.skip(), gr.skip()]
+    assert "note-error" in events.answer("gone", "epsilon")[0]
+
+
+def test_refusal_to_look_stays_on_the_card(workspace, monkeypatch):
+    def fail(*_):
+        raise WorkspaceError("The trainer cannot be started.")
+
+    monkeypatch.setattr(change, "look_at_base_model", fail)
+    events = BaseModelEvents(workspace)
+    seen, card, *_ = events.show({}, "starter-model", "")
+    assert "The trainer cannot be started." in card
+    assert events.show(seen, "starter-model", "")[1] == gr.skip()
+    assert "cannot be started" not in events.show(seen, None, "")[1]
 
 
 def test_answer_that_is_none_is_not_kept(workspace):
@@ -153,9 +168,9 @@ def test_preset_follows_the_family(model, family, preset):
 def test_download_shows_progress_and_is_chosen_when_it_has_arrived(workspace):
     events = BaseModelEvents(workspace)
     seen = {}
-    told, *painted = events.download(seen, " owner/model ")
+    told, seen = events.download(seen, " owner/model ")
     assert told == ""
-    assert painted[-1] == events.show_download(seen)[-1]  # nothing arrived: nothing is chosen
+    assert events.show_download(seen)[-1] == gr.skip()  # nothing arrived: nothing is chosen
     wait_for(lambda: view.read_progress(view.find_download(workspace))[0] > 0)
     line, kind, percent = view.describe_download(view.find_download(workspace))
     assert line.startswith("Downloading owner/model: ")

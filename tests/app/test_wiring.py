@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from app.choice import Choice
 from app.server import build
 
 
@@ -50,3 +51,11 @@ def test_what_a_grid_tells_is_read_in_the_browser(page):
     }
     assert told["dataset-grid"] is False
     assert told["library-cards"] is False
+
+
+def test_choice_is_a_dropdown_that_takes_what_is_not_listed_any_more():
+    choice = Choice(["cats"])
+    assert choice.get_block_name() == "dropdown"
+    assert [choice.preprocess(sent) for sent in ("cats", "gone", None, ["cats"], 7)] == [
+        "cats", "gone", None, None, None,
+    ]  # fmt: skip

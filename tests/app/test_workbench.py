@@ -92,9 +92,8 @@ def test_merge_is_tried_drawn_and_saved_under_its_name(workspace, events):
     assert [(one.path, one.weight) for one in asked.adapters] == [(str(shown.draft), 1.0)]
     assert show(events, fields)["save"]["interactive"]
 
-    told, *parts = events.save({}, "both of them", *fields)
-    assert told == ""
-    assert "Saved: both-of-them.safetensors" in parts[-1]
+    assert events.save("both of them", *fields) == ""
+    assert "Saved: both-of-them.safetensors" in show(events, fields)["saved"]
     header = read_header(workspace.loras_path / "both-of-them.safetensors")
     assert header.metadata["ss_output_name"] == "both-of-them"
     assert header.metadata["modelspec.title"] == "both-of-them"
@@ -220,7 +219,7 @@ def test_command_that_fails_tells_its_sentence_and_leaves_nothing(
 def test_stopped_draft_says_so_and_leaves_nothing(workspace, events):
     (workspace.loras_path / "slow.safetensors").write_bytes(LORA)
     fields = values("merge", ("cat", 1), ("slow", 1))
-    events.try_it({}, "a cat", 1, 1, "", *fields)
+    events.try_it("a cat", 1, 1, "", *fields)
     wait_for(lambda: workbench.list_work(view_bench(workspace).errand.path))
     shown = show(events, fields)
     assert "Working on it for" in shown["report"]
@@ -372,8 +371,7 @@ def test_base_model_is_seen_before_it_is_written(workspace, events, task, sign):
     assert shown["save"]["interactive"]
     assert not shown["strength"]["visible"]
 
-    told, *_ = events.save({}, "starter-cat", *fields)
-    assert told == ""
+    assert events.save("starter-cat", *fields) == ""
     wait_for(lambda: view_bench(workspace).errand.state == "done")
     assert "Saved: starter-cat is in the list of base models" in show(events, fields)["saved"]
     assert "starter-cat" in workspace.list_base_models()
@@ -385,7 +383,7 @@ def test_base_model_that_cannot_be_written_says_why(workspace, events):
     (workspace.loras_path / "sdxl.safetensors").write_bytes(LORA)
     fields = values("bake", ("sdxl", 1.0))
     make(workspace, read_recipe(fields[0], fields[1:]))
-    events.save({}, "mine", *fields)
+    events.save("mine", *fields)
     wait_for(lambda: view_bench(workspace).errand.state == "failed")
     shown = show(events, fields)
     assert "made for different families: sdxl.safetensors" in shown["saved"]
@@ -410,7 +408,7 @@ def test_workbench_and_preview_tab_do_not_show_each_others_pictures(workspace):
 
 def test_reloaded_page_shows_what_was_tried(workspace, events):
     fields = values("scale", TWO[0], up=0.25, patterns="unet.mid_block.*=0")
-    events.try_it({}, "a cat", 5, 1.5, "", *fields)
+    events.try_it("a cat", 5, 1.5, "", *fields)
     look, shown = (updates := events.open_page())[:3], updates[3:]
     assert look == ["a cat", 5, 1.5]
     assert read_recipe(shown[0]["value"], [one["value"] for one in shown[1:]]) == read_recipe(
@@ -477,7 +475,7 @@ def test_density_and_seed_are_asked_where_the_method_has_them(events):
 
 def test_name_is_suggested_until_the_person_gives_one(events, workspace):
     def suggested(name, *fields):
-        answer = events.try_it({}, "a cat", 1, 1, name, *fields)[2]
+        answer = events.try_it("a cat", 1, 1, name, *fields)[2]
         return answer if isinstance(answer, str) else None
 
     merge, resize = values("merge", *TWO), values("resize", TWO[0], rank=4)
