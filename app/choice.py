@@ -1,11 +1,20 @@
 """A choice among what lies in the folders."""
 
+from abc import ABCMeta
 from typing import Any
 
 import gradio as gr
+from gradio.component_meta import ComponentMeta
 
 
-class Choice(gr.Dropdown):
+class _NoStub(ComponentMeta):
+    """Makes a component without the stub file that Gradio writes beside the source of each."""
+
+    def __new__(cls, name: str, bases: tuple[type, ...], attributes: dict[str, Any]) -> Any:
+        return ABCMeta.__new__(cls, name, bases, attributes)
+
+
+class Choice(gr.Dropdown, metaclass=_NoStub):
     """A dropdown whose list changes while an answer is under way.
 
     Gradio refuses an event whose value is not in the list that was sent last. What a browser sends

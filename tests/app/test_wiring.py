@@ -1,9 +1,11 @@
 """How the pages are wired, whatever they show: answers may come late."""
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
+import app.choice
 from app.choice import Choice
 from app.server import build
 
@@ -59,3 +61,4 @@ def test_choice_is_a_dropdown_that_takes_what_is_not_listed_any_more():
     assert [choice.preprocess(sent) for sent in ("cats", "gone", None, ["cats"], 7)] == [
         "cats", "gone", None, None, None,
     ]  # fmt: skip
+    assert list(Path(app.choice.__file__).parent.glob("*.pyi")) == []
