@@ -135,39 +135,8 @@ FILTER_SETTINGS = """(wanted) => {
   });
 }"""
 
-# A tile was pressed: the server is asked for its image, and the caption box is locked until that
-# one is there. The count tells two presses on one tile apart.
-ASK_FOR_TILE = """() => {
-  window.lorasmithAsked = (window.lorasmithAsked || 0) + 1;
-  document.querySelector('#dataset-caption textarea').readOnly = true;
-  const tile = document.querySelector('#dataset-grid [aria-pressed=true]');
-  return `${tile ? tile.dataset.key : ''}#${window.lorasmithAsked}`;
-}"""
-
-# What the server offers for the caption box. It is declined if another dataset has been chosen
-# since, or if someone has typed into the box and it is for the same image: an answer that comes
-# late must not take away what was typed. Where it is for another image, what was typed goes to the
-# server as the caption of the image that it was typed for. `undefined` leaves a part as it is.
-ADOPT_OFFER = """(offered, wanted, bound, typed, dataset) => {
-  const offer = JSON.parse(offered || '{}');
-  const now = JSON.parse(bound || '{}');
-  const next = offer.edition;
-  const box = document.querySelector('#dataset-caption textarea');
-  if (box) box.readOnly = (offer.wanted || '') !== (wanted || '');
-  if (!next || next.dataset !== (dataset || '')) return [];
-  const opened = next.dataset !== (now.dataset || '');
-  const unsaved = now.key && typed !== now.caption;
-  if (unsaved && !opened && next.key === now.key) return [];
-  const set = (value, interactive) => ({__type__: 'update', value, interactive});
-  return [
-    set(next.caption, Boolean(next.key)),
-    JSON.stringify(next),
-    offer.picture,
-    opened ? set(offer.trigger, Boolean(next.dataset)) : undefined,
-    opened ? '' : undefined,
-    unsaved ? JSON.stringify({bound, caption: typed}) : undefined,
-  ];
-}"""
+# By its state and not by its button, which is elsewhere where the screen is narrow.
+SELECT_TRAIN_TAB = "() => ({__type__: 'update', selected: 'train'})"
 
 CLOSE_LID = "() => ({__type__: 'update', open: false})"
 
@@ -175,41 +144,6 @@ CLOSE_LID = "() => ({__type__: 'update', open: false})"
 STIR = """() => {
   window.lorasmithStirred = (window.lorasmithStirred || 0) + 1;
   return String(window.lorasmithStirred);
-}"""
-
-# What the server suggests for an empty prompt is taken only where it is still empty: the answer
-# may come after somebody has begun to write one.
-ADOPT_SUGGESTION = """(suggested, prompt, steps, guidance) => {
-  const next = JSON.parse(suggested || '{}');
-  const taken = !next.prompt || (prompt || '').trim();
-  return taken ? [prompt, steps, guidance] : [next.prompt, next.steps, next.guidance];
-}"""
-
-# A saved caption's new revision belongs to the image it was saved for. If another image has been
-# chosen in the meantime, what is bound to the text box stays that one's.
-ADOPT_SAVED = """(saved, bound) => {
-  const [done, now] = [saved, bound].map((edition) => JSON.parse(edition || '{}'));
-  return done.key && done.dataset === now.dataset && done.key === now.key ? saved : bound;
-}"""
-
-
-# What the server found for some boxes is taken where a box still holds what it held when the server
-# was asked: somebody may have chosen or typed something since. `undefined` leaves a box as it is.
-# A box that is empty holds null before it is drawn and "" afterwards.
-ADOPT_IF_UNTOUCHED = """(answer, ...now) => {
-  const {was, found} = JSON.parse(answer || '{"was": [], "found": []}');
-  const same = (place) => (now[place] ?? '') === (was[place] ?? '');
-  return found.map((value, place) => same(place) ? value : undefined);
-}"""
-
-# A run is named after its dataset, unless somebody has given it a name of their own. What the box
-# held when the page was built is nobody's own.
-ADOPT_NAME = """(answer, name) => {
-  const {was, found} = JSON.parse(answer || '{}');
-  window.lorasmithNamed ??= was;
-  if (name && name !== window.lorasmithNamed) return undefined;
-  window.lorasmithNamed = found;
-  return found;
 }"""
 
 # One press goes to the Train tab and starts there, so that what is started is seen, and why not.
@@ -227,11 +161,6 @@ START_ON_TRAIN_TAB = """() => {
 # While the page is being built, Gradio reports the first tab and the first values as chosen. They
 # must not replace what the address asks for, so nothing is remembered before this has run.
 ADDRESS_WAS_READ = "() => { window.lorasmithOpened = true; }"
-
-
-def open_tab(name: str) -> str:
-    """Returns a function that opens a tab."""
-    return f"() => document.querySelector('#tab-{name}-button').click()"
 
 
 def read_address(name: str) -> str:

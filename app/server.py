@@ -14,6 +14,7 @@ from starlette.middleware import Middleware
 
 import app
 from app import media, watch
+from app.adoption import ADOPT_IF_UNTOUCHED
 from app.choice import Choice
 from app.login import PasswordDoor
 from app.look import CSS, make_theme
@@ -24,8 +25,7 @@ from app.pages.preview import preview_page
 from app.pages.run_bar import run_bar
 from app.pages.train import train_page
 from app.paint import QUIET
-from app.relay import carry
-from app.scripts import ADDRESS_WAS_READ, ADOPT_IF_UNTOUCHED, open_tab, remember_in_address
+from app.scripts import ADDRESS_WAS_READ, SELECT_TRAIN_TAB, remember_in_address
 from app.security import LOOPBACK, Guard, list_hosts
 from app.shell import FOLDERS_SECONDS, STATUS_SECONDS, Shell
 from app.text import dataset as dataset_text
@@ -164,17 +164,21 @@ def build(workspace: Workspace) -> gr.Blocks:
                     page(shell)
                 tab.select(fn=None, js=remember_in_address("tab", name))
         # What another tab asks of the Train tab is seen there.
-        shell.wish.change(fn=None, js=open_tab("train"))
+        shell.wish.change(fn=None, outputs=[tabs], js=SELECT_TRAIN_TAB)
 
         def open_address(dataset: Any, run: Any, request: gr.Request) -> list[Any]:
             return _open_address(workspace, request, dataset, run)
 
         chosen = [shell.dataset, shell.run]
-        found = carry(shell, "address-found")
         demo.load(
-            open_address, chosen, [tabs, shell.dataset, shell.base_model, shell.run, found], **QUIET
+            open_address,
+            chosen,
+            [tabs, shell.dataset, shell.base_model, shell.run, shell.address],
+            **QUIET,
         ).then(fn=None, js=ADDRESS_WAS_READ)
-        found.change(fn=None, inputs=[found, *chosen], outputs=chosen, js=ADOPT_IF_UNTOUCHED)
+        shell.address.change(
+            fn=None, inputs=[shell.address, *chosen], outputs=chosen, js=ADOPT_IF_UNTOUCHED
+        )
     return demo
 
 
@@ -186,6 +190,7 @@ def _make_shell(workspace: Workspace, demo: gr.Blocks) -> Shell:
     backstage = gr.Column(visible="hidden", elem_id="backstage")
     with backstage:
         wish = gr.Textbox(visible="hidden", elem_id="wish", label="wish")
+        address = gr.Textbox(visible="hidden", elem_id="address", label="address")
     return Shell(
         workspace=workspace,
         demo=demo,
@@ -215,6 +220,7 @@ def _make_shell(workspace: Workspace, demo: gr.Blocks) -> Shell:
             render=False,
         ),
         wish=wish,
+        address=address,
         runs_watch=make_watch("runs", STATUS_SECONDS),
         drawing_watch=make_watch("drawing", STATUS_SECONDS),
         datasets_watch=make_watch("datasets", FOLDERS_SECONDS),

@@ -17,6 +17,7 @@ class Shell:
     """Handed to every page. The choices are drawn by the page that owns them.
 
     `wish` is how one page asks the Train tab for something: "settings" or "continue", and a file.
+    `address` holds what the page's address asked for, once that was looked up.
     `backstage` is where the boxes stand that nobody sees (`app/relay.py`).
     """
 
@@ -27,6 +28,7 @@ class Shell:
     base_model: Choice
     run: Choice
     wish: gr.Textbox
+    address: gr.Textbox
     runs_watch: gr.HTML
     drawing_watch: gr.HTML
     datasets_watch: gr.HTML

@@ -39,7 +39,8 @@ class BaseModelEvents:
                 ]
                 seen["refused"] = self._look_at(name)
         found = view.view_base_model(self.workspace, name)
-        refused = seen["refused"]
+        # Another tab may have had it looked at since.
+        refused = seen["refused"] if found is None or found.state == "unasked" else ""
         parts = {
             "card": note(refused, "error") if refused else make_model_card(found),
             "question": _make_question(found),

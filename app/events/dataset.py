@@ -1,6 +1,7 @@
 """What happens on the Dataset tab: values from the browser in, a sentence for the widgets out.
 
-What is seen of it afterwards is painted by `DatasetPainter`, which runs after each of these.
+What is seen of it afterwards is painted by `DatasetPainter`, which is asked to run when one of these
+has changed something.
 """
 
 import json
@@ -15,7 +16,7 @@ from app.markup import element, join, note
 from app.text import dataset as words
 from app.views import dataset as view
 from app.views.captions import find_suggesting, list_suggested
-from app.views.editions import read_edition
+from app.views.editions import Edition, read_edition
 from app.workspace import Workspace, WorkspaceError
 from datasets_tools.captions import normalise_caption
 
@@ -65,30 +66,46 @@ class DatasetEvents:
         return [told, None, gr.update(choices=self.workspace.list_datasets(), value=dataset)]
 
     def save_caption(self, bound: str, caption: str) -> list[Any]:
-        """Saves the caption of the image that it was read from."""
-        edition = read_edition(bound)
+        """Saves the caption of the image that it was read from; returns edition and note."""
+        edition, done = self._save(read_edition(bound), caption)
+        if done is None:
+            return [gr.skip(), gr.skip()]
+        kind = {"saved": "good", "unchanged": "info"}.get(done.outcome, "error")
+        return [edition.to_json() if done.outcome != "failed" else gr.skip(),
+                note(done.message, kind)]  # fmt: skip
+
+    def save_left(self, left: str) -> list[Any]:
+        """Saves a text that is not in the caption box any more; returns as `save_caption` does."""
+        told = json.loads(left or "{}")
+        caption = str(told.get("caption", ""))
+        edition, done = self._save(read_edition(told.get("bound")), caption)
+        if done is None:
+            return [gr.skip(), gr.skip()]
+        if done.outcome == "failed":
+            return [gr.skip(), note(words.caption_lost(done.message, caption), "error")]
+        # Leaving the box has saved it as well: its note says more than "unchanged" would.
+        said = done.outcome != "unchanged"
+        kind = "good" if done.outcome == "saved" else "error"
+        return [edition.to_json(), note(done.message, kind) if said else gr.skip()]
+
+    def _save(self, edition: Edition, caption: str) -> tuple[Edition, change.SavedCaption | None]:
         # Nobody has typed, or what was typed is in the note already: there is nothing to save.
         if not edition.key or caption == edition.caption:
-            return [gr.skip(), gr.skip()]
+            return edition, None
         try:
             folder = self.workspace.find_dataset(edition.dataset)
         except WorkspaceError as error:
-            return [gr.skip(), note(str(error), "error")]
+            return edition, change.SavedCaption("failed", str(error), edition.revision)
         suggested = list_suggested(find_suggesting(self.workspace, edition.dataset))
         done = change.save_caption(folder, edition.key, edition.revision, caption, suggested)
-        kind = {"saved": "good", "unchanged": "info"}.get(done.outcome, "error")
         # After a conflict the note shows the text, so choosing the image again may replace it.
-        if done.outcome != "failed":
-            edition = replace(edition, revision=done.revision, caption=caption)
-        return [edition.to_json(), note(done.message, kind) if done.message else gr.skip()]
+        return replace(edition, revision=done.revision, caption=caption), done
 
-    def save_left(self, left: str) -> list[Any]:
-        """Saves the text that was in the caption box when another image took its place."""
-        told = json.loads(left or "{}")
-        return self.save_caption(told.get("bound", ""), told.get("caption", ""))
+    def remove(self, dataset: str, bound: str, wanted: str) -> list[Any]:
+        """Moves the selected image to the trash, and asks for its neighbour.
 
-    def remove(self, dataset: str, bound: str) -> list[Any]:
-        """Moves the selected image to the trash, and asks for its neighbour."""
+        The browser does so if no other image was asked for meanwhile (`ADOPT_IF_UNTOUCHED`).
+        """
         key = read_edition(bound).key
         try:
             folder = self.workspace.find_dataset(dataset)
@@ -99,20 +116,23 @@ class DatasetEvents:
         place = keys.index(key)
         left = keys[:place] + keys[place + 1 :]
         nearest = left[min(place, len(left) - 1)] if left else ""
-        return [note(words.image_removed(name), "good"), _ask_for(nearest)]
+        return [note(words.image_removed(name), "good"), _ask_for(nearest, wanted)]
 
-    def undo(self, dataset: str) -> list[Any]:
-        """Brings back the image that was removed last, and asks for it."""
+    def undo(self, dataset: str, wanted: str) -> list[Any]:
+        """Brings back the image that was removed last, and asks for it as `remove` does."""
         try:
             folder = self.workspace.find_dataset(dataset)
             name = change.undo_remove(folder)
         except WorkspaceError as error:
             return [note(str(error), "error"), gr.skip()]
         keys = [tile.key for tile in view.view_tiles(folder) if tile.name == name]
-        return [note(words.image_restored(name), "good"), _ask_for(keys[0] if keys else "")]
+        return [note(words.image_restored(name), "good"), _ask_for(keys[0] if keys else "", wanted)]
 
-    def keep_trigger(self, trigger: str, dataset: str) -> Any:
-        """Keeps the trigger word."""
+    def keep_trigger(self, trigger: str, bound: str) -> Any:
+        """Keeps the trigger word of the dataset that it was typed for."""
+        dataset = read_edition(bound).dataset
+        if not dataset:
+            return gr.skip()
         try:
             folder = self.workspace.find_dataset(dataset)
             if normalise_caption(trigger) == view.read_trigger(folder):
@@ -123,5 +143,5 @@ class DatasetEvents:
         return note(words.TRIGGER_SAVED, "good")
 
 
-def _ask_for(key: str) -> str:
-    return f"{key}#{uuid.uuid4().hex}"
+def _ask_for(key: str, was: str) -> str:
+    return json.dumps({"was": [was], "found": [f"{key}#{uuid.uuid4().hex}"]})

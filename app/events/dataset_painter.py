@@ -1,7 +1,8 @@
 """Painting the Dataset tab: one event that shows what there is, whatever has happened."""
 
 import json
-from dataclasses import asdict
+import uuid
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from app.views.base_models import view_base_model
 from app.views.editions import Edition, choose_key, is_outdated, open_edition, read_edition
 from app.views.train import read_resolution
 from app.workspace import Workspace, WorkspaceError
+from datasets_tools.errors import DatasetError
 
 # The order in which `DatasetPainter.paint` returns the parts, behind the memory and the offer.
 PARTS = (
@@ -67,23 +69,25 @@ class DatasetPainter:
         tiles = make_thumbnails(self.workspace, folder) if folder else []
         now = read_edition(bound)
         asked = wanted != seen.get("wanted", "")
-        seen["wanted"] = wanted
         wish = wanted.partition("#")[0] if asked else ""
         key = choose_key([tile.key for tile in tiles], wish, now, dataset)
         fresh = open_edition(folder, dataset, key) if folder else Edition()
-        offer: dict[str, Any] = {"wanted": wanted, "edition": None}
+        # With a serial of its own every answer is news to the browser, which then looks again.
+        serial = uuid.uuid4().hex
+        offer: dict[str, Any] = {"wanted": wanted, "edition": None, "serial": serial}
         if asked or is_outdated(now, fresh):
             offer |= {
-                "edition": asdict(fresh),
+                "edition": asdict(replace(fresh, serial=serial)),
                 "picture": _make_picture(fresh, tiles),
                 "trigger": view.read_trigger(folder) if folder else "",
             }
         parts = self._make_captions(folder, dataset, captioner)
         mark = f"{dataset} {key} {base_model} {view.folder_signature(folder) if folder else ''}"
         if seen.get("mark") != mark:
-            seen["mark"] = mark
             parts |= self._make_shelf(folder, tiles, key, base_model)
         sent = dict(zip(parts, paint(seen, parts), strict=True))
+        seen["mark"] = mark
+        seen["wanted"] = wanted  # not before: a wish is granted when all of this has worked
         answers = [sent.get(name, gr.skip()) for name in PARTS]
         return [seen, json.dumps(offer, ensure_ascii=False), *answers]
 
@@ -101,7 +105,10 @@ class DatasetPainter:
         found = view_base_model(self.workspace, base_model)
         models = self.workspace.list_base_models()
         resolution = read_resolution(models.get(base_model), found.family if found else "")
-        return make_check(view.view_check(folder, view.read_trigger(folder), resolution))
+        try:
+            return make_check(view.view_check(folder, view.read_trigger(folder), resolution))
+        except DatasetError:  # the last image has gone since the tiles were made
+            return Markup("")
 
     def _make_captions(
         self, folder: Path | None, dataset: str, captioner: str | None

@@ -146,8 +146,11 @@ class TrainEvents:
         """Asks the run for a checkpoint."""
         return self._ask(run_id, "save")
 
-    def show_status(self, seen: Seen, run_id: str | None) -> list[Any]:
-        """Paints list, progress, failure and the buttons' states, in this order."""
+    def show_status(self, seen: Seen, run_id: str | None, address: str) -> list[Any]:
+        """Paints list, progress, failure and the buttons' states, in this order.
+
+        No run is chosen before it is known which one the page's `address` asks for.
+        """
         views = list_run_views(self.workspace)
         shown = choose_run(views, run_id)
         log = ""
@@ -156,7 +159,7 @@ class TrainEvents:
         state = shown.state if shown else "new"
         working = state == "running"
         listed = gr.update(choices=self._list_choices(views))
-        if shown is None or shown.id != run_id:
+        if address and (shown is None or shown.id != run_id):
             # Only then: a late answer must not undo a choice that was made in the meantime.
             listed["value"] = shown.id if shown else None
         parts = {

@@ -20,6 +20,7 @@ class BaseModelWidgets:
 
     card: gr.HTML
     question: gr.Radio
+    unanswered: gr.HTML
     path: gr.Textbox
     add: gr.Button
     hub_id: gr.Textbox
@@ -39,6 +40,7 @@ def draw_base_model(shell: Shell) -> BaseModelWidgets:
         visible=False,
         elem_id="base-model-question",
     )
+    unanswered = gr.HTML("", elem_id="base-model-unanswered")
     with gr.Accordion(words.OTHER_MODELS, open=False, elem_id="base-model-others"):
         with gr.Row(elem_classes="with-button", visible=shell.workspace.takes_paths):
             path = gr.Textbox(
@@ -61,7 +63,7 @@ def draw_base_model(shell: Shell) -> BaseModelWidgets:
         refusal = gr.HTML("", elem_id="base-model-refusal")
         progress = gr.HTML("", elem_id="base-model-progress")
     return BaseModelWidgets(
-        card, question, path, add, hub_id, download, cancel, told, refusal, progress
+        card, question, unanswered, path, add, hub_id, download, cancel, told, refusal, progress
     )  # fmt: skip
 
 
@@ -98,7 +100,7 @@ def wire_base_model(
     page.question.input(
         events.answer,
         [shell.base_model, page.question],
-        [page.told, settings[PREDICTION]],
+        [page.unanswered, settings[PREDICTION]],
         **QUIET,
     ).then(**card)
     gr.on(

@@ -5,6 +5,13 @@ from typing import Any
 
 import gradio as gr
 
+from app.adoption import (
+    ADOPT_IF_UNTOUCHED,
+    ADOPT_OFFER,
+    ADOPT_SAVED,
+    ASK_FOR_TILE,
+    LOCK_BOXES,
+)
 from app.events.dataset import DatasetEvents
 from app.events.dataset_painter import PARTS, DatasetPainter
 from app.markup import element
@@ -17,14 +24,7 @@ from app.pages.captions import (
 )
 from app.paint import QUIET
 from app.relay import carry, show_when
-from app.scripts import (
-    ADOPT_OFFER,
-    ADOPT_SAVED,
-    ASK_FOR_TILE,
-    SELECT_IN_GRID,
-    START_ON_TRAIN_TAB,
-    remember_in_address,
-)
+from app.scripts import SELECT_IN_GRID, START_ON_TRAIN_TAB, remember_in_address
 from app.shell import Shell, place
 from app.text import dataset as words
 
@@ -57,6 +57,7 @@ class _Carried:
 
     Attributes:
         wanted: The image that was asked for last.
+        asked: The image that the server asks for, after one was removed or came back.
         offered: What the server offers for the caption box.
         bound: The edition that is in the caption box.
         saved: The edition that was saved last.
@@ -64,6 +65,7 @@ class _Carried:
     """
 
     wanted: gr.Textbox
+    asked: gr.Textbox
     offered: gr.Textbox
     bound: gr.Textbox
     saved: gr.Textbox
@@ -73,8 +75,8 @@ class _Carried:
 def dataset_page(shell: Shell) -> None:
     """Draws the tab and wires it.
 
-    Every event ends in the browser's choice being another one, or in `repaint`; both have the
-    painter paint what there is then.
+    An event that changes a folder ends in `repaint`, one that changes the browser's choice in that
+    choice's box; both have the painter paint what there is then.
     """
     widgets, carried = _draw(shell), _draw_carried(shell)
     events = DatasetEvents(shell.workspace)
@@ -82,6 +84,7 @@ def dataset_page(shell: Shell) -> None:
     _wire_box(shell, widgets, carried, events, repaint)
     wire_captions(shell, widgets.suggesting, widgets.changing, repaint)
     shell.dataset.change(fn=None, inputs=[shell.dataset], js=remember_in_address("dataset"))
+    shell.dataset.change(fn=None, js=LOCK_BOXES)
     gr.on(
         [widgets.create.click, widgets.new_name.submit],
         events.create,
@@ -96,14 +99,25 @@ def dataset_page(shell: Shell) -> None:
         concurrency_limit=None,
         api_visibility="private",
     ).then(**repaint)
-    asked = [widgets.note, carried.wanted]
     widgets.grid.select(fn=None, outputs=[carried.wanted], js=ASK_FOR_TILE)
-    widgets.remove.click(events.remove, [shell.dataset, carried.bound], asked, **QUIET)
-    widgets.undo.click(events.undo, [shell.dataset], asked, **QUIET)
+    told = [widgets.note, carried.asked]
+    removed = [shell.dataset, carried.bound, carried.wanted]
+    for button, event, inputs in (
+        (widgets.remove, events.remove, removed),
+        (widgets.undo, events.undo, [shell.dataset, carried.wanted]),
+    ):
+        button.click(fn=None, js=LOCK_BOXES)
+        button.click(event, inputs, told, **QUIET).then(**repaint)
+    carried.asked.change(
+        fn=None,
+        inputs=[carried.asked, carried.wanted],
+        outputs=[carried.wanted],
+        js=ADOPT_IF_UNTOUCHED,
+    )
     gr.on(
         [widgets.trigger.blur, widgets.trigger.submit],
         events.keep_trigger,
-        [widgets.trigger, shell.dataset],
+        [widgets.trigger, carried.bound],
         [widgets.note],
         **QUIET,
     ).then(**repaint)
@@ -163,9 +177,15 @@ def _wire_box(
     done = [carried.saved, widgets.caption_note]
     typed = [carried.bound, widgets.caption]
     gr.on([widgets.caption.blur, widgets.caption.submit], events.save_caption, typed, done, **QUIET)
-    carried.left.change(events.save_left, [carried.left], done, **QUIET)
+    # Each text is another image's, so none of them may be left out.
+    carried.left.change(
+        events.save_left, [carried.left], done, trigger_mode="multiple", **QUIET
+    ).then(**repaint)
     carried.saved.change(
-        fn=None, inputs=[carried.saved, carried.bound], outputs=[carried.bound], js=ADOPT_SAVED
+        fn=None,
+        inputs=[carried.saved, *typed],
+        outputs=[carried.bound, carried.left],
+        js=ADOPT_SAVED,
     ).then(**repaint)
 
 

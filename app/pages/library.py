@@ -70,6 +70,7 @@ def library_page(shell: Shell) -> None:
     )
     # What is behind a lid is asked for when it is opened; another file closes it.
     page.opened.change(fn=None, outputs=[page.about_lid], js=CLOSE_LID)
+    page.opened.change(fn=None, outputs=[page.told], js="() => ''")
     page.about_lid.expand(events.look, chosen, [page.told], **QUIET).then(**about)
     for kind, button in page.packs.items():
         button.click(partial(events.pack, kind), chosen, [page.told], **QUIET).then(**about)

@@ -6,11 +6,11 @@ from typing import Any
 
 import gradio as gr
 
+from app.adoption import ADOPT_IF_UNTOUCHED, ADOPT_SUGGESTION
 from app.choice import Choice
 from app.events.preview import PreviewEvents
 from app.paint import QUIET
 from app.relay import carry, show_when
-from app.scripts import ADOPT_IF_UNTOUCHED, ADOPT_SUGGESTION
 from app.shell import Shell
 from app.text import preview as words
 from app.views.preview import MAX_ADAPTERS, AdapterEntry, list_adapters
@@ -70,7 +70,14 @@ def preview_page(shell: Shell) -> None:
         fn=None, inputs=[page.found, *numbers], outputs=numbers, js=ADOPT_IF_UNTOUCHED
     )
     page.generate.click(events.generate, values, [page.refusal], **QUIET)
-    gr.on([row.weight.release for row in page.rows], events.redraw, values, [page.refusal], **QUIET)
+    gr.on(
+        [row.weight.release for row in page.rows],
+        events.redraw,
+        values,
+        [page.refusal],
+        trigger_mode="always_last",
+        **QUIET,
+    )
     seen = gr.State({})
     show_when(
         shell,

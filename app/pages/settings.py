@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio as gr
 
+from app.adoption import ADOPT_NAME
 from app.events.settings import SettingsEvents
 from app.events.train import EXPOSURE, NAME, START_FROM, TrainEvents
 from app.form import Form, build_widget
@@ -12,7 +13,7 @@ from app.markup import element
 from app.pages.base_models import BaseModelWidgets, draw_base_model, wire_base_model
 from app.paint import QUIET
 from app.relay import carry, show_when
-from app.scripts import ADOPT_NAME, FILTER_SETTINGS, PRESS
+from app.scripts import FILTER_SETTINGS, PRESS
 from app.shell import Shell, place
 from app.text import header as header_text
 from app.text import memory as memory_text
@@ -140,7 +141,7 @@ def wire_settings(shell: Shell, form: Form, page: Settings, events: TrainEvents)
     show_when(
         shell,
         "train-dataset",
-        [shell.demo.load, shell.dataset.change],
+        [shell.dataset.change, shell.datasets_watch.tick],
         events.describe_dataset,
         [shell.dataset, widgets[NAME]],
         [page.dataset_note, page.named],
@@ -151,7 +152,11 @@ def wire_settings(shell: Shell, form: Form, page: Settings, events: TrainEvents)
     show_when(
         shell,
         "train-exposure",
-        [shell.demo.load, shell.dataset.change, *(one.change for one in counted)],
+        [
+            shell.dataset.change,
+            shell.datasets_watch.tick,
+            *(one.change for one in counted),
+        ],
         events.describe_exposure,
         [shell.dataset, *counted],
         [page.exposure],

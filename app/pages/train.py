@@ -111,7 +111,7 @@ def _wire_watches(shell: Shell, progress: _Progress, events: TrainEvents) -> Non
         "run-status",
         [shell.runs_watch.tick, shell.run.change],
         events.show_status,
-        [seen_status, shell.run],
+        [seen_status, shell.run, shell.address],
         [seen_status, shell.run, progress.progress, progress.failure, *buttons],
     )
     show_when(

@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio as gr
 
+from app.choice import Choice
 from app.events.workbench import DEFAULTS, WorkbenchEvents
 from app.paint import QUIET
 from app.relay import show_when
@@ -140,7 +141,7 @@ def _draw() -> _Widgets:
 def _draw_row(number: int) -> tuple[gr.Dropdown, gr.Slider]:
     least, _ = FILES["merge"]
     with gr.Row():
-        file = gr.Dropdown(
+        file = Choice(
             choices=[(words.NO_FILE, "")], value="", label=words.file_number(number + 1),
             visible=number < least, scale=2, min_width=260, elem_id=f"workbench-file-{number + 1}",
         )  # fmt: skip
@@ -182,11 +183,11 @@ def _draw_settings() -> dict[str, Any]:
             elem_id="workbench-patterns",
         )  # fmt: skip
     with gr.Row():
-        found["base_model"] = gr.Dropdown(
+        found["base_model"] = Choice(
             choices=[(words.BASE_OWN, "")], value="", label=words.BASE_OPTIONAL,
             info=words.BASE_OPTIONAL_INFO, scale=2, min_width=260, elem_id="workbench-base-model",
         )  # fmt: skip
-        found["tuned_model"] = gr.Dropdown(
+        found["tuned_model"] = Choice(
             choices=[], label=words.TUNED, info=words.TUNED_INFO, visible=False, scale=2,
             min_width=260, elem_id="workbench-tuned-model",
         )  # fmt: skip

@@ -17,6 +17,11 @@ def caption_saved(name: str) -> str:
     return f"Saved: {name}"
 
 
+def caption_lost(message: str, caption: str) -> str:
+    """A caption could not be saved, and the box shows another one by now."""
+    return f"{message} Your text was: {caption}"
+
+
 def caption_conflict(name: str, caption: str) -> str:
     """A caption changed under the editor."""
     return (

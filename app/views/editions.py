@@ -18,12 +18,14 @@ class Edition:
         key: Of the example; "" when there is none.
         revision: What was read, so that a change by somebody else is seen.
         caption: The text as it was read or last saved; the box differs when someone has typed.
+        serial: Another one each time that it is offered, so that what was saved is known again.
     """
 
     dataset: str = ""
     key: str = ""
     revision: str = ""
     caption: str = ""
+    serial: str = ""
 
     def to_json(self) -> str:
         """Returns it as the browser carries it."""

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from app.scripts import ADOPT_IF_UNTOUCHED, ADOPT_NAME, ADOPT_OFFER, ADOPT_SAVED
+from app.adoption import ADOPT_IF_UNTOUCHED, ADOPT_NAME, ADOPT_OFFER, ADOPT_SAVED, LOCK_BOXES
 
 pytestmark = pytest.mark.browser
 
-FIRST = {"dataset": "cats", "key": "a", "revision": "1", "caption": "a red cat"}
+FIRST = {"dataset": "cats", "key": "a", "revision": "1", "caption": "a red cat", "serial": "s"}
 SECOND = {"dataset": "cats", "key": "b", "revision": "2", "caption": "a blue cat"}
 NOTHING = {"dataset": "", "key": "", "revision": "", "caption": ""}
 
@@ -16,7 +16,10 @@ NOTHING = {"dataset": "", "key": "", "revision": "", "caption": ""}
 @pytest.fixture(scope="module")
 def page(browser):
     page = browser.new_page()
-    page.set_content("<div id='dataset-caption'><textarea></textarea></div>")
+    page.set_content(
+        "<div id='dataset-caption'><textarea></textarea></div>"
+        "<div id='dataset-trigger'><input></div>"
+    )
     yield page
     page.close()
 
@@ -53,6 +56,9 @@ def test_text_that_was_typed_for_the_same_image_stays(page):
     newer = {**FIRST, "revision": "3", "caption": "changed elsewhere"}
     assert adopt(page, newer, typed="half a sentence") == {}
     assert adopt(page, newer)["caption"]["value"] == "changed elsewhere"
+    put = adopt(page, newer, typed="changed elsewhere")  # by the same person, in another tab
+    assert json.loads(put["bound"]) == newer
+    assert "left" not in put
 
 
 def test_another_dataset_brings_its_trigger_and_clears_the_note(page):
@@ -79,11 +85,39 @@ def test_box_is_locked_until_the_image_that_was_asked_for_last_has_come(page):
     assert not is_locked(page)
 
 
-def test_saved_caption_does_not_bring_back_an_image_that_was_left(page):
+def test_boxes_are_locked_until_they_are_the_chosen_datasets(page):
+    def locked():
+        look = "['textarea', 'input'].map((one) => document.querySelector(one).readOnly)"
+        return page.evaluate(look)
+
+    page.evaluate(f"({LOCK_BOXES})()")
+    assert locked() == [True, True]
+    adopt(page, None, dataset="dogs")
+    assert locked() == [True, True]
+    adopt(page, {**NOTHING, "dataset": "dogs"}, dataset="dogs")
+    assert locked() == [False, False]
+
+
+def save(page, saved, now, typed):
+    given = [json.dumps(saved), json.dumps(now), typed]
+    return page.evaluate(f"(given) => ({ADOPT_SAVED})(...given)", given)
+
+
+def test_saved_caption_belongs_to_the_edition_that_was_saved(page):
     saved = {**FIRST, "revision": "3", "caption": "new"}
-    for now, kept in ((FIRST, saved), (SECOND, SECOND)):
-        given = [json.dumps(saved), json.dumps(now)]
-        assert json.loads(page.evaluate(f"(given) => ({ADOPT_SAVED})(...given)", given)) == kept
+    assert json.loads(save(page, saved, FIRST, "new")[0]) == saved
+    assert save(page, saved, SECOND, "new") == []
+    # The image was left and came back as it had been before the text was saved.
+    assert save(page, saved, {**FIRST, "serial": "t"}, "a red cat") == []
+
+
+def test_what_was_typed_and_left_while_a_caption_was_saved_is_saved_next(page):
+    saved = {**FIRST, "revision": "3", "caption": "new"}
+    bound, left = save(page, saved, FIRST, "newer")
+    assert json.loads(left) == {"bound": bound, "caption": "newer"}
+    page.locator("textarea").focus()
+    assert save(page, saved, FIRST, "newer")[1] is None  # it will be left again
+    page.locator("input").focus()
 
 
 def test_what_was_found_does_not_undo_what_was_chosen_meanwhile(page):
@@ -105,7 +139,8 @@ def test_run_is_named_after_its_dataset_until_somebody_names_it(page):
     assert name("cats", "dogs", "cats") == "dogs"
     assert name("dogs", "cats", "mine") is None
     assert name("mine", "cats", "mine") is None  # typed before the server was asked
-    assert name("mine", "cats", "") == "cats"
+    assert name("mine", "cats", "") is None  # emptied to type another one
+    assert name("mine", "dogs", "") == "dogs"
     page.evaluate("window.lorasmithNamed = undefined")
     assert name("lora", "lora", "mine") is None  # typed while the page was being built
     assert name("mine", "cats", "mine") is None

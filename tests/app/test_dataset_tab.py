@@ -10,7 +10,7 @@ from app.actions.datasets import write_trigger
 from app.events.dataset import DatasetEvents
 from app.events.dataset_painter import PARTS, DatasetPainter
 from app.text import dataset as words
-from app.views.dataset import view_tiles
+from app.views.dataset import read_trigger, view_tiles
 from app.views.editions import Edition, open_edition
 from datasets_tools.edits import change_words
 
@@ -86,7 +86,8 @@ def test_other_dataset_is_opened_and_an_empty_one_has_a_trigger_and_no_image(tab
     tab.paint()
     tab.dataset = workspace.create_dataset("empty")
     assert tab.paint()["remove"]["interactive"] is False
-    assert tab.offer["edition"] == {"dataset": "empty", "key": "", "revision": "", "caption": ""}
+    offered = tab.offer["edition"]
+    assert (offered["dataset"], offered["key"], offered["caption"]) == ("empty", "", "")
     assert tab.paint() == {}
     assert tab.offer["edition"] is None
     tab.dataset = None
@@ -124,17 +125,20 @@ def test_text_that_could_not_be_saved_stays_until_an_image_is_chosen(tab, worksp
 def test_removed_image_makes_way_for_its_neighbour_and_comes_back(tab, workspace, dataset, keys):
     events = DatasetEvents(workspace)
     tab.carry(open_edition(dataset, "cats", keys[1]))
-    told, tab.wanted = events.remove("cats", tab.bound)
+    told, asked = events.remove("cats", tab.bound, "before")
     assert "image-1.png" in told
+    assert json.loads(asked)["was"] == ["before"]
+    (tab.wanted,) = json.loads(asked)["found"]
     assert tab.paint()["undo"]["interactive"] is True
     assert json.loads(tab.bound)["key"] == keys[2]
-    told, tab.wanted = events.undo("cats")
+    told, asked = events.undo("cats", tab.wanted)
     assert "image-1.png" in told
+    (tab.wanted,) = json.loads(asked)["found"]
     tab.paint()
     assert json.loads(tab.bound)["key"] == keys[1]
-    assert "note-error" in events.undo("cats")[0]
-    assert "note-error" in events.remove("cats", Edition("cats", "gone").to_json())[0]
-    assert "note-error" in events.remove("../x", tab.bound)[0]
+    assert "note-error" in events.undo("cats", "")[0]
+    assert "note-error" in events.remove("cats", Edition("cats", "gone").to_json(), "")[0]
+    assert "note-error" in events.remove("../x", tab.bound, "")[0]
 
 
 def test_text_that_had_to_leave_the_box_is_saved_for_its_image(workspace, dataset, keys):
@@ -148,16 +152,48 @@ def test_text_that_had_to_leave_the_box_is_saved_for_its_image(workspace, datase
     # Leaving the box had saved it as well: that is no conflict, and the note stays as it is.
     assert events.save_left(left)[1] == gr.skip()
     assert events.save_left("") == [gr.skip(), gr.skip()]
-    lost = json.dumps({"bound": Edition("gone", "k").to_json(), "caption": "x"})
-    assert "no dataset" in events.save_left(lost)[1]
+    for lost in (Edition("gone", "k"), Edition("cats", "gone")):
+        told = events.save_left(json.dumps({"bound": lost.to_json(), "caption": "a long text"}))
+        assert told[0] == gr.skip()
+        assert "Your text was: a long text" in told[1]
+    assert "no dataset" in events.save_caption(Edition("gone", "k").to_json(), "x")[1]
+
+
+def test_the_same_text_saved_twice_is_known_apart(tab, workspace, dataset):
+    """A saved edition that equals the one before would be no news to the browser."""
+    events = DatasetEvents(workspace)
+    tab.paint()
+    first = events.save_caption(tab.bound, "black")[0]
+    tab.bound = first
+    change.change_all(workspace, "cats", change_words("black", "brown"))
+    tab.paint()
+    assert tab.caption == "brown"
+    second = events.save_caption(tab.bound, "black")[0]
+    assert json.loads(second)["caption"] == json.loads(first)["caption"] == "black"
+    assert second != first
+
+
+def test_press_is_not_forgotten_when_painting_fails(tab, dataset, keys, monkeypatch):
+    tab.paint()
+    tab.wanted = f"{keys[1]}#1"
+    with monkeypatch.context() as patch:
+        patch.setattr("app.events.dataset_painter.make_tags", lambda found: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            tab.paint()
+    tab.paint()
+    assert tab.caption == "a blue cat"
 
 
 def test_trigger_is_kept_once_and_refused_in_words(workspace, dataset):
+    """It is the dataset's whose trigger stood in the box, whichever is chosen by now."""
     events = DatasetEvents(workspace)
-    assert "note-good" in events.keep_trigger(" tabby  cat", "cats")
-    assert events.keep_trigger("tabby cat ", "cats") == gr.skip()
-    assert "note-error" in events.keep_trigger("x" * 1000, "cats")
-    assert "no dataset" in events.keep_trigger("x", "../x")
+    bound = Edition("cats").to_json()
+    assert "note-good" in events.keep_trigger(" tabby  cat", bound)
+    assert read_trigger(dataset) == "tabby cat"
+    assert events.keep_trigger("tabby cat ", bound) == gr.skip()
+    assert "note-error" in events.keep_trigger("x" * 1000, bound)
+    assert "no dataset" in events.keep_trigger("x", Edition("../x").to_json())
+    assert events.keep_trigger("x", "") == gr.skip()
 
 
 def test_images_go_into_the_chosen_dataset_or_into_a_new_one(workspace):
