@@ -1,7 +1,7 @@
 """What happens on the Dataset tab: values from the browser in, a sentence for the widgets out.
 
-What is seen of it afterwards is painted by `DatasetPainter`, which is asked to run when one of these
-has changed something.
+What is seen of it afterwards is painted by `DatasetPainter`, which is asked to run when one of
+these has changed something.
 """
 
 import json
