@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from app.processes import has_worker
 from app.text import preview as preview_text
+from app.views.dataset import list_examples
 from app.views.runs import read_log_tail
 from app.views.train import read_run_config
 from app.workspace import Workspace, WorkspaceError
@@ -92,12 +93,18 @@ def read_adapter_config(workspace: Workspace, adapter_id: object) -> RunConfig |
 
 
 def suggest_prompt(config: RunConfig) -> str:
-    """Returns a first prompt: the run's own, else its trigger."""
+    """Returns a first prompt: the run's own, else the first caption as its samples have it.
+
+    The trigger is put first where it is missing, and is all there is without captions.
+    """
     trigger = config.dataset.trigger
-    if not config.samples.prompts:
-        return trigger
-    prompt = config.samples.prompts[0]
-    return prompt if not trigger or trigger in prompt else f"{trigger}, {prompt}"
+    prompt = next(iter(config.samples.prompts), "")
+    if not prompt:
+        examples = list_examples(Path(config.dataset.path))
+        prompt = next((one.caption for one in examples if one.caption), "")
+    if not trigger or trigger in prompt:
+        return prompt
+    return f"{trigger}, {prompt}" if prompt else trigger
 
 
 def view_drawing(folder: PreviewFolder, asked: str = ASKED_FOLDER) -> Drawing | None:

@@ -1,6 +1,7 @@
 """The Preview tab: asking for pictures with one adapter, with several, and with dropped files."""
 
 import json
+from pathlib import Path
 
 import gradio as gr
 import numpy
@@ -11,7 +12,7 @@ from app.actions import drawing, loras
 from app.actions.drawing import Wish
 from app.events.preview import PreviewEvents
 from app.parts.preview import make_pictures
-from app.views.preview import LORA_MARK, MAX_ADAPTERS, view_drawing
+from app.views.preview import LORA_MARK, MAX_ADAPTERS, read_adapter_config, view_drawing
 from app.workspace import WorkspaceError
 from tests.app.conftest import wait_for
 
@@ -155,6 +156,9 @@ def test_prompt_is_suggested_only_after_the_last_one_was_looked_for(workspace, a
     assert json.loads(found)["found"] == []
     rows = rows_of((adapter, 1))
     assert events.choose("", "", *rows)[1] == gr.skip()
+    assert json.loads(events.choose("", found, *rows)[1])["prompt"] == "tabbycat, a red cat"
+    for path in Path(read_adapter_config(workspace, adapter).dataset.path).glob("*.txt"):
+        path.unlink()
     assert json.loads(events.choose("", found, *rows)[1])["prompt"] == "tabbycat"
     assert events.choose("my own", found, *rows)[1] == gr.skip()
 
