@@ -42,22 +42,22 @@ ADOPT_OFFER = (
   const now = JSON.parse(bound || '{}');
   const next = offer.edition;
   const opened = next && next.dataset !== (now.dataset || '');
+  const moved = next && (opened || next.key !== now.key);
   const unsaved = now.key && typed !== now.caption;
   const here = next && next.dataset === (dataset || '');
-  const taken = here && (opened || next.key !== now.key || !unsaved || typed === next.caption);
+  const taken = here && (moved || !unsaved || typed === next.caption);
   const away = ((taken ? next : now).dataset || '') !== (dataset || '');
   lock(caption, away || (offer.wanted || '') !== (wanted || ''));
   lock(trigger, away);
   if (!taken) return [];
   const set = (value, interactive) => ({__type__: 'update', value, interactive});
-  const leaves = unsaved && (opened || next.key !== now.key);
   return [
     set(next.caption, Boolean(next.key)),
     JSON.stringify(next),
     offer.picture,
     opened ? set(offer.trigger, Boolean(next.dataset)) : undefined,
     opened ? '' : undefined,
-    leaves ? JSON.stringify({bound, caption: typed}) : undefined,
+    moved && unsaved ? JSON.stringify({bound, caption: typed}) : undefined,
   ];
 }"""
 )

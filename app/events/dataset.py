@@ -21,6 +21,7 @@ from app.workspace import Workspace, WorkspaceError
 from datasets_tools.captions import normalise_caption
 
 _FIRST_DATASET = "my-dataset"
+_KINDS = {"saved": "good", "unchanged": "info", "conflict": "error", "failed": "error"}
 
 
 class DatasetEvents:
@@ -70,9 +71,8 @@ class DatasetEvents:
         edition, done = self._save(read_edition(bound), caption)
         if done is None:
             return [gr.skip(), gr.skip()]
-        kind = {"saved": "good", "unchanged": "info"}.get(done.outcome, "error")
-        return [edition.to_json() if done.outcome != "failed" else gr.skip(),
-                note(done.message, kind)]  # fmt: skip
+        kept = gr.skip() if done.outcome == "failed" else edition.to_json()
+        return [kept, note(done.message, _KINDS[done.outcome])]
 
     def save_left(self, left: str) -> list[Any]:
         """Saves a text that is not in the caption box any more; returns as `save_caption` does."""
@@ -84,9 +84,9 @@ class DatasetEvents:
         if done.outcome == "failed":
             return [gr.skip(), note(words.caption_lost(done.message, caption), "error")]
         # Leaving the box has saved it as well: its note says more than "unchanged" would.
-        said = done.outcome != "unchanged"
-        kind = "good" if done.outcome == "saved" else "error"
-        return [edition.to_json(), note(done.message, kind) if said else gr.skip()]
+        if done.outcome == "unchanged":
+            return [edition.to_json(), gr.skip()]
+        return [edition.to_json(), note(done.message, _KINDS[done.outcome])]
 
     def _save(self, edition: Edition, caption: str) -> tuple[Edition, change.SavedCaption | None]:
         # Nobody has typed, or what was typed is in the note already: there is nothing to save.
