@@ -6,7 +6,7 @@ What lives here: `server` (host, password, launch), `security`, `login` and `med
 shows), `actions` (what a button does), `pages` (the four tabs) and `cli` (the command).
 """
 
-from app.environment import seal_environment
+from app.core.environment import seal_environment
 
 # Gradio reads its switches while it is imported, so they are set before anyone here imports it.
 seal_environment()

@@ -144,11 +144,11 @@ def make_config(assignments: tuple[str, ...], device: str, dataset: Path = DATAS
 
 def measure_run(config: Any, folder: Path) -> dict[str, int]:
     """Returns the peak of the whole run, of a later step, and of the process, in bytes."""
-    from trainer.loop import read_batches, take_step
     from trainer.memory.measure import measure_peak, peak_resident_bytes
-    from trainer.outputs import make_samples
     from trainer.runs import create_run
-    from trainer.session import Session, open_session
+    from trainer.training.artifacts import make_samples
+    from trainer.training.loop import read_batches, take_step
+    from trainer.training.session import Session, open_session
 
     sessions: list[Session] = []
 

@@ -46,11 +46,11 @@ from benchmarks.quality_page import PAGE, Report, render_tables, write_page  # n
 from benchmarks.quality_variants import VARIANTS  # noqa: E402
 from benchmarks.style_distance import StyleRuler  # noqa: E402
 from datasets_tools.captions import add_trigger  # noqa: E402
-from trainer.attach import attach_file  # noqa: E402
 from trainer.commands import quiet_libraries  # noqa: E402
 from trainer.config import BaseModelConfig  # noqa: E402
+from trainer.inference.sampling import weighted  # noqa: E402
 from trainer.models import Family, load_family  # noqa: E402
-from trainer.sampling import weighted  # noqa: E402
+from trainer.training.attach import attach_file  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "quality-cpu.json"
 

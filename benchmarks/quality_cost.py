@@ -38,10 +38,10 @@ def measure_cost(run: Path) -> dict[str, Any]:
 def measure_here(folder: Path) -> dict[str, Any]:
     """Returns the cost of a finished run; nothing else may have been done in this process."""
     from trainer.commands import quiet_libraries
-    from trainer.loop import read_batches, take_step
     from trainer.memory.measure import measure_peak
     from trainer.runs import RunFolder, read_events
-    from trainer.session import open_session
+    from trainer.training.loop import read_batches, take_step
+    from trainer.training.session import open_session
 
     quiet_libraries()
     run = RunFolder(folder)

@@ -20,7 +20,7 @@ from datasets_tools.edits import CaptionChange
 from datasets_tools.errors import DatasetError, show_name
 from datasets_tools.examples import scan_folder
 from datasets_tools.files import explain_os_error, save_for_person
-from datasets_tools.journals import (
+from datasets_tools.undo_log import (
     Entry,
     append_entry,
     begin_journal,

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
-from app.commands.words import Words, add_word
+from app.commands.arguments import Words, add_word
 from datasets_tools.captioners.extras import require_package
 from datasets_tools.captioners.options import Captioner, CaptionerOptions
 from datasets_tools.captioners.places import find_model, is_available, place_model

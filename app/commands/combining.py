@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from app.commands.pictures import split_weight
-from app.commands.words import Words, add_word
+from app.commands.arguments import Words, add_word
+from app.commands.grids import split_weight
 from trainer.runs import RunError
 from trainer.runs.base_models import find_base_model
 

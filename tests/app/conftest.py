@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from app.workspace import Workspace
+from app.core.workspace import Workspace
 from trainer.config import layer_config
 from trainer.runs import append_event, create_run
 

@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from app.server import launch
-from app.workspace import Workspace
+from app.core.workspace import Workspace
+from app.web.server import launch
 
 if __name__ == "__main__":
     root, port, *models = sys.argv[1:]

@@ -2,11 +2,12 @@
 
 import pytest
 
-from app.actions import datasets, training
-from app.views.dataset import key_of, list_examples, view_tiles
-from app.views.editions import open_edition
-from app.views.runs import view_run
-from app.workspace import WorkspaceError
+from app.core.examples import key_of, list_examples, view_tiles
+from app.core.run_views import view_run
+from app.core.workspace import WorkspaceError
+from app.dataset import dataset_actions as datasets
+from app.dataset.editions import open_edition
+from app.train import run_actions as training
 from tests.app.conftest import draw_images, make_config, wait_for
 from trainer.runs import own_folder, read_requests
 

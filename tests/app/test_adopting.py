@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from app.adoption import ADOPT_IF_UNTOUCHED, ADOPT_NAME, ADOPT_OFFER, ADOPT_SAVED, LOCK_BOXES
+from app.ui.adoption import ADOPT_IF_UNTOUCHED, ADOPT_NAME, ADOPT_OFFER, ADOPT_SAVED, LOCK_BOXES
 
 pytestmark = pytest.mark.browser
 

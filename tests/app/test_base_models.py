@@ -3,12 +3,12 @@
 import gradio as gr
 import pytest
 
-from app.actions import base_models as change
-from app.base_models import read_known
-from app.events.base_models import BaseModelEvents
-from app.views import base_models as view
-from app.views import train
-from app.workspace import Workspace, WorkspaceError
+from app.core import base_models as view
+from app.core import run_contents as train
+from app.core.known_models import read_known
+from app.core.workspace import Workspace, WorkspaceError
+from app.models import actions as change
+from app.models.events import BaseModelEvents
 from tests.app.conftest import wait_for
 
 

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import expect
 from safetensors.numpy import save
 
-from app.workspace import Workspace
+from app.core.workspace import Workspace
 from tests.app.conftest import ROOT, draw_images, make_config, serving
 from trainer.runs import create_run
 

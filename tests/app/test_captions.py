@@ -5,20 +5,20 @@ import json
 import pytest
 from PIL import Image
 
-from app.actions import captions as change
-from app.actions.datasets import save_caption
-from app.actions.training import check_before_start
-from app.errands import Errand, read_errand
-from app.events.captions import CaptionEvents
-from app.events.dataset import DatasetEvents
-from app.events.dataset_painter import PARTS, DatasetPainter
-from app.parts.captions import make_suggesting, make_tags
-from app.text import captions as words
-from app.views import captions as view
-from app.views.dataset import view_tiles
-from app.views.editions import open_edition, read_edition
-from app.watch import MARKS
-from app.workspace import WorkspaceError
+from app.core.examples import view_tiles
+from app.core.jobs import Errand, read_errand
+from app.core.workspace import WorkspaceError
+from app.dataset import caption_actions as change
+from app.dataset import captions_text as words
+from app.dataset import suggestions as view
+from app.dataset.caption_events import CaptionEvents
+from app.dataset.captions_html import make_suggesting, make_tags
+from app.dataset.dataset_actions import save_caption
+from app.dataset.editions import open_edition, read_edition
+from app.dataset.events import DatasetEvents
+from app.dataset.painter import PARTS, DatasetPainter
+from app.train.run_actions import check_before_start
+from app.ui.watch import MARKS
 from datasets_tools.edits import change_by_adding
 from datasets_tools.errors import DatasetError
 from tests.app.conftest import wait_for

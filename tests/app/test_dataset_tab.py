@@ -5,13 +5,13 @@ import json
 import gradio as gr
 import pytest
 
-from app.actions import captions as change
-from app.actions.datasets import write_trigger
-from app.events.dataset import DatasetEvents
-from app.events.dataset_painter import PARTS, DatasetPainter
-from app.text import dataset as words
-from app.views.dataset import read_trigger, view_tiles
-from app.views.editions import Edition, open_edition
+from app.core.examples import read_trigger, view_tiles
+from app.dataset import caption_actions as change
+from app.dataset import text as words
+from app.dataset.dataset_actions import write_trigger
+from app.dataset.editions import Edition, open_edition
+from app.dataset.events import DatasetEvents
+from app.dataset.painter import PARTS, DatasetPainter
 from datasets_tools.edits import change_words
 
 
@@ -177,7 +177,7 @@ def test_press_is_not_forgotten_when_painting_fails(tab, dataset, keys, monkeypa
     tab.paint()
     tab.wanted = f"{keys[1]}#1"
     with monkeypatch.context() as patch:
-        patch.setattr("app.events.dataset_painter.make_tags", lambda found: 1 / 0)
+        patch.setattr("app.dataset.painter.make_tags", lambda found: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             tab.paint()
     tab.paint()

@@ -8,12 +8,13 @@ import numpy
 import pytest
 from safetensors.numpy import save
 
-from app.actions import drawing, loras
-from app.actions.drawing import Wish
-from app.events.preview import PreviewEvents
-from app.parts.preview import make_pictures
-from app.views.preview import LORA_MARK, MAX_ADAPTERS, read_adapter_config, view_drawing
-from app.workspace import WorkspaceError
+from app.core.adapters import LORA_MARK, MAX_ADAPTERS, read_adapter_config, view_drawing
+from app.core.workspace import WorkspaceError
+from app.library import lora_actions as loras
+from app.preview import generation as drawing
+from app.preview.events import PreviewEvents
+from app.preview.generation import Wish
+from app.preview.html import make_pictures
 from tests.app.conftest import wait_for
 
 LORA = save({"lora_unet_x.lora_down.weight": numpy.zeros((4, 8), "float16")})

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from app.errands import (
+from app.core.jobs import (
     find_starter,
     forget_errand,
     list_errands,
@@ -14,7 +14,7 @@ from app.errands import (
     stamp_errands,
     stop_errand,
 )
-from app.workspace import Workspace, WorkspaceError
+from app.core.workspace import Workspace, WorkspaceError
 from tests.app.conftest import wait_for
 from trainer.runs import is_alive
 
@@ -133,7 +133,7 @@ def test_stamp_changes_with_every_line_and_with_the_end(sender):
 
 
 def test_old_answers_are_thrown_away(sender, monkeypatch):
-    monkeypatch.setattr("app.errands._KEPT", 2)
+    monkeypatch.setattr("app.core.jobs._KEPT", 2)
     for number in range(4):
         send(sender, f"print({number})")
         end_of(sender, f"print({number})")

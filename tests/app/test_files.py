@@ -9,13 +9,13 @@ from safetensors.numpy import save
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from app.actions.files import look_into_file, pack_file
-from app.addresses import file_url, pack_url, word_url
-from app.events.library import LibraryEvents
-from app.media import make_routes
-from app.parts.files import make_about, make_pack
-from app.views import files as view
-from app.workspace import WorkspaceError
+from app.core import lora_files as view
+from app.core.addresses import file_url, pack_url, word_url
+from app.core.workspace import WorkspaceError
+from app.library.events import LibraryEvents
+from app.library.file_actions import look_into_file, pack_file
+from app.library.files_html import make_about, make_pack
+from app.web.media import make_routes
 from tests.app.conftest import wait_for
 
 LORA = save(

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from app.form import build_widget, make_form, put
-from app.pages.train import _ELSEWHERE
+from app.train.page import _ELSEWHERE
+from app.ui.form import build_widget, make_form, put
 from trainer.config import ConfigError, Problem, RunConfig, layer_config, list_presets
 
 
@@ -114,9 +114,9 @@ def test_bounds_are_said_as_the_config_has_them():
 
 
 def test_form_leaves_no_files_beside_its_code():
-    import app.form
+    import app.ui.form
 
-    assert not Path(app.form.__file__).with_suffix(".pyi").exists()
+    assert not Path(app.ui.form.__file__).with_suffix(".pyi").exists()
 
 
 def test_problem_without_a_place_marks_no_setting():

@@ -2,12 +2,12 @@
 
 import pytest
 
-from app.markup import Markup, element, join, note
-from app.parts.dataset import make_grid, make_picture
-from app.parts.train import make_problems, make_run_bar, make_samples
-from app.views.dataset import Tile
-from app.views.runs import RunView
-from app.views.train import Sample, SampleGrid
+from app.core.examples import Tile
+from app.core.run_contents import Sample, SampleGrid
+from app.core.run_views import RunView
+from app.dataset.html import make_grid, make_picture
+from app.train.html import make_problems, make_run_bar, make_samples
+from app.ui.markup import Markup, element, join, note
 
 HOSTILE = "<img src=x onerror=alert(1)>\"' onload='alert(2)"
 

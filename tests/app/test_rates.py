@@ -5,13 +5,13 @@ from xml.etree import ElementTree
 
 import pytest
 
-from app.events.train import TrainEvents
-from app.form import make_form
-from app.pages.train import _ELSEWHERE
-from app.parts.plots import WIDTH
-from app.parts.rates import _HEIGHT, draw_rates, make_rates
-from app.text import rates as words
-from app.views.rates import RATE_SETTINGS, list_parts, view_rates
+from app.train import rates_text as words
+from app.train.events import TrainEvents
+from app.train.page import _ELSEWHERE
+from app.train.rates import RATE_SETTINGS, list_parts, view_rates
+from app.train.rates_html import _HEIGHT, draw_rates, make_rates
+from app.ui.form import make_form
+from app.ui.plots import WIDTH
 from trainer.config import SCHEDULES, AdapterConfig, layer_config, schedule_factor
 
 FORM = make_form(without=_ELSEWHERE)

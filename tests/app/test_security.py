@@ -9,14 +9,14 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from app.actions.datasets import make_thumbnails
-from app.addresses import export_url, image_url, sample_url, thumbnail_url
-from app.login import LOGIN_PATH, PasswordDoor
-from app.media import make_routes
-from app.security import LOOPBACK, Guard, list_hosts
-from app.server import ServerError, launch, launch_options
-from app.views.dataset import view_tiles
-from app.views.train import view_samples
+from app.core.addresses import export_url, image_url, sample_url, thumbnail_url
+from app.core.examples import view_tiles
+from app.core.run_contents import view_samples
+from app.dataset.dataset_actions import make_thumbnails
+from app.web.login import LOGIN_PATH, PasswordDoor
+from app.web.media import make_routes
+from app.web.security import LOOPBACK, Guard, list_hosts
+from app.web.server import ServerError, launch, launch_options
 from tests.app.conftest import add_sample
 
 HERE = "http://127.0.0.1:7860"

@@ -5,19 +5,19 @@ from dataclasses import replace
 import gradio as gr
 import pytest
 
-from app.actions.settings import PATHS, Chosen, ask_about_settings, read_config_of_form
-from app.errands import Errand, read_errand
-from app.events.settings import SettingsEvents
-from app.events.train import NOT_BY_PRESET, START_FROM, TrainEvents
-from app.form import make_form
-from app.markup import Markup
-from app.pages.train import _ELSEWHERE
-from app.parts.headers import make_future_header
-from app.parts.memory import make_memory
-from app.views.headers import describe_header
-from app.views.memory import view_memory
-from app.views.train import OPENED
-from app.workspace import WorkspaceError
+from app.core.jobs import Errand, read_errand
+from app.core.run_contents import OPENED
+from app.core.workspace import WorkspaceError
+from app.library.header_rows import describe_header
+from app.train.events import NOT_BY_PRESET, START_FROM, TrainEvents
+from app.train.form_values import PATHS, Chosen, ask_about_settings, read_config_of_form
+from app.train.memory import view_memory
+from app.train.memory_html import make_memory
+from app.train.page import _ELSEWHERE
+from app.train.settings_events import SettingsEvents
+from app.ui.form import make_form
+from app.ui.headers import make_future_header
+from app.ui.markup import Markup
 from tests.app.conftest import make_config, wait_for
 from trainer.config import RunConfig, layer_config
 from trainer.runs import create_run

@@ -5,15 +5,15 @@ from xml.etree import ElementTree
 
 import pytest
 
-from app.actions.files import look_into_file
-from app.errands import Errand
-from app.events.library import LibraryEvents
-from app.parts.files import make_about
-from app.parts.spectrum import draw_bars, draw_energy, make_spectrum
-from app.views.files import INSPECT, FileView, find_file, read_file_errand
-from app.views.spectrum import MOST_BARS, read_spectrum_errand, view_spectrum
+from app.core.jobs import Errand
+from app.core.lora_files import INSPECT, FileView, find_file, read_file_errand
+from app.library.events import LibraryEvents
+from app.library.file_actions import look_into_file
+from app.library.files_html import make_about
+from app.library.singular_values import MOST_BARS, read_spectrum_errand, view_spectrum
+from app.library.singular_values_html import draw_bars, draw_energy, make_spectrum
 from tests.app.conftest import wait_for
-from trainer.export.architectures import list_layers
+from trainer.files.architectures import list_layers
 
 FILE = FileView("file:my style.safetensors", Path("my style.safetensors"), 8)
 

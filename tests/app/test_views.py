@@ -5,10 +5,13 @@ import os
 
 import pytest
 
-from app.processes import start_process
-from app.views import dataset as dataset_view
-from app.views import library, preview, runs, train
-from app.views.journal import read_journal
+from app.core import adapters as preview
+from app.core import examples as dataset_view
+from app.core import run_contents as train
+from app.core import run_views as runs
+from app.core.event_log import read_journal
+from app.core.processes import start_process
+from app.library import cards as library
 from datasets_tools.files import write_atomically
 from tests.app.conftest import add_sample, draw_images
 from trainer.config import layer_config

@@ -2,9 +2,9 @@
 
 import pytest
 
-from app.actions import base_models as change
-from app.views import base_models as view
-from app.watch import MARKS
+from app.core import base_models as view
+from app.models import actions as change
+from app.ui.watch import MARKS
 from tests.app.conftest import add_sample, draw_images, wait_for
 from trainer.runs import append_event, create_run, own_folder
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-import app.choice
-from app.choice import Choice
-from app.server import build
+import app.ui.choice
+from app.ui.choice import Choice
+from app.web.server import build
 
 
 @pytest.fixture
@@ -61,4 +61,4 @@ def test_choice_is_a_dropdown_that_takes_what_is_not_listed_any_more():
     assert [choice.preprocess(sent) for sent in ("cats", "gone", None, ["cats"], 7)] == [
         "cats", "gone", None, None, None,
     ]  # fmt: skip
-    assert list(Path(app.choice.__file__).parent.glob("*.pyi")) == []
+    assert list(Path(app.ui.choice.__file__).parent.glob("*.pyi")) == []

@@ -7,15 +7,15 @@ import numpy
 import pytest
 from safetensors.numpy import save
 
-from app.actions import workbench as actions
-from app.actions.recipes import make_arguments
-from app.errands import list_errands, stop_errand
-from app.events.workbench import DEFAULTS, WorkbenchEvents
-from app.views import recipes, workbench
-from app.views.preview import view_drawing
-from app.views.recipes import SETTINGS, read_recipe
-from app.views.workbench import DRAFT, Look, find_draft, read_bench, stamp_bench, view_bench
-from app.workspace import Workspace, WorkspaceError
+from app.combine import drafts as actions
+from app.combine import recipes, workbench
+from app.combine.events import DEFAULTS, WorkbenchEvents
+from app.combine.recipe_commands import make_arguments
+from app.combine.recipes import SETTINGS, read_recipe
+from app.combine.workbench import DRAFT, Look, find_draft, read_bench, stamp_bench, view_bench
+from app.core.adapters import view_drawing
+from app.core.jobs import list_errands, stop_errand
+from app.core.workspace import Workspace, WorkspaceError
 from tests.app.conftest import HERE, make_config, wait_for
 from trainer.formats.header import read_header
 from trainer.runs import create_run

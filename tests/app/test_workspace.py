@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.workspace import WorkspaceError
+from app.core.workspace import WorkspaceError
 
 HOSTILE = [
     "../runs", "..", ".", "", "/etc", "a/b", "a\\b", "C:cats", "nul", "com1.txt", ".hidden",

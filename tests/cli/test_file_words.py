@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from app.cli import main
-from app.errands import Errand
-from app.views.spectrum import view_spectrum
+from app.core.jobs import Errand
+from app.library.singular_values import view_spectrum
 from tests.trainer.conftest import build_pico, write_images
 from tests.trainer.upload_server import UploadHub, serve_uploads
 

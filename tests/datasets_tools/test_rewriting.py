@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from datasets_tools import journals, rewriting
+from datasets_tools import rewriting
+from datasets_tools import undo_log as journals
 from datasets_tools.captions import move_to_trash, write_caption
 from datasets_tools.edits import CaptionChange
 from datasets_tools.errors import DatasetError
-from datasets_tools.journals import KEPT_CHANGES, UNDO_FOLDER, Entry, list_journals, read_journal
 from datasets_tools.rewriting import (
     Rewriting,
     Undone,
@@ -20,6 +20,7 @@ from datasets_tools.rewriting import (
     rewrite_all,
     undo_rewriting,
 )
+from datasets_tools.undo_log import KEPT_CHANGES, UNDO_FOLDER, Entry, list_journals, read_journal
 
 
 @pytest.fixture

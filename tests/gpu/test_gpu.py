@@ -15,15 +15,15 @@ from tests.trainer.conftest import (  # noqa: F401 - fixtures
     pico_xl,
     settings,
 )
-from trainer.attach import attach_new
-from trainer.batch_loss import compute_losses
 from trainer.commands import train
 from trainer.config import AdapterConfig
 from trainer.device import open_machine
+from trainer.inference.sampling import draw
 from trainer.models.family import Drawing
 from trainer.runs import read_events, read_status
-from trainer.sampling import draw
-from trainer.session import open_session
+from trainer.training.attach import attach_new
+from trainer.training.loss import compute_losses
+from trainer.training.session import open_session
 
 pytestmark = pytest.mark.gpu
 
@@ -54,7 +54,7 @@ def test_losses_on_the_gpu_equal_those_on_the_cpu_for_the_same_noise(make_run, c
         session = open_session(run, cache)
         batch = next(session.source.plan.read(0))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("trainer.batch_loss.draw_randomness", _draw_on_cpu)
+            patch.setattr("trainer.training.loss.draw_randomness", _draw_on_cpu)
             losses.append(compute_losses(session, batch).detach().cpu())
     torch.testing.assert_close(losses[0], losses[1], rtol=1e-3, atol=1e-4)
 

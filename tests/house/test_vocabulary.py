@@ -77,7 +77,7 @@ def test_the_guard_lets_safe_code_pass(code):
     [
         ("app/utils.py", ""),
         ("trainer/common/sizes.py", ""),
-        ("app/server.py", "class RunManager: pass"),
+        ("app/web/server.py", "class RunManager: pass"),
     ],
 )
 def test_the_guard_finds_empty_names(name, code):

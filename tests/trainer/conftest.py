@@ -209,8 +209,8 @@ def cache(tmp_path):
 @contextlib.contextmanager
 def asking(run, wishes):
     """Files the requests of `wishes` (by step) while the run trains in this process."""
-    from trainer import loop
     from trainer.runs import request
+    from trainer.training import loop
 
     real = loop.take_step
 

@@ -5,7 +5,7 @@ import torch
 
 from trainer.adapters import find_layers, find_targets
 from trainer.adapters.base import shape_of
-from trainer.export.architectures import ARCHITECTURES, OUTER_LAYERS, list_layers
+from trainer.files.architectures import ARCHITECTURES, OUTER_LAYERS, list_layers
 from trainer.formats.unet_names import UNetNames
 from trainer.models.shipped import read_config
 

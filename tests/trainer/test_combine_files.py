@@ -22,8 +22,8 @@ from trainer.combine import (
     scale_file,
 )
 from trainer.export import ExportError
-from trainer.export.verify import verify_file
-from trainer.export.verify.facts import BaseLayers
+from trainer.files.verify import verify_file
+from trainer.files.verify.facts import BaseLayers
 from trainer.formats.header import read_header
 
 
@@ -247,7 +247,7 @@ def test_what_cannot_be_merged_is_said(to, weight, settings, says, write, tmp_pa
 def write_full_size(path, layers, seed):
     """Writes a LoRA of rank 1 on layers of SD 1.5."""
     from trainer.export import name_layers, write_kohya
-    from trainer.export.architectures import list_layers
+    from trainer.files.architectures import list_layers
     from trainer.formats.unet_names import SD_NAMES
 
     torch.manual_seed(seed)
@@ -410,7 +410,7 @@ def test_resizing_needs_a_choice(write, tmp_path):
 
 @pytest.mark.parametrize("kind", ["lora", "loha", "lokr"])
 def test_blocks_are_scaled_by_the_first_pattern_that_fits(kind, pico, write, tmp_path):
-    from trainer.attach import attach_file
+    from trainer.training.attach import attach_file
 
     path, before = write("a", kind=kind)
     to = tmp_path / "scaled.safetensors"

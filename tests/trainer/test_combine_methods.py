@@ -7,8 +7,9 @@ import torch
 from peft.utils import merge_utils
 
 from app.commands import combining
-from trainer.combine import MERGES, CombineError, MergeOptions, leading
-from trainer.combine.change import (
+from trainer.combine import MERGES, CombineError, MergeOptions
+from trainer.combine import truncated_svd as leading
+from trainer.combine.delta import (
     Change,
     choose_rank,
     decompose,
@@ -17,9 +18,9 @@ from trainer.combine.change import (
     measure_effective_rank,
     multiply_inner,
 )
-from trainer.combine.interference import InterferenceReport, measure_interference
 from trainer.combine.merge import fit_rank
-from trainer.combine.thinning import trim
+from trainer.combine.similarity import InterferenceReport, measure_interference
+from trainer.combine.sparsify import trim
 
 SHAPES = [(12, 20), (20, 12), (10, 6, 3, 3)]
 

@@ -6,7 +6,6 @@ import torch
 
 from datasets_tools.buckets import Bucket, Placement
 from tests.trainer.conftest import build_pico, build_pico_xl, load_plain
-from trainer.attach import attach_new
 from trainer.commands import train
 from trainer.config import AdapterConfig
 from trainer.data import EncodedExample
@@ -16,7 +15,8 @@ from trainer.models.attention import use_xformers
 from trainer.models.family import Drawing
 from trainer.models.prompts import split_into_windows
 from trainer.runs import read_events
-from trainer.sources import describe_geometry
+from trainer.training.attach import attach_new
+from trainer.training.sources import describe_geometry
 
 CPU = torch.device("cpu")
 LONG = ", ".join(["a small grey cat on a red chair"] * 30)

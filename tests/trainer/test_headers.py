@@ -14,7 +14,7 @@ from tests.trainer.conftest import build_pico, write_images
 from trainer.config import RunConfig, layer_config
 from trainer.export import ExportError, ExportFacts, make_metadata, name_base_model, read_settings
 from trainer.export.privacy import strip_settings
-from trainer.headers import expect_header
+from trainer.training.expected_header import expect_header
 
 
 def facts(**changes):

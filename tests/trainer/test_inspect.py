@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.trainer.test_verify import QUERY, add, make_header, make_tensors, swap, to_peft, write
 from trainer.export import ExportError, inspect_file, verify_file
-from trainer.export.verify.findings import PROGRAMS
+from trainer.files.verify.findings import PROGRAMS
 
 
 def inspect(path, tensors, header):
@@ -162,9 +162,9 @@ def test_what_is_no_adapter_is_refused(path):
 @pytest.mark.parametrize("base", ["pico", "pico_xl"])
 def test_what_a_run_exports_is_clean(base, request, make_run, cache):
     from tests.trainer.conftest import load_plain
-    from trainer.attach import describe_layers
     from trainer.commands import train
     from trainer.runs import read_events
+    from trainer.training.attach import describe_layers
 
     folder = request.getfixturevalue(base)
     run = make_run(f"base_model.path={folder}", "train.steps=1", "output.formats=both")

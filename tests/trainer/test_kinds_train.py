@@ -9,13 +9,13 @@ from safetensors.torch import load_file
 
 from tests.trainer.conftest import asking, load_plain
 from trainer.adapters import ADAPTERS, AdaLoRA, RankAllocator
-from trainer.attach import attach_checkpoint, attach_file, attach_new
 from trainer.commands import train
 from trainer.config import AdapterConfig, OptimizerConfig
-from trainer.loop import read_batches, take_step
 from trainer.optim import group_parameters, make_optimizer
 from trainer.runs import RunError, read_events
-from trainer.session import open_session
+from trainer.training.attach import attach_checkpoint, attach_file, attach_new
+from trainer.training.loop import read_batches, take_step
+from trainer.training.session import open_session
 
 CPU = torch.device("cpu")
 # What a kind needs to learn enough in six steps for its file to hold something.
@@ -97,7 +97,7 @@ def test_every_kind_goes_on_exactly_after_a_stop(kind, make_run, cache):
 
 @pytest.mark.parametrize("kind", in_short(["dora", "vera", "adalora"], "adalora"))
 def test_a_run_that_dies_between_checkpoints_ends_with_the_same_file(kind, make_run, cache):
-    from trainer import loop
+    from trainer.training import loop
 
     whole, broken = make_run(*settings_for(kind)), make_run(*settings_for(kind), folder="other")
     train(whole, cache)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.views.rates import view_rates
+from app.train.rates import view_rates
 from trainer.commands import train
 from trainer.config import SCHEDULES
 from trainer.runs import read_events

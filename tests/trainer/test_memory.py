@@ -24,9 +24,9 @@ from trainer.memory import (
     warn_of_shortage,
 )
 from trainer.memory import estimate as estimate_module
-from trainer.memory.ghosts import Ghost, Meter
+from trainer.memory.fake_accelerator import CUDA_FP32, Device, casting_like
+from trainer.memory.fake_tensors import Ghost, Meter
 from trainer.memory.measure import count_living_bytes, measure_peak
-from trainer.memory.stand_in import CUDA_FP32, Device, casting_like
 from trainer.models import ModelError
 from trainer.models.check import BaseModelInfo
 from trainer.models.parts import Part

@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import save_file
 
 from tests.trainer.conftest import load_plain
-from trainer.attach import attach_file, attach_for_training
 from trainer.config import AdapterConfig
 from trainer.export import ExportError, name_layers, write_kohya
+from trainer.training.attach import attach_file, attach_for_training
 
 CPU = torch.device("cpu")
 QUERY = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"

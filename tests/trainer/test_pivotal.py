@@ -8,17 +8,17 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from tests.trainer.conftest import asking, load_plain
-from trainer.attach import attach_checkpoint, attach_file
 from trainer.commands import train
 from trainer.config import ConfigError
 from trainer.device import open_machine
 from trainer.export import ExportError, make_civitai_zip, make_hub_folder, write_embedding
-from trainer.loop import read_batches, take_step
+from trainer.inference.sampling import draw, weighted
 from trainer.models import ModelError
 from trainer.models.family import Drawing
 from trainer.runs import read_events
-from trainer.sampling import draw, weighted
-from trainer.session import open_session
+from trainer.training.attach import attach_checkpoint, attach_file
+from trainer.training.loop import read_batches, take_step
+from trainer.training.session import open_session
 
 CPU = torch.device("cpu")
 PIVOTAL = ("adapter.word_vectors=3", "optimizer.word_learning_rate=0.05")

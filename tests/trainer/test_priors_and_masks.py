@@ -10,13 +10,13 @@ from datasets_tools.errors import DatasetError
 from datasets_tools.examples import scan_folder
 from datasets_tools.masks import read_mask
 from tests.trainer.conftest import write_images
-from trainer.batch_loss import compute_losses, compute_prior_losses
 from trainer.commands import train
 from trainer.config import ConfigError, ObjectiveConfig, layer_config
 from trainer.diffusion import draw_randomness, make_schedule, training_loss
-from trainer.loop import read_batches, take_step
 from trainer.runs import read_events
-from trainer.session import open_session
+from trainer.training.loop import read_batches, take_step
+from trainer.training.loss import compute_losses, compute_prior_losses
+from trainer.training.session import open_session
 
 CPU = torch.device("cpu")
 

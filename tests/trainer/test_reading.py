@@ -9,7 +9,6 @@ from safetensors.torch import load_file, save_file
 
 from tests.trainer.conftest import load_plain
 from trainer.adapters import ADAPTERS, LoRA, find_targets, inject
-from trainer.attach import attach_file, make_rebuild
 from trainer.export import (
     ExportError,
     compare_with_trained,
@@ -20,6 +19,7 @@ from trainer.export import (
     write_peft,
 )
 from trainer.formats.unet_names import SD_NAMES, SDXL_NAMES
+from trainer.training.attach import attach_file, make_rebuild
 
 CPU = torch.device("cpu")
 UNET = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"

@@ -15,17 +15,17 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from tests.trainer.conftest import ROOT, asking, load_plain, write_images
-from trainer.attach import attach_file, attach_new
-from trainer.batch_loss import compute_losses
 from trainer.commands import export_checkpoint, train
 from trainer.config import AdapterConfig
 from trainer.device import open_machine
 from trainer.export import ExportError, read_adapter_file
-from trainer.loop import read_batches, take_step
+from trainer.inference.sampling import draw, weighted
 from trainer.models.family import Drawing
 from trainer.runs import RunError, own_folder, read_events, read_status, request
-from trainer.sampling import draw, weighted
-from trainer.session import open_session
+from trainer.training.attach import attach_file, attach_new
+from trainer.training.loop import read_batches, take_step
+from trainer.training.loss import compute_losses
+from trainer.training.session import open_session
 
 CPU = torch.device("cpu")
 
@@ -322,7 +322,7 @@ def test_two_processes_cannot_work_on_one_run(make_run, cache):
 
 def test_a_full_disk_ends_the_run_with_a_sentence_and_no_half_checkpoint(make_run, cache):
     run = make_run()
-    from trainer import state
+    from trainer.training import checkpoint as state
 
     with pytest.MonkeyPatch.context() as patch:
 
@@ -339,7 +339,7 @@ def test_a_full_disk_ends_the_run_with_a_sentence_and_no_half_checkpoint(make_ru
 
 def test_a_loss_that_is_no_number_ends_the_run_with_advice(make_run, cache):
     run = make_run("optimizer.unet_learning_rate=1.0", "optimizer.max_grad_norm=0.0")
-    from trainer import batch_loss
+    from trainer.training import loss as batch_loss
 
     with pytest.MonkeyPatch.context() as patch:
         real = batch_loss.training_loss

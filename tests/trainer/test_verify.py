@@ -8,11 +8,11 @@ import torch
 from safetensors.torch import save_file
 
 from trainer.export import name_layers, write_kohya, write_peft
-from trainer.export.architectures import ARCHITECTURES, list_layers
 from trainer.export.families import FAMILY_LABELS
-from trainer.export.verify import RULES, judge, verify_file
-from trainer.export.verify.facts import BaseLayers, collect_facts
-from trainer.export.verify.findings import PROGRAMS
+from trainer.files.architectures import ARCHITECTURES, list_layers
+from trainer.files.verify import RULES, judge, verify_file
+from trainer.files.verify.facts import BaseLayers, collect_facts
+from trainer.files.verify.findings import PROGRAMS
 from trainer.formats.header import read_header
 from trainer.formats.unet_names import SDXL_NAMES
 

@@ -9,11 +9,11 @@ from trainer.combine.bake import bake_files, subtract_files
 from trainer.combine.baking import Baking
 from trainer.combine.errors import CombineError
 from trainer.combine.extract import Extraction, extract_file
-from trainer.combine.interference import InterferenceReport, LayerInterference
 from trainer.combine.merge import MergeRequest, merge_files
 from trainer.combine.merging import MERGES, MergeOptions
 from trainer.combine.resize import KeptLayer, RankChoice, resize_file, scale_file
-from trainer.combine.spectra import FileSpectrum, LayerSpectrum, measure_spectrum
+from trainer.combine.similarity import InterferenceReport, LayerInterference
+from trainer.combine.singular_values import FileSpectrum, LayerSpectrum, measure_spectrum
 
 __all__ = [
     "MERGES",

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from trainer.combine.baking import Baker, Baking
 from trainer.combine.base_weights import BaseWeights
-from trainer.combine.blueprint import draw_blueprint
 from trainer.combine.errors import CombineError
 from trainer.combine.merge import Progress
 from trainer.combine.sources import open_sources
 from trainer.combine.stream import explain_write_error
-from trainer.export.read import open_header
-from trainer.export.read.keys import group_keys
+from trainer.combine.target_model import draw_blueprint
+from trainer.files.read import open_header
+from trainer.files.read.keys import group_keys
 
 
 def bake_files(

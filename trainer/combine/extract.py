@@ -7,10 +7,8 @@ from pathlib import Path
 import torch
 
 from trainer.combine.base_weights import BaseWeights
-from trainer.combine.blueprint import Blueprint
-from trainer.combine.change import find_limit, from_matrix
+from trainer.combine.delta import find_limit, from_matrix
 from trainer.combine.errors import CombineError
-from trainer.combine.foresight import Foresight, Tell
 from trainer.combine.headers import describe_model, describe_result
 from trainer.combine.merge import Progress
 from trainer.combine.outputs import (
@@ -23,8 +21,10 @@ from trainer.combine.outputs import (
 )
 from trainer.combine.resize import KeptLayer, RankChoice, check_choice, keep_strongest
 from trainer.combine.stream import TensorStream
+from trainer.combine.target_model import Blueprint
+from trainer.combine.validation import Foresight, Tell
 from trainer.export import name_base_model
-from trainer.export.read.family import FAMILY_TITLES
+from trainer.files.read.family import FAMILY_TITLES
 from trainer.formats.unet_names import UNetNames
 
 

@@ -6,12 +6,9 @@ from pathlib import Path
 
 import torch
 
-from trainer.combine.blueprint import draw_blueprint, open_base
-from trainer.combine.change import Change, Shape, choose_rank, decompose, find_limit
+from trainer.combine.delta import Change, Shape, choose_rank, decompose, find_limit
 from trainer.combine.errors import CombineError
-from trainer.combine.foresight import Foresight, Tell
 from trainer.combine.headers import describe_merged
-from trainer.combine.interference import InterferenceReport, measure_interference
 from trainer.combine.merging import EXACT_RANKS, MERGES, MergeOptions, check_options
 from trainer.combine.outputs import (
     PlannedLayer,
@@ -22,9 +19,12 @@ from trainer.combine.outputs import (
     plan_network,
     start_writer,
 )
+from trainer.combine.similarity import InterferenceReport, measure_interference
 from trainer.combine.sources import Source, open_sources
 from trainer.combine.stream import TensorStream
-from trainer.export.read.family import measure, read_rank
+from trainer.combine.target_model import draw_blueprint, open_base
+from trainer.combine.validation import Foresight, Tell
+from trainer.files.read.family import measure, read_rank
 from trainer.seeds import derive_seed
 
 Progress = Callable[[int, int], None]

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainer.combine.change import Change, decompose, find_limit, from_matrix, join
+from trainer.combine.delta import Change, decompose, find_limit, from_matrix, join
 from trainer.combine.errors import CombineError
-from trainer.combine.thinning import MajoritySign, add_by_sign, add_weighted, draw, trim
+from trainer.combine.sparsify import MajoritySign, add_by_sign, add_weighted, draw, trim
 
 # Directions nearer to each other than about half a degree are one: fp16 tells no more.
 _SAME_DIRECTION = 1e-2

@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from trainer.combine.blueprint import Blueprint
-from trainer.combine.change import Change, Shape, find_limit
+from trainer.combine.delta import Change, Shape, find_limit
 from trainer.combine.errors import CombineError
 from trainer.combine.headers import count_network
 from trainer.combine.stream import TensorStream
+from trainer.combine.target_model import Blueprint
 from trainer.export import name_layers
 from trainer.export.files import DTYPES, cast_weight
 from trainer.export.network import Network

@@ -8,10 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from trainer.combine.blueprint import draw_blueprint, open_base
-from trainer.combine.change import Change, choose_rank, decompose, find_limit
+from trainer.combine.delta import Change, choose_rank, decompose, find_limit
 from trainer.combine.errors import CombineError
-from trainer.combine.foresight import Foresight, Tell
 from trainer.combine.headers import describe_changed
 from trainer.combine.merge import Progress, guess_shape
 from trainer.combine.outputs import (
@@ -24,8 +22,10 @@ from trainer.combine.outputs import (
 )
 from trainer.combine.sources import Source, open_sources
 from trainer.combine.stream import TensorStream
+from trainer.combine.target_model import draw_blueprint, open_base
+from trainer.combine.validation import Foresight, Tell
 from trainer.export import FileModule
-from trainer.export.read.family import read_rank
+from trainer.files.read.family import read_rank
 
 
 @dataclass(frozen=True)

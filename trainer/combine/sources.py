@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from trainer.adapters import restore_adapter
 from trainer.adapters.base import Layer
-from trainer.combine.blueprint import Blueprint
-from trainer.combine.change import Change, Shape, from_matrix
+from trainer.combine.delta import Change, Shape, from_matrix
 from trainer.combine.errors import CombineError
+from trainer.combine.target_model import Blueprint
 from trainer.export import FileModule
-from trainer.export.read import OpenFile, open_adapter_file
+from trainer.files.read import OpenFile, open_adapter_file
 
 
 @dataclass(frozen=True)

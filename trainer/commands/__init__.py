@@ -24,9 +24,9 @@ from trainer.commands.models import (
 from trainer.commands.pictures import draw_grid, serve_previews
 from trainer.commands.training import export_checkpoint, train
 from trainer.export import make_civitai_zip, make_hub_folder
-from trainer.headers import expect_header
 from trainer.hub import find_token, upload_hub_folder
 from trainer.models.family import Drawing
+from trainer.training.expected_header import expect_header
 
 __all__ = [
     "EXPECTED_ERRORS",

@@ -22,8 +22,8 @@ from trainer.combine import (
     subtract_files,
 )
 from trainer.commands.libraries import quiet_libraries
-from trainer.export.verify.findings import Finding
-from trainer.progress import say
+from trainer.files.verify.findings import Finding
+from trainer.training.progress import say
 
 
 def merge(request: MergeRequest) -> dict[str, Any]:

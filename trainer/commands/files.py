@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from trainer.export import read_settings
-from trainer.export.inspect import inspect_file
-from trainer.export.read import open_header
-from trainer.export.verify import verify_file
-from trainer.export.verify.findings import Finding
+from trainer.files.inspect import inspect_file
+from trainer.files.read import open_header
+from trainer.files.verify import verify_file
+from trainer.files.verify.findings import Finding
 
 
 def tell_file(path: Path) -> str:

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from trainer.commands.libraries import quiet_libraries
 from trainer.hub import Report, download_base_model, download_matching, find_token
 from trainer.models import ModelError, check_base_model
-from trainer.progress import say
+from trainer.training.progress import say
 
 _TITLES = {"sd15": "SD 1.x", "sd2": "SD 2.x", "sdxl": "SDXL"}
 _LINES_PER_DOWNLOAD = 10

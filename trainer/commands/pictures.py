@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from trainer.attach import attach_file
 from trainer.commands.libraries import quiet_libraries
 from trainer.config import BaseModelConfig
 from trainer.device import open_machine
+from trainer.inference.preview_worker import serve
+from trainer.inference.sampling import draw, make_grid, weighted
 from trainer.models import load_family
 from trainer.models.family import Drawing
-from trainer.previews import serve
 from trainer.runs import PreviewFolder, own_folder
-from trainer.sampling import draw, make_grid, weighted
+from trainer.training.attach import attach_file
 
 
 def draw_grid(

@@ -8,10 +8,7 @@ from pathlib import Path
 import torch
 
 from trainer.commands.libraries import EXPECTED_ERRORS, quiet_libraries
-from trainer.loop import learn
 from trainer.memory import warn_of_shortage
-from trainer.outputs import export_file
-from trainer.progress import say
 from trainer.runs import (
     RunError,
     RunFolder,
@@ -21,8 +18,11 @@ from trainer.runs import (
     read_status,
     request,
 )
-from trainer.session import Session, open_session
-from trainer.sources import count_buckets
+from trainer.training.artifacts import export_file
+from trainer.training.loop import learn
+from trainer.training.progress import say
+from trainer.training.session import Session, open_session
+from trainer.training.sources import count_buckets
 
 OUT_OF_MEMORY = (
     "The device ran out of memory. What helps most: train.gradient_checkpointing = true; "

@@ -7,8 +7,6 @@ and writes every kind without knowing what it computes.
 
 from trainer.export.embedding import read_embedding, write_embedding
 from trainer.export.errors import ExportError
-from trainer.export.inspect import inspect_file
-from trainer.export.inspection import Inspection
 from trainer.export.kohya import Factors, Module, write_kohya
 from trainer.export.metadata import ExportFacts, make_metadata
 from trainer.export.names import known_names, name_layers, recognise_layers
@@ -22,12 +20,14 @@ from trainer.export.publish import (
     make_thumbnail,
     write_sidecars,
 )
-from trainer.export.read import AdapterFile, explain_misfit, read_adapter_file
-from trainer.export.read.file_module import FileModule
 from trainer.export.roundtrip import RoundTrip, compare_with_trained
-from trainer.export.verify import verify_file
-from trainer.export.verify.facts import BaseLayers
-from trainer.export.verify.findings import Finding
+from trainer.files.inspect import inspect_file
+from trainer.files.inspection import Inspection
+from trainer.files.read import AdapterFile, explain_misfit, read_adapter_file
+from trainer.files.read.file_module import FileModule
+from trainer.files.verify import verify_file
+from trainer.files.verify.facts import BaseLayers
+from trainer.files.verify.findings import Finding
 
 __all__ = [
     "AdapterFile",

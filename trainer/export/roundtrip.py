@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from trainer.export.errors import ExportError
-from trainer.export.read import read_adapter_file
-from trainer.export.read.file_module import FileModule
+from trainer.files.read import read_adapter_file
+from trainer.files.read.file_module import FileModule
 from trainer.formats.unet_names import SD_NAMES, UNetNames
 
 # Rounding to fp16 keeps 11 bits, to bf16 8; two factors are rounded.

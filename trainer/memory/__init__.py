@@ -8,7 +8,7 @@ from trainer.memory.changes import Change, suggest
 from trainer.memory.estimate import Estimate, EstimateError, estimate_memory, read_free_bytes
 from trainer.memory.fitting import format_bytes, warn_of_shortage
 from trainer.memory.probe import Probe, probe_memory
-from trainer.memory.rehearsal import Phase
+from trainer.memory.simulation import Phase
 
 __all__ = [
     "Change",

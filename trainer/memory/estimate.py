@@ -11,8 +11,8 @@ from datasets_tools.errors import DatasetError
 from datasets_tools.examples import Example
 from trainer.config import ConfigError, RunConfig
 from trainer.data import read_training_examples
-from trainer.memory.rehearsal import Phase, rehearse
-from trainer.memory.stand_in import Device, DeviceKind
+from trainer.memory.fake_accelerator import Device, DeviceKind
+from trainer.memory.simulation import Phase, rehearse
 from trainer.models import ModelError, check_config
 from trainer.runs import RunError
 from trainer.runs.base_models import locate_base_model

@@ -13,13 +13,13 @@ from PIL import Image
 
 from trainer.config import RunConfig, layer_config
 from trainer.data import read_training_examples
-from trainer.loop import read_batches, take_step
 from trainer.memory.measure import measure_peak, peak_resident_bytes
 from trainer.memory.workload import Workload, read_workload
 from trainer.models import check_config
 from trainer.runs import create_run
 from trainer.runs.base_models import locate_base_model
-from trainer.session import open_session
+from trainer.training.loop import read_batches, take_step
+from trainer.training.session import open_session
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,11 @@
 names one."""
 
 from trainer.models.check import BaseModelInfo, check_base_model
+from trainer.models.embeddings import LearnedWord
 from trainer.models.errors import ModelError
 from trainer.models.family import EVERY_MODEL, Conditioning, Family, Geometry, Model, Moments
 from trainer.models.loading import Parts, build_parts
 from trainer.models.opening import FAMILIES, check_config, load_family, make_family
-from trainer.models.words import LearnedWord
 
 __all__ = [
     "EVERY_MODEL",

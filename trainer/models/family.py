@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol
 from torch import Tensor, nn
 
 from trainer.formats.unet_names import UNetNames
-from trainer.models.words import Vocabulary
+from trainer.models.embeddings import Vocabulary
 
 # Encoded captions with extras; the first axis is the batch. "text" [B, tokens, width] is always
 # there, "mask" [B, tokens] where lengths differ, "pooled" and "sizes" where the family has them.

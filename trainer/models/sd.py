@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from trainer.formats.unet_names import UNetNames
 from trainer.models.check import BaseModelInfo
+from trainer.models.embeddings import Vocabulary
 from trainer.models.family import EVERY_MODEL, Conditioning, Drawing, Geometry, Model, Moments
 from trainer.models.loading import Parts
 from trainer.models.prompts import (
@@ -22,7 +23,6 @@ from trainer.models.prompts import (
     pick_hidden,
     split_into_windows,
 )
-from trainer.models.words import Vocabulary
 
 
 @dataclass(frozen=True)

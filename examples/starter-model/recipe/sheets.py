@@ -12,7 +12,7 @@ from recipe.packages import SETS
 from recipe.render import Pixels
 from recipe.sampling import Networks, draw, rebuild
 from recipe.training import Machine
-from trainer.sampling import make_grid
+from trainer.inference.sampling import make_grid
 
 NAMES = (
     "cat-face",

@@ -16,8 +16,8 @@ from trainer.export.names import name_layers, recognise_layers
 from trainer.export.peft import write_peft
 from trainer.export.publish.card import PEFT_NAME, write_civitai_form, write_model_card
 from trainer.export.publish.publication import Publication, read_publication
-from trainer.export.read import AdapterFile, open_header, read_adapter_file
-from trainer.export.read.keys import group_keys
+from trainer.files.read import AdapterFile, open_header, read_adapter_file
+from trainer.files.read.keys import group_keys
 from trainer.formats.unet_names import SD_NAMES, SDXL_NAMES
 
 _PICTURES = "images"

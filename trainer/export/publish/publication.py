@@ -10,7 +10,7 @@ from trainer.export.families import FAMILY_LABELS, FamilyLabels, recognise_famil
 from trainer.export.metadata import write_usage_hint
 from trainer.export.privacy import read_settings
 from trainer.export.publish.pictures import find_samples
-from trainer.export.read import open_header
+from trainer.files.read import open_header
 from trainer.formats.embedding import find_embedding
 from trainer.runs import RunFolder
 from trainer.runs.base_models import parse_hub_id

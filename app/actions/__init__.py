@@ -1,1 +1,0 @@
-"""What a button does: short changes to folders, each with a sentence as its outcome."""

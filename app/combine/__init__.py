@@ -1,0 +1,1 @@
+"""The part of the Library where files are merged, resized, scaled, extracted and baked."""

@@ -1,0 +1,100 @@
+"""The app, the worker behind its previews, and the demo."""
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from app.commands.arguments import Words, add_set, add_word
+from trainer.config import layer_config
+from trainer.runs import PreviewFolder, RunError, create_run
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+STARTER_MODEL = EXAMPLES / "starter-model"
+# Subjects that are not in the training set. No trigger: the style is to come with the weight alone.
+DEMO_PROMPTS = ["a cat face", "a panda", "a frog", "a wolf", "an owl", "a butterfly"]
+
+
+def add_words(words: Words) -> None:
+    """Adds `app`, `demo` and `preview-worker`."""
+    app = add_word(words, "app", run_app, "open the app in the browser")
+    app.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    app.add_argument("--port", type=int, default=7860, help="port to listen on")
+    app.add_argument(
+        "--password",
+        default="",
+        help="asked for by the app; needed for any --host but this computer; "
+        "LORASMITH_PASSWORD in the environment does the same",
+    )
+    app.add_argument("--open", action="store_true", help="open a browser window, too")
+    demo = add_word(words, "demo", run_demo, "train the example style on the starter model")
+    add_set(demo)
+    worker = add_word(
+        words, "preview-worker", run_preview_worker, "answer the app's preview requests"
+    )
+    worker.add_argument("folder", type=Path, help="where requests and results lie")
+    worker.add_argument(
+        "--idle-seconds", type=float, default=900.0, help="end after so long without a request"
+    )
+
+
+def run_app(args: argparse.Namespace) -> int:
+    """Opens the app in the browser."""
+    from app.web.server import serve
+
+    models = [STARTER_MODEL] if STARTER_MODEL.is_dir() else []
+    serve(
+        args.workspace,
+        host=args.host,
+        port=args.port,
+        password=args.password or os.environ.get("LORASMITH_PASSWORD", ""),
+        base_models=models,
+        open_browser=args.open,
+    )
+    return 0
+
+
+def run_preview_worker(args: argparse.Namespace) -> int:
+    """Keeps a base model loaded and answers the app's preview requests."""
+    from trainer.commands import serve_previews
+
+    serve_previews(PreviewFolder(args.folder), args.idle_seconds)
+    return 0
+
+
+def run_demo(args: argparse.Namespace) -> int:
+    """Trains the example style on the starter model and draws a grid of the result."""
+    settings = {
+        "name": "openmoji-style",
+        "base_model": {"path": str(STARTER_MODEL)},
+        "dataset": {"path": str(EXAMPLES / "openmoji-style" / "images")},
+        "samples": {"prompts": DEMO_PROMPTS[:3]},
+    }
+    if not STARTER_MODEL.is_dir():
+        msg = "The starter model is not here. Run the demo from a clone of the repository."
+        raise RunError(msg)
+    config = layer_config("starter-style", settings=settings, assignments=args.set)
+    run = create_run(args.workspace / "runs", config)
+    print(f"Training {config.train.steps} steps on 16 images; follow it here or in the app.")
+    command = [sys.executable, "-m", "app.cli"]
+    # A process of its own, as the app starts it: its memory is free again for the grid.
+    code = subprocess.run([*command, "train", str(run.path)], check=False).returncode
+    exports = run.list_exports()
+    if code != 0 or not exports:
+        return code or 1
+    grid = run.path / "grid.png"
+    prompts = [f"--prompt={prompt}" for prompt in DEMO_PROMPTS]
+    options = [f"--base-model={STARTER_MODEL}", f"--to={grid}", "--guidance=4", "--steps=25"]
+    code = subprocess.run(
+        [*command, "grid", str(exports[0]), *prompts, *options], check=False
+    ).returncode
+    print(
+        f"\nThe LoRA file:    {exports[0]}\nWeights 0 to 1.5: {grid}\nThe whole run:    {run.path}"
+        "\n\nThe starter model is a tour on tiny emoji pictures, not a model for real work."
+        "\nNext: `make app` opens the app on this workspace; its Preview tab loads "
+        f"{exports[0].name}."
+        "\nFor real work put an SD 1.x, SD 2.x or SDXL model into "
+        f"{args.workspace / 'models'} (or `lorasmith download` one) and choose it in the app."
+    )
+    return code

@@ -1,0 +1,123 @@
+"""Captions of a whole dataset: their tags, one change of all of them, and taking it back."""
+
+import argparse
+import json
+import shlex
+from pathlib import Path
+
+from app.commands.arguments import Words, add_word
+from datasets_tools.edits import (
+    CaptionChange,
+    change_by_adding,
+    change_by_removing,
+    change_words,
+    count_tags,
+)
+from datasets_tools.errors import DatasetError
+from datasets_tools.examples import scan_folder
+from datasets_tools.rewriting import find_last_rewriting, rewrite_all, undo_rewriting
+
+
+def add_words(words: Words) -> None:
+    """Adds `captions`."""
+    captions = add_word(
+        words, "captions", run_captions, "list the tags of a dataset, or change all captions"
+    )
+    captions.add_argument("dataset", type=Path, help="folder of images with captions")
+    change = captions.add_mutually_exclusive_group()
+    change.add_argument(
+        "--replace",
+        nargs=2,
+        metavar=("OLD", "NEW"),
+        help="put other words where some whole words stand, in any case; '' takes them out",
+    )
+    change.add_argument(
+        "--add", metavar="TAG", help="add a tag to every caption without it; several with commas"
+    )
+    change.add_argument("--remove", metavar="TAG", help="take a tag out of every caption")
+    change.add_argument(
+        "--undo", action="store_true", help="take back the last change of many captions"
+    )
+    captions.add_argument(
+        "--first", action="store_true", help="with --add: put the tag first, not last"
+    )
+    captions.add_argument("--json", action="store_true", help="print the outcome as JSON")
+    captions.epilog = (
+        "A tag is what stands between two commas. Without a change the tags are listed, the most "
+        "frequent first. Captions that were suggested are taken back by --undo, too; one that was "
+        "edited since stays as it is."
+    )
+
+
+def run_captions(args: argparse.Namespace) -> int:
+    """Lists the tags of a dataset, changes all of its captions, or takes the last change back.
+
+    Raises:
+        DatasetError: the dataset or one of its captions cannot be read or written, or an option
+            is empty or stands where it means nothing.
+    """
+    if args.first and args.add is None:
+        raise DatasetError("--first says where --add puts its tag, so it has no meaning alone.")
+    if args.undo:
+        return _undo(args)
+    change = _read_change(args)
+    return _list(args) if change is None else _change(args, change)
+
+
+def _read_change(args: argparse.Namespace) -> CaptionChange | None:
+    if args.replace is not None:
+        return change_words(*args.replace)
+    if args.add is not None:
+        return change_by_adding(args.add, first=args.first)
+    return change_by_removing(args.remove) if args.remove is not None else None
+
+
+def _change(args: argparse.Namespace, change: CaptionChange) -> int:
+    count = rewrite_all(args.dataset, change)
+    if args.json:
+        print(json.dumps({"what": change.what, "changed": count}, ensure_ascii=False))
+    elif count:
+        print(f"{change.what}: {_count(count)} changed.")
+        dataset = shlex.quote(str(args.dataset))
+        print(f"Take it back with: lorasmith captions {dataset} --undo")
+    else:
+        print(f"{change.what}: no caption was changed by that.")
+    return 0
+
+
+def _undo(args: argparse.Namespace) -> int:
+    if not args.dataset.is_dir():
+        raise DatasetError(f"There is no folder {args.dataset}. Check the path.")
+    done = undo_rewriting(args.dataset)
+    if args.json:
+        told = {"what": done.what, "restored": done.restored, "kept": done.kept} if done else {}
+        print(json.dumps(told, ensure_ascii=False))
+    elif done is None:
+        print(f"There is no change of captions to take back in {args.dataset}.")
+    else:
+        print(f"Taken back: {done.what}. {_count(done.restored)} put back.")
+        for name in done.kept:
+            print(f"{name} was changed or removed since, and stays as it is.")
+    return 0
+
+
+def _list(args: argparse.Namespace) -> int:
+    examples, _ = scan_folder(args.dataset)
+    tags = count_tags(example.caption for example in examples)
+    last = find_last_rewriting(args.dataset)
+    if args.json:
+        listed = [{"tag": tag, "count": count} for tag, count in tags]
+        told = {"images": len(examples), "tags": listed, "undo": last or ""}
+        print(json.dumps(told, indent=1, ensure_ascii=False))
+        return 0
+    for tag, count in tags:
+        print(f"{count:5} {tag}")
+    bare = sum(not example.caption for example in examples)
+    print(f"{len(examples)} images, {bare} without a caption, {len(tags)} different tags.")
+    if last is not None:
+        print(f"--undo takes back: {last}")
+    return 0
+
+
+def _count(captions: int) -> str:
+    return f"{captions} {'caption was' if captions == 1 else 'captions were'}"

@@ -1,0 +1,71 @@
+"""Base models: fetching one from the hub, and what lies in the workspace."""
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from app.commands.arguments import Words, add_word
+from trainer.runs.base_models import find_base_model
+
+
+def add_words(words: Words) -> None:
+    """Adds `download` and `models`."""
+    download = add_word(words, "download", run_download, "fetch a base model from the hub")
+    download.add_argument(
+        "id", help="OWNER/NAME, OWNER/NAME@REVISION or OWNER/NAME/FILE.safetensors"
+    )
+    download.add_argument(
+        "--precision",
+        choices=["half", "full"],
+        default="half",
+        help="which weights to take where both are offered; half (the default) is half the bytes",
+    )
+    download.add_argument(
+        "--json", action="store_true", help="print how far it is as lines of JSON"
+    )
+    download.epilog = (
+        "It goes into the workspace's folder models; a broken download continues with the same "
+        "command. A gated or private model needs a token: set HF_TOKEN, or keep it in the keyring "
+        "with `keyring set lorasmith hub-token` (extra: keyring)."
+    )
+    models = add_word(words, "models", run_models, "list the base models of the workspace")
+    models.add_argument(
+        "path", nargs="*", type=Path, help="only these files, folders or hub ids; of any place"
+    )
+    models.add_argument("--json", action="store_true", help="print the list as JSON")
+
+
+def run_download(args: argparse.Namespace) -> int:
+    """Fetches a base model; the exit code is 1 when it turns out to be none that we train."""
+    from trainer.commands import describe_model, download_model
+
+    def print_progress(done: int, total: int) -> None:
+        print(json.dumps({"event": "download", "done": done, "total": total}))
+
+    report = print_progress if args.json else None
+    half = args.precision == "half"
+    path = download_model(args.id, args.workspace / "models", report, half=half)
+    found = describe_model(path)
+    if args.json:
+        print(json.dumps({"event": "done", **asdict(found)}, ensure_ascii=False))
+    else:
+        print(f"base model: {path}\n{found}")
+    return 0 if found.family else 1
+
+
+def run_models(args: argparse.Namespace) -> int:
+    """Lists what lies in the workspace's folder of base models, or looks at some."""
+    from trainer.commands import describe_model, list_models
+
+    folder = args.workspace / "models"
+    places = [find_base_model(str(path), folder) for path in args.path]
+    found = [describe_model(path) for path in places] if places else list_models(folder)
+    if args.json:
+        print(json.dumps([asdict(model) for model in found], indent=1, ensure_ascii=False))
+        return 0
+    if not found:
+        print(f"There are no base models in {folder} yet: `lorasmith download` fetches one.")
+    for model in found:
+        print(model)
+    return 0

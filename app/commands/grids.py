@@ -1,0 +1,76 @@
+"""Pictures with LoRA files."""
+
+import argparse
+from pathlib import Path
+
+from app.commands.arguments import Words, add_word
+from trainer.runs import RunError
+from trainer.runs.base_models import find_base_model
+
+
+def add_words(words: Words) -> None:
+    """Adds `grid`."""
+    grid = add_word(words, "grid", run_grid, "draw prompts at several adapter weights")
+    grid.add_argument("file", nargs="?", default="", metavar="LORA", help="a LoRA file")
+    grid.add_argument(
+        "--lora",
+        action="append",
+        default=[],
+        metavar="FILE[:WEIGHT]",
+        help="one more LoRA file, and its share in the mix (1 if left out); repeat for more",
+    )
+    grid.add_argument(
+        "--base-model",
+        required=True,
+        metavar="MODEL",
+        help="the base model: a folder, a file or a hub id",
+    )
+    grid.add_argument("--prompt", action="append", required=True, help="repeat for more rows")
+    grid.add_argument(
+        "--weight",
+        type=float,
+        nargs="+",
+        default=[0.0, 0.5, 1.0, 1.5],
+        help="one column each; it multiplies the share of every LoRA file",
+    )
+    grid.add_argument("--negative-prompt", default="", help="what to avoid")
+    grid.add_argument("--seed", type=int, default=1, help="seed of the first row")
+    grid.add_argument("--steps", type=int, default=25, help="denoising steps")
+    grid.add_argument("--guidance", type=float, default=7.0, help="how strongly to follow prompts")
+    grid.add_argument("--width", type=int, default=0, help="pixels; 0 is the model's own size")
+    grid.add_argument("--height", type=int, default=0, help="pixels; 0 is the model's own size")
+    grid.add_argument("--to", type=Path, default=Path("grid.png"), help="the picture to write")
+
+
+def run_grid(args: argparse.Namespace) -> int:
+    """Draws a grid of prompts and weights with one LoRA file or a mix of several."""
+    mix = [split_weight(text) for text in [args.file, *args.lora] if text]
+    if not mix:
+        msg = "Name a LoRA file to draw with."
+        raise RunError(msg)
+    from trainer.commands import Drawing, draw_grid
+
+    drawing = Drawing(
+        prompt="",
+        negative_prompt=args.negative_prompt,
+        seed=args.seed,
+        inference_steps=args.steps,
+        guidance=args.guidance,
+        width=args.width,
+        height=args.height,
+    )
+    base_model = find_base_model(args.base_model, args.workspace / "models")
+    draw_grid(base_model, mix, args.prompt, args.weight, drawing, args.to)
+    print(f"grid: {args.to}")
+    return 0
+
+
+def split_weight(text: str) -> tuple[Path, float]:
+    """Returns the path and the weight of FILE[:WEIGHT]; a colon may belong to the path."""
+    name, colon, weight = text.rpartition(":")
+    if not colon or Path(text).exists():
+        return Path(text), 1.0
+    try:
+        return Path(name), float(weight)
+    except ValueError:
+        return Path(text), 1.0

@@ -1,0 +1,117 @@
+"""Runs: starting them, asking them for something, what has become of them."""
+
+import argparse
+from pathlib import Path
+from typing import get_args
+
+from app.commands.arguments import (
+    Words,
+    add_run_or_settings,
+    add_word,
+    find_models,
+    find_run,
+    find_workspace,
+    read_settings,
+)
+from trainer.config import BaseModelConfig, list_presets
+from trainer.runs import RunError, create_run, list_runs, read_status, request
+from trainer.runs.base_models import is_hub_id, locate_base_model
+from trainer.runs.control import Request
+
+
+def add_words(words: Words) -> None:
+    """Adds `train`, `ask`, `status`, `export` and `presets`."""
+    train = add_word(words, "train", run_train, "start, resume or create a run")
+    add_run_or_settings(train)
+    train.add_argument(
+        "--download",
+        action="store_true",
+        help="fetch the base model from the hub first, where it is a hub id and not here yet",
+    )
+    train.add_argument(
+        "--create-only", action="store_true", help="create the run without starting it"
+    )
+    ask = add_word(words, "ask", run_ask, "ask a living run for something")
+    ask.add_argument("run", help="a run's folder or id")
+    ask.add_argument("what", choices=get_args(Request), help="what to do after the current step")
+    status = add_word(words, "status", run_status, "list the runs and their state")
+    status.add_argument("run", nargs="?", default="", help="only this run")
+    export = add_word(words, "export", run_export, "write the file of a checkpoint")
+    export.add_argument("run", help="a run's folder or id")
+    export.add_argument("--step", type=int, default=0, help="the checkpoint's step; 0 is the last")
+    add_word(words, "presets", run_presets, "list the presets")
+
+
+def run_train(args: argparse.Namespace) -> int:
+    """Starts or resumes a run, or creates one from settings and starts it."""
+    config = read_settings(args)
+    models = find_models(args)
+    if args.download:
+        _fetch_base_model(config.base_model, models)
+    if args.run:
+        run = find_run(args)
+    else:
+        locate_base_model(config.base_model, models)  # before there is a folder of a run
+        run = create_run(args.workspace / "runs", config)
+    print(f"run: {run.path}")
+    if args.create_only:
+        return 0
+    from trainer.commands import train
+
+    reason = train(run, cache=find_workspace(run) / "cache")
+    print(f"{reason}: {run.path}")
+    for path in run.list_exports()[:1]:
+        print(f"file: {path}")
+    return 0
+
+
+def run_ask(args: argparse.Namespace) -> int:
+    """Asks a living run for something at the end of its current step."""
+    run = find_run(args)
+    status = read_status(run.path)
+    if not status.live:
+        msg = f"{run.id} is {status.state}, so nobody would hear the request."
+        raise RunError(msg)
+    request(run.path, args.what)
+    print(f"asked {run.id} to {args.what}")
+    return 0
+
+
+def run_status(args: argparse.Namespace) -> int:
+    """Prints one line per run."""
+    runs = [find_run(args)] if args.run else list_runs(args.workspace / "runs")
+    if not runs:
+        print(f"There are no runs in {args.workspace / 'runs'} yet.")
+    for run in runs:
+        status = read_status(run.path)
+        loss = f"  loss {status.loss:.4f}" if status.loss is not None else ""
+        left = f"  {status.seconds_left:.0f} s left" if status.seconds_left else ""
+        print(f"{run.id}  {status.state}  {status.step}/{status.steps}{loss}{left}")
+        if status.message:
+            print(f"    {status.message}")
+    return 0
+
+
+def run_export(args: argparse.Namespace) -> int:
+    """Writes the LoRA file of a checkpoint."""
+    from trainer.commands import export_checkpoint
+
+    run = find_run(args)
+    path = export_checkpoint(run, find_workspace(run) / "cache", args.step)
+    print(f"file: {path}")
+    return 0
+
+
+def run_presets(_args: argparse.Namespace) -> int:
+    """Prints the presets and what they are for."""
+    for name, path in list_presets().items():
+        print(f"{name}: {path.read_text(encoding='utf-8').splitlines()[0].lstrip('# ')}")
+    return 0
+
+
+def _fetch_base_model(config: BaseModelConfig, models: Path) -> None:
+    for text in (config.path, config.vae):
+        if is_hub_id(text) and not Path(text).exists():
+            from trainer.commands import download_model
+
+            download_model(text, models, half=config.precision != "fp32")

@@ -1,0 +1,1 @@
+"""What all subjects of the app share, without Gradio: workspace, jobs, processes, known models."""

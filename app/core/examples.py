@@ -1,0 +1,127 @@
+"""The Dataset tab: tiles, and the check in words."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.dataset import text as dataset_text
+from datasets_tools.captions import TRASH_FOLDER
+from datasets_tools.checks import check_dataset
+from datasets_tools.errors import DatasetError, show_name
+from datasets_tools.examples import Example, scan_folder
+from datasets_tools.images import IMAGE_SUFFIXES
+
+TRIGGER_FILE = "dataset.json"
+_FULL_STEP = 64
+_SMALL_MODEL = 384
+_THUMBNAIL_ID = 32
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One example in the grid. `key` stands for it everywhere in the browser."""
+
+    key: str
+    name: str
+    caption: str
+    width: int
+    height: int
+    thumbnail: str
+
+
+@dataclass(frozen=True)
+class CheckCard:
+    """The dataset check in words."""
+
+    summary: str
+    kind: str
+    findings: tuple[tuple[str, str], ...]
+
+
+def key_of(example: Example) -> str:
+    """Returns what stands for an example in the browser.
+
+    Neither a position, which shifts when images come and go, nor the content alone, which two
+    copies of an image share, nor the file's name, which would come back as a path.
+    """
+    text_of_both = f"{example.path.name}\0{example.id}"
+    return hashlib.sha256(text_of_both.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+
+
+def thumbnail_of(example: Example) -> str:
+    """Returns the file name of an example's small copy, which is its content."""
+    return f"{example.id[:_THUMBNAIL_ID]}.webp"
+
+
+def list_examples(folder: Path) -> list[Example]:
+    """Returns the examples of a dataset; none when there is nothing in it yet."""
+    try:
+        return scan_folder(folder)[0]
+    except DatasetError:
+        return []
+
+
+def find_example(folder: Path, key: object) -> Example | None:
+    """Returns the example that a key stands for; None when it is gone."""
+    return next((one for one in list_examples(folder) if key_of(one) == key), None)
+
+
+def view_tiles(folder: Path) -> list[Tile]:
+    """Returns the examples in the order of their names."""
+    return [_make_tile(example) for example in list_examples(folder)]
+
+
+def view_check(folder: Path, trigger: str, resolution: int) -> CheckCard:
+    """Returns the dataset check for training at a resolution."""
+    step = _FULL_STEP if resolution >= _SMALL_MODEL else max(8, resolution // 8)
+    report = check_dataset(folder, trigger, resolution, step)
+    # The trainer puts the trigger first where it is missing, so that is nothing to be mended.
+    kept = [one for one in report.findings if one.code != "trigger_missing"]
+    errors = sum(one.severity == "error" for one in kept)
+    warnings = len(kept) - errors
+    kind = "error" if errors else "warning" if warnings else "good"
+    return CheckCard(
+        summary=dataset_text.check_summary(len(report.examples), errors, warnings),
+        kind=kind,
+        findings=tuple((one.severity, one.message) for one in kept),
+    )
+
+
+def read_trigger(folder: Path) -> str:
+    """Returns the dataset's trigger word."""
+    try:
+        data = json.loads((folder / TRIGGER_FILE).read_text(encoding="utf-8"))
+        return str(data["trigger"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def folder_signature(folder: Path) -> str:
+    """Returns a text that changes when anything in the dataset does."""
+    facts = []
+    try:
+        for path in sorted(folder.iterdir()):
+            if path.suffix.lower() in {*IMAGE_SUFFIXES, ".txt", ".json"}:
+                state = path.stat()
+                facts.append((path.name, state.st_size, state.st_mtime_ns, state.st_ino))
+    except OSError:
+        return ""
+    return hashlib.sha256(repr(facts).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def has_trash(folder: Path) -> bool:
+    """Tells whether there is a removed image that can come back."""
+    trash = folder / TRASH_FOLDER
+    return trash.is_dir() and any(path.is_dir() for path in trash.iterdir())
+
+
+def _make_tile(example: Example) -> Tile:
+    return Tile(
+        key=key_of(example),
+        name=show_name(example.path),
+        caption=example.caption,
+        width=example.width,
+        height=example.height,
+        thumbnail=thumbnail_of(example),
+    )

@@ -1,0 +1,190 @@
+"""The Train tab: chart, samples, and what the settings amount to."""
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.core.event_log import read_journal
+from app.train import text as train_text
+from trainer.config import ConfigError, RunConfig, layer_config, list_presets
+from trainer.runs import RunFolder
+from trainer.runs.events import Event
+
+MAX_POINTS = 500
+_SMOOTHING = 0.9
+_SAMPLE_FILE = re.compile(r"samples/step-(\d{6,})/(\d{2,})\.png")
+_DEFAULT_RESOLUTION = 512
+_USUAL_RESOLUTION = {"sdxl": 1024}  # of families whose single files carry no config
+_TOUR = "starter"
+OPENED = "opened"  # what stands for a preset while the form shows the settings of a file
+
+
+@dataclass(frozen=True)
+class LossPoint:
+    """One point of the chart."""
+
+    step: int
+    loss: float
+    smoothed: float
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One cell of the sample grid; `version` changes when the file does."""
+
+    step: int
+    index: int
+    prompt: str
+    seed: int
+    version: int
+
+
+@dataclass(frozen=True)
+class SampleGrid:
+    """Samples as rows of steps, oldest first, and columns of prompts."""
+
+    prompts: tuple[str, ...]
+    rows: tuple[tuple[int, tuple[Sample | None, ...]], ...]
+
+
+def view_losses(run: RunFolder, limit: int = MAX_POINTS) -> list[LossPoint]:
+    """Returns the loss over the run, raw and smoothed, thinned to at most `limit` points."""
+    losses: dict[int, float] = {}
+    for event in read_journal(run):
+        if event["event"] == "started":
+            # A run that continues from a checkpoint trains the steps behind it a second time.
+            first = int(event.get("from_step", 0))
+            losses = {step: loss for step, loss in losses.items() if step <= first}
+        elif event["event"] == "step" and isinstance(event.get("loss"), int | float):
+            losses[int(event["step"])] = float(event["loss"])
+    points, average, weight = [], 0.0, 0.0
+    for step, loss in losses.items():
+        average = _SMOOTHING * average + (1 - _SMOOTHING) * loss
+        weight = _SMOOTHING * weight + (1 - _SMOOTHING)
+        points.append(LossPoint(step, loss, average / weight))
+    return _thin(points, limit)
+
+
+def view_samples(run: RunFolder) -> SampleGrid:
+    """Returns the samples whose files exist."""
+    found: dict[tuple[int, int], Sample] = {}
+    for event in read_journal(run):
+        sample = _read_sample(run, event) if event["event"] == "sample" else None
+        if sample is not None:
+            found[sample.step, sample.index] = sample
+    columns = sorted({index for _, index in found})
+    prompts = {sample.index: sample.prompt for sample in found.values()}
+    rows = [
+        (step, tuple(found.get((step, index)) for index in columns))
+        for step in sorted({step for step, _ in found})
+    ]
+    return SampleGrid(tuple(prompts[index] for index in columns), tuple(rows))
+
+
+def sample_path(run: RunFolder, step: int, index: int) -> Path:
+    """Returns where a sample of a run lies."""
+    return run.samples_path / f"step-{step:06d}" / f"{index:02d}.png"
+
+
+def describe_exposure(config: RunConfig, images: int) -> str:
+    """Returns how often each picture will be seen, and how strong the adapter's layers are."""
+    train, adapter = config.train, config.adapter
+    shown = train.steps * train.batch_size * train.accumulate
+    strength = train_text.strength(adapter.alpha, adapter.rank)
+    if not images:
+        return f"{train_text.no_images_yet(shown)} {strength}"
+    times = shown / images
+    sentence = train_text.exposure(
+        train.steps, train.batch_size, train.accumulate, images, f"{times:.0f}"
+    )
+    return f"{sentence} {strength}"
+
+
+def describe_presets() -> dict[str, str]:
+    """Returns the shipped presets with the first line of comment in their files."""
+    described = {}
+    for name, path in list_presets().items():
+        lines = path.read_text(encoding="utf-8").splitlines()
+        comments = [line.lstrip("# ").strip() for line in lines if line.startswith("#")]
+        described[name] = comments[0] if comments else ""
+    return described
+
+
+def suggest_preset(base_model: str, presets: Iterable[str], family: str = "") -> str:
+    """Returns the preset that fits a base model: the tour's for the starter model.
+
+    A style's comes before a character's, because it asks for no trigger word.
+
+    Args:
+        base_model: Its name in the list.
+        presets: The names to choose from.
+        family: Of the base model; "" where it is not known yet.
+    """
+    fitting = [name for name in presets if fits_preset(name, base_model, family)]
+    return min(fitting, key=lambda name: "style" not in name, default="")
+
+
+def fits_preset(preset: str, base_model: str, family: str = "") -> bool:
+    """Tells whether a preset was made for base models such as this one."""
+    if preset == OPENED:
+        return True
+    made_for = preset.partition("-")[0]
+    if base_model.lower().startswith(_TOUR):
+        return made_for == _TOUR
+    # No preset is called after SD 2.x: its sizes and rates are those of SD 1.x.
+    wanted = {"sd2": "sd15", "": "sd15"}.get(family, family)
+    return made_for == wanted
+
+
+def read_preset_config(name: str) -> RunConfig:
+    """Returns the complete config of a preset; "" gives the defaults.
+
+    Raises:
+        ConfigError: there is no such preset.
+    """
+    return layer_config(preset=name)
+
+
+def read_resolution(base_model: Path | None, family: str = "") -> int:
+    """Returns the side of the images that a base model was made for: its own config's, or usual."""
+    usual = _USUAL_RESOLUTION.get(family, _DEFAULT_RESOLUTION)
+    if base_model is None:
+        return usual
+    try:
+        unet = json.loads((base_model / "unet" / "config.json").read_text(encoding="utf-8"))
+        vae = json.loads((base_model / "vae" / "config.json").read_text(encoding="utf-8"))
+        halvings = len(vae["block_out_channels"]) - 1
+        return int(unet["sample_size"]) << halvings
+    except (OSError, ValueError, KeyError, TypeError):
+        return usual
+
+
+def read_run_config(run: RunFolder) -> RunConfig | None:
+    """Returns the run's config; None when it cannot be read any more."""
+    try:
+        return run.config
+    except ConfigError:
+        return None
+
+
+def _thin(points: list[LossPoint], limit: int) -> list[LossPoint]:
+    if len(points) <= limit:
+        return points
+    # Evenly, and always with the last point, which is the one a person looks for.
+    last = len(points) - 1
+    return [points[round(index * last / (limit - 1))] for index in range(limit)]
+
+
+def _read_sample(run: RunFolder, event: Event) -> Sample | None:
+    match = _SAMPLE_FILE.fullmatch(str(event.get("file", "")).replace("\\", "/"))
+    if match is None:
+        return None
+    step, index = int(match[1]), int(match[2])
+    try:
+        version = sample_path(run, step, index).stat().st_mtime_ns // 1_000_000
+    except OSError:
+        return None
+    prompt, seed = str(event.get("prompt", "")), int(event.get("seed", 0))
+    return Sample(step, index, prompt, seed, version)

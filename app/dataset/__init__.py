@@ -1,0 +1,1 @@
+"""The Dataset tab: images and their captions."""

@@ -1,0 +1,1 @@
+"""The Library tab: runs and LoRA files."""

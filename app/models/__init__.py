@@ -1,0 +1,1 @@
+"""Base models: what one is, and how another one comes in."""

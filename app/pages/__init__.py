@@ -1,1 +1,0 @@
-"""The tabs: widgets, and their wiring to `views` and `actions`."""

@@ -1,1 +1,0 @@
-"""Pieces of HTML made from views, escaped by `markup`."""

@@ -1,0 +1,1 @@
+"""The Preview tab: images generated with adapters at any weight."""

@@ -1,0 +1,1 @@
+"""The Train tab: settings, and the run that is shown."""

@@ -1,0 +1,119 @@
+"""The Train tab's pieces of HTML, and the run bar."""
+
+from app.core.addresses import sample_url
+from app.core.run_contents import Sample, SampleGrid
+from app.core.run_views import RunView, describe_pending, describe_run, title_of
+from app.train import text as words
+from app.ui.markup import Markup, element, join
+
+
+def make_run_bar(view: RunView | None) -> Markup:
+    """Returns the line above the tabs; it carries the page's title."""
+    if view is None:
+        line = element("span", words.NO_RUN)
+        return element("div", line, class_="bar", data_title=words.APP_NAME, data_state="none")
+    parts = [
+        element("span", "", class_=f"dot dot-{view.state}", aria_hidden="true"),
+        element("b", view.name),
+        element("span", describe_run(view)),
+    ]
+    if view.busy and view.steps:
+        parts.append(element("span", f"{view.percent} %"))
+    return element(
+        "div", *parts, class_="bar", data_title=title_of(view), data_state=view.state, role="status"
+    )
+
+
+def make_progress(view: RunView | None) -> Markup:
+    """Returns the progress of the run that is shown."""
+    if view is None:
+        return element("p", words.NO_RUN, class_="quiet", data_state="none")
+    line = describe_run(view)
+    fill = element("div", "", class_="fill", style=f"width:{view.percent}%")
+    track = element(
+        "div",
+        fill,
+        class_="track",
+        role="progressbar",
+        aria_label=view.name,
+        aria_valuemin=0,
+        aria_valuemax=100,
+        aria_valuenow=view.percent,
+        aria_valuetext=line,
+    )
+    details = [f"{view.percent} %"]
+    if view.loss is not None:
+        details.append(words.loss_now(view.loss))
+    pending = describe_pending(view)
+    return element(
+        "div",
+        element("p", element("b", view.name), " · ", line, class_="run-line"),
+        track,
+        element("p", " · ".join(details), class_="quiet"),
+        element("p", pending, class_="note note-info", role="status") if pending else "",
+        data_state=view.state,
+        data_step=str(view.step),
+    )
+
+
+def make_failure(view: RunView | None, log: str) -> Markup:
+    """Returns why a run ended badly, with the last lines of its log."""
+    if view is None or view.state not in {"failed", "lost"}:
+        return Markup("")
+    message = view.message or words.STATES[view.state]
+    return element(
+        "div",
+        element("p", message, class_="note note-error", role="alert"),
+        make_log(log) if log else "",
+    )
+
+
+def make_log(log: str) -> Markup:
+    """Returns the last lines of a log."""
+    heading = element("p", words.LOG_HEADING, class_="quiet")
+    box = element("pre", log, class_="log", tabindex=0, aria_label=words.LOG_HEADING)
+    return join(heading, box)
+
+
+def make_samples(run_id: str, grid: SampleGrid) -> Markup:
+    """Returns the samples as a table: rows are steps, columns are prompts."""
+    heading = element("h3", words.SAMPLES_HEADING)
+    if not grid.rows:
+        return join(heading, element("p", words.NO_SAMPLES, class_="quiet"))
+    head = [element("th", ""), *(element("th", prompt, scope="col") for prompt in grid.prompts)]
+    rows = [
+        element(
+            "tr",
+            element("th", words.row_heading(step), scope="row"),
+            *(_make_cell(run_id, cell, stop=not place) for place, cell in enumerate(cells, row)),
+        )
+        for row, (step, cells) in enumerate(grid.rows)
+    ]
+    table = element("table", element("tr", *head), *rows, class_="samples")
+    hint = element("p", words.SAMPLES_HINT, class_="quiet")
+    return join(heading, hint, element("div", table, class_="scroll"))
+
+
+def make_problems(lines: list[str]) -> Markup:
+    """Returns what keeps a run from starting."""
+    if not lines:
+        return Markup("")
+    items = [element("li", line) for line in lines]
+    inner = join(words.FORM_REFUSED, element("ul", *items))
+    return element("div", inner, class_="note note-error", role="alert")
+
+
+def _make_cell(run_id: str, sample: Sample | None, *, stop: bool) -> Markup:
+    if sample is None:
+        return element("td", "")
+    alt = words.sample_alt(sample.step, sample.prompt)
+    image = element("img", src=sample_url(run_id, sample), alt=alt, loading="lazy")
+    button = element(
+        "button",
+        image,
+        type="button",
+        class_="cell",
+        data_key=f"{sample.step}-{sample.index}",
+        tabindex=0 if stop else -1,
+    )
+    return element("td", button)

@@ -1,0 +1,120 @@
+"""Starting, pausing and stopping runs. Requests are files; the trainer obeys them by itself."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Literal
+
+from filelock import FileLock, Timeout
+
+from app.core import text as folders_text
+from app.core.examples import list_examples
+from app.core.processes import has_worker, start_process
+from app.core.run_views import find_busy_run, view_run
+from app.core.workspace import Workspace, WorkspaceError
+from app.dataset import captions_text
+from app.dataset.suggestions import find_suggesting
+from app.train import text as train_text
+from trainer.config import RunConfig
+from trainer.runs import RunError, RunFolder, clear_requests, create_run, request
+
+Wish = Literal["pause", "stop", "sample", "save"]
+
+
+def start_run(workspace: Workspace, config: RunConfig) -> RunFolder:
+    """Creates a run and starts the trainer on it.
+
+    Raises:
+        WorkspaceError: another run is being worked on, or the folder cannot be written.
+    """
+    with _hold_start(workspace):
+        _refuse_second(workspace)
+        try:
+            run = create_run(workspace.runs_path, config)
+        except RunError as error:
+            raise WorkspaceError(str(error)) from error
+        _start_trainer(workspace, run)
+    return run
+
+
+def continue_run(workspace: Workspace, run: RunFolder) -> str:
+    """Lets a paused run go on, or starts the trainer on one that has ended; returns a sentence.
+
+    Raises:
+        WorkspaceError: the run is finished, or another one is being worked on.
+    """
+    view = view_run(run)
+    if view.state == "paused":
+        clear_requests(run.path, "pause")
+        request(run.path, "resume")
+        return train_text.RESUMED
+    if view.busy:
+        raise WorkspaceError(train_text.already_running(view.name))
+    if not view.can_resume:
+        raise WorkspaceError(train_text.RUN_FINISHED)
+    with _hold_start(workspace):
+        _refuse_second(workspace)
+        clear_requests(run.path)  # a stop that nobody obeyed must not end the new process
+        _start_trainer(workspace, run)
+    return train_text.RESTARTED
+
+
+def ask_run(run: RunFolder, wish: Wish) -> str:
+    """Asks a live run for something and returns a sentence.
+
+    Raises:
+        WorkspaceError: nobody works on the run, so nobody would hear it.
+    """
+    if not view_run(run).busy:
+        raise WorkspaceError(train_text.NOT_RUNNING)
+    if wish == "pause":
+        clear_requests(run.path, "resume")
+    request(run.path, wish)
+    return train_text.PENDING[wish]
+
+
+def check_before_start(workspace: Workspace, dataset: object, base_model: object) -> None:
+    """Looks at what a config cannot know.
+
+    Raises:
+        WorkspaceError: there is no dataset, no image in it, or no base model; or captions are
+            being written, of which the run would read one half old and one half new.
+    """
+    workspace.find_base_model(base_model)
+    if not dataset:
+        raise WorkspaceError(folders_text.NO_DATASET)
+    if not list_examples(workspace.find_dataset(dataset)):
+        raise WorkspaceError(train_text.no_images_to_train(str(dataset)))
+    if find_suggesting(workspace, dataset).state == "running":
+        raise WorkspaceError(captions_text.STILL_SUGGESTING)
+
+
+@contextlib.contextmanager
+def _hold_start(workspace: Workspace) -> Iterator[None]:
+    """Lets two clicks in two tabs look and start one after the other."""
+    lock = FileLock(str(workspace.runs_path / ".start.lock"), timeout=10)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise WorkspaceError(train_text.START_IS_BUSY) from None
+    except OSError as error:
+        raise WorkspaceError(folders_text.cannot_write(str(error.strerror or error))) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _refuse_second(workspace: Workspace) -> None:
+    busy = find_busy_run(workspace)
+    if busy is not None:
+        raise WorkspaceError(train_text.already_running(busy.name))
+
+
+def _start_trainer(workspace: Workspace, run: RunFolder) -> None:
+    # The preview worker holds a base model, and a small card has room for one only.
+    if has_worker(workspace.preview.path):
+        request(workspace.preview.path, "stop")
+    try:
+        start_process(run.path, [*workspace.trainer_command, "train", str(run.path)], run.log_path)
+    except OSError as error:
+        raise WorkspaceError(folders_text.cannot_spawn(str(error.strerror or error))) from error

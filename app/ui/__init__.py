@@ -1,0 +1,1 @@
+"""What all pages are made with: the form, markup, the theme, plots, and the wiring of events."""

@@ -1,0 +1,132 @@
+"""Pictures and downloads: own routes that take ids, never paths.
+
+Gradio could serve folders (`allowed_paths`, `set_static_paths`), but then *everything* in them is
+readable, and a run's folder holds checkpoints, logs and absolute paths beside its samples. Here
+each address names one kind of file, its parts are looked up in listings, and what is found must
+lie where that kind belongs. Nothing is copied into Gradio's cache, which anybody may read.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from app.core.adapters import REQUEST_ID
+from app.core.examples import find_example
+from app.core.lora_files import PACKS, find_file
+from app.core.run_contents import sample_path
+from app.core.workspace import Workspace, WorkspaceError
+from app.library.file_actions import find_pack_zip
+from trainer.formats.embedding import find_embedding
+
+_THUMBNAIL = re.compile(r"[0-9a-f]{8,64}\.webp")
+_TYPES = {
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".webp": "image/webp",
+    ".bmp": "image/bmp",
+}
+# Addresses carry the content's id or its time, so a browser may keep what it has.
+_KEEP = "private, max-age=86400"
+_FRESH = "private, no-cache"
+# An image opened on its own runs nothing, whatever a browser takes it for.
+_SANDBOX = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
+
+Finder = Callable[[Workspace, dict[str, str]], Path | None]
+
+
+def make_routes(workspace: Workspace) -> list[Route]:
+    """Returns the routes for pictures and downloads."""
+    return [
+        Route(f"/media/{pattern}", _answer_with(workspace, find), methods=["GET"])
+        for pattern, find in _FINDERS.items()
+    ]
+
+
+def _find_thumbnail(workspace: Workspace, names: dict[str, str]) -> Path | None:
+    name = names["name"]
+    return workspace.thumbnails_path / name if _THUMBNAIL.fullmatch(name) else None
+
+
+def _find_image(workspace: Workspace, names: dict[str, str]) -> Path | None:
+    example = find_example(workspace.find_dataset(names["dataset"]), names["key"])
+    return example.path if example else None
+
+
+def _find_sample(workspace: Workspace, names: dict[str, str]) -> Path | None:
+    run = workspace.find_run(names["run"])
+    return sample_path(run, int(names["step"]), int(names["index"]))
+
+
+def _find_preview(workspace: Workspace, names: dict[str, str]) -> Path | None:
+    request_id, side = names["request"], names["side"]
+    if not REQUEST_ID.fullmatch(request_id) or side not in {"without", "with"}:
+        return None
+    return workspace.preview.results_path / request_id / f"{side}.png"
+
+
+def _find_export(workspace: Workspace, names: dict[str, str]) -> Path | None:
+    run = workspace.find_run(names["run"])
+    return next((path for path in run.list_exports() if path.name == names["name"]), None)
+
+
+def _find_word(workspace: Workspace, names: dict[str, str]) -> Path | None:
+    export = _find_export(workspace, names)
+    return find_embedding(export) if export else None
+
+
+def _find_lora(workspace: Workspace, names: dict[str, str]) -> Path | None:
+    return next((path for path in workspace.list_loras() if path.name == names["name"]), None)
+
+
+def _find_pack(workspace: Workspace, names: dict[str, str]) -> Path | None:
+    if names["kind"] not in PACKS:
+        return None
+    opened = names["opened"]
+    file = find_file(workspace, opened, f"{opened}/{names['name']}")
+    if file is None or file.path.name != names["name"]:
+        return None
+    return find_pack_zip(workspace, file, names["kind"])
+
+
+_FINDERS: dict[str, Finder] = {
+    "thumbnail/{name}": _find_thumbnail,
+    "image/{dataset}/{key}": _find_image,
+    "sample/{run}/{step:int}/{index:int}": _find_sample,
+    "preview/{request}/{side}": _find_preview,
+    "export/{run}/{name}": _find_export,
+    "word/{run}/{name}": _find_word,
+    "lora/{name}": _find_lora,
+    "pack/{kind}/{opened}/{name}": _find_pack,
+}
+_DOWNLOADS = {_find_export, _find_word, _find_lora, _find_pack}
+
+
+def _answer_with(workspace: Workspace, find: Finder) -> Callable[[Request], Response]:
+    # A plain function: Starlette runs it in a thread, so a slow disk does not stop the others.
+    def answer(request: Request) -> Response:
+        names = {key: str(value) for key, value in request.path_params.items()}
+        try:
+            path = find(workspace, names)
+        except WorkspaceError:
+            path = None
+        if path is None or not path.is_file() or not _lies_inside(path, workspace.root):
+            return PlainTextResponse("Not found", 404)
+        if find in _DOWNLOADS:
+            headers = {"cache-control": _FRESH}
+            return FileResponse(path, 200, headers, "application/octet-stream", filename=path.name)
+        kind = _TYPES.get(path.suffix.lower())
+        if kind is None:
+            return PlainTextResponse("Not found", 404)
+        headers = {"cache-control": _KEEP, "content-security-policy": _SANDBOX}
+        return FileResponse(path, 200, headers, kind)
+
+    return answer
+
+
+def _lies_inside(path: Path, root: Path) -> bool:
+    return path.resolve().is_relative_to(root.resolve())

@@ -1,0 +1,1 @@
+"""LoRA files of any program: reading, inspecting, verifying."""

@@ -1,0 +1,173 @@
+"""Rules about the header: what programs and sites read there must be true and readable."""
+
+import json
+import re
+from collections.abc import Iterator
+
+from trainer.files.architectures import list_layers
+from trainer.files.read.family import FAMILY_TITLES, read_stated_family
+from trainer.files.verify.facts import FileFacts
+from trainer.files.verify.findings import Effect, Finding, name_some
+
+_LARGEST_HEADER = 1 << 20  # ComfyUI serves no more
+_HIDDEN = Effect("partly", "hidden among the LoRAs of another family")
+_FORGE_FAMILIES = {
+    "stable-diffusion-v1/lora": "sd15",
+    "stable-diffusion-xl-v1-base/lora": "sdxl",
+}
+_NEEDED_BY_MODELSPEC = ("sai_model_spec", "architecture", "implementation", "title")
+_HOME = re.compile(r"/home/|/Users/|/root/|[A-Za-z]:\\\\?Users")
+
+
+def check_stated_family(facts: FileFacts) -> Iterator[Finding]:
+    """The header names the family, and the right one."""
+    family = facts.guess.family
+    stated = read_stated_family(facts.metadata)
+    if not family or not facts.kohya:
+        return
+    if stated and stated != family:
+        yield Finding(
+            "error",
+            "stated_family",
+            f"The header says {FAMILY_TITLES[stated]}, and the layers are those of "
+            f"{FAMILY_TITLES[family]}.",
+            {"A1111": _HIDDEN, "Forge": _HIDDEN},
+        )
+        return
+    seen = _read_as_a1111(facts)
+    effects = {"A1111": _HIDDEN} if seen not in {family, ""} else {}
+    architecture = facts.metadata.get("modelspec.architecture", "")
+    if _FORGE_FAMILIES.get(architecture, seen) not in {family, ""}:
+        effects["Forge"] = _HIDDEN
+    if effects or not stated:
+        yield Finding(
+            "warning" if effects else "note",
+            "stated_family",
+            f"The header does not say that the file is for {FAMILY_TITLES[family]} "
+            "(ss_base_model_version, ss_v2).",
+            effects,
+        )
+
+
+def _read_as_a1111(facts: FileFacts) -> str:
+    """Returns the family that A1111 takes a file for; "" where it leaves that open."""
+    if facts.metadata.get("ss_base_model_version", "").startswith("sdxl_"):
+        return "sdxl"
+    if facts.metadata.get("ss_v2") == "True":
+        return "sd2"
+    return "sd15" if facts.metadata else ""
+
+
+def check_detection(facts: FileFacts) -> Iterator[Finding]:
+    """A layer is there by which InvokeAI tells the family: cross attention or text attention."""
+    family = facts.guess.family
+    # Of a model whose sizes are of its own no program can tell anything.
+    if not facts.kohya or not family or facts.expected != list_layers(family):
+        return
+    telling = [r"attn2_to_[kv]$", r"^lora_te.*self_attn_[qkv]_proj$"]
+    if family == "sdxl":  # told by how deep its blocks are
+        telling.append(r"_transformer_blocks_")
+    if any(re.search(pattern, each) for each in facts.kohya for pattern in telling):
+        return
+    as_xl = any(re.search(r"_(time_emb_proj|emb_layers_1)$", each) for each in facts.kohya)
+    if family == "sdxl" and as_xl:
+        return
+    text = "taken for SDXL" if as_xl else "family not told, so not installed"
+    yield Finding(
+        "warning",
+        "detection",
+        "No layer of cross attention or of the text encoder's attention tells the family.",
+        {"InvokeAI": Effect("no", text)},
+    )
+
+
+def check_hashes(facts: FileFacts) -> Iterator[Finding]:
+    """The stated hashes are those of the tensors."""
+    told = facts.metadata.get("sshs_model_hash")
+    if told is None:
+        yield Finding("note", "hashes", "The header has no sshs_model_hash, so that every program "
+                      "and site computes its own.")  # fmt: skip
+    elif told != facts.digest:
+        fault = "starts with 0x" if told == f"0x{facts.digest}" else "is not that of the tensors"
+        yield Finding(
+            "warning",
+            "hashes",
+            f"sshs_model_hash {fault}; pictures and sites would name another file.",
+        )
+    told = facts.metadata.get("modelspec.hash_sha256")
+    if told is not None and told != f"0x{facts.digest}":
+        yield Finding("warning", "hashes", "modelspec.hash_sha256 is not 0x and the hash of the "
+                      "tensors.")  # fmt: skip
+
+
+def check_size(facts: FileFacts) -> Iterator[Finding]:
+    """The header is short enough for programs that read only its start."""
+    if facts.header.body_start > _LARGEST_HEADER:
+        size = facts.header.body_start / _LARGEST_HEADER
+        yield Finding(
+            "warning",
+            "size",
+            f"The header is {size:.1f} MiB long; ComfyUI shows nothing of one above 1 MiB.",
+        )
+
+
+def check_tables(facts: FileFacts) -> Iterator[Finding]:
+    """The tables in the header can be read by the panels that show them."""
+    bad = []
+    for key, text in facts.metadata.items():
+        if text.startswith("{") and not isinstance(_read_table(text), dict):
+            bad.append(key)
+    tags = _read_table(facts.metadata.get("ss_tag_frequency", "{}"))
+    if isinstance(tags, dict) and not all(
+        isinstance(counts, dict) and all(type(n) is int for n in counts.values())
+        for counts in tags.values()
+    ):
+        bad.append("ss_tag_frequency")
+    folders = _read_table(facts.metadata.get("ss_dataset_dirs", "{}"))
+    if not isinstance(folders, dict) or not all(isinstance(f, dict) for f in folders.values()):
+        bad.append("ss_dataset_dirs")
+    if not _is_number(facts.metadata.get("ss_training_started_at", "0")):
+        bad.append("ss_training_started_at")
+    if bad:
+        yield Finding(
+            "warning",
+            "tables",
+            f"A1111's panel cannot show the header: {name_some(sorted(set(bad)))} is not in the "
+            "form that it expects.",
+        )
+
+
+def _read_table(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def check_modelspec(facts: FileFacts) -> Iterator[Finding]:
+    """Where ModelSpec is used at all, what it demands is there."""
+    if not any(key.startswith("modelspec.") for key in facts.metadata):
+        return
+    lacking = [n for n in _NEEDED_BY_MODELSPEC if not facts.metadata.get(f"modelspec.{n}")]
+    if lacking:
+        names = ", ".join(f"modelspec.{name}" for name in lacking)
+        yield Finding("note", "modelspec", f"The header lacks {names}, which ModelSpec demands.")
+
+
+def check_privacy(facts: FileFacts) -> Iterator[Finding]:
+    """The header tells no folder of the computer that made the file."""
+    told = [key for key, text in facts.metadata.items() if _HOME.search(text)]
+    if told:
+        yield Finding(
+            "warning",
+            "privacy",
+            f"The header tells a path on the computer that made the file: {name_some(told)}.",
+        )

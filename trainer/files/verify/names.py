@@ -1,0 +1,209 @@
+"""Rules about the names of layers: does every program find the layer that is meant?"""
+
+import re
+from collections.abc import Iterator
+
+from trainer.files.architectures import OUTER_LAYERS
+from trainer.files.verify.facts import FileFacts
+from trainer.files.verify.findings import (
+    LEAVES_OUT,
+    NOTHING,
+    REFUSES,
+    Effect,
+    Finding,
+    forge_on_leftovers,
+    name_some,
+)
+
+_PARTS_OF_ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
+_TEXT_ATTENTION = re.compile(r"^(text_encoder.*\.layers\.\d+\.self_attn)\.(\w+)$")
+
+
+def check_family(facts: FileFacts) -> Iterator[Finding]:
+    """The file is for one of the families that these programs know."""
+    if facts.guess.stranger:
+        yield Finding("error", "family", f"It was made for {facts.guess.title}.")
+
+
+def check_strangers(facts: FileFacts) -> Iterator[Finding]:
+    """Every tensor belongs to an adapter."""
+    if facts.strangers:
+        yield Finding(
+            "error",
+            "strangers",
+            f"{len(facts.strangers)} tensors belong to no adapter: {name_some(facts.strangers)}.",
+            {
+                "diffusers": REFUSES,
+                "InvokeAI": REFUSES,
+                "Forge": forge_on_leftovers(len(facts.strangers)),
+            },
+        )
+
+
+def check_format(facts: FileFacts) -> Iterator[Finding]:
+    """Names are kohya's, which all programs read, and not a mixture."""
+    dotted = [s for s, group in facts.groups.items() if group.naming != "kohya"]
+    if dotted and facts.kohya:
+        on_invoke = REFUSES if facts.guess.family == "sdxl" else LEAVES_OUT
+        yield Finding(
+            "error",
+            "format",
+            f"Names of kohya and of other formats are mixed: {name_some(dotted)}.",
+            {"diffusers": REFUSES, "InvokeAI": on_invoke, "A1111": LEAVES_OUT,
+             "Forge": forge_on_leftovers(2 * len(dotted)), "ComfyUI": LEAVES_OUT,
+             "sd-scripts": LEAVES_OUT},
+        )  # fmt: skip
+    elif dotted:
+        yield Finding(
+            "note",
+            "format",
+            "The names are those of diffusers and PEFT, which only diffusers reads.",
+            {"A1111": NOTHING, "Forge": REFUSES, "InvokeAI": REFUSES, "sd-scripts": NOTHING,
+             "ComfyUI": Effect("partly", "a part read, at another strength")},
+        )  # fmt: skip
+
+
+def check_blocks(facts: FileFacts) -> Iterator[Finding]:
+    """The UNet's blocks are named as the family's programs expect, and in one way only."""
+    original = [s for s in facts.kohya if re.match(r"lora_unet_(input|middle|output)_", s)]
+    if facts.blocks == {"diffusers", "original"}:
+        yield Finding(
+            "error",
+            "blocks",
+            f"The UNet's blocks are named in two ways at once, first {original[0]}.",
+            {"diffusers": LEAVES_OUT, "sd-scripts": REFUSES, "InvokeAI": REFUSES},
+        )
+    elif facts.blocks == {"original"} and facts.guess.family in {"sd15", "sd2"}:
+        yield Finding(
+            "error",
+            "blocks",
+            f"The UNet's blocks have their original names, {name_some(original)}, where SD 1.x and "
+            "SD 2.x use those of diffusers.",
+            {"diffusers": REFUSES, "sd-scripts": LEAVES_OUT, "InvokeAI": LEAVES_OUT},
+        )
+    elif facts.blocks == {"diffusers"} and facts.guess.family == "sdxl":
+        upsampler = "lora_unet_up_blocks_0_upsamplers_0_conv"
+        if upsampler in facts.groups:
+            yield Finding(
+                "warning",
+                "blocks",
+                f"The UNet's blocks have diffusers' names, under which {upsampler} is not found.",
+                {"A1111": LEAVES_OUT},
+            )
+
+
+def check_text_prefix(facts: FileFacts) -> Iterator[Finding]:
+    """Text encoders are called lora_te in SD 1.x and 2.x, lora_te1 and lora_te2 in SDXL."""
+    wrong_prefix = {"sd15": "lora_te1_", "sd2": "lora_te1_", "sdxl": "lora_te_"}
+    prefix = wrong_prefix.get(facts.guess.family)
+    wrong = [each for each in facts.kohya if prefix and each.startswith(prefix)]
+    if wrong and facts.guess.family == "sdxl":
+        yield Finding(
+            "error",
+            "text_prefix",
+            f"The first text encoder is named lora_te instead of lora_te1: {name_some(wrong)}.",
+            {"A1111": LEAVES_OUT, "sd-scripts": LEAVES_OUT, "InvokeAI": REFUSES},
+        )
+    elif wrong:
+        yield Finding(
+            "error",
+            "text_prefix",
+            f"The text encoder is named lora_te1 instead of lora_te: {name_some(wrong)}.",
+            {"sd-scripts": LEAVES_OUT, "InvokeAI": LEAVES_OUT},
+        )
+
+
+def check_text_level(facts: FileFacts) -> Iterator[Finding]:
+    """Names in text encoders hold the level text_model, whatever version of transformers runs."""
+    lacking = [each for each in facts.kohya if re.match(r"lora_te[12]?_encoder_layers_", each)]
+    if lacking:
+        keys = sum(len(facts.groups[each].keys) for each in lacking)
+        yield Finding(
+            "error",
+            "text_level",
+            f"The text encoder's names lack text_model: {name_some(lacking)}.",
+            {"diffusers": LEAVES_OUT, "A1111": LEAVES_OUT, "ComfyUI": LEAVES_OUT,
+             "InvokeAI": LEAVES_OUT, "sd-scripts": LEAVES_OUT, "Forge": forge_on_leftovers(keys)},
+        )  # fmt: skip
+
+
+def check_known_layers(facts: FileFacts) -> Iterator[Finding]:
+    """Every layer is one that the family has."""
+    if facts.expected:
+        known = set(facts.expected) | set(OUTER_LAYERS)
+        unknown = [each for each in facts.groups if facts.layers.get(each) not in known]
+    else:  # a model of other sizes, of which only kohya names can be judged, by their grammar
+        unknown = [each for each in facts.kohya if each not in facts.layers]
+    if unknown and not facts.guess.stranger:
+        keys = sum(len(facts.groups[each].keys) for each in unknown)
+        yield Finding(
+            "error",
+            "known_layers",
+            f"{len(unknown)} of {len(facts.groups)} layers do not exist in {facts.guess.title}: "
+            f"{name_some(unknown)}.",
+            {"diffusers": REFUSES, "A1111": LEAVES_OUT, "Forge": forge_on_leftovers(keys),
+             "ComfyUI": LEAVES_OUT, "InvokeAI": LEAVES_OUT, "sd-scripts": LEAVES_OUT},
+        )  # fmt: skip
+
+
+def check_outer_layers(facts: FileFacts) -> Iterator[Finding]:
+    """No layer outside the transformer and resnet blocks is changed."""
+    outer = {s: layer for s, layer in facts.layers.items() if layer in OUTER_LAYERS}
+    projection = [s for s, layer in outer.items() if layer.endswith("text_projection")]
+    others = [spelling for spelling in outer if spelling not in projection]
+    if others:
+        yield Finding(
+            "warning",
+            "outer_layers",
+            f"Layers outside the UNet's blocks are changed: {name_some(others)}.",
+            {"sd-scripts": LEAVES_OUT},
+        )
+    if projection:
+        yield Finding(
+            "warning",
+            "outer_layers",
+            f"The projection of the second text encoder is changed: {projection[0]}.",
+            {"A1111": LEAVES_OUT, "sd-scripts": LEAVES_OUT},
+        )
+
+
+def check_twins(facts: FileFacts) -> Iterator[Finding]:
+    """No layer is there under two spellings."""
+    found: dict[str, str] = {}
+    for spelling, layer in facts.layers.items():
+        if layer in found:
+            yield Finding(
+                "error",
+                "twins",
+                f"{layer} is there twice, as {found[layer]} and as {spelling}: what counts differs "
+                "between programs.",
+            )
+            return
+        found[layer] = spelling
+
+
+def check_text_sets(facts: FileFacts) -> Iterator[Finding]:
+    """Text encoder attention is adapted as a whole: q, k, v and out together."""
+    sets: dict[str, set[str]] = {}
+    for layer in facts.layers.values():
+        match = _TEXT_ATTENTION.match(layer)
+        if match:
+            sets.setdefault(match[1], set()).add(match[2])
+    partial = [name for name, parts in sets.items() if not parts >= set(_PARTS_OF_ATTENTION)]
+    if not partial:
+        return
+    effects = {}
+    fused = facts.guess.family == "sd2" or any(n.startswith("text_encoder_2") for n in partial)
+    if fused:
+        effects["A1111"] = LEAVES_OUT
+    without_out = [name for name in partial if "out_proj" not in sets[name]]
+    if without_out:
+        others = any(".mlp." in layer for layer in facts.layers.values())
+        effects["diffusers"] = LEAVES_OUT if others else REFUSES
+    yield Finding(
+        "error" if effects else "warning",
+        "text_sets",
+        f"Attention of the text encoder is adapted in part, in {len(partial)} layers: "
+        f"{partial[0]} has only {', '.join(sorted(sets[partial[0]]))}.",
+        effects,
+    )

@@ -1,0 +1,1 @@
+"""Images generated with adapters: samples, grids, and the preview worker."""

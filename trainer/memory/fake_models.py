@@ -1,0 +1,125 @@
+"""A base model as ghosts: models of the real shape, present on the device or away from it."""
+
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from torch import nn
+
+from trainer.config import BaseModelConfig
+from trainer.memory.fake_accelerator import Device
+from trainer.memory.fake_tensors import Meter
+from trainer.models import BaseModelInfo, Family, Model, Parts, build_parts, make_family
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Places:
+    """Which models are on the device: what a rehearsal does in place of moving them.
+
+    Moving a model only books its bytes. On a device that shares the main memory nothing is booked,
+    because there a model that waits takes the same memory.
+    """
+
+    def __init__(self, device: Device, meter: Meter) -> None:
+        self._device, self._meter = device, meter
+        self._present: dict[nn.Module, bool] = {}
+        self._filled = False
+
+    def watch(self, model: nn.Module) -> None:
+        """Takes over a model's method `to`."""
+        self._present[model] = False
+
+        def move(place: Any) -> nn.Module:
+            self._move(model, torch.device(place) == self._device.place)
+            return model
+
+        model.to = move  # type: ignore[method-assign, assignment]
+
+    def fill(self, parts: Parts, dtype: torch.dtype) -> None:
+        """Gives the models ghosts for weights.
+
+        The VAE's are always fp32, as when it is loaded. Every weight is read before the first layer
+        is packed into 4 bits, and all of it happens in the main memory.
+        """
+        for model in self._present:
+            _fill(model, torch.float32 if model is parts.vae else dtype)
+        _pack_linears(parts.unet)
+        self._filled = True
+        if not self._device.shares_memory:
+            absent = [model for model, present in self._present.items() if not present]
+            self._meter.book(-sum(map(self._meter.measure, absent)))
+            self._meter.restart()
+
+    def _move(self, model: nn.Module, present: bool) -> None:
+        if present == self._present[model]:
+            return
+        self._present[model] = present
+        if self._filled and not self._device.shares_memory:
+            size = self._meter.measure(model)
+            self._meter.book(size if present else -size)
+
+
+def summon_family(
+    info: BaseModelInfo,
+    config: BaseModelConfig,
+    device: Device,
+    meter: Meter,
+    present: Collection[Model],
+) -> tuple[Family, Parts]:
+    """Returns a base model without content, and its models.
+
+    Args:
+        info: The base model; its tokenizers are read, its weights are not.
+        config: How it is held.
+        device: What is rehearsed for.
+        meter: Books the weights.
+        present: The models that start on the device.
+
+    Raises:
+        ModelError: an extra is not installed.
+    """
+    parts, places = build_parts(info), Places(device, meter)
+    for model in (parts.unet, parts.vae, *parts.text_encoders):
+        places.watch(model)
+    dtype = _DTYPES[device.precision]
+    if config.quantize == "nf4":
+        _warm_up_bitsandbytes()
+    family = make_family(info, config, parts, device.place, dtype, present)
+    # Cache keys would be made of the weights' content.
+    family.image_fingerprint = family.text_fingerprint = lambda: ""  # type: ignore[method-assign]
+    with meter:
+        places.fill(parts, dtype)
+    return family, parts
+
+
+def _fill(model: nn.Module, dtype: torch.dtype) -> None:
+    for module in model.modules():
+        for name, weight in module.named_parameters(recurse=False):
+            ghost = nn.Parameter(torch.empty(weight.shape, dtype=dtype), requires_grad=False)
+            module.register_parameter(name, ghost)
+        for name, buffer in module.named_buffers(recurse=False):
+            ghost_buffer = torch.empty(buffer.shape, dtype=buffer.dtype)
+            module.register_buffer(name, ghost_buffer, persistent=False)
+
+
+def _pack_linears(unet: nn.Module) -> None:
+    """Packs the layers that `quantize_linears` has made, as moving them to a device would."""
+    for layer in unet.modules():
+        if type(layer).__name__ != "Linear4bit" or not isinstance(layer, nn.Linear):
+            continue
+        from bitsandbytes.functional import quantize_4bit
+
+        packed, state = quantize_4bit(layer.weight.data, compress_statistics=True, quant_type="nf4")
+        weight: Any = nn.Parameter(packed, requires_grad=False)
+        weight.quant_state = state
+        layer.weight = weight
+        # On some CPUs layers are packed once more while they draw, which looks at the content.
+        vars(layer)["support_avx512bf16_for_cpu"] = False
+
+
+def _warm_up_bitsandbytes() -> None:
+    """Lets the library fill its tables with real numbers; it keeps them for the whole process."""
+    from bitsandbytes.functional import quantize_4bit
+
+    quantize_4bit(torch.zeros(64), compress_statistics=True, quant_type="nf4")

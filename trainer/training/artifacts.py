@@ -1,0 +1,204 @@
+"""What a run leaves on disk while it learns: samples, checkpoints, the exported file."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from datasets_tools.captions import add_trigger
+from trainer.export import (
+    Module,
+    compare_with_trained,
+    find_samples,
+    fits_peft,
+    make_metadata,
+    make_thumbnail,
+    measure_network,
+    name_layers,
+    verify_file,
+    write_embedding,
+    write_kohya,
+    write_peft,
+    write_sidecars,
+)
+from trainer.inference.sampling import draw, save_picture, weighted
+from trainer.models.family import Drawing
+from trainer.runs import RunError, append_event
+from trainer.training.attach import describe_layers, make_rebuild
+from trainer.training.checkpoint import remove_old_checkpoints, save_checkpoint
+from trainer.training.progress import say
+from trainer.training.session import Session
+
+_PROMPTS_FROM_CAPTIONS = 4
+
+
+def make_samples(session: Session) -> None:
+    """Draws the run's prompts with the weights as they are; the same seeds every time.
+
+    Raises:
+        RunError: the disk is full.
+    """
+    config, run, step = session.config.samples, session.run, session.state.step
+    if config.every_steps == 0:
+        return
+    folder = run.samples_path / f"step-{step:06d}"
+    say(f"drawing samples at step {step}")
+    with session.state.shown(), weighted([session.adapters], [config.weight]):
+        for index, prompt in enumerate(sample_prompts(session)):
+            drawing = Drawing(
+                prompt=prompt,
+                negative_prompt=config.negative_prompt,
+                seed=config.seed + index,
+                inference_steps=config.inference_steps,
+                guidance=config.guidance,
+                width=session.resolution,
+                height=session.resolution,
+            )
+            image = draw(session.family, session.machine, drawing)
+            path = folder / f"{index:02d}.png"
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                save_picture(path, image, drawing, config.weight)
+            except OSError as error:
+                reason = error.strerror or error
+                msg = f"The samples at step {step} could not be saved: {reason}. Free some space."
+                raise RunError(msg) from error
+            append_event(
+                run.events_path,
+                "sample",
+                step=step,
+                index=index,
+                prompt=prompt,
+                seed=drawing.seed,
+                weight=config.weight,
+                file=path.relative_to(run.path).as_posix(),
+            )
+
+
+def sample_prompts(session: Session) -> list[str]:
+    """Returns the prompts with the trigger in front; the first captions where none are given."""
+    trigger = session.config.dataset.trigger
+    prompts = session.config.samples.prompts
+    if prompts:
+        return [add_trigger(prompt, trigger) for prompt in prompts]
+    captions = list(dict.fromkeys(example.caption for example in session.examples))
+    return captions[:_PROMPTS_FROM_CAPTIONS]
+
+
+def save_state(session: Session) -> None:
+    """Saves a checkpoint unless this step has one already.
+
+    Raises:
+        RunError: the disk is full.
+    """
+    run, step = session.run, session.state.step
+    if any(checkpoint.step == step for checkpoint in run.list_checkpoints()):
+        return
+    checkpoint = save_checkpoint(run, session.state, session.contents)
+    remove_old_checkpoints(run, session.config.output.keep_checkpoints)
+    folder = checkpoint.path.relative_to(run.path).as_posix()
+    append_event(run.events_path, "checkpoint", step=step, folder=folder)
+    say(f"saved a checkpoint at step {step}")
+
+
+def export_file(session: Session, name: str) -> None:
+    """Writes the run's files for other programs, with a card and a preview beside them.
+
+    Each is read back and compared with what was trained.
+
+    Args:
+        session: The run.
+        name: Of the file; where both formats are wanted, the second one's ends in `-diffusers`.
+
+    Raises:
+        ExportError: the disk is full, a weight is not finite, or the file differs.
+    """
+    run, output = session.run, session.config.output
+    path = run.path / name
+    pictures = find_samples(run.samples_path, session.state.step) if output.thumbnail else []
+    with session.state.shown():
+        modules = session.adapters.modules()
+        header = describe_file(session, modules, make_thumbnail(pictures))
+        formats = _choose_formats(session, modules)
+        # The file that every program reads is written last, which makes it the newest.
+        if formats != "kohya":
+            second = path.with_name(f"{path.stem}-diffusers{path.suffix}")
+            peft = path if formats == "peft" else second
+            _prove(session, peft, write_peft(peft, modules, header, output.precision))
+        if formats != "peft":
+            family = session.family
+            names = name_layers(modules, family.name, family.unet_names)
+            _prove(session, path, write_kohya(path, modules, names, header, output.precision))
+        _export_word(session, path, header)
+    write_sidecars(path, session.config, session.facts(), pictures)
+
+
+def _export_word(session: Session, path: Path, header: Mapping[str, str]) -> None:
+    """Writes the vectors of the trigger, where the run learns such, beside a file."""
+    word = session.adapters.word
+    if word is None:
+        return
+    vectors = list(word.vectors)
+    embedding = write_embedding(path, word.spelling, vectors, header)
+    append_event(
+        session.run.events_path,
+        "embedding",
+        step=session.state.step,
+        file=embedding.relative_to(session.run.path).as_posix(),
+        word=word.spelling,
+        vectors=len(vectors[0]),
+    )
+    say(f"exported {embedding.name}: the word {word.spelling}, an embedding of its own")
+
+
+def describe_file(
+    session: Session, modules: Mapping[str, Module], thumbnail: str
+) -> dict[str, str]:
+    """Returns the header that a file of the run gets, without the hashes."""
+    config, kinds = session.config, session.adapters.kinds()
+    network = measure_network(modules, kinds, config.adapter)
+    return make_metadata(config, session.facts(), thumbnail, network)
+
+
+def _choose_formats(session: Session, modules: Mapping[str, Module]) -> str:
+    """Returns the formats that the config asks for and the adapter has: runs must not end empty."""
+    formats = session.config.output.formats
+    if formats == "kohya" or fits_peft(modules):
+        return formats
+    kinds = " and ".join(sorted(session.adapters.kinds()))
+    message = (
+        "The diffusers format holds LoRA only, or DoRA per output channel, and this adapter is "
+        f"{kinds}: only the kohya format is written."
+    )
+    append_event(session.run.events_path, "warning", message=message)
+    say(message)
+    return "kohya"
+
+
+def _prove(session: Session, path: Path, digest: str) -> None:
+    """Reads a file back, compares it with what was trained, and says that it is there."""
+    adapters = session.adapters
+    proof = compare_with_trained(
+        path,
+        adapters.deltas(),
+        session.config.output.precision,
+        session.family.unet_names,
+        make_rebuild(adapters),
+    )
+    size = path.stat().st_size
+    append_event(
+        session.run.events_path,
+        "exported",
+        step=session.state.step,
+        file=path.name,
+        bytes=size,
+        modules=proof.modules,
+        max_relative_error=proof.max_relative_error,
+        sha256=digest,
+    )
+    say(
+        f"exported {path.name}: {proof.modules} layers, {size / 1e6:.1f} MB, "
+        f"largest rounding error {proof.max_relative_error:.1e}"
+    )
+    for finding in verify_file(path, describe_layers(session.family)):
+        if finding.severity != "note":
+            append_event(session.run.events_path, "warning", message=finding.to_line())
+            say(f"{path.name}: {finding.to_line()}")

@@ -1,0 +1,165 @@
+"""The roof: a run from its folder to the exported file. Nothing here knows a family's name."""
+
+import math
+import time
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from trainer.config import RunConfig, schedule_factor
+from trainer.data import Batch
+from trainer.runs import RunError, append_event, clear_requests, read_requests
+from trainer.training.artifacts import export_file, make_samples, save_state
+from trainer.training.loss import compute_losses, compute_prior_losses
+from trainer.training.progress import Bar, Pace, say
+from trainer.training.session import Session
+
+
+def learn(session: Session) -> str:
+    """Trains from where the state stands to the last step.
+
+    Returns:
+        "finished", or "stopped" when a request asked for it.
+
+    Raises:
+        RunError: the loss is no longer a number, or the disk is full.
+    """
+    state, config = session.state, session.config
+    batches = read_batches(session)
+    pace, bar = Pace(), Bar(config.train.steps, state.step)
+    if state.step == 0:
+        with pace.leave_out():
+            make_samples(session)
+    state.start_learning()
+    reported = state.step
+    try:
+        while state.step < config.train.steps:
+            loss = take_step(session, batches)
+            if state.step % config.train.log_every_steps == 0 or state.step == config.train.steps:
+                pace.report(state.step - reported)
+                reported = state.step
+                _report_step(session, loss.item(), pace, bar)
+            with pace.leave_out():
+                _save_what_is_due(session)
+                if _obey_requests(session) == "stop":
+                    return "stopped"
+    finally:
+        bar.close()
+    return "finished"
+
+
+def read_batches(session: Session) -> Iterator[tuple[Batch, Batch]]:
+    """Yields the batches that follow, each with the one that the prior is measured on."""
+    consumed = session.state.step * session.config.train.accumulate
+    batches = session.source.plan.read(consumed)
+    if session.prior:
+        yield from zip(batches, session.prior.plan.read(consumed), strict=False)
+    else:
+        yield from ((batch, batch) for batch in batches)
+
+
+def take_step(session: Session, batches: Iterator[tuple[Batch, Batch]]) -> Tensor:
+    """Does one optimiser update; returns its mean loss, on the device and not yet read."""
+    accelerator, optimizer = session.machine.accelerator, session.optimizer
+    config, state = session.config, session.state
+    _set_learning_rates(session)
+    mean = torch.zeros((), device=session.machine.device)
+    for _ in range(config.train.accumulate):
+        loss = _compute_loss(session, *next(batches)) / config.train.accumulate
+        penalty = session.adapters.penalty()
+        accelerator.backward(loss if penalty is None else loss + penalty / config.train.accumulate)
+        mean += loss.detach()
+    if config.optimizer.max_grad_norm:
+        parameters = session.adapters.named_parameters().values()
+        accelerator.clip_grad_norm_(parameters, config.optimizer.max_grad_norm)
+    optimizer.step()
+    state.step += 1
+    session.adapters.after_step(state.step)
+    optimizer.zero_grad(set_to_none=True)
+    if state.average:
+        state.average.update(state.step)
+    return mean
+
+
+def _compute_loss(session: Session, batch: Batch, prior_batch: Batch) -> Tensor:
+    loss = compute_losses(session, batch).mean()
+    prior = compute_prior_losses(session, prior_batch)
+    if prior is None:
+        return loss
+    return loss + session.config.objective.prior_weight * prior.mean()
+
+
+def _set_learning_rates(session: Session) -> None:
+    config = session.config.optimizer
+    steps = session.config.train.steps
+    factor = schedule_factor(config, session.state.step, steps)
+    for group in session.state.optimizer.param_groups:
+        group["lr"] = group["full_lr"] * factor
+
+
+def _report_step(session: Session, loss: float, pace: Pace, bar: Bar) -> None:
+    state, config = session.state, session.config
+    if not math.isfinite(loss):
+        msg = (
+            f"The loss became {loss} at step {state.step}: the training diverged. Halve the "
+            "learning rates, or train in bf16 or fp32, and start from the last checkpoint."
+        )
+        raise RunError(msg)
+    speed = pace.steps_per_second
+    append_event(
+        session.run.events_path,
+        "step",
+        step=state.step,
+        steps=config.train.steps,
+        loss=round(loss, 6),
+        learning_rates={g["part"]: g["lr"] for g in state.optimizer.param_groups},
+        steps_per_second=round(speed, 4),
+        seconds_left=round((config.train.steps - state.step) / speed, 1) if speed else None,
+        memory_bytes=session.machine.memory_bytes(),
+    )
+    bar.update(state.step, loss, speed)
+
+
+def _save_what_is_due(session: Session) -> None:
+    step, config = session.state.step, session.config
+    if _is_due(step, config.samples.every_steps, config):
+        make_samples(session)
+    if _is_due(step, config.output.checkpoint_every_steps, config) or step == config.train.steps:
+        save_state(session)
+
+
+def _is_due(step: int, every: int, config: RunConfig) -> bool:
+    return every > 0 and (step % every == 0 or step == config.train.steps)
+
+
+def _obey_requests(session: Session) -> str:
+    """Does what the files in control/ ask for; returns "stop" when that is among them."""
+    run, requests = session.run, read_requests(session.run.path)
+    if "sample" in requests:
+        make_samples(session)
+        clear_requests(run.path, "sample")
+    if "save" in requests:
+        save_state(session)
+        export_file(session, f"{session.config.name}-{session.state.step:06d}.safetensors")
+        clear_requests(run.path, "save")
+    if "pause" in requests and "stop" not in requests:
+        _wait_while_paused(session)
+        requests = read_requests(run.path)
+    if "stop" not in requests:
+        return ""
+    save_state(session)
+    clear_requests(run.path)
+    return "stop"
+
+
+def _wait_while_paused(session: Session) -> None:
+    """Keeps the model in memory until asked to resume or stop; a checkpoint guards the pause."""
+    run, step = session.run, session.state.step
+    save_state(session)
+    append_event(run.events_path, "paused", step=step)
+    say(f"paused at step {step}")
+    while not {"resume", "stop"} & read_requests(run.path):
+        time.sleep(0.2)
+    clear_requests(run.path, "pause", "resume")
+    append_event(run.events_path, "resumed", step=step)

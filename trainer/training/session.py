@@ -1,0 +1,191 @@
+"""Setting a run up: from its folder to everything that the loop works with."""
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainer.adapters import AdapterSet
+from trainer.config import RunConfig
+from trainer.data import (
+    CaptionEncoder,
+    EncodedExample,
+    Source,
+    TensorCache,
+    read_training_examples,
+)
+from trainer.device import Machine, open_machine
+from trainer.diffusion import NoiseSchedule, make_schedule
+from trainer.export import ExportFacts, name_base_model
+from trainer.models import EVERY_MODEL, Family, Model, load_family
+from trainer.optim import Average, group_parameters, make_optimizer
+from trainer.runs import Checkpoint, RunError, RunFolder, read_events
+from trainer.runs.base_models import locate_base_model
+from trainer.training.attach import attach_adapters, keep_start, make_rules
+from trainer.training.checkpoint import TrainState, load_checkpoint
+from trainer.training.sources import count_buckets, list_captions, open_sources
+from trainer.training.trigger_embedding import teach_trigger
+
+
+@dataclass
+class Session:
+    """A run in memory: frozen model, data on the device, and the state that learns."""
+
+    run: RunFolder
+    config: RunConfig
+    machine: Machine
+    family: Family
+    schedule: NoiseSchedule
+    source: Source
+    prior: Source | None
+    encode_captions: CaptionEncoder
+    state: TrainState
+    optimizer: Any  # accelerate's wrapper, which skips an update whose fp16 gradients overflowed
+
+    @property
+    def adapters(self) -> AdapterSet:
+        """The weights that learn."""
+        return self.state.adapters
+
+    @property
+    def examples(self) -> list[EncodedExample]:
+        """What is learned from."""
+        return self.source.examples
+
+    @property
+    def resolution(self) -> int:
+        """Side of the square bucket, in pixels."""
+        return self.config.dataset.resolution or self.family.default_resolution
+
+    @property
+    def contents(self) -> dict[str, str]:
+        """Content per image name: what a resumed run compares."""
+        found = {example.name: example.content for example in self.examples}
+        if self.prior:
+            found |= {f"prior/{each.name}": each.content for each in self.prior.examples}
+        return found
+
+    def facts(self) -> ExportFacts:
+        """Returns what an exported file tells beyond the config."""
+        started = [e["time"] for e in read_events(self.run.events_path) if e["event"] == "started"]
+        return ExportFacts(
+            family=self.family.name,
+            prediction=self.family.prediction,
+            base_model_name=name_base_model(self.config.base_model.path),
+            captions=[example.caption for example in self.examples],
+            resolution=self.resolution,
+            buckets=count_buckets(self.examples),
+            step=self.state.step,
+            started=float(started[0]) if started else time.time(),
+            zero_snr=bool(self.family.schedule_config()["zero_snr"]),
+            precision=self.machine.precision,
+        )
+
+
+def open_session(run: RunFolder, cache: Path, checkpoint: Checkpoint | None = None) -> Session:
+    """Loads the base model, encodes the dataset, and restores a checkpoint.
+
+    Args:
+        run: The run.
+        cache: Folder of encoded images and captions.
+        checkpoint: Which one; None takes the last, or starts afresh where there is none.
+
+    Raises:
+        ConfigError, DatasetError, ModelError, RunError: what is wrong and what to do.
+    """
+    config = run.config
+    # Cheap checks first: a wrong folder is told in a moment, not after a minute of loading.
+    read_training_examples(config.dataset)
+    base = locate_base_model(config.base_model, run.models_path)
+    machine = open_machine(config.train.device, base.precision)
+    family = load_family(base, machine.device, machine.dtype, _choose_models(config, {"image"}))
+    sources = open_sources(run, family, machine.device, TensorCache(cache))
+    session = assemble_session(run, machine, family, sources, TensorCache(cache))
+    found = checkpoint or next(reversed(run.list_checkpoints()), None)
+    if found:
+        load_checkpoint(found, session.state, session.contents)
+    return session
+
+
+def assemble_session(
+    run: RunFolder,
+    machine: Machine,
+    family: Family,
+    sources: tuple[Source, Source | None],
+    cache: TensorCache,
+) -> Session:
+    """Puts adapters, optimiser and captions to a loaded base model and encoded images.
+
+    The memory estimate rehearses a run from here on, so nothing below may look at what a tensor
+    holds.
+    """
+    config, (source, prior) = run.config, sources
+    adapter = keep_start(run.path, config.adapter)
+    adapters = attach_adapters(family, adapter, config.train.seed, machine.device)
+    adapters.rules = make_rules(adapters, config)
+    adapters.word = teach_trigger(family, config, machine.device)
+    trains_text = adapters.changes_text
+    captions = list_captions(config, sources)
+    encode_captions = _prepare_captions(config, machine, family, cache, captions, trains_text)
+    if config.train.gradient_checkpointing:
+        family.enable_gradient_checkpointing()
+    state, optimizer = _make_state(config, machine, adapters)
+    return Session(
+        run=run,
+        config=config,
+        machine=machine,
+        family=family,
+        schedule=make_schedule(**family.schedule_config()).to(machine.device),
+        source=source,
+        prior=prior,
+        encode_captions=encode_captions,
+        state=state,
+        optimizer=optimizer,
+    )
+
+
+def _choose_models(config: RunConfig, needed: Collection[Model]) -> Collection[Model]:
+    return needed if config.train.offload else EVERY_MODEL
+
+
+def _prepare_captions(
+    config: RunConfig,
+    machine: Machine,
+    family: Family,
+    cache: TensorCache,
+    captions: list[str],
+    trains_text: bool,
+) -> CaptionEncoder:
+    """Returns the caption encoder, and leaves on the device what the training needs.
+
+    A frozen text encoder is done before the first step, unless tags are shuffled.
+    """
+    encoder = CaptionEncoder(
+        family.encode_captions,
+        family.join_conditioning,
+        "" if trains_text else family.text_fingerprint(),
+        None if trains_text else cache,
+        machine.device,
+    )
+    done = not trains_text and not config.dataset.shuffle_tags
+    if done:
+        family.settle(_choose_models(config, {"text"}))
+        encoder.prepare(captions)
+    family.settle(_choose_models(config, {"unet"} if done else {"unet", "text"}))
+    return encoder
+
+
+def _make_state(
+    config: RunConfig, machine: Machine, adapters: AdapterSet
+) -> tuple[TrainState, Any]:
+    groups = group_parameters(config.optimizer, adapters.sort_parameters())
+    if not groups:
+        msg = "No layer would be trained: raise adapter.rank or adapter.text_rank."
+        raise RunError(msg)
+    raw = make_optimizer(groups, config.optimizer)
+    decay = config.optimizer.ema_decay
+    average = Average(adapters.named_parameters(), decay) if decay else None
+    optimizer = machine.accelerator.prepare(raw)
+    state = TrainState(adapters, config.optimizer.kind, raw, average, machine.accelerator.scaler)
+    return state, optimizer
