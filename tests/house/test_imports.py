@@ -83,13 +83,13 @@ def find_other_side(name):
 
 def test_the_guard_finds_imports_of_other_rooms():
     source = (
-        "import trainer.training.loop\nfrom trainer import sampling, config\n"
+        "import trainer.training.loop\nfrom trainer import training, config\n"
         "def f():\n    from trainer.export.kohya import write\n"
         "from trainer.runs.folder import Run\nfrom trainer.config import RunConfig\n"
     )
     assert sorted(find_trainer_imports(ast.parse(source))) == [
         "line 1: trainer.training.loop",
-        "line 2: trainer.inference.sampling",
+        "line 2: trainer.training",
         "line 4: trainer.export.kohya",
     ]
 
