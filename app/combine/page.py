@@ -9,9 +9,9 @@ from app.combine import text as words
 from app.combine.events import DEFAULTS, WorkbenchEvents
 from app.combine.recipes import BLOCKS, FILES, MAX_FILES, PRECISIONS, SETTINGS
 from app.ui.choice import Choice
+from app.ui.context import STATUS_SECONDS, Shell
 from app.ui.paint import QUIET
 from app.ui.relay import show_when
-from app.ui.shell import STATUS_SECONDS, Shell
 from app.ui.watch import make_watch
 
 

@@ -8,9 +8,9 @@ import gradio as gr
 from app.dataset import captions_text as words
 from app.dataset import suggestions as view
 from app.dataset.caption_events import CaptionEvents
+from app.ui.context import STATUS_SECONDS, Shell
 from app.ui.paint import QUIET
 from app.ui.scripts import PRESS
-from app.ui.shell import STATUS_SECONDS, Shell
 from app.ui.watch import make_watch
 
 

@@ -22,11 +22,11 @@ from app.ui.adoption import (
     ASK_FOR_TILE,
     LOCK_BOXES,
 )
+from app.ui.context import Shell
 from app.ui.markup import element
 from app.ui.paint import QUIET
 from app.ui.relay import carry, show_when
 from app.ui.scripts import SELECT_IN_GRID, START_ON_TRAIN_TAB, remember_in_address
-from app.ui.shell import Shell, place
 
 FILE_TYPES = [".png", ".jpg", ".jpeg", ".webp", ".bmp"]
 
@@ -191,7 +191,7 @@ def _wire_box(
 
 def _draw(shell: Shell) -> _Widgets:
     with gr.Row():
-        place(shell.dataset)
+        shell.dataset.render()
         new_name = gr.Textbox(
             label=words.NEW_NAME,
             placeholder=words.NEW_NAME_EXAMPLE,

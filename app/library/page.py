@@ -10,6 +10,7 @@ from app.library import files_text as file_words
 from app.library import text as words
 from app.library.events import LibraryEvents
 from app.ui.choice import Choice
+from app.ui.context import Shell
 from app.ui.markup import element
 from app.ui.paint import QUIET
 from app.ui.relay import carry, show_when
@@ -20,7 +21,6 @@ from app.ui.scripts import (
     read_pressed,
     remember_in_address,
 )
-from app.ui.shell import Shell
 
 
 @dataclass(frozen=True)

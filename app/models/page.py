@@ -7,9 +7,9 @@ import gradio as gr
 
 from app.models import text as words
 from app.models.events import BaseModelEvents
+from app.ui.context import Shell
 from app.ui.paint import QUIET
 from app.ui.relay import show_when
-from app.ui.shell import Shell
 
 FAMILY, PREDICTION = "base_model.family", "base_model.prediction"
 

@@ -11,9 +11,9 @@ from app.preview import text as words
 from app.preview.events import PreviewEvents
 from app.ui.adoption import ADOPT_IF_UNTOUCHED, ADOPT_SUGGESTION
 from app.ui.choice import Choice
+from app.ui.context import Shell
 from app.ui.paint import QUIET
 from app.ui.relay import carry, show_when
-from app.ui.shell import Shell
 
 
 @dataclass(frozen=True)

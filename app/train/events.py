@@ -9,17 +9,16 @@ import pandas  # type: ignore[import-untyped]  # Gradio brings it, without types
 
 from app.core import run_contents as view
 from app.core.examples import list_examples
-from app.core.run_views import RunView, choose_run, list_run_views, read_log_tail
+from app.core.run_views import choose_run, list_run_views
 from app.core.workspace import Workspace, WorkspaceError
 from app.train import run_actions as training
 from app.train import text as words
 from app.train.form_values import Chosen, read_config_of_form
-from app.train.html import make_failure, make_problems, make_progress, make_samples
+from app.train.html import make_problems
 from app.train.rates import RATE_SETTINGS, view_rates
 from app.train.rates_html import make_no_rates, make_rates
 from app.ui.form import Form, put
 from app.ui.markup import note
-from app.ui.paint import Seen, paint
 from trainer.config import ConfigError, layer_config
 
 NAME, START_FROM = "name", "adapter.start_from"
@@ -104,9 +103,9 @@ class TrainEvents:
         except ConfigError as error:
             return make_no_rates(" ".join(str(problem) for problem in error.problems))
 
-    def start(self, dataset: str, base_model: str, *values: Any) -> list[Any]:
+    def start(self, dataset: str, base_model: str, values: dict[str, Any]) -> dict[str, Any]:
         """Starts a run, or says next to each setting what is wrong with it."""
-        fine = [gr.update(info=line) for line in self.form.explain(())]
+        fine = {path: gr.update(info=line) for path, line in self.form.explain(()).items()}
         try:
             training.check_before_start(self.workspace, dataset, base_model)
             chosen = Chosen(dataset, base_model, values)
@@ -114,93 +113,48 @@ class TrainEvents:
             run = training.start_run(self.workspace, config)
         except ConfigError as error:
             lines = [str(problem) for problem in error.problems]
-            marked = [gr.update(info=line) for line in self.form.explain(error.problems)]
-            return ["", make_problems(lines), gr.skip(), gr.update(open=True), *marked]
+            explained = self.form.explain(error.problems)
+            return {
+                "message": "",
+                "problems": make_problems(lines),
+                "settings": gr.update(open=True),
+                "values": {path: gr.update(info=line) for path, line in explained.items()},
+            }
         except WorkspaceError as error:
-            return [note(str(error), "error"), "", gr.skip(), gr.skip(), *fine]
-        shown = gr.update(choices=self._list_choices(list_run_views(self.workspace)), value=run.id)
-        told = note(words.started(config.name), "good")
-        return [told, "", shown, gr.skip(), *fine]
-
-    def resume(self, run_id: str) -> Any:
-        """Lets the run that is shown go on."""
-        try:
-            run = self.workspace.find_run(run_id)
-            return note(training.continue_run(self.workspace, run), "good")
-        except WorkspaceError as error:
-            return note(str(error), "error")
-
-    def pause(self, run_id: str) -> Any:
-        """Asks the run to pause."""
-        return self._ask(run_id, "pause")
-
-    def stop(self, run_id: str) -> Any:
-        """Asks the run to stop."""
-        return self._ask(run_id, "stop")
-
-    def sample(self, run_id: str) -> Any:
-        """Asks the run for samples."""
-        return self._ask(run_id, "sample")
-
-    def save(self, run_id: str) -> Any:
-        """Asks the run for a checkpoint."""
-        return self._ask(run_id, "save")
-
-    def show_status(self, seen: Seen, run_id: str | None, address: str) -> list[Any]:
-        """Paints list, progress, failure and the buttons' states, in this order.
-
-        No run is chosen before it is known which one the page's `address` asks for.
-        """
-        views = list_run_views(self.workspace)
-        shown = choose_run(views, run_id)
-        log = ""
-        if shown is not None and shown.state in {"failed", "lost"}:
-            log = read_log_tail(self.workspace.find_run(shown.id).log_path)
-        state = shown.state if shown else "new"
-        working = state == "running"
-        listed = gr.update(choices=self._list_choices(views))
-        if address and (shown is None or shown.id != run_id):
-            # Only then: a late answer must not undo a choice that was made in the meantime.
-            listed["value"] = shown.id if shown else None
-        parts = {
-            "run": listed,
-            "progress": make_progress(shown),
-            "failure": make_failure(shown, log),
-            "pause": gr.update(interactive=working),
-            "resume": gr.update(interactive=state == "paused" or bool(shown and shown.can_resume)),
-            "stop": gr.update(interactive=state in {"starting", "running", "paused"}),
-            "sample": gr.update(interactive=working),
-            "save": gr.update(interactive=working),
-        }  # fmt: skip
-        return [seen, *paint(seen, parts)]
-
-    def show_pictures(self, seen: Seen, run_id: str | None) -> list[Any]:
-        """Paints the chart and the samples."""
-        shown = choose_run(list_run_views(self.workspace), run_id)
-        points, samples = [], view.SampleGrid((), ())
-        if shown is not None:
-            run = self.workspace.find_run(shown.id)
-            points, samples = view.view_losses(run), view.view_samples(run)
-        parts = {
-            "chart": make_frame(points),
-            "samples": make_samples(shown.id if shown else "", samples),
+            return {"message": note(str(error), "error"), "problems": "", "values": fine}
+        runs = [(f"{one.name} · {one.id}", one.id) for one in list_run_views(self.workspace)]
+        return {
+            "message": note(words.started(config.name), "good"),
+            "problems": "",
+            "run": gr.update(choices=runs, value=run.id),
+            "values": fine,
         }
-        return [seen, *paint(seen, parts)]
 
-    def _ask(self, run_id: str, wish: training.Wish) -> Any:
+    def command(self, event: gr.EventData) -> dict[str, Any]:
+        """Asks the run whose buttons were shown for what was pressed."""
+        pressed, run_id = getattr(event, "key", ""), getattr(event, "run", "")
         try:
-            return note(training.ask_run(self.workspace.find_run(run_id), wish))
+            shown = choose_run(list_run_views(self.workspace), run_id)
+            run = self.workspace.find_run(shown.id if shown else run_id)
+            if pressed == "resume":
+                return {"message": note(training.continue_run(self.workspace, run), "good")}
+            if pressed not in training.REQUESTS:
+                return {}
+            return {"message": note(training.ask_run(run, pressed))}
         except WorkspaceError as error:
-            return note(str(error), "error")
+            return {"message": note(str(error), "error")}
+
+    def draw_chart(self, run: str | None) -> dict[str, Any]:
+        """Draws the losses of the run that is shown."""
+        shown = choose_run(list_run_views(self.workspace), run)
+        points = view.view_losses(self.workspace.find_run(shown.id)) if shown else []
+        return {"chart": make_frame(points)}
 
     def _count_images(self, dataset: str) -> int:
         try:
             return len(list_examples(self.workspace.find_dataset(dataset)))
         except WorkspaceError:
             return 0
-
-    def _list_choices(self, views: list[RunView]) -> list[tuple[str, str]]:
-        return [(f"{one.name} · {one.id}", one.id) for one in views]
 
 
 def make_frame(points: list[view.LossPoint]) -> pandas.DataFrame:

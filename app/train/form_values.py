@@ -1,6 +1,6 @@
 """From what the Train tab shows to one complete config, and commands that are asked about it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,11 @@ PATHS = ("base_model.vae", "dataset.prior_path", "adapter.start_from")
 
 @dataclass(frozen=True)
 class Chosen:
-    """What the Train tab shows: the dataset, the base model, and the form's values."""
+    """What the Train tab shows: the dataset, the base model, and the form's values by path."""
 
     dataset: object
     base_model: object
-    values: Sequence[Any]
+    values: Mapping[str, Any]
 
 
 def read_config_of_form(

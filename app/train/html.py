@@ -1,9 +1,19 @@
 """The Train tab's pieces of HTML, and the run bar."""
 
 from app.core.addresses import sample_url
-from app.core.run_contents import Sample, SampleGrid
-from app.core.run_views import RunView, describe_pending, describe_run, title_of
+from app.core.run_contents import Sample, SampleGrid, view_samples
+from app.core.run_views import (
+    RunView,
+    choose_run,
+    describe_pending,
+    describe_run,
+    list_run_views,
+    read_log_tail,
+    title_of,
+)
+from app.core.workspace import Workspace
 from app.train import text as words
+from app.ui.fragments import Params, View
 from app.ui.markup import Markup, element, join
 
 
@@ -54,6 +64,32 @@ def make_progress(view: RunView | None) -> Markup:
         data_state=view.state,
         data_step=str(view.step),
     )
+
+
+def make_run_buttons(view: RunView | None) -> Markup:
+    """Returns what can be asked of a run; what its state does not allow cannot be pressed."""
+    state = view.state if view else "new"
+    running = state == "running"
+    allowed = {
+        "pause": running,
+        "resume": state == "paused" or bool(view and view.can_resume),
+        "stop": state in {"starting", "running", "paused"},
+        "sample": running,
+        "save": running,
+    }
+    buttons = [
+        element(
+            "button",
+            words.RUN_BUTTONS[name],
+            type="button",
+            class_="button button-stop" if name == "stop" else "button",
+            id=f"train-{name}",
+            data_key=name,
+            disabled=not allowed[name],
+        )
+        for name in allowed
+    ]
+    return element("div", *buttons, class_="buttons")
 
 
 def make_failure(view: RunView | None, log: str) -> Markup:
@@ -117,3 +153,47 @@ def _make_cell(run_id: str, sample: Sample | None, *, stop: bool) -> Markup:
         tabindex=0 if stop else -1,
     )
     return element("td", button)
+
+
+def find_shown(workspace: Workspace, params: Params) -> RunView | None:
+    """Returns the run that is shown: the chosen one, else the busy one, else the newest."""
+    return choose_run(list_run_views(workspace), params.get("run"))
+
+
+def _render_status(workspace: Workspace, params: Params) -> Markup:
+    return make_run_bar(find_shown(workspace, params))
+
+
+def _render_progress(workspace: Workspace, params: Params) -> Markup:
+    view = find_shown(workspace, params)
+    log = ""
+    if view is not None and view.state in {"failed", "lost"}:
+        log = read_log_tail(workspace.find_run(view.id).log_path)
+    return join(make_progress(view), make_failure(view, log))
+
+
+def _render_buttons(workspace: Workspace, params: Params) -> Markup:
+    return make_run_buttons(find_shown(workspace, params))
+
+
+def _render_samples(workspace: Workspace, params: Params) -> Markup:
+    view = find_shown(workspace, params)
+    grid = view_samples(workspace.find_run(view.id)) if view else SampleGrid((), ())
+    return make_samples(view.id if view else "", grid)
+
+
+def _read_events_version(workspace: Workspace, params: Params) -> object:
+    """Changes when the shown run has a new event: that is what samples and chart show."""
+    view = find_shown(workspace, params)
+    if view is None:
+        return None
+    path = workspace.find_run(view.id).events_path
+    return (view.id, path.stat().st_size if path.exists() else 0)
+
+
+VIEWS = {
+    "status": View(_render_status),
+    "progress": View(_render_progress),
+    "run-buttons": View(_render_buttons),
+    "samples": View(_render_samples, _read_events_version),
+}

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, get_args
 
 from filelock import FileLock, Timeout
 
@@ -17,7 +17,8 @@ from app.train import text as train_text
 from trainer.config import RunConfig
 from trainer.runs import RunError, RunFolder, clear_requests, create_run, request
 
-Wish = Literal["pause", "stop", "sample", "save"]
+Request = Literal["pause", "stop", "sample", "save"]
+REQUESTS = get_args(Request)
 
 
 def start_run(workspace: Workspace, config: RunConfig) -> RunFolder:
@@ -58,7 +59,7 @@ def continue_run(workspace: Workspace, run: RunFolder) -> str:
     return train_text.RESTARTED
 
 
-def ask_run(run: RunFolder, wish: Wish) -> str:
+def ask_run(run: RunFolder, what: Request) -> str:
     """Asks a live run for something and returns a sentence.
 
     Raises:
@@ -66,10 +67,10 @@ def ask_run(run: RunFolder, wish: Wish) -> str:
     """
     if not view_run(run).busy:
         raise WorkspaceError(train_text.NOT_RUNNING)
-    if wish == "pause":
+    if what == "pause":
         clear_requests(run.path, "resume")
-    request(run.path, wish)
-    return train_text.PENDING[wish]
+    request(run.path, what)
+    return train_text.PENDING[what]
 
 
 def check_before_start(workspace: Workspace, dataset: object, base_model: object) -> None:

@@ -14,12 +14,12 @@ from app.train.rates import RATE_SETTINGS
 from app.train.settings_events import SettingsEvents
 from app.ui import headers_text as header_text
 from app.ui.adoption import ADOPT_NAME
+from app.ui.context import Shell
 from app.ui.form import Form, build_widget
 from app.ui.markup import element
 from app.ui.paint import QUIET
 from app.ui.relay import carry, show_when
 from app.ui.scripts import FILTER_SETTINGS, PRESS
-from app.ui.shell import Shell, place
 
 HEADER = "output.header"
 _ON_THE_SURFACE = (NAME, "train.steps")
@@ -56,10 +56,10 @@ def draw_settings(shell: Shell, form: Form) -> Settings:
     presets = view.describe_presets()
     chosen = view.suggest_preset(next(iter(shell.workspace.list_base_models()), ""), presets)
     config = view.read_preset_config(chosen)
-    values = dict(zip(form.paths, form.to_values(config), strict=True))
+    values = form.to_values(config)
     fields = {field.path: field for field in form.fields}
     with gr.Row():
-        place(shell.base_model)
+        shell.base_model.render()
         choices = [(words.DEFAULTS, ""), *((name, name) for name in presets)]
         preset = gr.Dropdown(
             choices=[*choices, (words.OPENED, view.OPENED)],

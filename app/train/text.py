@@ -158,11 +158,13 @@ PRESET_INFO = "Fills in all settings below; each can be changed."
 ALL_SETTINGS = "All settings"
 SEARCH_EXAMPLE = "for example rank, or learning rate"
 START = "Start training"
-PAUSE = "Pause"
-RESUME = "Resume"
-STOP = "Stop"
-SAMPLE = "Sample now"
-SAVE = "Save now"
+RUN_BUTTONS = {
+    "pause": "Pause",
+    "resume": "Resume",
+    "stop": "Stop",
+    "sample": "Sample now",
+    "save": "Save now",
+}
 SHOWN_RUN = "Run shown"
 CHART_LABEL = "Loss over steps (light: raw, dark: smoothed)"
 RAW = "raw"

@@ -3,7 +3,7 @@
 import json
 import math
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, get_args, get_origin
@@ -70,32 +70,35 @@ class Form:
         """The settings' paths in the order of the widgets."""
         return [field.path for field in self.fields]
 
-    def to_values(self, config: BaseModel) -> list[Any]:
-        """Returns what the widgets show for a config."""
-        return [_to_widget(field, _read(config, field.path)) for field in self.fields]
+    def to_values(self, config: BaseModel) -> dict[str, Any]:
+        """Returns what the widgets show for a config, by the settings' paths."""
+        return {field.path: _to_widget(field, _read(config, field.path)) for field in self.fields}
 
-    def to_tree(self, values: Sequence[Any]) -> dict[str, Any]:
-        """Returns the plain dict that the widgets' values stand for.
+    def to_tree(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the plain dict that the widgets' values, by path, stand for.
 
         Nothing is judged here: what cannot be the setting's type goes on as it is, and the
         config model names it.
         """
         tree: dict[str, Any] = {}
-        for field, value in zip(self.fields, values, strict=True):
-            put(tree, field.path, _from_widget(field, value))
+        for field in self.fields:
+            if field.path in values:
+                put(tree, field.path, _from_widget(field, values[field.path]))
         return tree
 
-    def explain(self, problems: Iterable[Problem]) -> list[str]:
+    def explain(self, problems: Iterable[Problem]) -> dict[str, str]:
         """Returns the help of each setting, with what is wrong with it in front."""
         wrong: dict[str, str] = {}
         for problem in problems:
             place = next((path for path in self.paths if _covers(path, problem.path)), None)
             if place is not None:
                 wrong[place] = problem.message
-        return [
-            f"✕ {wrong[field.path]} — {field.info}" if field.path in wrong else field.info
+        return {
+            field.path: f"✕ {wrong[field.path]} — {field.info}"
+            if field.path in wrong
+            else field.info
             for field in self.fields
-        ]
+        }
 
 
 def make_form(model: type[BaseModel] = RunConfig, without: Iterable[str] = ()) -> Form:

@@ -1,0 +1,3 @@
+// What the Library part of the page does in the browser; the names are used by `wire_in_browser`.
+
+export const functions = {};

@@ -1,0 +1,124 @@
+"""Events wired by name: a handler takes keywords and returns, by name, only what changed.
+
+Gradio moves values by position; with a hundred settings a value that is inserted in one list and
+not in the other reaches the wrong widget. Here both sides are mappings, so there is no position.
+"""
+
+import inspect
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import gradio as gr
+
+# A name stands for one component, or for a group of them (the form: its components by path).
+Components = Mapping[str, Any]
+Handler = Callable[..., Mapping[str, Any] | None]
+
+# The module of `app/ui/js` that the page's events call.
+PAGE_MODULE = "/ui/js/page.js"
+
+
+def wire(
+    triggers: Any,
+    handler: Handler,
+    inputs: Components | None = None,
+    outputs: Components | None = None,
+    **options: Any,
+) -> Any:
+    """Has a handler run when something happens on the page.
+
+    Args:
+        triggers: An event of a component (`button.click`), or several in a list.
+        handler: Takes the inputs as keywords, a group as one dict. A parameter called `event`
+            gets the event's data. Returns a dict of the outputs that change, by name; a group as a
+            dict again; None where nothing does.
+        inputs: The components it reads, by name.
+        outputs: The components it may change, by name.
+        options: As for Gradio's events. Unless they say otherwise an event needs no queue of its
+            own, shows no spinner, and is no part of a public interface.
+
+    Returns:
+        Gradio's dependency; `.then` is a trigger, too.
+    """
+    sources, targets = dict(inputs or {}), dict(outputs or {})
+
+    def run(values: dict[Any, Any]) -> dict[Any, Any]:
+        return _match(targets, handler(**_collect(sources, values)))
+
+    def run_with_event(values: dict[Any, Any], event: gr.EventData) -> dict[Any, Any]:
+        return _match(targets, handler(event=event, **_collect(sources, values)))
+
+    takes_event = "event" in inspect.signature(handler).parameters
+    settings = {
+        "concurrency_limit": None,
+        "show_progress": "hidden",
+        "api_visibility": "private",
+        **options,
+    }
+    return _listen(
+        triggers,
+        run_with_event if takes_event else run,
+        inputs=set(_flatten(sources)),
+        outputs=_flatten(targets),
+        **settings,
+    )
+
+
+def wire_in_browser(
+    triggers: Any,
+    function: str,
+    inputs: Components | None = None,
+    outputs: Components | None = None,
+) -> Any:
+    """Has a function of `app/ui/js` run in the browser, which asks the server nothing.
+
+    Args:
+        triggers: As for `wire`.
+        function: Its name in the page's table of functions (`page.js`). It takes one object of the
+            inputs' values by name, and returns one of those outputs that change.
+        inputs: The components it reads, by name; no groups.
+        outputs: The components it may change, by name; no groups.
+    """
+    sources, targets = dict(inputs or {}), dict(outputs or {})
+    names = json.dumps([function, list(sources), list(targets)])
+    return _listen(
+        triggers,
+        None,
+        inputs=list(sources.values()),
+        outputs=list(targets.values()),
+        js=f"async (...given) => (await import('{PAGE_MODULE}')).call({names}, given)",
+    )
+
+
+def _listen(triggers: Any, run: Any, **settings: Any) -> Any:
+    if isinstance(triggers, Sequence):
+        return gr.on(list(triggers), run, **settings)
+    return triggers(run, **settings)
+
+
+def _flatten(components: Components) -> list[Any]:
+    flat: list[Any] = []
+    for one in components.values():
+        flat += one.values() if isinstance(one, Mapping) else [one]
+    return flat
+
+
+def _collect(sources: Components, values: Mapping[Any, Any]) -> dict[str, Any]:
+    return {
+        name: {path: values[inner] for path, inner in one.items()}
+        if isinstance(one, Mapping)
+        else values[one]
+        for name, one in sources.items()
+    }
+
+
+def _match(targets: Components, changes: Mapping[str, Any] | None) -> dict[Any, Any]:
+    answer: dict[Any, Any] = {}
+    for name, value in (changes or {}).items():
+        target = targets[name]
+        if isinstance(target, Mapping):
+            answer |= {target[path]: inner for path, inner in value.items()}
+        else:
+            answer[target] = value
+    return answer

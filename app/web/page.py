@@ -1,0 +1,101 @@
+"""The page, put together from its subjects: the status bar, the tabs, and what they share."""
+
+import os
+from collections.abc import Callable
+
+import gradio as gr
+
+from app.core.choices import render_choices
+from app.core.workspace import Workspace
+from app.dataset import text as dataset_text
+from app.dataset.page import dataset_page
+from app.library.page import library_page
+from app.preview.page import preview_page
+from app.train import html as train_html
+from app.train import text as train_text
+from app.train.page import train_page
+from app.ui.choice import Choice
+from app.ui.context import FOLDERS_SECONDS, STATUS_SECONDS, PageContext, Shell
+from app.ui.fragments import View, fragment
+from app.ui.markup import element, join
+from app.ui.watch import make_watch
+from app.ui.wire import wire_in_browser
+
+_UPLOADS_KEPT_SECONDS = 3600
+# Adding a tab is a folder and a line here.
+TABS: dict[str, Callable[..., None]] = {
+    "dataset": dataset_page,
+    "train": train_page,
+    "preview": preview_page,
+    "library": library_page,
+}
+VIEWS: dict[str, View] = {"choices": View(render_choices), **train_html.VIEWS}
+
+
+def build(workspace: Workspace) -> gr.Blocks:
+    """Returns the app on a workspace, whose folders are made if they are not there."""
+    workspace.prepare()
+    os.environ["GRADIO_TEMP_DIR"] = str(workspace.uploads_path)
+    age = (600, _UPLOADS_KEPT_SECONDS)
+    demo = gr.Blocks(title=train_text.APP_NAME, analytics_enabled=False, delete_cache=age)
+    with demo:
+        gr.HTML(
+            join(element("h1", train_text.APP_NAME), element("p", train_text.TAGLINE)),
+            elem_id="heading",
+        )
+        fragment("status", elem_id="run-bar", placeholder=train_html.make_run_bar(None))
+        choices = fragment("choices", elem_id="choices", data=True)
+        shell = _make_shell(workspace, demo)
+        with shell.tabs:
+            for number, (name, draw) in enumerate(TABS.items(), 1):
+                title = f"{number} {train_text.TABS[name]}"
+                with gr.Tab(title, id=name, elem_id=f"tab-{name}"):
+                    draw(shell)
+        _wire_choices(shell, choices)
+    return demo
+
+
+def _wire_choices(context: PageContext, choices: gr.HTML) -> None:
+    shared = {
+        "dataset": context.dataset,
+        "base_model": context.base_model,
+        "run": context.run,
+    }
+    wire_in_browser(choices.tick, "applyChoices", shared, {**shared, "tabs": context.tabs})
+    wire_in_browser([one.change for one in shared.values()], "reportChoices", shared)
+
+
+def _make_shell(workspace: Workspace, demo: gr.Blocks) -> Shell:
+    backstage = gr.Column(visible="hidden", elem_id="backstage")
+    with backstage:
+        wish = gr.Textbox(visible="hidden", elem_id="wish", label="wish")
+        address = gr.Textbox(visible="hidden", elem_id="address", label="address")
+    return Shell(
+        workspace=workspace,
+        demo=demo,
+        tabs=gr.Tabs(elem_id="tabs"),
+        backstage=backstage,
+        # Lists and values come from the browser (`js/choices.js`), which knows the address.
+        dataset=Choice(
+            label=dataset_text.CHOOSE, elem_id="dataset-choice", min_width=220, render=False
+        ),
+        base_model=Choice(
+            label=train_text.BASE_MODEL,
+            info=train_text.BASE_MODEL_INFO,
+            elem_id="train-base-model",
+            min_width=260,
+            render=False,
+        ),
+        run=Choice(label=train_text.SHOWN_RUN, elem_id="train-run", render=False),
+        wish=wish,
+        address=address,
+        runs_watch=make_watch("runs", STATUS_SECONDS),
+        drawing_watch=make_watch("drawing", STATUS_SECONDS),
+        datasets_watch=make_watch("datasets", FOLDERS_SECONDS),
+        exports_watch=make_watch("exports", FOLDERS_SECONDS),
+        pictures_watch=make_watch("pictures", FOLDERS_SECONDS),
+        models_watch=make_watch("models", STATUS_SECONDS),
+        downloads_watch=make_watch("downloads", STATUS_SECONDS),
+        questions_watch=make_watch("questions", STATUS_SECONDS),
+        files_watch=make_watch("files", STATUS_SECONDS),
+    )
