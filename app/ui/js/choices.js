@@ -6,7 +6,7 @@
 import {askedFor, set, startKeepingAddress} from './state.js';
 import {dataOf} from './fragments.js';
 
-const TABS = ['dataset', 'train', 'preview', 'library'];
+const TABS = new Set(['dataset', 'train', 'preview', 'library']);
 
 let previous = {};
 
@@ -33,7 +33,7 @@ export function applyChoices(now) {
   previous = lists;
   if (first) {
     const tab = askedFor('tab');
-    if (TABS.includes(tab)) updates.tabs = {__type__: 'update', selected: tab};
+    if (TABS.has(tab)) updates.tabs = {__type__: 'update', selected: tab};
     const chosen = Object.entries(lists).map(([name]) => [name, updates[name]?.value ?? now[name]]);
     set({...Object.fromEntries(chosen), open: askedFor('open'), tab});
     startKeepingAddress();

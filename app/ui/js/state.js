@@ -4,7 +4,7 @@
 // the caption editor read from here. Some names are kept in the page's address, so that a reload
 // shows the same.
 
-const KEPT_IN_ADDRESS = ['tab', 'dataset', 'run', 'open'];
+const KEPT_IN_ADDRESS = new Set(['tab', 'dataset', 'run', 'open']);
 
 const values = {};
 const listeners = [];
@@ -42,7 +42,7 @@ export function startKeepingAddress() {
 function keepInAddress(names) {
   const address = new URL(window.location);
   for (const name of names) {
-    if (!KEPT_IN_ADDRESS.includes(name)) continue;
+    if (!KEPT_IN_ADDRESS.has(name)) continue;
     if (values[name]) address.searchParams.set(name, values[name]);
     else address.searchParams.delete(name);
   }
