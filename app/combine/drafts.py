@@ -24,7 +24,7 @@ from app.combine.workbench import (
 )
 from app.core import text as folders_text
 from app.core.adapters import WORKBENCH_FOLDER, read_adapter_config, suggest_prompt
-from app.core.jobs import list_errands, name_errand, read_errand, send_errand, stop_errand
+from app.core.jobs import list_jobs, name_job, read_job, send_job, stop_job
 from app.core.known_models import stamp_base_model
 from app.core.workspace import WINDOWS_DEVICE, Workspace, WorkspaceError
 from app.preview.generation import Wish, compose_request, draw
@@ -49,13 +49,13 @@ def try_recipe(workspace: Workspace, recipe: Recipe, look: Look) -> None:
         config = read_adapter_config(workspace, entries[0].id)
         look = replace(look, prompt=suggest_prompt(config) if config else "")
     makes_model = recipe.task in MODEL_TASKS
-    errand_id = "" if makes_model else _name_draft(workspace, recipe)
-    to = workspace.errands_path / errand_id / DRAFT_FILE
+    job_id = "" if makes_model else _name_draft(workspace, recipe)
+    to = workspace.jobs_path / job_id / DRAFT_FILE
     arguments = make_arguments(workspace, recipe, to)
-    _drop_drafts(workspace, errand_id)
-    bench = Bench(recipe, look, errand_id)
+    _drop_drafts(workspace, job_id)
+    bench = Bench(recipe, look, job_id)
     if not makes_model:
-        send_errand(workspace, errand_id, arguments, again=not to.is_file())
+        send_job(workspace, job_id, arguments, again=not to.is_file())
     _keep(workspace, bench)
     follow(workspace)
 
@@ -69,9 +69,9 @@ def follow(workspace: Workspace) -> None:
     bench = read_bench(workspace)
     if bench is None:
         return
-    errand = read_errand(workspace, bench.draft)
-    if errand.state == "failed":
-        for path in list_work(errand.path):
+    job = read_job(workspace, bench.draft)
+    if job.state == "failed":
+        for path in list_work(job.path):
             path.unlink(missing_ok=True)
     if bench.asked or bench.problem:
         return
@@ -97,7 +97,7 @@ def stop(workspace: Workspace) -> None:
     """Ends the making of the draft and throws away what there is of it."""
     bench = read_bench(workspace)
     if bench is not None:
-        stop_errand(workspace, bench.draft)
+        stop_job(workspace, bench.draft)
 
 
 def suggest_name(workspace: Workspace, recipe: Recipe) -> str:
@@ -151,7 +151,7 @@ def save(workspace: Workspace, recipe: Recipe, typed: object) -> None:
     except (FormatError, OSError) as error:
         reason = explain_os_error(error) if isinstance(error, OSError) else str(error)
         raise WorkspaceError(words.not_saved(reason)) from error
-    # The report stays with the errand, the draft itself does not.
+    # The report stays with the job, the draft itself does not.
     draft.unlink(missing_ok=True)
     _keep(workspace, replace(bench, saved=place.name))
 
@@ -187,16 +187,16 @@ def _build(workspace: Workspace, bench: Bench, name: str) -> None:
     file_name = f"{name}{_ENDING}" if base.is_file() else name
     to = workspace.models_path / file_name
     arguments = make_arguments(workspace, bench.recipe, to)
-    errand_id = name_errand(BUILD, bench.recipe.to_json(), file_name)
-    if read_errand(workspace, bench.build).state == "running":
+    job_id = name_job(BUILD, bench.recipe.to_json(), file_name)
+    if read_job(workspace, bench.build).state == "running":
         raise WorkspaceError(words.BUILDING)
     workspace.models_path.mkdir(parents=True, exist_ok=True)
-    send_errand(workspace, errand_id, arguments, again=True)
-    _keep(workspace, replace(bench, saved=file_name, build=errand_id))
+    send_job(workspace, job_id, arguments, again=True)
+    _keep(workspace, replace(bench, saved=file_name, build=job_id))
 
 
 def _name_draft(workspace: Workspace, recipe: Recipe) -> str:
-    """Returns the errand of a recipe, another one when its files have changed."""
+    """Returns the job of a recipe, another one when its files have changed."""
     stamps: list[object] = []
     for entry in find_sources(workspace, recipe):
         with contextlib.suppress(OSError):
@@ -205,14 +205,14 @@ def _name_draft(workspace: Workspace, recipe: Recipe) -> str:
     models = workspace.list_base_models()
     chosen = [recipe.settings.get(key) for key in ("base_model", "tuned_model")]
     stamps += [stamp_base_model(models[name]) for name in chosen if name in models]
-    return name_errand(DRAFT, recipe.to_json(), repr(stamps))
+    return name_job(DRAFT, recipe.to_json(), repr(stamps))
 
 
 def _drop_drafts(workspace: Workspace, kept: str) -> None:
-    for errand in list_errands(workspace, DRAFT):
-        if errand.id != kept:
-            stop_errand(workspace, errand.id)
-            shutil.rmtree(errand.path, ignore_errors=True)
+    for job in list_jobs(workspace, DRAFT):
+        if job.id != kept:
+            stop_job(workspace, job.id)
+            shutil.rmtree(job.path, ignore_errors=True)
 
 
 def _read_name(folder: Path, typed: object) -> str:

@@ -116,7 +116,7 @@ class WorkbenchEvents:
         known = {one.id: one.name for one in recipes.list_sources(self.workspace)}
         names = [known.get(one, one) for one, _ in bench.recipe.files] if bench else []
         training = find_busy_run(self.workspace) is not None
-        running = shown.errand.state == "running" and not (bench and bench.makes_model)
+        running = shown.job.state == "running" and not (bench and bench.makes_model)
         strength = shown.can_draw and not (bench and bench.makes_model)
         parts = {
             "report": make_report(shown, names),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from app.combine import text as words
 from app.combine.reports import Report, Table, view_report
 from app.combine.workbench import BenchView, measure_work
-from app.core.jobs import Errand
+from app.core.jobs import Job
 from app.core.sizes import show_bytes
 from app.library import files_text as files_words
 from app.preview.html import make_pictures, make_status
@@ -23,12 +23,12 @@ def make_report(shown: BenchView, names: Sequence[str]) -> Markup:
     if bench is None:
         return element("p", words.HINT, class_="quiet", data_state="none")
     task, method = bench.recipe.task, bench.recipe.settings.get("method")
-    report = view_report(task, method, names, shown.errand)
+    report = view_report(task, method, names, shown.job)
     parts = [note(words.OLD, "warning") if shown.old else "", _make_state(shown)]
     parts += [note(line) for line in report.lines]
     parts += [_make_table(table) for table in report.tables]
     parts.append(_make_findings(report))
-    state = "built" if bench.makes_model else shown.errand.state
+    state = "built" if bench.makes_model else shown.job.state
     return element("div", *parts, data_state=state, data_old=shown.old)
 
 
@@ -53,7 +53,7 @@ def make_saved(shown: BenchView) -> Markup:
         return Markup("")
     if shown.is_saved:
         return note(words.saved(bench.saved, model=bench.makes_model), "good")
-    return _make_errand(shown.errand)
+    return _make_job(shown.job)
 
 
 def _make_state(shown: BenchView) -> Markup:
@@ -66,19 +66,19 @@ def _make_state(shown: BenchView) -> Markup:
         return Markup("")
     if shown.draft is not None:
         return note(words.made(show_bytes(shown.draft.stat().st_size)), "good")
-    if shown.errand.state in {"none", "done"}:
+    if shown.job.state in {"none", "done"}:
         return note(words.DRAFT_GONE, "warning")
-    return _make_errand(shown.errand)
+    return _make_job(shown.job)
 
 
-def _make_errand(errand: Errand) -> Markup:
+def _make_job(job: Job) -> Markup:
     """Returns how long a command has been working, or why it failed."""
-    if errand.state == "running":
-        seconds, written = measure_work(errand.path)
+    if job.state == "running":
+        seconds, written = measure_work(job.path)
         return note(words.working(seconds, show_bytes(written) if written else ""))
-    if errand.was_stopped:
+    if job.was_stopped:
         return note(words.STOPPED)
-    return note(words.refused(errand.message), "error")
+    return note(words.refused(job.message), "error")
 
 
 def _make_table(table: Table) -> Markup:

@@ -6,7 +6,7 @@ from typing import Any
 
 from app.combine import text as words
 from app.combine.workbench import read_answer
-from app.core.jobs import Errand
+from app.core.jobs import Job
 from app.core.run_views import read_log_tail
 from app.core.sizes import show_share
 from app.library import files_text as files_words
@@ -36,17 +36,17 @@ class Report:
     findings: Sequence[tuple[str, str]] = ()
 
 
-def view_report(task: str, method: object, names: Sequence[str], errand: Errand) -> Report:
+def view_report(task: str, method: object, names: Sequence[str], job: Job) -> Report:
     """Returns what a command told; before it is done only what it says of programs.
 
     Args:
         task: What it was asked to do.
         method: Of a merge.
         names: Of the files, in their order.
-        errand: The command.
+        job: The command.
     """
-    findings = _read_findings(errand)
-    told = read_answer(errand)
+    findings = _read_findings(job)
+    told = read_answer(job)
     if not told:
         return Report(findings=findings)
     if task == "merge":
@@ -122,12 +122,12 @@ _REPORTS: dict[str, Callable[[Told], tuple[list[str], list[Table]]]] = {
 }
 
 
-def _read_findings(errand: Errand) -> list[tuple[str, str]]:
+def _read_findings(job: Job) -> list[tuple[str, str]]:
     """Returns the lines in which the command says, before it writes, who will not load the file."""
-    if errand.state == "none":
+    if job.state == "none":
         return []
     found = []
-    for line in read_log_tail(errand.path / "log.txt", _LOG_LINES).splitlines():
+    for line in read_log_tail(job.path / "log.txt", _LOG_LINES).splitlines():
         severity, colon, message = line.partition(": ")
         if colon and severity in files_words.SEVERITIES:
             found.append((severity, message))

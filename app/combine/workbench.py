@@ -1,7 +1,7 @@
 """What is on the workbench of the Library: the draft, its picture, and what came of saving it.
 
     workbench.json                  what was last tried: the recipe, the draft, the pictures' prompt
-    errands/draft-0123456789abcdef/ the command that makes the draft, and draft.safetensors
+    jobs/draft-0123456789abcdef/ the command that makes the draft, and draft.safetensors
 
 There is one workbench per workspace, and every tab shows the same draft.
 """
@@ -16,7 +16,7 @@ from typing import Any
 
 from app.combine.recipes import MODEL_TASKS, Recipe, load_recipe
 from app.core.adapters import WORKBENCH_FOLDER, Drawing, view_drawing
-from app.core.jobs import Errand, read_errand, stamp_errands
+from app.core.jobs import Job, read_job, stamp_jobs
 from app.core.processes import find_starter
 from app.core.workspace import Workspace
 
@@ -25,7 +25,7 @@ BUILD = "build"
 DRAFT_FILE = "draft.safetensors"
 _OWN_FILES = {"starting.json", "answer.txt", "log.txt", "stopped"}
 _STEP_SECONDS = 5
-_NO_ERRAND = Errand()
+_NO_JOB = Job()
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ class Bench:
     Attributes:
         recipe: What was asked for.
         look: How its pictures are drawn.
-        draft: The errand that makes the draft; "" for base models, which have none.
+        draft: The job that makes the draft; "" for base models, which have none.
         asked: The request for its newest pictures; "" before there is one.
         problem: Why there are no pictures.
         saved: The name under which it was saved, or is being built.
-        build: The errand that writes a base model.
+        build: The job that writes a base model.
     """
 
     recipe: Recipe
@@ -75,14 +75,14 @@ class BenchView:
 
     Attributes:
         bench: What was last tried; None where nothing was.
-        errand: The command that makes the draft, or that writes the base model.
+        job: The command that makes the draft, or that writes the base model.
         draft: The draft's or the saved file; None where there is none (yet).
         drawing: Its newest pictures.
         old: The page shows another recipe.
     """
 
     bench: Bench | None = None
-    errand: Errand = _NO_ERRAND
+    job: Job = _NO_JOB
     draft: Path | None = None
     drawing: Drawing | None = None
     old: bool = False
@@ -98,7 +98,7 @@ class BenchView:
         if self.bench is None or self.old:
             return False
         if self.bench.makes_model:
-            return self.errand.state in {"none", "failed"}
+            return self.job.state in {"none", "failed"}
         return self.draft is not None and not self.bench.saved
 
     @property
@@ -106,7 +106,7 @@ class BenchView:
         """Whether what was tried is saved."""
         if self.bench is None or not self.bench.saved:
             return False
-        return not self.bench.makes_model or self.errand.state == "done"
+        return not self.bench.makes_model or self.job.state == "done"
 
 
 def read_bench(workspace: Workspace) -> Bench | None:
@@ -129,12 +129,12 @@ def view_bench(workspace: Workspace, recipe: Recipe | None = None) -> BenchView:
     bench = read_bench(workspace)
     if bench is None:
         return BenchView()
-    errand = read_errand(workspace, bench.build if bench.makes_model else bench.draft)
+    job = read_job(workspace, bench.build if bench.makes_model else bench.draft)
     drawing = view_drawing(workspace.preview, WORKBENCH_FOLDER) if bench.asked else None
     if drawing is not None and drawing.id != bench.asked:
         drawing = None
     old = recipe is not None and recipe != bench.recipe
-    return BenchView(bench, errand, find_draft(workspace, bench), drawing, old)
+    return BenchView(bench, job, find_draft(workspace, bench), drawing, old)
 
 
 def find_draft(workspace: Workspace, bench: Bench) -> Path | None:
@@ -144,16 +144,16 @@ def find_draft(workspace: Workspace, bench: Bench) -> Path | None:
     if bench.saved:
         place = workspace.loras_path / bench.saved
         return place if place.is_file() else None
-    errand = read_errand(workspace, bench.draft)
-    place = errand.path / DRAFT_FILE
-    return place if errand.state == "done" and place.is_file() else None
+    job = read_job(workspace, bench.draft)
+    place = job.path / DRAFT_FILE
+    return place if job.state == "done" and place.is_file() else None
 
 
 def measure_work(folder: Path) -> tuple[int, int]:
     """Returns for how many seconds a command has been working, in fives, and the bytes written.
 
     Args:
-        folder: The errand's.
+        folder: The job's.
     """
     starter = find_starter(folder)
     seconds = max(0.0, time.time() - starter.started) if starter and starter.started else 0.0
@@ -165,7 +165,7 @@ def measure_work(folder: Path) -> tuple[int, int]:
 
 
 def list_work(folder: Path) -> list[Path]:
-    """Returns the files that a command writes into its errand's folder."""
+    """Returns the files that a command writes into its job's folder."""
     found = folder.iterdir() if folder.is_dir() else ()
     return [path for path in found if path.name not in _OWN_FILES]
 
@@ -176,14 +176,14 @@ def stamp_bench(workspace: Workspace) -> str:
         kept = workspace.workbench_path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         kept = ""
-    errands = stamp_errands(workspace, (DRAFT, BUILD))
-    running = [name for name, state, _ in errands if state == "running"]
-    work = [measure_work(workspace.errands_path / name) for name in running]
+    jobs = stamp_jobs(workspace, (DRAFT, BUILD))
+    running = [name for name, state, _ in jobs if state == "running"]
+    work = [measure_work(workspace.jobs_path / name) for name in running]
     drawing = view_drawing(workspace.preview, WORKBENCH_FOLDER)
-    return repr((kept, errands, work, drawing))
+    return repr((kept, jobs, work, drawing))
 
 
-def read_answer(errand: Errand) -> Mapping[str, Any]:
+def read_answer(job: Job) -> Mapping[str, Any]:
     """Returns what a command told; nothing before it is done."""
-    told = errand.answer
-    return told if errand.state == "done" and isinstance(told, dict) else {}
+    told = job.answer
+    return told if job.state == "done" and isinstance(told, dict) else {}

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from app.core.jobs import Errand, list_errands, name_errand, read_errand
+from app.core.jobs import Job, list_jobs, name_job, read_job
 from app.core.known_models import read_known, stamp_base_model
 from app.core.sizes import show_bytes
 from app.core.workspace import Workspace
@@ -40,9 +40,9 @@ class BaseModelView:
     message: str = ""
 
 
-def name_model_errand(path: Path) -> str:
-    """Returns the id of the errand that looks at a base model as it is now."""
-    return name_errand("model", str(path), stamp_base_model(path))
+def name_model_job(path: Path) -> str:
+    """Returns the id of the job that looks at a base model as it is now."""
+    return name_job("model", str(path), stamp_base_model(path))
 
 
 def view_base_model(workspace: Workspace, name: object) -> BaseModelView | None:
@@ -50,14 +50,14 @@ def view_base_model(workspace: Workspace, name: object) -> BaseModelView | None:
     path = workspace.list_base_models().get(name) if isinstance(name, str) else None
     if path is None:
         return None
-    errand = read_errand(workspace, name_model_errand(path))
-    if errand.state == "none":
+    job = read_job(workspace, name_model_job(path))
+    if job.state == "none":
         return BaseModelView(str(name), "unasked")
-    if errand.state == "running":
+    if job.state == "running":
         return BaseModelView(str(name), "looking")
-    told = _find_entry(errand.answer)
-    if errand.state == "failed" or not told.get("family"):
-        message = str(told.get("message") or errand.message)
+    told = _find_entry(job.answer)
+    if job.state == "failed" or not told.get("family"):
+        message = str(told.get("message") or job.message)
         return BaseModelView(str(name), "refused", message=message)
     return _make_view(workspace, str(name), path, told)
 
@@ -68,37 +68,37 @@ def read_answers(workspace: Workspace, name: object) -> dict[str, str]:
     return read_known(workspace.known_models_path).answers.get(str(path), {}) if path else {}
 
 
-def find_download(workspace: Workspace) -> Errand:
+def find_download(workspace: Workspace) -> Job:
     """Returns the download that was asked for last."""
-    return next(iter(list_errands(workspace, _DOWNLOADS)), Errand())
+    return next(iter(list_jobs(workspace, _DOWNLOADS)), Job())
 
 
 def name_download(hub_id: str) -> str:
-    """Returns the id of the errand that downloads a base model."""
-    return name_errand(_DOWNLOADS, hub_id)
+    """Returns the id of the job that downloads a base model."""
+    return name_job(_DOWNLOADS, hub_id)
 
 
-def read_hub_id(errand: Errand) -> str:
+def read_hub_id(job: Job) -> str:
     """Returns what a download downloads."""
     try:
-        return (errand.path / HUB_ID_FILE).read_text(encoding="utf-8")
+        return (job.path / HUB_ID_FILE).read_text(encoding="utf-8")
     except OSError:
         return ""
 
 
-def find_downloaded(workspace: Workspace, errand: Errand) -> str:
+def find_downloaded(workspace: Workspace, job: Job) -> str:
     """Returns the name in the list of what a download brought; "" where it is not there."""
-    hub_id = parse_hub_id(read_hub_id(errand))
+    hub_id = parse_hub_id(read_hub_id(job))
     place = (workspace.models_path / hub_id.entry).resolve() if hub_id else None
     listed = workspace.list_base_models().items()
     return next((name for name, path in listed if path == place), "")
 
 
-def describe_download(errand: Errand) -> tuple[str, str, int]:
+def describe_download(job: Job) -> tuple[str, str, int]:
     """Returns the line about a download, its kind, and its percent."""
-    hub_id = read_hub_id(errand)
-    if errand.state == "running":
-        done, total = read_progress(errand)
+    hub_id = read_hub_id(job)
+    if job.state == "running":
+        done, total = read_progress(job)
         if not total:
             return words.DOWNLOAD_STARTED, "info", 0
         percent = min(100, int(100 * done / total))
@@ -107,18 +107,18 @@ def describe_download(errand: Errand) -> tuple[str, str, int]:
             "info",
             percent,
         )
-    if errand.state == "done":
+    if job.state == "done":
         return words.downloaded(hub_id), "good", 100
-    if errand.state == "failed" and errand.was_stopped:
+    if job.state == "failed" and job.was_stopped:
         return words.DOWNLOAD_STOPPED, "info", 0
-    if errand.state == "failed":
-        return words.download_failed(errand.message), "error", 0
+    if job.state == "failed":
+        return words.download_failed(job.message), "error", 0
     return "", "info", 0
 
 
-def read_progress(errand: Errand) -> tuple[int, int]:
+def read_progress(job: Job) -> tuple[int, int]:
     """Returns the bytes of a download that have arrived, and those that it has in all."""
-    for event in reversed(errand.events):
+    for event in reversed(job.events):
         if isinstance(event.get("done"), int) and isinstance(event.get("total"), int):
             return event["done"], event["total"]
     return 0, 0

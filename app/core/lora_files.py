@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from app.core.adapters import LORA_MARK
-from app.core.jobs import Errand, name_errand, read_errand
+from app.core.jobs import Job, name_job, read_job
 from app.core.sizes import show_bytes
 from app.core.workspace import Workspace, WorkspaceError
 from app.library import files_text as words
@@ -92,18 +92,18 @@ def find_file(workspace: Workspace, opened: object, chosen: object) -> FileView 
     return next((one for one in files if one.id == chosen), files[0] if files else None)
 
 
-def name_file_errand(kind: str, path: Path) -> str:
-    """Returns the id of the errand about a file as it is now."""
+def name_file_job(kind: str, path: Path) -> str:
+    """Returns the id of the job about a file as it is now."""
     try:
         facts = path.stat()
     except OSError:
-        return name_errand(kind, str(path))
-    return name_errand(kind, str(path), str(facts.st_size), str(facts.st_mtime_ns))
+        return name_job(kind, str(path))
+    return name_job(kind, str(path), str(facts.st_size), str(facts.st_mtime_ns))
 
 
-def read_file_errand(workspace: Workspace, kind: str, path: Path) -> Errand:
-    """Returns how far the errand about a file is."""
-    return read_errand(workspace, name_file_errand(kind, path))
+def read_file_job(workspace: Workspace, kind: str, path: Path) -> Job:
+    """Returns how far the job about a file is."""
+    return read_job(workspace, name_file_job(kind, path))
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -116,9 +116,9 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 def find_pack(workspace: Workspace, file: FileView, kind: str) -> Path | None:
     """Returns the zip or the folder that was packed from a file; None before it is there."""
-    errand = read_file_errand(workspace, kind, file.path)
-    place = errand.path / f"{file.path.stem}{PACKS[kind]}"
-    return place if errand.state == "done" and place.exists() else None
+    job = read_file_job(workspace, kind, file.path)
+    place = job.path / f"{file.path.stem}{PACKS[kind]}"
+    return place if job.state == "done" and place.exists() else None
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -130,10 +130,10 @@ def read_settings(path: Path) -> dict[str, Any]:
     return settings if isinstance(settings, dict) else {}
 
 
-def view_inspection(errand: Errand) -> Inspection | None:
+def view_inspection(job: Job) -> Inspection | None:
     """Returns what a file is; None before anybody looked."""
-    told = errand.answer
-    if errand.state != "done" or not isinstance(told, dict):
+    told = job.answer
+    if job.state != "done" or not isinstance(told, dict):
         return None
     return Inspection(
         facts=tuple((name, value) for name, value in _list_facts(told) if value),

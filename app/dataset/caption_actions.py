@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from app.core.jobs import Errand, forget_errand, send_errand, stop_errand
+from app.core.jobs import Job, forget_job, send_job, stop_job
 from app.core.workspace import Workspace, WorkspaceError
 from app.dataset import captions_text as words
 from app.dataset.dataset_actions import CAPTION_LOCK
@@ -21,7 +21,7 @@ from datasets_tools.rewriting import rewrite_all, undo_rewriting
 
 def start_suggesting(
     workspace: Workspace, dataset: object, captioner: object, existing: object
-) -> Errand:
+) -> Job:
     """Has captions suggested for a dataset; where that goes on already, nothing is started.
 
     Args:
@@ -56,13 +56,13 @@ def start_suggesting(
         question = json.dumps({"captioner": captioner, "existing": existing})
         (place / QUESTION_FILE).write_text(question, encoding="utf-8")
 
-    errand_id = name_suggesting(str(dataset))
-    return send_errand(workspace, errand_id, arguments, note_question, again=True)
+    job_id = name_suggesting(str(dataset))
+    return send_job(workspace, job_id, arguments, note_question, again=True)
 
 
 def stop_suggesting(workspace: Workspace, dataset: object) -> None:
     """Ends the captioner of a dataset; the captions that it has written stay."""
-    stop_errand(workspace, name_suggesting(str(dataset)))
+    stop_job(workspace, name_suggesting(str(dataset)))
 
 
 def change_all(workspace: Workspace, dataset: object, change: CaptionChange) -> int:
@@ -110,4 +110,4 @@ def _find_at_rest(workspace: Workspace, dataset: object) -> Path:
 
 def _forget_suggesting(workspace: Workspace, dataset: object) -> None:
     """What a captioner did last is no longer what was done last, so the page stops saying it."""
-    forget_errand(workspace, name_suggesting(str(dataset)))
+    forget_job(workspace, name_suggesting(str(dataset)))

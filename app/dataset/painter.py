@@ -116,8 +116,8 @@ class DatasetPainter:
         found = captions_view.view_captions(folder) if folder else captions_view.CaptionsView()
         offered = captions_view.list_captioners(self.workspace)
         chosen = next((one for one in offered if one.name == captioner), None)
-        errand = captions_view.find_suggesting(self.workspace, dataset)
-        work = captions_view.view_suggesting(errand)
+        job = captions_view.find_suggesting(self.workspace, dataset)
+        work = captions_view.view_suggesting(job)
         busy = work.state == "running"
         undo = "" if busy else found.undo
         label = caption_words.SUGGEST

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from app.core.examples import list_examples
-from app.core.jobs import Errand, list_errands, name_errand, read_errand
+from app.core.jobs import Job, list_jobs, name_job, read_job
 from app.core.sizes import show_bytes
 from app.core.workspace import Workspace
 from app.dataset import captions_text as words
@@ -113,43 +113,43 @@ def choose_captioner(workspace: Workspace) -> str:
     offered = [one.name for one in list_captioners(workspace)]
     if set(workspace.list_base_models().values()) - set(workspace.base_models):
         offered = [name for name in offered if CAPTIONERS[name].model]
-    errands = list_errands(workspace, SUGGESTING)
-    asked = [str(_read_question(one).get("captioner")) for one in errands]
+    jobs = list_jobs(workspace, SUGGESTING)
+    asked = [str(_read_question(one).get("captioner")) for one in jobs]
     here = [name for name in offered if is_available(name, workspace.root)]
     known = [name for name in (*asked, *here, *offered) if name in offered]
     return known[0] if known else ""
 
 
-def find_suggesting(workspace: Workspace, dataset: object) -> Errand:
-    """Returns the errand that suggests captions for a dataset."""
-    return read_errand(workspace, name_suggesting(str(dataset)))
+def find_suggesting(workspace: Workspace, dataset: object) -> Job:
+    """Returns the job that suggests captions for a dataset."""
+    return read_job(workspace, name_suggesting(str(dataset)))
 
 
 def name_suggesting(dataset: str) -> str:
-    """Returns the id of that errand: a dataset has one, so that two do not write one caption."""
-    return name_errand(SUGGESTING, dataset)
+    """Returns the id of that job: a dataset has one, so that two do not write one caption."""
+    return name_job(SUGGESTING, dataset)
 
 
-def list_suggested(errand: Errand) -> frozenset[str]:
-    """Returns the captions that an errand has written."""
-    return frozenset(str(event.get("caption")) for event in _find_outcomes(errand, "written"))
+def list_suggested(job: Job) -> frozenset[str]:
+    """Returns the captions that a job has written."""
+    return frozenset(str(event.get("caption")) for event in _find_outcomes(job, "written"))
 
 
-def view_suggesting(errand: Errand) -> SuggestingView:
+def view_suggesting(job: Job) -> SuggestingView:
     """Returns how far a captioner is, in words."""
-    written = sum(1 for _ in _find_outcomes(errand, "written"))
-    notes = tuple(_list_notes(errand))
-    if errand.state == "running":
-        line, percent = _describe_work(errand)
+    written = sum(1 for _ in _find_outcomes(job, "written"))
+    notes = tuple(_list_notes(job))
+    if job.state == "running":
+        line, percent = _describe_work(job)
         return SuggestingView("running", line, percent=percent)
-    if errand.state == "done":
-        counts = [_count(errand.answer, name) for name in ("written", "unsure", "kept", "failed")]
+    if job.state == "done":
+        counts = [_count(job.answer, name) for name in ("written", "unsure", "kept", "failed")]
         kind = "warning" if counts[1] or counts[3] else "good"
         return SuggestingView("done", words.suggested(*counts), kind, 100, notes)
-    if errand.state == "failed" and errand.was_stopped:
+    if job.state == "failed" and job.was_stopped:
         return SuggestingView("stopped", words.suggesting_stopped(written), notes=notes)
-    if errand.state == "failed":
-        told = words.suggesting_failed(errand.message, written)
+    if job.state == "failed":
+        told = words.suggesting_failed(job.message, written)
         return SuggestingView("failed", told, "error", notes=notes)
     return SuggestingView()
 
@@ -167,9 +167,9 @@ def view_captions(folder: Path) -> CaptionsView:
     return CaptionsView(len(captions), bare, tuple(count_tags(captions)), undo, problem)
 
 
-def _describe_work(errand: Errand) -> tuple[str, int]:
-    title = _find_title(errand)
-    for event in reversed(errand.events):
+def _describe_work(job: Job) -> tuple[str, int]:
+    title = _find_title(job)
+    for event in reversed(job.events):
         done, total = _count(event, "done"), _count(event, "total")
         percent = min(100, int(100 * done / total)) if total else 0
         if event.get("event") == "caption":
@@ -182,11 +182,11 @@ def _describe_work(errand: Errand) -> tuple[str, int]:
     return words.STARTING, 0
 
 
-def _list_notes(errand: Errand) -> Iterator[str]:
-    unsure = [_show_image(event) for event in _find_outcomes(errand, "unsure")]
+def _list_notes(job: Job) -> Iterator[str]:
+    unsure = [_show_image(event) for event in _find_outcomes(job, "unsure")]
     if unsure:
         yield words.could_not_tell(unsure)
-    for event in _find_outcomes(errand, "failed"):
+    for event in _find_outcomes(job, "failed"):
         yield str(event.get("message") or _show_image(event))
 
 
@@ -194,20 +194,20 @@ def _show_image(event: dict[str, Any]) -> str:
     return show_name(Path(str(event.get("image"))))
 
 
-def _find_outcomes(errand: Errand, outcome: str) -> Iterator[dict[str, Any]]:
-    for event in errand.events:
+def _find_outcomes(job: Job, outcome: str) -> Iterator[dict[str, Any]]:
+    for event in job.events:
         if event.get("event") == "caption" and event.get("outcome") == outcome:
             yield event
 
 
-def _find_title(errand: Errand) -> str:
-    captioner = CAPTIONERS.get(str(_read_question(errand).get("captioner")))
+def _find_title(job: Job) -> str:
+    captioner = CAPTIONERS.get(str(_read_question(job).get("captioner")))
     return captioner.title if captioner else words.CAPTIONER.lower()
 
 
-def _read_question(errand: Errand) -> dict[str, Any]:
+def _read_question(job: Job) -> dict[str, Any]:
     try:
-        told = json.loads((errand.path / QUESTION_FILE).read_text(encoding="utf-8"))
+        told = json.loads((job.path / QUESTION_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return told if isinstance(told, dict) else {}

@@ -13,7 +13,7 @@ from app.library import text as words
 from app.library.file_actions import look_into_file, pack_file
 from app.library.files_html import make_about, make_pack
 from app.library.html import make_cards, make_download, make_facts, make_log_box, make_lora_facts
-from app.library.singular_values import read_spectrum_errand
+from app.library.singular_values import read_spectrum_job
 from app.train import run_actions as training
 from app.ui.markup import element, note
 from app.ui.paint import Seen, paint
@@ -105,10 +105,10 @@ class LibraryEvents:
     def _make_about(self, file: files_view.FileView | None) -> Any:
         if file is None:
             return ""
-        errand = files_view.read_file_errand(self.workspace, files_view.INSPECT, file.path)
-        return make_about(file, errand, read_spectrum_errand(self.workspace, file.path))
+        job = files_view.read_file_job(self.workspace, files_view.INSPECT, file.path)
+        return make_about(file, job, read_spectrum_job(self.workspace, file.path))
 
     def _make_pack(self, file: files_view.FileView | None, kind: str) -> Any:
         if file is None:
             return ""
-        return make_pack(file, kind, files_view.read_file_errand(self.workspace, kind, file.path))
+        return make_pack(file, kind, files_view.read_file_job(self.workspace, kind, file.path))

@@ -4,12 +4,12 @@ import os
 import zipfile
 from pathlib import Path
 
-from app.core.jobs import send_errand
-from app.core.lora_files import INSPECT, PACKS, FileView, find_pack, name_file_errand
+from app.core.jobs import send_job
+from app.core.lora_files import INSPECT, PACKS, FileView, find_pack, name_file_job
 from app.core.run_contents import read_run_config
 from app.core.workspace import Workspace, WorkspaceError
 from app.library import files_text as words
-from app.library.singular_values import name_spectrum_errand
+from app.library.singular_values import name_spectrum_job
 
 
 def look_into_file(workspace: Workspace, file: FileView | None) -> None:
@@ -21,10 +21,10 @@ def look_into_file(workspace: Workspace, file: FileView | None) -> None:
     if file is None:
         raise WorkspaceError(words.FILE_GONE)
     arguments = [INSPECT, str(file.path.resolve()), "--json", f"--workspace={workspace.root}"]
-    send_errand(workspace, name_file_errand(INSPECT, file.path), arguments)
-    # Another errand, because it takes longer.
+    send_job(workspace, name_file_job(INSPECT, file.path), arguments)
+    # Another job, because it takes longer.
     arguments += ["--spectrum", *_name_base_model(workspace, file)]
-    send_errand(workspace, name_spectrum_errand(file.path), arguments)
+    send_job(workspace, name_spectrum_job(file.path), arguments)
 
 
 def _name_base_model(workspace: Workspace, file: FileView) -> list[str]:
@@ -44,10 +44,10 @@ def pack_file(workspace: Workspace, file: FileView | None, kind: str) -> None:
     """
     if file is None:
         raise WorkspaceError(words.FILE_GONE)
-    errand_id = name_file_errand(kind, file.path)
-    to = workspace.errands_path / errand_id / f"{file.path.stem}{PACKS[kind]}"
+    job_id = name_file_job(kind, file.path)
+    to = workspace.jobs_path / job_id / f"{file.path.stem}{PACKS[kind]}"
     arguments = ["bundle", str(file.path.resolve()), f"--{kind}", str(to), "--json"]
-    send_errand(workspace, errand_id, [*arguments, f"--workspace={workspace.root}"])
+    send_job(workspace, job_id, [*arguments, f"--workspace={workspace.root}"])
 
 
 def find_pack_zip(workspace: Workspace, file: FileView, kind: str) -> Path | None:

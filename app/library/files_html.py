@@ -1,7 +1,7 @@
 """The Library's pieces of HTML about one LoRA file."""
 
 from app.core.addresses import pack_url
-from app.core.jobs import Errand
+from app.core.jobs import Job
 from app.core.lora_files import (
     FileView,
     Finding,
@@ -22,41 +22,41 @@ _KINDS = {"yes": "good", "partly": "warning", "no": "error"}
 _SIGNS = {"yes": "✓", "partly": "~", "no": "✕"}
 
 
-def make_about(file: FileView, errand: Errand, measured: Errand | None = None) -> Markup:
+def make_about(file: FileView, job: Job, measured: Job | None = None) -> Markup:
     """Returns what a file is, who reads it, what is wrong with it and what its header tells.
 
     Args:
         file: The file.
-        errand: Its inspection.
+        job: Its inspection.
         measured: The measuring of its layers, which takes longer.
     """
     entries = describe_header(read_metadata(file.path))
     header = make_header_table(header_text.HEADING, entries, folded=True)
     # Of a file that is no adapter there is nothing more to say.
-    shown = measured is not None and errand.state == "done"
+    shown = measured is not None and job.state == "done"
     layers = make_spectrum(file, measured) if measured is not None and shown else Markup("")
-    return join(_make_inspection(errand), layers, header)
+    return join(_make_inspection(job), layers, header)
 
 
-def make_pack(file: FileView, kind: str, errand: Errand) -> Markup:
+def make_pack(file: FileView, kind: str, job: Job) -> Markup:
     """Returns the link to a pack, or how far it is."""
-    if errand.state == "none":
+    if job.state == "none":
         return Markup("")
-    if errand.state == "running":
+    if job.state == "running":
         return element("p", words.PACKING, class_="quiet", role="status", data_state="running")
-    if errand.state == "failed":
-        return element("div", note(words.pack_failed(errand.message), "error"), data_state="failed")
+    if job.state == "failed":
+        return element("div", note(words.pack_failed(job.message), "error"), data_state="failed")
     name = f"{file.path.stem}-{kind}.zip"
     link = make_link(words.download_pack(name), pack_url(file, kind), name)
     return element("p", link, data_state="done")
 
 
-def _make_inspection(errand: Errand) -> Markup:
-    if errand.state in {"none", "running"}:
+def _make_inspection(job: Job) -> Markup:
+    if job.state in {"none", "running"}:
         return element("p", words.LOOKING, class_="quiet", role="status", data_state="running")
-    found = view_inspection(errand)
+    found = view_inspection(job)
     if found is None:
-        told = note(words.inspect_failed(errand.message), "error")
+        told = note(words.inspect_failed(job.message), "error")
         return element("div", told, data_state="failed")
     parts = [make_facts_list(found.facts), _make_programs(found), _make_findings(found)]
     return element("div", *parts, data_state="done")

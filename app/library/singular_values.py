@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from app.core.jobs import Errand, name_errand, read_errand
+from app.core.jobs import Job, name_job, read_job
 from app.core.workspace import Workspace
 
 MOST_BARS = 150
@@ -91,24 +91,24 @@ class Spectrum:
         return smaller[0] if smaller else None
 
 
-def name_spectrum_errand(path: Path) -> str:
-    """Returns the id of the errand that measures the layers of a file as it is now."""
+def name_spectrum_job(path: Path) -> str:
+    """Returns the id of the job that measures the layers of a file as it is now."""
     try:
         facts = path.stat()
     except OSError:
-        return name_errand(_INSPECT, str(path), "spectrum")
-    return name_errand(_INSPECT, str(path), str(facts.st_size), str(facts.st_mtime_ns), "spectrum")
+        return name_job(_INSPECT, str(path), "spectrum")
+    return name_job(_INSPECT, str(path), str(facts.st_size), str(facts.st_mtime_ns), "spectrum")
 
 
-def read_spectrum_errand(workspace: Workspace, path: Path) -> Errand:
+def read_spectrum_job(workspace: Workspace, path: Path) -> Job:
     """Returns how far the measuring of a file is."""
-    return read_errand(workspace, name_spectrum_errand(path))
+    return read_job(workspace, name_spectrum_job(path))
 
 
-def view_spectrum(errand: Errand) -> Spectrum | None:
+def view_spectrum(job: Job) -> Spectrum | None:
     """Returns what was measured; None before that, and of a file without layers."""
-    told = errand.answer
-    if errand.state != "done" or not isinstance(told, dict) or not told.get("layers"):
+    told = job.answer
+    if job.state != "done" or not isinstance(told, dict) or not told.get("layers"):
         return None
     layers = sorted(told["layers"], key=lambda layer: _find_place(str(layer["layer"])))
     return Spectrum(tuple(_list_bars(layers)), len(layers), tuple(_list_kept(layers)))

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from itertools import groupby
 
-from app.core.jobs import Errand
+from app.core.jobs import Job
 from app.core.lora_files import FileView
 from app.library import singular_values_text as words
 from app.library.singular_values import Bar, Spectrum, view_spectrum
@@ -27,17 +27,17 @@ _GAP = 0.2  # of a bar's room
 _DASHES = "6 5"
 
 
-def make_spectrum(file: FileView, errand: Errand) -> Markup:
+def make_spectrum(file: FileView, job: Job) -> Markup:
     """Returns the pictures of a file's layers, or how far the measuring is."""
-    if errand.state == "none":
+    if job.state == "none":
         return Markup("")
     heading = element("h4", words.HEADING)
-    if errand.state == "running":
+    if job.state == "running":
         told = element("p", words.MEASURING, class_="quiet", role="status", data_state="running")
         return join(heading, told)
-    found = view_spectrum(errand)
+    found = view_spectrum(job)
     if found is None:
-        told = note(words.failed(errand.message), "info")
+        told = note(words.failed(job.message), "info")
         return join(heading, element("div", told, data_state="failed"))
     grouped = found.layers > len(found.bars)
     about = words.BARS_OF_GROUPS if grouped else words.BARS_OF_LAYERS

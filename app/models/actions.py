@@ -4,8 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from app.core import text as folders_text
-from app.core.base_models import HUB_ID_FILE, find_download, name_download, name_model_errand
-from app.core.jobs import Errand, send_errand, stop_errand
+from app.core.base_models import HUB_ID_FILE, find_download, name_download, name_model_job
+from app.core.jobs import Job, send_job, stop_job
 from app.core.known_models import KnownModels, is_base_model, read_known, write_known
 from app.core.workspace import Workspace, WorkspaceError
 from app.models import text as words
@@ -52,7 +52,7 @@ def look_at_base_model(workspace: Workspace, name: object) -> None:
     """
     path = workspace.find_base_model(name)
     arguments = ["models", str(path), "--json", f"--workspace={workspace.root}"]
-    send_errand(workspace, name_model_errand(path), arguments)
+    send_job(workspace, name_model_job(path), arguments)
 
 
 def answer_for_base_model(workspace: Workspace, name: object, prediction: object) -> str:
@@ -70,7 +70,7 @@ def answer_for_base_model(workspace: Workspace, name: object, prediction: object
     return str(prediction)
 
 
-def start_download(workspace: Workspace, typed: object) -> Errand:
+def start_download(workspace: Workspace, typed: object) -> Job:
     """Starts the download of a base model into the workspace.
 
     Raises:
@@ -85,12 +85,12 @@ def start_download(workspace: Workspace, typed: object) -> Errand:
         (folder / HUB_ID_FILE).write_text(str(hub_id), encoding="utf-8")
 
     # Again also where it is here already: the command says so at once, or fetches what was removed.
-    return send_errand(workspace, name_download(str(hub_id)), arguments, note_id, again=True)
+    return send_job(workspace, name_download(str(hub_id)), arguments, note_id, again=True)
 
 
 def stop_download(workspace: Workspace) -> None:
     """Ends the download that is under way; what has arrived stays for the next try."""
-    stop_errand(workspace, find_download(workspace).id)
+    stop_job(workspace, find_download(workspace).id)
 
 
 def _write(workspace: Workspace, known: KnownModels) -> None:

@@ -88,15 +88,15 @@ class BaseModelEvents:
 
     def show_download(self, seen: Seen) -> list[Any]:
         """Paints the download, and chooses what has arrived, once."""
-        errand = view.find_download(self.workspace)
-        running = errand.state == "running"
+        job = view.find_download(self.workspace)
+        running = job.state == "running"
         listed: Any = gr.skip()
-        if seen.get("running") == errand.id and errand.state == "done":
-            arrived = view.find_downloaded(self.workspace, errand)
+        if seen.get("running") == job.id and job.state == "done":
+            arrived = view.find_downloaded(self.workspace, job)
             listed = self._list(arrived) if arrived else gr.skip()
-        seen["running"] = errand.id if running else ""
+        seen["running"] = job.id if running else ""
         parts = {
-            "progress": make_download(errand),
+            "progress": make_download(job),
             "start": gr.update(interactive=not running),
             "cancel": gr.update(interactive=running),
         }

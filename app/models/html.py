@@ -1,7 +1,7 @@
 """The Train tab's pieces of HTML about base models."""
 
 from app.core.base_models import BaseModelView, describe_download
-from app.core.jobs import Errand
+from app.core.jobs import Job
 from app.models import text as words
 from app.ui.markup import Markup, element, note
 
@@ -23,13 +23,13 @@ def make_model_card(view: BaseModelView | None) -> Markup:
     return element("div", facts, asked, data_state="known", data_family=view.family)
 
 
-def make_download(errand: Errand) -> Markup:
+def make_download(job: Job) -> Markup:
     """Returns how far a download is."""
-    line, kind, percent = describe_download(errand)
+    line, kind, percent = describe_download(job)
     if not line:
         return Markup("")
-    if errand.state != "running":
-        return element("div", note(line, kind), data_state=errand.state)
+    if job.state != "running":
+        return element("div", note(line, kind), data_state=job.state)
     return element(
         "div",
         element("p", line, class_="quiet", role="status"),

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.core.base_models import name_model_errand
+from app.core.base_models import name_model_job
 from app.core.examples import folder_signature, read_trigger
-from app.core.jobs import Errand, name_errand, send_errand
+from app.core.jobs import Job, name_job, send_job
 from app.core.workspace import Workspace, WorkspaceError
 from app.train import text as words
 from app.train.memory import CONFIG_FILE
@@ -63,19 +63,19 @@ def _refuse_far_paths(workspace: Workspace, config: RunConfig) -> None:
             raise WorkspaceError(words.far_path(name))
 
 
-def ask_about_settings(workspace: Workspace, word: str, config: RunConfig) -> Errand:
+def ask_about_settings(workspace: Workspace, word: str, config: RunConfig) -> Job:
     """Sends one of the commands that read a config and print JSON: `estimate` or `header`.
 
     Raises:
         WorkspaceError: the command cannot be started.
     """
     text, dataset = config_to_toml(config), Path(config.dataset.path)
-    looked_at = [folder_signature(dataset), name_model_errand(Path(config.base_model.path))]
-    errand_id = name_errand(word, text, *looked_at)
-    place = workspace.errands_path / errand_id / CONFIG_FILE
+    looked_at = [folder_signature(dataset), name_model_job(Path(config.base_model.path))]
+    job_id = name_job(word, text, *looked_at)
+    place = workspace.jobs_path / job_id / CONFIG_FILE
 
     def write_config(folder: Path) -> None:
         (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
 
     arguments = [word, "--config", str(place), "--json", f"--workspace={workspace.root}"]
-    return send_errand(workspace, errand_id, arguments, write_config)
+    return send_job(workspace, job_id, arguments, write_config)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.core.jobs import Errand
+from app.core.jobs import Job
 from app.train import memory_text as words
 from trainer.config import ConfigError, read_config
 
@@ -54,10 +54,10 @@ class MemoryView:
         return self.needed_bytes - max((size for _, size in self.phases), default=0)
 
 
-def view_memory(errand: Errand) -> MemoryView | None:
+def view_memory(job: Job) -> MemoryView | None:
     """Returns what an estimate says; None before it is there."""
-    told = errand.answer
-    if errand.state != "done" or not isinstance(told, dict):
+    told = job.answer
+    if job.state != "done" or not isinstance(told, dict):
         return None
     return MemoryView(
         phases=tuple((str(one["name"]), int(one["peak_bytes"])) for one in told["phases"]),
@@ -69,10 +69,10 @@ def view_memory(errand: Errand) -> MemoryView | None:
     )
 
 
-def describe_settings(errand: Errand) -> str:
+def describe_settings(job: Job) -> str:
     """Returns the settings that an estimate was made for and that memory depends on most."""
     try:
-        config = read_config(errand.path / CONFIG_FILE)
+        config = read_config(job.path / CONFIG_FILE)
     except ConfigError:
         return ""
     return words.made_for(

@@ -1,30 +1,30 @@
 """The Train tab's pieces of HTML about memory."""
 
-from app.core.jobs import Errand
+from app.core.jobs import Job
 from app.core.sizes import show_bytes
 from app.train import memory_text as words
 from app.train.memory import MemoryChange, MemoryView, describe_settings, view_memory
 from app.ui.markup import Markup, element, join, note
 
 
-def make_memory(errand: Errand) -> Markup:
+def make_memory(job: Job) -> Markup:
     """Returns the estimate with a button for each change, or how far it is."""
-    if errand.state == "none":
+    if job.state == "none":
         return Markup("")
-    if errand.state == "running":
+    if job.state == "running":
         return element(
             "p", words.LOOKING, class_="note note-info", role="status", data_state="running"
         )
-    memory = view_memory(errand)
+    memory = view_memory(job)
     if memory is None:
-        told = note(words.failed(errand.message), "error")
+        told = note(words.failed(job.message), "error")
         return element("div", told, data_state="failed")
     state = "fits" if memory.fits else "too-large"
     return element(
         "section",
         element("h3", words.HEADING),
         _make_verdict(memory),
-        element("p", describe_settings(errand), class_="quiet"),
+        element("p", describe_settings(job), class_="quiet"),
         _make_phases(memory),
         _make_changes(memory),
         aria_label=words.HEADING,

@@ -4,7 +4,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.core.jobs import Errand, read_errand
+from app.core.jobs import Job, read_job
 from app.core.run_contents import OPENED
 from app.core.workspace import Workspace, WorkspaceError
 from app.train import memory_text
@@ -22,14 +22,14 @@ from trainer.config import ConfigError
 
 
 class SettingsEvents:
-    """The events. A question about settings is an errand, known to the browser by its id."""
+    """The events. A question about settings is a job, known to the browser by its id."""
 
     def __init__(self, workspace: Workspace, form: Form) -> None:
         self.workspace = workspace
         self.form = form
 
     def ask_memory(self, seen: Seen, dataset: str, base_model: str, *values: Any) -> list[Any]:
-        """Asks how much memory the settings take; returns seen, errand, trouble, and no note.
+        """Asks how much memory the settings take; returns seen, job, trouble, and no note.
 
         Where there is no trouble `show_answers` paints what there is of the answer.
         """
@@ -39,21 +39,21 @@ class SettingsEvents:
         self, seen: Seen, dataset: str, base_model: str, *values: Any
     ) -> list[Any]:
         """The same after a change, whose note stays."""
-        errand, trouble = self._ask("estimate", Chosen(dataset, base_model, values))
-        return [forget(seen), errand.id, trouble]
+        job, trouble = self._ask("estimate", Chosen(dataset, base_model, values))
+        return [forget(seen), job.id, trouble]
 
     def ask_header(self, seen: Seen, dataset: str, base_model: str, *values: Any) -> list[Any]:
-        """Asks what the file's header would say; returns seen, the errand's id, and trouble."""
-        errand, trouble = self._ask("header", Chosen(dataset, base_model, values))
-        return [forget(seen), errand.id, trouble]
+        """Asks what the file's header would say; returns seen, the job's id, and trouble."""
+        job, trouble = self._ask("header", Chosen(dataset, base_model, values))
+        return [forget(seen), job.id, trouble]
 
     def show_answers(self, seen: Seen, memory: str | None, header: str | None) -> list[Any]:
         """Paints the answers when they have come."""
         parts = {}
         if memory:
-            parts["memory"] = make_memory(read_errand(self.workspace, memory))
+            parts["memory"] = make_memory(read_job(self.workspace, memory))
         if header:
-            parts["header"] = make_future_header(read_errand(self.workspace, header))
+            parts["header"] = make_future_header(read_job(self.workspace, header))
         painted = dict(zip(parts, paint(seen, parts), strict=True))
         return [seen, *(painted.get(name, gr.skip()) for name in ("memory", "header"))]
 
@@ -82,9 +82,9 @@ class SettingsEvents:
             *shown.values(),
         ]
 
-    def apply_change(self, errand_id: str | None, event: gr.EventData) -> list[Any]:
+    def apply_change(self, job_id: str | None, event: gr.EventData) -> list[Any]:
         """Puts the settings of a change that would save memory into the form."""
-        memory = view_memory(read_errand(self.workspace, errand_id))
+        memory = view_memory(read_job(self.workspace, job_id))
         key = str(getattr(event, "key", ""))
         place = int(key) if key.isdecimal() else -1
         if memory is None or not 0 <= place < len(memory.changes):
@@ -93,11 +93,11 @@ class SettingsEvents:
         values = [change.all_settings.get(path, gr.skip()) for path in self.form.paths]
         return [note(memory_text.applied(change.all_settings), "good"), *values]
 
-    def _ask(self, word: str, chosen: Chosen) -> tuple[Errand, Any]:
+    def _ask(self, word: str, chosen: Chosen) -> tuple[Job, Any]:
         try:
             config = read_config_of_form(self.workspace, self.form, chosen, needs_images=False)
             return ask_about_settings(self.workspace, word, config), gr.skip()
         except ConfigError as error:
-            return Errand(), make_problems([str(problem) for problem in error.problems])
+            return Job(), make_problems([str(problem) for problem in error.problems])
         except WorkspaceError as error:
-            return Errand(), note(str(error), "error")
+            return Job(), note(str(error), "error")

@@ -46,8 +46,8 @@ class Settings:
     ask_memory: gr.Button
     memory: gr.HTML
     memory_note: gr.HTML
-    header_errand: gr.Textbox
-    memory_errand: gr.Textbox
+    header_job: gr.Textbox
+    memory_job: gr.Textbox
     named: gr.Textbox
 
 
@@ -95,14 +95,14 @@ def draw_settings(shell: Shell, form: Form) -> Settings:
     )
     memory = gr.HTML("", js_on_load=PRESS, elem_id="train-memory")
     memory_note = gr.HTML("", elem_id="train-memory-note")
-    header_errand = carry(shell, "train-header-errand")
-    memory_errand = carry(shell, "train-memory-errand")
+    header_job = carry(shell, "train-header-job")
+    memory_job = carry(shell, "train-memory-job")
     named = carry(shell, "train-named")
     ordered = {path: widgets[path] for path in form.paths}
     return Settings(
         base_model, preset, preset_note, dataset_note, start_box, start_from, start_anew, exposure,
         rates, accordion, search, ordered, ask_header, header, ask_memory, memory, memory_note,
-        header_errand, memory_errand, named,
+        header_job, memory_job, named,
     )  # fmt: skip
 
 
@@ -192,19 +192,19 @@ def _wire_questions(shell: Shell, page: Settings, events: SettingsEvents) -> Non
         "train-answers",
         [shell.questions_watch.tick],
         events.show_answers,
-        [seen, page.memory_errand, page.header_errand],
+        [seen, page.memory_job, page.header_job],
         [seen, page.memory, page.header],
     )
     everything = [seen, shell.dataset, shell.base_model, *ordered]
-    memory = [seen, page.memory_errand, page.memory]
+    memory = [seen, page.memory_job, page.memory]
     page.ask_memory.click(events.ask_memory, everything, [*memory, page.memory_note], **QUIET).then(
         **answers
     )
     page.memory.select(
-        events.apply_change, [page.memory_errand], [page.memory_note, *ordered], **QUIET
+        events.apply_change, [page.memory_job], [page.memory_note, *ordered], **QUIET
     ).then(events.ask_memory_again, everything, memory, **QUIET).then(**answers)
     page.ask_header.click(
-        events.ask_header, everything, [seen, page.header_errand, page.header], **QUIET
+        events.ask_header, everything, [seen, page.header_job, page.header], **QUIET
     ).then(**answers)
     shell.wish.change(
         events.obey,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from app.core.jobs import Errand
+from app.core.jobs import Job
 from app.library.header_rows import describe_header
 from app.ui import headers_text as words
 from app.ui.markup import Markup, element, join, note
@@ -28,15 +28,15 @@ def make_header_table(
     return join(element("h4", heading), box)
 
 
-def make_future_header(errand: Errand) -> Markup:
+def make_future_header(job: Job) -> Markup:
     """Returns the header as it would be written, or how far it is."""
-    if errand.state == "none":
+    if job.state == "none":
         return Markup("")
-    if errand.state == "running":
+    if job.state == "running":
         return element("p", words.LOOKING, class_="quiet", role="status", data_state="running")
-    if errand.state == "failed" or not isinstance(errand.answer, dict):
-        told = note(words.failed(errand.message), "error")
+    if job.state == "failed" or not isinstance(job.answer, dict):
+        told = note(words.failed(job.message), "error")
         return element("div", told, data_state="failed")
-    entries = {str(name): str(value) for name, value in errand.answer.items()}
+    entries = {str(name): str(value) for name, value in job.answer.items()}
     table = make_header_table(words.WILL_HEADING, describe_header(entries))
     return element("div", table, data_state="done")

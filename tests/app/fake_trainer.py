@@ -1,7 +1,7 @@
 """A stand-in for the trainer: real events, real requests, pictures of one colour, no learning.
 
 fake_trainer.py train RUN_FOLDER            fake_trainer.py preview-worker FOLDER
-fake_trainer.py models PATH --json          and the other words of fake_errands.py
+fake_trainer.py models PATH --json          and the other words of fake_jobs.py
 """
 
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from datasets_tools.files import write_atomically
-from tests.app.fake_errands import ERRANDS
+from tests.app.fake_jobs import JOBS
 from trainer.runs import (
     PreviewFolder,
     RunFolder,
@@ -127,4 +127,4 @@ if __name__ == "__main__":
     elif what == "preview-worker":
         serve_previews(PreviewFolder(Path(rest[0])))
     else:
-        ERRANDS[what](rest)
+        JOBS[what](rest)

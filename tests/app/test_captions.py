@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from app.core.examples import view_tiles
-from app.core.jobs import Errand, read_errand
+from app.core.jobs import Job, read_job
 from app.core.workspace import WorkspaceError
 from app.dataset import caption_actions as change
 from app.dataset import captions_text as words
@@ -181,13 +181,13 @@ def test_with_another_base_model_the_captioner_that_knows_emoji_is_not_chosen(
 
 def test_progress_is_told_from_download_to_the_last_image(workspace, dataset, blip):
     blip.rmdir()
-    errand = change.start_suggesting(workspace, "cats", "blip", "keep")
-    question = (read_errand(workspace, errand.id).path / view.QUESTION_FILE).read_text()
+    job = change.start_suggesting(workspace, "cats", "blip", "keep")
+    question = (read_job(workspace, job.id).path / view.QUESTION_FILE).read_text()
     assert json.loads(question) == {"captioner": "blip", "existing": "keep"}
     wait_for(lambda: view.find_suggesting(workspace, "cats").state == "done")
 
     def look(*happened):
-        return view.view_suggesting(Errand(errand.id, "running", None, happened, path=errand.path))
+        return view.view_suggesting(Job(job.id, "running", None, happened, path=job.path))
 
     assert look().line == words.STARTING
     halfway = look({"event": "download", "done": 512, "total": 1024})

@@ -54,7 +54,7 @@ def inspect(workspace, file):
 
 
 def read(workspace, file):
-    return view.read_file_errand(workspace, view.INSPECT, file.path)
+    return view.read_file_job(workspace, view.INSPECT, file.path)
 
 
 def test_run_offers_its_files_and_a_brought_file_itself(workspace, run):
@@ -131,8 +131,8 @@ def test_pack_is_made_and_downloaded(workspace, media, run, kind):
     assert media.get(pack_url(file, kind)).status_code == 404
     pack_file(workspace, file, kind)
     wait_for(lambda: view.find_pack(workspace, file, kind) is not None)
-    errand = view.read_file_errand(workspace, kind, file.path)
-    assert f'href="{pack_url(file, kind)}"' in make_pack(file, kind, errand)
+    job = view.read_file_job(workspace, kind, file.path)
+    assert f'href="{pack_url(file, kind)}"' in make_pack(file, kind, job)
     answer = media.get(pack_url(file, kind))
     assert answer.status_code == 200
     assert "attachment" in answer.headers["content-disposition"]

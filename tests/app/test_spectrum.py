@@ -5,12 +5,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from app.core.jobs import Errand
-from app.core.lora_files import INSPECT, FileView, find_file, read_file_errand
+from app.core.jobs import Job
+from app.core.lora_files import INSPECT, FileView, find_file, read_file_job
 from app.library.events import LibraryEvents
 from app.library.file_actions import look_into_file
 from app.library.files_html import make_about
-from app.library.singular_values import MOST_BARS, read_spectrum_errand, view_spectrum
+from app.library.singular_values import MOST_BARS, read_spectrum_job, view_spectrum
 from app.library.singular_values_html import draw_bars, draw_energy, make_spectrum
 from tests.app.conftest import wait_for
 from trainer.files.architectures import list_layers
@@ -25,7 +25,7 @@ def make_layer(name, norm=1.0, rank=8, used=4.0, energy=None, relative=0.0):
 
 
 def answer(layers):
-    return Errand("inspect-0", "done", {"name": "x", "family": "sdxl", "layers": layers})
+    return Job("inspect-0", "done", {"name": "x", "family": "sdxl", "layers": layers})
 
 
 def find(layers):
@@ -155,9 +155,9 @@ def test_odd_files_are_drawn_and_names_are_text(layer):
 
 
 def test_measuring_that_runs_or_failed_says_so():
-    assert make_spectrum(FILE, Errand()) == ""
-    assert 'data-state="running"' in make_spectrum(FILE, Errand("inspect-0", "running"))
-    failed = Errand("inspect-0", "failed", message="x holds y as DoRA. Name the base model.")
+    assert make_spectrum(FILE, Job()) == ""
+    assert 'data-state="running"' in make_spectrum(FILE, Job("inspect-0", "running"))
+    failed = Job("inspect-0", "failed", message="x holds y as DoRA. Name the base model.")
     assert "There is no picture of the layers: x holds y as DoRA." in make_spectrum(FILE, failed)
     assert "<svg" not in make_spectrum(FILE, answer([]))
 
@@ -168,9 +168,9 @@ def test_opened_lid_measures_a_runs_file_against_its_base_model(workspace, run):
     for opened, relative in ((run.id, 0.25), ("file:mine.safetensors", 0.0)):
         file = find_file(workspace, opened, None)
         look_into_file(workspace, file)
-        for read in (read_spectrum_errand, lambda w, path: read_file_errand(w, INSPECT, path)):
+        for read in (read_spectrum_job, lambda w, path: read_file_job(w, INSPECT, path)):
             wait_for(lambda path=file.path, read=read: read(workspace, path).state == "done")
-        found = view_spectrum(read_spectrum_errand(workspace, file.path))
+        found = view_spectrum(read_spectrum_job(workspace, file.path))
         assert [bar.relative for bar in found.bars] == [relative, relative]
         about = LibraryEvents(workspace).show_file({}, opened, None)[1]
         assert "Which programs load it" in about
@@ -178,5 +178,5 @@ def test_opened_lid_measures_a_runs_file_against_its_base_model(workspace, run):
 
 
 def test_file_that_is_no_adapter_has_no_second_complaint():
-    failed = Errand("inspect-0", "failed", message="x holds no adapter.")
+    failed = Job("inspect-0", "failed", message="x holds no adapter.")
     assert make_about(FILE, failed, failed).count("holds no adapter") == 1

@@ -14,7 +14,7 @@ from app.combine.recipe_commands import make_arguments
 from app.combine.recipes import SETTINGS, read_recipe
 from app.combine.workbench import DRAFT, Look, find_draft, read_bench, stamp_bench, view_bench
 from app.core.adapters import view_drawing
-from app.core.jobs import list_errands, stop_errand
+from app.core.jobs import list_jobs, stop_job
 from app.core.workspace import Workspace, WorkspaceError
 from tests.app.conftest import HERE, make_config, wait_for
 from trainer.formats.header import read_header
@@ -36,8 +36,8 @@ def workspace(tmp_path):
     for name in ("cat", "style", "third", "fourth"):
         (made.loras_path / f"{name}.safetensors").write_bytes(LORA)
     yield made
-    for errand in list_errands(made, DRAFT):
-        stop_errand(made, errand.id)
+    for job in list_jobs(made, DRAFT):
+        stop_job(made, job.id)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ TWO = (("cat", 0.8), ("style", 1.0))
 
 def make(workspace, recipe, **look):
     actions.try_recipe(workspace, recipe, Look(prompt="a cat", **look))
-    wait_for(lambda: view_bench(workspace).errand.state != "running")
+    wait_for(lambda: view_bench(workspace).job.state != "running")
     actions.follow(workspace)
     return view_bench(workspace, recipe)
 
@@ -141,15 +141,15 @@ def test_new_draft_takes_the_place_of_the_old_one(workspace):
     new = make(workspace, recipe_of("merge", *TWO, rank=4)).draft
     assert new.is_file()
     assert not old.parent.exists()
-    assert len(list_errands(workspace, DRAFT)) == 1
+    assert len(list_jobs(workspace, DRAFT)) == 1
 
 
 def test_file_that_was_replaced_is_merged_anew(workspace):
-    first = make(workspace, recipe_of("merge", *TWO)).errand.id
+    first = make(workspace, recipe_of("merge", *TWO)).job.id
     (workspace.loras_path / "cat.safetensors").write_bytes(
         save({"lora_unet_x.lora_down.weight": numpy.ones((8, 8), "float16")})
     )
-    assert make(workspace, recipe_of("merge", *TWO)).errand.id != first
+    assert make(workspace, recipe_of("merge", *TWO)).job.id != first
 
 
 NAMES = {
@@ -211,7 +211,7 @@ def test_command_that_fails_tells_its_sentence_and_leaves_nothing(
     assert sentence in report["report"]
     assert not report["save"]["interactive"]
     assert report["drawing"] == ""
-    assert workbench.list_work(shown.errand.path) == []
+    assert workbench.list_work(shown.job.path) == []
     with pytest.raises(WorkspaceError, match="not there any more"):
         actions.save(workspace, recipe_of("merge", *pairs), "x")
 
@@ -220,23 +220,23 @@ def test_stopped_draft_says_so_and_leaves_nothing(workspace, events):
     (workspace.loras_path / "slow.safetensors").write_bytes(LORA)
     fields = values("merge", ("cat", 1), ("slow", 1))
     events.try_it("a cat", 1, 1, "", *fields)
-    wait_for(lambda: workbench.list_work(view_bench(workspace).errand.path))
+    wait_for(lambda: workbench.list_work(view_bench(workspace).job.path))
     shown = show(events, fields)
     assert "Working on it for" in shown["report"]
     assert shown["stop"]["visible"]
     # What programs will say is told before the file is written.
     assert "2 layers have a small alpha [A1111: file refused]" in shown["report"]
     events.stop()
-    wait_for(lambda: view_bench(workspace).errand.state == "failed")
+    wait_for(lambda: view_bench(workspace).job.state == "failed")
     assert "Stopped. Nothing was kept." in show(events, fields)["report"]
-    assert workbench.list_work(view_bench(workspace).errand.path) == []
+    assert workbench.list_work(view_bench(workspace).job.path) == []
 
 
 def test_mark_changes_with_every_step_of_the_work(workspace):
     marks = [stamp_bench(workspace)]
     actions.try_recipe(workspace, recipe_of("merge", *TWO), Look("a cat"))
     marks.append(stamp_bench(workspace))
-    wait_for(lambda: view_bench(workspace).errand.state == "done")
+    wait_for(lambda: view_bench(workspace).job.state == "done")
     marks.append(stamp_bench(workspace))
     actions.follow(workspace)
     marks.append(stamp_bench(workspace))
@@ -372,7 +372,7 @@ def test_base_model_is_seen_before_it_is_written(workspace, events, task, sign):
     assert not shown["strength"]["visible"]
 
     assert events.save("starter-cat", *fields) == ""
-    wait_for(lambda: view_bench(workspace).errand.state == "done")
+    wait_for(lambda: view_bench(workspace).job.state == "done")
     assert "Saved: starter-cat is in the list of base models" in show(events, fields)["saved"]
     assert "starter-cat" in workspace.list_base_models()
     with pytest.raises(WorkspaceError, match="already something named starter-cat"):
@@ -384,7 +384,7 @@ def test_base_model_that_cannot_be_written_says_why(workspace, events):
     fields = values("bake", ("sdxl", 1.0))
     make(workspace, read_recipe(fields[0], fields[1:]))
     events.save("mine", *fields)
-    wait_for(lambda: view_bench(workspace).errand.state == "failed")
+    wait_for(lambda: view_bench(workspace).job.state == "failed")
     shown = show(events, fields)
     assert "made for different families: sdxl.safetensors" in shown["saved"]
     assert shown["save"]["interactive"]
