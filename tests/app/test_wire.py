@@ -1,4 +1,4 @@
-"""Events wired by name, in a real Gradio page: values reach the handler by name and come back so."""
+"""Events wired by name, in a real Gradio page: values come to the handler by name and go back so."""
 
 import gradio as gr
 import pytest
