@@ -6,7 +6,7 @@ from app.combine import text as words
 from app.combine.reports import Report, Table, view_report
 from app.combine.workbench import BenchView, measure_work
 from app.core.jobs import Job
-from app.core.sizes import show_bytes
+from app.core.text import show_bytes
 from app.library import files_text as files_words
 from app.preview.html import make_pictures, make_status
 from app.ui.markup import Markup, element, join, note

@@ -8,7 +8,7 @@ from app.combine import text as words
 from app.combine.workbench import read_answer
 from app.core.jobs import Job
 from app.core.run_views import read_log_tail
-from app.core.sizes import show_share
+from app.core.text import show_share
 from app.library import files_text as files_words
 
 _WORST = 5

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from app.core.sizes import show_share
+from app.core.text import show_share
 
 HEADING = "Combine and change files"
 TASK = "What to do"

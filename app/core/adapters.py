@@ -1,17 +1,18 @@
-"""The Preview tab: which adapters there are, and how far the last drawing is."""
+"""Adapter files that images can be generated with, and how far the last request is."""
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from pydantic import ValidationError
 
+from app.core import text
 from app.core.examples import list_examples
 from app.core.processes import has_worker
 from app.core.run_contents import read_run_config
 from app.core.run_views import read_log_tail
 from app.core.workspace import Workspace, WorkspaceError
-from app.preview import text as preview_text
 from trainer.config import RunConfig
 from trainer.runs import PreviewFolder, PreviewRequest, PreviewResult, list_runs, read_result
 
@@ -58,14 +59,12 @@ def list_adapters(workspace: Workspace) -> list[AdapterEntry]:
         for checkpoint in reversed(run.list_checkpoints()):
             path = checkpoint.path / "adapter.safetensors"
             if path.is_file():
-                label = preview_text.checkpoint_label(run.id, checkpoint.step)
+                label = text.checkpoint_label(run.id, checkpoint.step)
                 entry_id = f"{run.id}/step-{checkpoint.step}"
-                name = preview_text.checkpoint_name(checkpoint.step)
+                name = text.checkpoint_name(checkpoint.step)
                 found.append(AdapterEntry(entry_id, label, run.id, path, name))
     found += [
-        AdapterEntry(
-            f"{LORA_MARK}{path.name}", preview_text.lora_label(path.stem), "", path, path.stem
-        )
+        AdapterEntry(f"{LORA_MARK}{path.name}", text.lora_label(path.stem), "", path, path.stem)
         for path in workspace.list_loras()
     ]
     return found
@@ -80,7 +79,7 @@ def find_adapter(workspace: Workspace, adapter_id: object) -> AdapterEntry:
     for entry in list_adapters(workspace):
         if adapter_id is None or entry.id == adapter_id:
             return entry
-    raise WorkspaceError(preview_text.NO_ADAPTER)
+    raise WorkspaceError(text.NO_ADAPTER)
 
 
 def read_adapter_config(workspace: Workspace, adapter_id: object) -> RunConfig | None:
@@ -119,7 +118,7 @@ def view_drawing(folder: PreviewFolder, asked: str = ASKED_FOLDER) -> Drawing | 
     try:
         result = read_result(folder, ids[-1])
     except (ValueError, KeyError, TypeError):
-        result = PreviewResult("failed", message=preview_text.BROKEN_RESULT)
+        result = PreviewResult("failed", message=text.BROKEN_RESULT)
     worker = has_worker(folder.path)
     log = "" if worker or result.state == "done" else read_log_tail(folder.log_path, 12)
     return Drawing(ids[-1], _read_asked(folder.path / asked, ids[-1]), result, worker, log)
@@ -134,18 +133,9 @@ def _read_asked(folder: Path, request_id: str) -> PreviewRequest | None:
         return None
 
 
-def describe_drawing(drawing: Drawing | None) -> tuple[str, str]:
-    """Returns the status line and its kind (info, good, warning or error)."""
-    if drawing is None:
-        return "", "info"
-    result = drawing.result
-    if result.state == "done":
-        return preview_text.drawn(result.seconds, result.base_loads), "good"
-    if result.state == "failed":
-        return preview_text.drawing_failed(result.message), "error"
-    if not drawing.worker:
-        return preview_text.WORKER_GONE, "error"
-    return preview_text.DRAWING, "info"
+def preview_url(request_id: str, side: str) -> str:
+    """Returns the address of a generated image."""
+    return f"/media/preview/{quote(request_id, safe='')}/{side}"
 
 
 def _list_folders(path: Path) -> list[Path]:

@@ -1,18 +1,13 @@
-"""What is known of a base model, and how far a download is."""
+"""What is known of a base model."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from app.core.jobs import Job, list_jobs, name_job, read_job
+from app.core import text
+from app.core.jobs import name_job, read_job
 from app.core.known_models import read_known, stamp_base_model
-from app.core.sizes import show_bytes
 from app.core.workspace import Workspace
-from app.models import text as words
-from trainer.runs.base_models import parse_hub_id
-
-HUB_ID_FILE = "hub-id.txt"
-_DOWNLOADS = "download"
 
 
 @dataclass(frozen=True)
@@ -68,62 +63,6 @@ def read_answers(workspace: Workspace, name: object) -> dict[str, str]:
     return read_known(workspace.known_models_path).answers.get(str(path), {}) if path else {}
 
 
-def find_download(workspace: Workspace) -> Job:
-    """Returns the download that was asked for last."""
-    return next(iter(list_jobs(workspace, _DOWNLOADS)), Job())
-
-
-def name_download(hub_id: str) -> str:
-    """Returns the id of the job that downloads a base model."""
-    return name_job(_DOWNLOADS, hub_id)
-
-
-def read_hub_id(job: Job) -> str:
-    """Returns what a download downloads."""
-    try:
-        return (job.path / HUB_ID_FILE).read_text(encoding="utf-8")
-    except OSError:
-        return ""
-
-
-def find_downloaded(workspace: Workspace, job: Job) -> str:
-    """Returns the name in the list of what a download brought; "" where it is not there."""
-    hub_id = parse_hub_id(read_hub_id(job))
-    place = (workspace.models_path / hub_id.entry).resolve() if hub_id else None
-    listed = workspace.list_base_models().items()
-    return next((name for name, path in listed if path == place), "")
-
-
-def describe_download(job: Job) -> tuple[str, str, int]:
-    """Returns the line about a download, its kind, and its percent."""
-    hub_id = read_hub_id(job)
-    if job.state == "running":
-        done, total = read_progress(job)
-        if not total:
-            return words.DOWNLOAD_STARTED, "info", 0
-        percent = min(100, int(100 * done / total))
-        return (
-            words.downloading(hub_id, show_bytes(done), show_bytes(total), percent),
-            "info",
-            percent,
-        )
-    if job.state == "done":
-        return words.downloaded(hub_id), "good", 100
-    if job.state == "failed" and job.was_stopped:
-        return words.DOWNLOAD_STOPPED, "info", 0
-    if job.state == "failed":
-        return words.download_failed(job.message), "error", 0
-    return "", "info", 0
-
-
-def read_progress(job: Job) -> tuple[int, int]:
-    """Returns the bytes of a download that have arrived, and those that it has in all."""
-    for event in reversed(job.events):
-        if isinstance(event.get("done"), int) and isinstance(event.get("total"), int):
-            return event["done"], event["total"]
-    return 0, 0
-
-
 def _find_entry(answer: Any) -> dict[str, Any]:
     """Returns the one base model that was asked about."""
     entry = answer[0] if isinstance(answer, list) and answer else answer
@@ -134,14 +73,14 @@ def _make_view(workspace: Workspace, name: str, path: Path, told: dict[str, Any]
     answered = read_known(workspace.known_models_path).answers.get(str(path), {})
     answer = answered.get("prediction", "")
     family, prediction = str(told.get("family", "")), str(told.get("prediction", ""))
-    said = [words.PREDICTIONS.get(answer or prediction, answer or prediction)]
+    said = [text.PREDICTIONS.get(answer or prediction, answer or prediction)]
     if told.get("zero_snr"):
-        said.append(words.ZERO_SNR)
+        said.append(text.ZERO_SNR)
     facts = (
-        (words.FACT_FAMILY, words.FAMILIES.get(family, family)),
-        (words.FACT_PREDICTION, ", ".join(said)),
-        (words.FACT_SIZE, show_bytes(int(told.get("bytes", 0)))),
-        (words.FACT_PLACE, words.LAYOUTS.get(str(told.get("layout", "")), "")),
+        (text.FACT_FAMILY, text.FAMILIES.get(family, family)),
+        (text.FACT_PREDICTION, ", ".join(said)),
+        (text.FACT_SIZE, text.show_bytes(int(told.get("bytes", 0)))),
+        (text.FACT_PLACE, text.LAYOUTS.get(str(told.get("layout", "")), "")),
     )
     return BaseModelView(
         name=name,

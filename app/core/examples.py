@@ -1,20 +1,17 @@
-"""The Dataset tab: tiles, and the check in words."""
+"""The examples of a dataset, and what stands for them in a browser."""
 
 import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
-from app.dataset import text as dataset_text
 from datasets_tools.captions import TRASH_FOLDER
-from datasets_tools.checks import check_dataset
 from datasets_tools.errors import DatasetError, show_name
 from datasets_tools.examples import Example, scan_folder
 from datasets_tools.images import IMAGE_SUFFIXES
 
 TRIGGER_FILE = "dataset.json"
-_FULL_STEP = 64
-_SMALL_MODEL = 384
 _THUMBNAIL_ID = 32
 
 
@@ -30,15 +27,6 @@ class Tile:
     thumbnail: str
 
 
-@dataclass(frozen=True)
-class CheckCard:
-    """The dataset check in words."""
-
-    summary: str
-    kind: str
-    findings: tuple[tuple[str, str], ...]
-
-
 def key_of(example: Example) -> str:
     """Returns what stands for an example in the browser.
 
@@ -52,6 +40,16 @@ def key_of(example: Example) -> str:
 def thumbnail_of(example: Example) -> str:
     """Returns the file name of an example's small copy, which is its content."""
     return f"{example.id[:_THUMBNAIL_ID]}.webp"
+
+
+def thumbnail_url(name: str) -> str:
+    """Returns the address of a small copy."""
+    return f"/media/thumbnail/{quote(name, safe='')}"
+
+
+def image_url(dataset: str, key: str) -> str:
+    """Returns the address of an image of a dataset."""
+    return f"/media/image/{quote(dataset, safe='')}/{quote(key, safe='')}"
 
 
 def list_examples(folder: Path) -> list[Example]:
@@ -70,22 +68,6 @@ def find_example(folder: Path, key: object) -> Example | None:
 def view_tiles(folder: Path) -> list[Tile]:
     """Returns the examples in the order of their names."""
     return [_make_tile(example) for example in list_examples(folder)]
-
-
-def view_check(folder: Path, trigger: str, resolution: int) -> CheckCard:
-    """Returns the dataset check for training at a resolution."""
-    step = _FULL_STEP if resolution >= _SMALL_MODEL else max(8, resolution // 8)
-    report = check_dataset(folder, trigger, resolution, step)
-    # The trainer puts the trigger first where it is missing, so that is nothing to be mended.
-    kept = [one for one in report.findings if one.code != "trigger_missing"]
-    errors = sum(one.severity == "error" for one in kept)
-    warnings = len(kept) - errors
-    kind = "error" if errors else "warning" if warnings else "good"
-    return CheckCard(
-        summary=dataset_text.check_summary(len(report.examples), errors, warnings),
-        kind=kind,
-        findings=tuple((one.severity, one.message) for one in kept),
-    )
 
 
 def read_trigger(folder: Path) -> str:

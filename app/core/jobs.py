@@ -24,8 +24,7 @@ from typing import Any, Literal
 import psutil
 from filelock import FileLock, Timeout
 
-from app.core import jobs_text as words
-from app.core import text as folders_text
+from app.core import text
 from app.core.processes import find_starter, start_process
 from app.core.workspace import Workspace, WorkspaceError
 from trainer.runs import is_alive
@@ -100,9 +99,9 @@ def send_job(
             start_process(folder, command, folder / "log.txt", folder / "answer.txt")
             _forget_old(workspace)
     except Timeout:
-        raise WorkspaceError(words.BUSY) from None
+        raise WorkspaceError(text.COMMAND_BUSY) from None
     except OSError as error:
-        raise WorkspaceError(folders_text.cannot_spawn(str(error.strerror or error))) from error
+        raise WorkspaceError(text.cannot_spawn(str(error.strerror or error))) from error
     return read_job(workspace, job_id)
 
 
@@ -126,7 +125,7 @@ def read_job(workspace: Workspace, job_id: object) -> Job:
             return Job(job_id, "done", json.loads(said), events, path=folder)
         return Job(job_id, "done", events[-1], events, path=folder)
     complaint = _read_complaint(_read_text(folder / "log.txt") or "")
-    message = words.STOPPED if stopped else complaint
+    message = text.COMMAND_STOPPED if stopped else complaint
     return Job(job_id, "failed", None, events, message, stopped, folder)
 
 
@@ -200,7 +199,7 @@ def _read_complaint(log: str) -> str:
     for line in reversed(lines):
         if line.startswith(_PROGRAM):
             return line.removeprefix(_PROGRAM)
-    return words.died(lines[-1]) if lines else words.DIED
+    return text.command_died(lines[-1]) if lines else text.COMMAND_DIED
 
 
 def _read_time(folder: Path) -> float:

@@ -3,8 +3,7 @@
 from app.dataset import captions_text as words
 from app.dataset import text as dataset_text
 from app.dataset.suggestions import CaptionerView, CaptionsView, SuggestingView
-from app.models.html import make_track
-from app.ui.markup import Markup, element, join, note
+from app.ui.markup import Markup, element, join, make_track, note
 
 _TAGS_SHOWN = 60
 _LETTERS_SHOWN = 40

@@ -1,8 +1,9 @@
 """The Dataset tab's pieces of HTML."""
 
-from app.core.addresses import image_url, thumbnail_url
-from app.core.examples import CheckCard, Tile
+from app.core.examples import Tile, image_url, thumbnail_url
+from app.core.text import image_count
 from app.dataset import text as words
+from app.dataset.check import CheckCard
 from app.ui.markup import Markup, element, join
 
 _FINDINGS_SHOWN = 6
@@ -29,7 +30,7 @@ def make_grid(tiles: list[Tile], key: str) -> Markup:
         )
         for tile in tiles
     ]
-    count = element("p", words.image_count(len(tiles)), class_="quiet")
+    count = element("p", image_count(len(tiles)), class_="quiet")
     group = element("div", *cells, class_="tiles", role="group", aria_label=words.GRID_LABEL)
     return join(count, group)
 

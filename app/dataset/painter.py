@@ -16,6 +16,7 @@ from app.dataset import captions_text as caption_words
 from app.dataset import suggestions as captions_view
 from app.dataset import text as words
 from app.dataset.captions_html import make_about, make_suggesting, make_tags
+from app.dataset.check import view_check
 from app.dataset.dataset_actions import make_thumbnails
 from app.dataset.editions import Edition, choose_key, is_outdated, open_edition, read_edition
 from app.dataset.html import make_check, make_grid, make_picture
@@ -106,7 +107,7 @@ class DatasetPainter:
         models = self.workspace.list_base_models()
         resolution = read_resolution(models.get(base_model), found.family if found else "")
         try:
-            return make_check(view.view_check(folder, view.read_trigger(folder), resolution))
+            return make_check(view_check(folder, view.read_trigger(folder), resolution))
         except DatasetError:  # the last image has gone since the tiles were made
             return Markup("")
 

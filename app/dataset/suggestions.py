@@ -8,7 +8,7 @@ from typing import Any
 
 from app.core.examples import list_examples
 from app.core.jobs import Job, list_jobs, name_job, read_job
-from app.core.sizes import show_bytes
+from app.core.text import show_bytes
 from app.core.workspace import Workspace
 from app.dataset import captions_text as words
 from datasets_tools.captioners.extras import require_package

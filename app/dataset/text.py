@@ -83,11 +83,6 @@ def image_facts(name: str, width: int, height: int) -> str:
     return f"{name} · {width} × {height} pixels"
 
 
-def image_count(count: int) -> str:
-    """The line above the grid."""
-    return f"{count} {'image' if count == 1 else 'images'}"
-
-
 def check_summary(images: int, errors: int, warnings: int) -> str:
     """The first line of the check card."""
     if errors:

@@ -3,11 +3,17 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.core.event_log import read_journal
 from app.core.lora_files import FileView, read_metadata
 from app.core.run_contents import Sample, read_run_config, view_samples
-from app.core.run_views import RunView, describe_run, format_date, read_log_tail, view_run
-from app.core.sizes import show_bytes
+from app.core.run_views import (
+    RunView,
+    describe_run,
+    format_date,
+    read_event_log,
+    read_log_tail,
+    view_run,
+)
+from app.core.text import show_bytes
 from app.core.workspace import Workspace
 from app.library import files_text
 from app.library import text as library_text
@@ -46,7 +52,7 @@ def view_opened(run: RunFolder) -> OpenedRun:
     config = read_run_config(run)
     facts = [
         (library_text.FACT_STATE, describe_run(view)),
-        (library_text.FACT_DATE, format_date(run.id, read_journal(run))),
+        (library_text.FACT_DATE, format_date(run.id, read_event_log(run))),
         (library_text.FACT_STEPS, f"{view.step} / {view.steps}" if view.steps else str(view.step)),
     ]
     if config is not None:
@@ -96,7 +102,7 @@ def _make_card(run: RunFolder) -> Card:
     column = [one for one in samples if one.index == samples[0].index]
     return Card(
         view=view,
-        date=format_date(run.id, read_journal(run)),
+        date=format_date(run.id, read_event_log(run)),
         line=describe_run(view),
         first=column[0] if len(column) > 1 else None,
         last=column[-1] if column else None,

@@ -1,18 +1,11 @@
 """The Library's pieces of HTML about one LoRA file."""
 
-from app.core.addresses import pack_url
 from app.core.jobs import Job
-from app.core.lora_files import (
-    FileView,
-    Finding,
-    Inspection,
-    Program,
-    read_metadata,
-    view_inspection,
-)
+from app.core.lora_files import FileView, pack_url, read_metadata
 from app.library import files_text as words
 from app.library.header_rows import describe_header
 from app.library.html import make_facts_list, make_link
+from app.library.inspection import Finding, Inspection, Program, view_inspection
 from app.library.singular_values_html import make_spectrum
 from app.ui import headers_text as header_text
 from app.ui.headers import make_header_table

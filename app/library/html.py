@@ -2,14 +2,13 @@
 
 from collections.abc import Iterable
 
-from app.core.addresses import file_url, sample_url, word_url
-from app.core.lora_files import FileView
-from app.core.sizes import show_bytes
+from app.core.lora_files import FileView, file_url, word_url
+from app.core.run_contents import sample_url
+from app.core.text import show_bytes
 from app.library import text as words
 from app.library.cards import Card, OpenedRun, view_lora_facts
 from app.train import text as train_words
-from app.train.html import make_log
-from app.ui.markup import Markup, element
+from app.ui.markup import Markup, element, make_log
 
 
 def make_cards(cards: list[Card], files: list[FileView], opened: str) -> Markup:

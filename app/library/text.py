@@ -1,6 +1,6 @@
 """What the Library tab says."""
 
-from app.core.sizes import show_bytes
+from app.core.text import show_bytes
 
 LIBRARY_EMPTY = "Nothing here yet. What you train is kept here, and LoRA files that you bring."
 LIBRARY_HINT = "Choose a run or a file to see its facts, download it or train it further."

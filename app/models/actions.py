@@ -4,13 +4,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from app.core import text as folders_text
-from app.core.base_models import HUB_ID_FILE, find_download, name_download, name_model_job
-from app.core.jobs import Job, send_job, stop_job
+from app.core.base_models import name_model_job
+from app.core.jobs import Job, list_jobs, name_job, send_job, stop_job
 from app.core.known_models import KnownModels, is_base_model, read_known, write_known
+from app.core.text import show_bytes
 from app.core.workspace import Workspace, WorkspaceError
 from app.models import text as words
 from trainer.runs.base_models import parse_hub_id
 
+HUB_ID_FILE = "hub-id.txt"
+_DOWNLOADS = "download"
 _PICKLES = {".ckpt", ".pt", ".pth", ".bin"}
 
 
@@ -91,6 +94,62 @@ def start_download(workspace: Workspace, typed: object) -> Job:
 def stop_download(workspace: Workspace) -> None:
     """Ends the download that is under way; what has arrived stays for the next try."""
     stop_job(workspace, find_download(workspace).id)
+
+
+def find_download(workspace: Workspace) -> Job:
+    """Returns the download that was asked for last."""
+    return next(iter(list_jobs(workspace, _DOWNLOADS)), Job())
+
+
+def name_download(hub_id: str) -> str:
+    """Returns the id of the job that downloads a base model."""
+    return name_job(_DOWNLOADS, hub_id)
+
+
+def read_hub_id(job: Job) -> str:
+    """Returns what a download downloads."""
+    try:
+        return (job.path / HUB_ID_FILE).read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
+def find_downloaded(workspace: Workspace, job: Job) -> str:
+    """Returns the name in the list of what a download brought; "" where it is not there."""
+    hub_id = parse_hub_id(read_hub_id(job))
+    place = (workspace.models_path / hub_id.entry).resolve() if hub_id else None
+    listed = workspace.list_base_models().items()
+    return next((name for name, path in listed if path == place), "")
+
+
+def describe_download(job: Job) -> tuple[str, str, int]:
+    """Returns the line about a download, its kind, and its percent."""
+    hub_id = read_hub_id(job)
+    if job.state == "running":
+        done, total = read_progress(job)
+        if not total:
+            return words.DOWNLOAD_STARTED, "info", 0
+        percent = min(100, int(100 * done / total))
+        return (
+            words.downloading(hub_id, show_bytes(done), show_bytes(total), percent),
+            "info",
+            percent,
+        )
+    if job.state == "done":
+        return words.downloaded(hub_id), "good", 100
+    if job.state == "failed" and job.was_stopped:
+        return words.DOWNLOAD_STOPPED, "info", 0
+    if job.state == "failed":
+        return words.download_failed(job.message), "error", 0
+    return "", "info", 0
+
+
+def read_progress(job: Job) -> tuple[int, int]:
+    """Returns the bytes of a download that have arrived, and those that it has in all."""
+    for event in reversed(job.events):
+        if isinstance(event.get("done"), int) and isinstance(event.get("total"), int):
+            return event["done"], event["total"]
+    return 0, 0
 
 
 def _write(workspace: Workspace, known: KnownModels) -> None:

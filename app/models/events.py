@@ -88,11 +88,11 @@ class BaseModelEvents:
 
     def show_download(self, seen: Seen) -> list[Any]:
         """Paints the download, and chooses what has arrived, once."""
-        job = view.find_download(self.workspace)
+        job = change.find_download(self.workspace)
         running = job.state == "running"
         listed: Any = gr.skip()
         if seen.get("running") == job.id and job.state == "done":
-            arrived = view.find_downloaded(self.workspace, job)
+            arrived = change.find_downloaded(self.workspace, job)
             listed = self._list(arrived) if arrived else gr.skip()
         seen["running"] = job.id if running else ""
         parts = {

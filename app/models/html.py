@@ -1,9 +1,10 @@
 """The Train tab's pieces of HTML about base models."""
 
-from app.core.base_models import BaseModelView, describe_download
+from app.core.base_models import BaseModelView
 from app.core.jobs import Job
 from app.models import text as words
-from app.ui.markup import Markup, element, note
+from app.models.actions import describe_download
+from app.ui.markup import Markup, element, make_track, note
 
 
 def make_model_card(view: BaseModelView | None) -> Markup:
@@ -35,19 +36,4 @@ def make_download(job: Job) -> Markup:
         element("p", line, class_="quiet", role="status"),
         make_track(percent, line),
         data_state="running",
-    )
-
-
-def make_track(percent: int, line: str) -> Markup:
-    """Returns a bar of progress; `line` is what a screen reader says."""
-    fill = element("div", "", class_="fill", style=f"width:{percent}%")
-    return element(
-        "div",
-        fill,
-        class_="track",
-        role="progressbar",
-        aria_label=line,
-        aria_valuemin=0,
-        aria_valuemax=100,
-        aria_valuenow=percent,
     )

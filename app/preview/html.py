@@ -3,11 +3,23 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from app.core.adapters import Drawing, describe_drawing
-from app.core.addresses import preview_url
+from app.core.adapters import Drawing, preview_url
 from app.preview import text as words
-from app.train.html import make_log
-from app.ui.markup import Markup, element, join, note
+from app.ui.markup import Markup, element, join, make_log, note
+
+
+def describe_drawing(drawing: Drawing | None) -> tuple[str, str]:
+    """Returns the status line and its kind (info, good, warning or error)."""
+    if drawing is None:
+        return "", "info"
+    result = drawing.result
+    if result.state == "done":
+        return words.drawn(result.seconds, result.base_loads), "good"
+    if result.state == "failed":
+        return words.drawing_failed(result.message), "error"
+    if not drawing.worker:
+        return words.WORKER_GONE, "error"
+    return words.DRAWING, "info"
 
 
 def make_status(drawing: Drawing | None, *, training: bool) -> Markup:

@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 
-NO_ADAPTER = "There is no adapter yet. Train one first; it appears here when it is exported."
 NO_BASE = (
     "It is not known on which base model this adapter was trained. Choose a base model of its "
     "family under “Base model”."
 )
-BROKEN_RESULT = "the result could not be read"
 DRAWING = "Drawing…"
 WORKER_GONE = (
     "The drawing process ended before the picture was done. Its log below may say why; Generate "
@@ -36,11 +34,6 @@ def adapter_number(number: int) -> str:
     return f"Adapter {number}"
 
 
-def lora_label(name: str) -> str:
-    """A file from elsewhere in the list of adapters."""
-    return f"{name} (file)"
-
-
 def lora_kept(name: str) -> str:
     """A dropped file was taken in."""
     return f"{name} is in the list now. The Library tab says what it is."
@@ -64,16 +57,6 @@ def lora_too_large(limit: int) -> str:
 WRONG_ENDING = "a LoRA file ends in .safetensors. Convert it first, in a program that you trust."
 IS_A_BASE_MODEL = "it is a base model. Add it on the Train tab."
 NO_TENSORS = "it holds no weights."
-
-
-def checkpoint_label(run_id: str, step: int) -> str:
-    """A checkpoint in the list of adapters."""
-    return f"checkpoint at step {step} ({run_id})"
-
-
-def checkpoint_name(step: int) -> str:
-    """A checkpoint under a picture."""
-    return f"step {step}"
 
 
 def drawn(seconds: float, loads: int) -> str:

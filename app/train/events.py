@@ -91,7 +91,7 @@ class TrainEvents:
             config = layer_config(settings=tree)
         except ConfigError:
             return ""  # half a number is being typed; Start says what is wrong
-        return note(view.describe_exposure(config, self._count_images(dataset)))
+        return note(words.describe_exposure(config, self._count_images(dataset)))
 
     def draw_rates(self, *values: Any) -> Any:
         """Draws the learning rates over the run, from the values of `RATE_SETTINGS`."""

@@ -1,7 +1,6 @@
 """The Train tab's pieces of HTML, and the run bar."""
 
-from app.core.addresses import sample_url
-from app.core.run_contents import Sample, SampleGrid, view_samples
+from app.core.run_contents import Sample, SampleGrid, sample_url, view_samples
 from app.core.run_views import (
     RunView,
     choose_run,
@@ -11,17 +10,18 @@ from app.core.run_views import (
     read_log_tail,
     title_of,
 )
+from app.core.text import APP_NAME, STATES
 from app.core.workspace import Workspace
 from app.train import text as words
 from app.ui.fragments import Params, View
-from app.ui.markup import Markup, element, join
+from app.ui.markup import Markup, element, join, make_log
 
 
 def make_run_bar(view: RunView | None) -> Markup:
     """Returns the line above the tabs; it carries the page's title."""
     if view is None:
         line = element("span", words.NO_RUN)
-        return element("div", line, class_="bar", data_title=words.APP_NAME, data_state="none")
+        return element("div", line, class_="bar", data_title=APP_NAME, data_state="none")
     parts = [
         element("span", "", class_=f"dot dot-{view.state}", aria_hidden="true"),
         element("b", view.name),
@@ -96,19 +96,12 @@ def make_failure(view: RunView | None, log: str) -> Markup:
     """Returns why a run ended badly, with the last lines of its log."""
     if view is None or view.state not in {"failed", "lost"}:
         return Markup("")
-    message = view.message or words.STATES[view.state]
+    message = view.message or STATES[view.state]
     return element(
         "div",
         element("p", message, class_="note note-error", role="alert"),
         make_log(log) if log else "",
     )
-
-
-def make_log(log: str) -> Markup:
-    """Returns the last lines of a log."""
-    heading = element("p", words.LOG_HEADING, class_="quiet")
-    box = element("pre", log, class_="log", tabindex=0, aria_label=words.LOG_HEADING)
-    return join(heading, box)
 
 
 def make_samples(run_id: str, grid: SampleGrid) -> Markup:

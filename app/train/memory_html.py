@@ -1,7 +1,7 @@
 """The Train tab's pieces of HTML about memory."""
 
 from app.core.jobs import Job
-from app.core.sizes import show_bytes
+from app.core.text import show_bytes
 from app.train import memory_text as words
 from app.train.memory import MemoryChange, MemoryView, describe_settings, view_memory
 from app.ui.markup import Markup, element, join, note

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from app.core.sizes import show_bytes
+from app.core.text import show_bytes
 
 ASK = "Will it fit?"
 LOOKING = "Working out the memory for these settings. This takes some seconds…"

@@ -70,7 +70,7 @@ def ask_run(run: RunFolder, what: Request) -> str:
     if what == "pause":
         clear_requests(run.path, "resume")
     request(run.path, what)
-    return train_text.PENDING[what]
+    return folders_text.PENDING[what]
 
 
 def check_before_start(workspace: Workspace, dataset: object, base_model: object) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import gradio as gr
 
 from app.core.choices import render_choices
+from app.core.text import APP_NAME
 from app.core.workspace import Workspace
 from app.dataset import text as dataset_text
 from app.dataset.page import dataset_page
@@ -37,10 +38,10 @@ def build(workspace: Workspace) -> gr.Blocks:
     workspace.prepare()
     os.environ["GRADIO_TEMP_DIR"] = str(workspace.uploads_path)
     age = (600, _UPLOADS_KEPT_SECONDS)
-    demo = gr.Blocks(title=train_text.APP_NAME, analytics_enabled=False, delete_cache=age)
+    demo = gr.Blocks(title=APP_NAME, analytics_enabled=False, delete_cache=age)
     with demo:
         gr.HTML(
-            join(element("h1", train_text.APP_NAME), element("p", train_text.TAGLINE)),
+            join(element("h1", APP_NAME), element("p", train_text.TAGLINE)),
             elem_id="heading",
         )
         fragment("status", elem_id="run-bar", placeholder=train_html.make_run_bar(None))

@@ -10,11 +10,11 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from app.core import lora_files as view
-from app.core.addresses import file_url, pack_url, word_url
 from app.core.workspace import WorkspaceError
 from app.library.events import LibraryEvents
 from app.library.file_actions import look_into_file, pack_file
 from app.library.files_html import make_about, make_pack
+from app.library.inspection import view_inspection
 from app.web.media import make_routes
 from tests.app.conftest import wait_for
 
@@ -79,7 +79,7 @@ def test_what_is_not_listed_has_no_files(workspace, run, opened):
 
 def test_inspection_says_what_the_file_is_who_loads_it_and_what_is_wrong(workspace):
     file = bring(workspace)
-    found = view.view_inspection(inspect(workspace, file))
+    found = view_inspection(inspect(workspace, file))
     facts = dict(found.facts)
     assert facts["For"] == "SDXL"
     assert facts["UNet"] == "192 layers, LoRA, rank 16, alpha 8"
@@ -128,12 +128,12 @@ def test_settings_are_read_from_the_header_and_damaged_ones_are_none(workspace):
 def test_pack_is_made_and_downloaded(workspace, media, run, kind):
     export(run)
     file = view.find_file(workspace, run.id, None)
-    assert media.get(pack_url(file, kind)).status_code == 404
+    assert media.get(view.pack_url(file, kind)).status_code == 404
     pack_file(workspace, file, kind)
     wait_for(lambda: view.find_pack(workspace, file, kind) is not None)
     job = view.read_file_job(workspace, kind, file.path)
-    assert f'href="{pack_url(file, kind)}"' in make_pack(file, kind, job)
-    answer = media.get(pack_url(file, kind))
+    assert f'href="{view.pack_url(file, kind)}"' in make_pack(file, kind, job)
+    answer = media.get(view.pack_url(file, kind))
     assert answer.status_code == 200
     assert "attachment" in answer.headers["content-disposition"]
     if kind == "hub":
@@ -142,7 +142,7 @@ def test_pack_is_made_and_downloaded(workspace, media, run, kind):
 
 def test_brought_file_is_downloaded_and_nothing_else_is(workspace, media, tmp_path):
     file = bring(workspace)
-    assert media.get(file_url(file)).content == LORA
+    assert media.get(view.file_url(file)).content == LORA
     (tmp_path / "secret").write_bytes(b"secret")
     (workspace.loras_path / "link.safetensors").symlink_to(tmp_path / "secret")
     for url in ("/media/lora/link.safetensors", "/media/lora/..%2fbase-models.json",
@@ -155,16 +155,16 @@ def test_learned_word_is_downloaded_beside_its_file(workspace, media, events, ru
     name = export(run)
     file = view.find_file(workspace, run.id, None)
     assert file.word is None
-    assert media.get(word_url(file)).status_code == 404
+    assert media.get(view.word_url(file)).status_code == 404
     folder = run.path / "tabby-embedding"
     folder.mkdir()
     (folder / "zorp.safetensors").write_bytes(b"word")
     file = view.find_file(workspace, run.id, None)
-    assert media.get(word_url(file)).content == b"word"
+    assert media.get(view.word_url(file)).content == b"word"
     download = str(events.show({}, run.id, None)[4])
-    assert f'href="{word_url(file)}"' in download
+    assert f'href="{view.word_url(file)}"' in download
     assert "embedding:zorp in ComfyUI" in download
-    assert media.get(word_url(file).replace(name, "..")).status_code == 404
+    assert media.get(view.word_url(file).replace(name, "..")).status_code == 404
 
 
 def test_library_shows_runs_and_brought_files_with_what_can_be_done(workspace, events, run):

@@ -9,9 +9,9 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from app.core.addresses import export_url, image_url, sample_url, thumbnail_url
-from app.core.examples import view_tiles
-from app.core.run_contents import view_samples
+from app.core.examples import image_url, thumbnail_url, view_tiles
+from app.core.lora_files import export_url
+from app.core.run_contents import sample_url, view_samples
 from app.dataset.dataset_actions import make_thumbnails
 from app.web.login import LOGIN_PATH, PasswordDoor
 from app.web.media import make_routes
