@@ -1,4 +1,4 @@
-"""Events wired by name, in a real Gradio page: values come to the handler by name and go back so."""
+"""Events wired by name, in a real Gradio page: values come and go by name."""
 
 import gradio as gr
 import pytest
