@@ -23,7 +23,7 @@ from app.combine.workbench import (
     read_bench,
 )
 from app.core import text as folders_text
-from app.core.adapters import WORKBENCH_FOLDER, read_adapter_config, suggest_prompt
+from app.core.adapters import WORKBENCH_REQUESTS, read_adapter_config, suggest_prompt
 from app.core.jobs import list_jobs, name_job, read_job, send_job, stop_job
 from app.core.known_models import stamp_base_model
 from app.core.workspace import WINDOWS_DEVICE, Workspace, WorkspaceError
@@ -158,7 +158,7 @@ def save(workspace: Workspace, recipe: Recipe, typed: object) -> None:
 
 def _draw(workspace: Workspace, bench: Bench) -> None:
     try:
-        asked = draw(workspace, _compose(workspace, bench), WORKBENCH_FOLDER)
+        asked = draw(workspace, _compose(workspace, bench), WORKBENCH_REQUESTS)
         _keep(workspace, replace(bench, asked=asked, problem=""))
     except WorkspaceError as error:
         _keep(workspace, replace(bench, asked="", problem=str(error)))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from app.combine.recipes import MODEL_TASKS, Recipe, load_recipe
-from app.core.adapters import WORKBENCH_FOLDER, Drawing, view_drawing
+from app.core.adapters import WORKBENCH_REQUESTS, Generation, view_generation
 from app.core.jobs import Job, read_job, stamp_jobs
 from app.core.processes import find_starter
 from app.core.workspace import Workspace
@@ -84,7 +84,7 @@ class BenchView:
     bench: Bench | None = None
     job: Job = _NO_JOB
     draft: Path | None = None
-    drawing: Drawing | None = None
+    drawing: Generation | None = None
     old: bool = False
 
     @property
@@ -130,7 +130,7 @@ def view_bench(workspace: Workspace, recipe: Recipe | None = None) -> BenchView:
     if bench is None:
         return BenchView()
     job = read_job(workspace, bench.build if bench.makes_model else bench.draft)
-    drawing = view_drawing(workspace.preview, WORKBENCH_FOLDER) if bench.asked else None
+    drawing = view_generation(workspace.preview, WORKBENCH_REQUESTS) if bench.asked else None
     if drawing is not None and drawing.id != bench.asked:
         drawing = None
     old = recipe is not None and recipe != bench.recipe
@@ -179,7 +179,7 @@ def stamp_bench(workspace: Workspace) -> str:
     jobs = stamp_jobs(workspace, (DRAFT, BUILD))
     running = [name for name, state, _ in jobs if state == "running"]
     work = [measure_work(workspace.jobs_path / name) for name in running]
-    drawing = view_drawing(workspace.preview, WORKBENCH_FOLDER)
+    drawing = view_generation(workspace.preview, WORKBENCH_REQUESTS)
     return repr((kept, jobs, work, drawing))
 
 

@@ -16,8 +16,8 @@ from app.core.workspace import Workspace, WorkspaceError
 from trainer.config import RunConfig
 from trainer.runs import PreviewFolder, PreviewRequest, PreviewResult, list_runs, read_result
 
-ASKED_FOLDER = "asked"
-WORKBENCH_FOLDER = "asked-by-workbench"  # the same of the Library's workbench
+PREVIEW_REQUESTS = "asked"
+WORKBENCH_REQUESTS = "asked-by-workbench"  # those of the Library's workbench
 LORA_MARK = "file:"
 MAX_ADAPTERS = 4
 REQUEST_ID = re.compile(r"\d{20}-[0-9a-f]{8}")
@@ -25,10 +25,10 @@ REQUEST_ID = re.compile(r"\d{20}-[0-9a-f]{8}")
 
 @dataclass(frozen=True)
 class AdapterEntry:
-    """An adapter file that can be drawn with.
+    """An adapter file that images can be generated with.
 
     `id` is the run and the file, or `LORA_MARK` and the file, never a path; `run_id` is "" for a
-    file that a person brought. `label` stands in lists, `name` under pictures.
+    file that a person brought. `label` stands in lists, `name` under images.
     """
 
     id: str
@@ -39,11 +39,11 @@ class AdapterEntry:
 
 
 @dataclass(frozen=True)
-class Drawing:
+class Generation:
     """The newest request and how far it is."""
 
     id: str
-    asked: PreviewRequest | None
+    request: PreviewRequest | None
     result: PreviewResult
     worker: bool
     log: str = ""
@@ -51,23 +51,23 @@ class Drawing:
 
 def list_adapters(workspace: Workspace) -> list[AdapterEntry]:
     """Returns what runs exported, newest run first, each with its checkpoints; then other files."""
-    found = []
+    entries = []
     for run in list_runs(workspace.runs_path):
         for path in run.list_exports():
             label = f"{path.stem} ({run.id})"
-            found.append(AdapterEntry(f"{run.id}/{path.name}", label, run.id, path, path.stem))
+            entries.append(AdapterEntry(f"{run.id}/{path.name}", label, run.id, path, path.stem))
         for checkpoint in reversed(run.list_checkpoints()):
             path = checkpoint.path / "adapter.safetensors"
             if path.is_file():
                 label = text.checkpoint_label(run.id, checkpoint.step)
                 entry_id = f"{run.id}/step-{checkpoint.step}"
                 name = text.checkpoint_name(checkpoint.step)
-                found.append(AdapterEntry(entry_id, label, run.id, path, name))
-    found += [
+                entries.append(AdapterEntry(entry_id, label, run.id, path, name))
+    entries += [
         AdapterEntry(f"{LORA_MARK}{path.name}", text.lora_label(path.stem), "", path, path.stem)
         for path in workspace.list_loras()
     ]
-    return found
+    return entries
 
 
 def find_adapter(workspace: Workspace, adapter_id: object) -> AdapterEntry:
@@ -106,11 +106,11 @@ def suggest_prompt(config: RunConfig) -> str:
     return f"{trigger}, {prompt}" if prompt else trigger
 
 
-def view_drawing(folder: PreviewFolder, asked: str = ASKED_FOLDER) -> Drawing | None:
+def view_generation(folder: PreviewFolder, requests: str = PREVIEW_REQUESTS) -> Generation | None:
     """Returns the newest request of one page; None when it never asked for anything."""
     names = {path.stem for path in folder.requests_path.glob("*.json")}
     names |= {path.name for path in _list_folders(folder.results_path)}
-    for other in {ASKED_FOLDER, WORKBENCH_FOLDER} - {asked}:
+    for other in {PREVIEW_REQUESTS, WORKBENCH_REQUESTS} - {requests}:
         names -= {path.stem for path in (folder.path / other).glob("[!.]*.json")}
     ids = sorted(name for name in names if REQUEST_ID.fullmatch(name))
     if not ids:
@@ -121,11 +121,11 @@ def view_drawing(folder: PreviewFolder, asked: str = ASKED_FOLDER) -> Drawing | 
         result = PreviewResult("failed", message=text.BROKEN_RESULT)
     worker = has_worker(folder.path)
     log = "" if worker or result.state == "done" else read_log_tail(folder.log_path, 12)
-    return Drawing(ids[-1], _read_asked(folder.path / asked, ids[-1]), result, worker, log)
+    return Generation(ids[-1], _read_request(folder.path / requests, ids[-1]), result, worker, log)
 
 
-def _read_asked(folder: Path, request_id: str) -> PreviewRequest | None:
-    """Returns what was asked for under an id."""
+def _read_request(folder: Path, request_id: str) -> PreviewRequest | None:
+    """Returns the request of an id."""
     path = folder / f"{request_id}.json"
     try:
         return PreviewRequest.model_validate_json(path.read_text("utf-8"))

@@ -50,11 +50,11 @@ def view_base_model(workspace: Workspace, name: object) -> BaseModelView | None:
         return BaseModelView(str(name), "unasked")
     if job.state == "running":
         return BaseModelView(str(name), "looking")
-    told = _find_entry(job.answer)
-    if job.state == "failed" or not told.get("family"):
-        message = str(told.get("message") or job.message)
+    entry = _find_entry(job.answer)
+    if job.state == "failed" or not entry.get("family"):
+        message = str(entry.get("message") or job.message)
         return BaseModelView(str(name), "refused", message=message)
-    return _make_view(workspace, str(name), path, told)
+    return _make_view(workspace, str(name), path, entry)
 
 
 def read_answers(workspace: Workspace, name: object) -> dict[str, str]:
@@ -69,25 +69,25 @@ def _find_entry(answer: Any) -> dict[str, Any]:
     return entry if isinstance(entry, dict) else {}
 
 
-def _make_view(workspace: Workspace, name: str, path: Path, told: dict[str, Any]) -> BaseModelView:
-    answered = read_known(workspace.known_models_path).answers.get(str(path), {})
-    answer = answered.get("prediction", "")
-    family, prediction = str(told.get("family", "")), str(told.get("prediction", ""))
-    said = [text.PREDICTIONS.get(answer or prediction, answer or prediction)]
-    if told.get("zero_snr"):
-        said.append(text.ZERO_SNR)
+def _make_view(workspace: Workspace, name: str, path: Path, entry: dict[str, Any]) -> BaseModelView:
+    answers = read_known(workspace.known_models_path).answers.get(str(path), {})
+    answer = answers.get("prediction", "")
+    family, prediction = str(entry.get("family", "")), str(entry.get("prediction", ""))
+    predicts = [text.PREDICTIONS.get(answer or prediction, answer or prediction)]
+    if entry.get("zero_snr"):
+        predicts.append(text.ZERO_SNR)
     facts = (
         (text.FACT_FAMILY, text.FAMILIES.get(family, family)),
-        (text.FACT_PREDICTION, ", ".join(said)),
-        (text.FACT_SIZE, text.show_bytes(int(told.get("bytes", 0)))),
-        (text.FACT_PLACE, text.LAYOUTS.get(str(told.get("layout", "")), "")),
+        (text.FACT_PREDICTION, ", ".join(predicts)),
+        (text.FACT_SIZE, text.show_bytes(int(entry.get("bytes", 0)))),
+        (text.FACT_PLACE, text.LAYOUTS.get(str(entry.get("layout", "")), "")),
     )
     return BaseModelView(
         name=name,
         state="known",
         family=family,
         prediction=prediction,
-        asks=bool(told.get("message")),
+        asks=bool(entry.get("message")),
         answered=answer,
         facts=tuple(fact for fact in facts if fact[1]),
     )

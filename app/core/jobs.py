@@ -113,28 +113,28 @@ def read_job(workspace: Workspace, job_id: object) -> Job:
     # Asked first: a process that ends between the two looks has printed all by the second.
     starter = find_starter(folder)
     running = is_alive(starter)
-    said = _read_text(folder / "answer.txt")
-    if said is None or starter is None:
+    output = _read_text(folder / "answer.txt")
+    if output is None or starter is None:
         return Job(job_id, path=folder)
-    events = tuple(_read_events(said))
+    events = tuple(_read_events(output))
     if running:
         return Job(job_id, "running", events=events, path=folder)
     stopped = (folder / _STOPPED).exists()
-    if not stopped and _is_whole(said, events):
+    if not stopped and _is_whole(output, events):
         with contextlib.suppress(ValueError):
-            return Job(job_id, "done", json.loads(said), events, path=folder)
+            return Job(job_id, "done", json.loads(output), events, path=folder)
         return Job(job_id, "done", events[-1], events, path=folder)
     complaint = _read_complaint(_read_text(folder / "log.txt") or "")
     message = text.COMMAND_STOPPED if stopped else complaint
     return Job(job_id, "failed", None, events, message, stopped, folder)
 
 
-def _is_whole(said: str, events: Sequence[dict[str, Any]]) -> bool:
+def _is_whole(output: str, events: Sequence[dict[str, Any]]) -> bool:
     """Tells whether a command came to its end: with a document, or with the event that says so."""
     if events and "event" in events[-1]:
         return bool(events[-1]["event"] == "done")
     try:
-        json.loads(said)
+        json.loads(output)
     except ValueError:
         return False
     return True
@@ -166,13 +166,13 @@ def list_jobs(workspace: Workspace, kind: str) -> list[Job]:
 
 def stamp_jobs(workspace: Workspace, kinds: Iterable[str]) -> list[tuple[str, str, int]]:
     """Returns what changes when a job of these kinds prints something or ends."""
-    found = []
+    states = []
     for path in (path for kind in kinds for path in workspace.jobs_path.glob(f"{kind}-*")):
         with contextlib.suppress(OSError):
             size = (path / "answer.txt").stat().st_size
             alive = "running" if is_alive(find_starter(path)) else "ended"
-            found.append((path.name, alive, size))
-    return sorted(found)
+            states.append((path.name, alive, size))
+    return sorted(states)
 
 
 def _read_text(path: Path) -> str | None:
@@ -183,9 +183,9 @@ def _read_text(path: Path) -> str | None:
         return None
 
 
-def _read_events(said: str) -> list[dict[str, Any]]:
+def _read_events(output: str) -> list[dict[str, Any]]:
     events = []
-    for line in said.splitlines():
+    for line in output.splitlines():
         with contextlib.suppress(ValueError):
             event = json.loads(line)
             if isinstance(event, dict):

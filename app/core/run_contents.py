@@ -69,16 +69,16 @@ def view_losses(run: RunFolder, limit: int = MAX_POINTS) -> list[LossPoint]:
 
 def view_samples(run: RunFolder) -> SampleGrid:
     """Returns the samples whose files exist."""
-    found: dict[tuple[int, int], Sample] = {}
+    samples: dict[tuple[int, int], Sample] = {}
     for event in read_event_log(run):
         sample = _read_sample(run, event) if event["event"] == "sample" else None
         if sample is not None:
-            found[sample.step, sample.index] = sample
-    columns = sorted({index for _, index in found})
-    prompts = {sample.index: sample.prompt for sample in found.values()}
+            samples[sample.step, sample.index] = sample
+    columns = sorted({index for _, index in samples})
+    prompts = {sample.index: sample.prompt for sample in samples.values()}
     rows = [
-        (step, tuple(found.get((step, index)) for index in columns))
-        for step in sorted({step for step, _ in found})
+        (step, tuple(samples.get((step, index)) for index in columns))
+        for step in sorted({step for step, _ in samples})
     ]
     return SampleGrid(tuple(prompts[index] for index in columns), tuple(rows))
 
@@ -126,8 +126,8 @@ def fits_preset(preset: str, base_model: str, family: str = "") -> bool:
     if base_model.lower().startswith(_TOUR):
         return made_for == _TOUR
     # No preset is called after SD 2.x: its sizes and rates are those of SD 1.x.
-    wanted = {"sd2": "sd15", "": "sd15"}.get(family, family)
-    return made_for == wanted
+    prefix = {"sd2": "sd15", "": "sd15"}.get(family, family)
+    return made_for == prefix
 
 
 def read_preset_config(name: str) -> RunConfig:

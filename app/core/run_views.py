@@ -135,10 +135,10 @@ def find_busy_run(workspace: Workspace) -> RunView | None:
     return next((view for view in list_run_views(workspace) if view.busy), None)
 
 
-def choose_run(views: list[RunView], wanted: object = None) -> RunView | None:
-    """Returns the wanted run, else the one that is being worked on, else the newest."""
+def choose_run(views: list[RunView], chosen: object = None) -> RunView | None:
+    """Returns the chosen run, else the one that is being worked on, else the newest."""
     for view in views:
-        if view.id == wanted:
+        if view.id == chosen:
             return view
     return next((view for view in views if view.busy), views[0] if views else None)
 

@@ -39,9 +39,9 @@ class PreviewEvents:
         Prompt, seed, steps and guidance are found for the browser, which takes those that still are
         what they `was` (`ADOPT_IF_UNTOUCHED`).
         """
-        drawing = view.view_drawing(self.workspace.preview)
+        drawing = view.view_generation(self.workspace.preview)
         entries = view.list_adapters(self.workspace)
-        asked = drawing.asked if drawing else None
+        asked = drawing.request if drawing else None
         ids = {str(entry.path.resolve()): entry.id for entry in entries}
         chosen: list[tuple[str | None, float]] = [
             (ids[one.path], min(2.0, max(0.0, one.weight)))
@@ -134,13 +134,13 @@ class PreviewEvents:
 
     def redraw(self, *values: Any) -> Any:
         """Draws again at another weight, once anything was drawn."""
-        if view.view_drawing(self.workspace.preview) is None:
+        if view.view_generation(self.workspace.preview) is None:
             return gr.skip()
         return self.generate(*values)
 
     def show_drawing(self, seen: Seen) -> list[Any]:
         """Paints status and pictures, and the slider when a new pair is there."""
-        drawing = view.view_drawing(self.workspace.preview)
+        drawing = view.view_generation(self.workspace.preview)
         training = find_busy_run(self.workspace) is not None
         entries = view.list_adapters(self.workspace)
         names = {str(entry.path.resolve()): entry.name for entry in entries}
@@ -187,12 +187,12 @@ class PreviewEvents:
 
     def _is_untried(self, adapter_id: str) -> bool:
         """Tells whether the newest drawing is of other adapters."""
-        drawing = view.view_drawing(self.workspace.preview)
+        drawing = view.view_generation(self.workspace.preview)
         try:
             path = view.find_adapter(self.workspace, adapter_id).path
         except WorkspaceError:
             return True
-        asked = drawing.asked.adapters if drawing and drawing.asked else ()
+        asked = drawing.request.adapters if drawing and drawing.request else ()
         return str(path.resolve()) not in {one.path for one in asked}
 
     def _show_rows(
@@ -228,7 +228,7 @@ def _read_rows(count: float | None, rows: Sequence[Any]) -> list[tuple[Any, floa
     return pairs[: max(1, min(MAX_ADAPTERS, int(count or 1)))]
 
 
-def _read_pair(drawing: view.Drawing | None) -> tuple[Image.Image, Image.Image] | None:
+def _read_pair(drawing: view.Generation | None) -> tuple[Image.Image, Image.Image] | None:
     """Returns both pictures in memory, so that no folder has to be opened to Gradio."""
     if drawing is None:
         return None

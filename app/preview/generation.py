@@ -9,9 +9,9 @@ from pydantic import ValidationError
 
 from app.core import text as folders_text
 from app.core.adapters import (
-    ASKED_FOLDER,
+    PREVIEW_REQUESTS,
     REQUEST_ID,
-    WORKBENCH_FOLDER,
+    WORKBENCH_REQUESTS,
     AdapterEntry,
     find_adapter,
     read_adapter_config,
@@ -110,7 +110,7 @@ def find_drawing_base(
     raise WorkspaceError(preview_text.NO_BASE)
 
 
-def draw(workspace: Workspace, wanted: PreviewRequest, asked: str = ASKED_FOLDER) -> str:
+def draw(workspace: Workspace, wanted: PreviewRequest, asked: str = PREVIEW_REQUESTS) -> str:
     """Files a request, has a worker for it, and returns the request's id.
 
     Args:
@@ -152,7 +152,7 @@ def _forget_old(folder: PreviewFolder) -> None:
     for name in results[:-_KEPT_RESULTS]:
         if REQUEST_ID.fullmatch(name):
             shutil.rmtree(folder.results_path / name, ignore_errors=True)
-    for name in (ASKED_FOLDER, WORKBENCH_FOLDER):
+    for name in (PREVIEW_REQUESTS, WORKBENCH_REQUESTS):
         asked = sorted((folder.path / name).glob("[!.]*.json"))
         for path in asked[: -2 * _KEPT_RESULTS]:
             path.unlink(missing_ok=True)

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from app.core.adapters import Drawing, preview_url
+from app.core.adapters import Generation, preview_url
 from app.preview import text as words
 from app.ui.markup import Markup, element, join, make_log, note
 
 
-def describe_drawing(drawing: Drawing | None) -> tuple[str, str]:
+def describe_generation(drawing: Generation | None) -> tuple[str, str]:
     """Returns the status line and its kind (info, good, warning or error)."""
     if drawing is None:
         return "", "info"
@@ -22,9 +22,9 @@ def describe_drawing(drawing: Drawing | None) -> tuple[str, str]:
     return words.DRAWING, "info"
 
 
-def make_status(drawing: Drawing | None, *, training: bool) -> Markup:
+def make_status(drawing: Generation | None, *, training: bool) -> Markup:
     """Returns the status line, with the log of a worker that died."""
-    message, kind = describe_drawing(drawing)
+    message, kind = describe_generation(drawing)
     if drawing is None:
         return Markup("")
     state = "gone" if message == words.WORKER_GONE else drawing.result.state
@@ -36,7 +36,7 @@ def make_status(drawing: Drawing | None, *, training: bool) -> Markup:
     return element("div", *parts, data_state=state, data_request=drawing.id)
 
 
-def make_pictures(drawing: Drawing | None, names: Mapping[str, str]) -> Markup:
+def make_pictures(drawing: Generation | None, names: Mapping[str, str]) -> Markup:
     """Returns the pictures without and with the adapters, side by side.
 
     Args:
@@ -45,7 +45,7 @@ def make_pictures(drawing: Drawing | None, names: Mapping[str, str]) -> Markup:
     """
     if drawing is None or drawing.result.state != "done":
         return Markup("")
-    asked = drawing.asked
+    asked = drawing.request
     chosen = asked.adapters if asked else ()
     weights = [(names.get(one.path, Path(one.path).stem), one.weight) for one in chosen]
     captions = {

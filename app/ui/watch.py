@@ -17,7 +17,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from app.combine.workbench import stamp_bench
-from app.core.adapters import view_drawing
+from app.core.adapters import view_generation
 from app.core.jobs import stamp_jobs
 from app.core.lora_files import INSPECT, PACKS
 from app.core.run_views import list_run_views
@@ -63,7 +63,7 @@ def mark_runs(workspace: Workspace) -> str:
 def mark_drawing(workspace: Workspace) -> str:
     """Changes when the preview does, or the run that it waits for."""
     busy = [view.id for view in list_run_views(workspace) if view.busy]
-    return repr((view_drawing(workspace.preview), busy))
+    return repr((view_generation(workspace.preview), busy))
 
 
 def mark_datasets(workspace: Workspace) -> str:

@@ -8,7 +8,7 @@ import numpy
 import pytest
 from safetensors.numpy import save
 
-from app.core.adapters import LORA_MARK, MAX_ADAPTERS, read_adapter_config, view_drawing
+from app.core.adapters import LORA_MARK, MAX_ADAPTERS, read_adapter_config, view_generation
 from app.core.workspace import WorkspaceError
 from app.library import lora_actions as loras
 from app.preview import generation as drawing
@@ -56,10 +56,10 @@ def shown_rows(updates):
 def test_drawing_is_asked_for_and_arrives(workspace, adapter):
     for weight in (0.5, 1.5):
         newest = drawing.draw(workspace, drawing.make_request(workspace, wish((adapter, weight))))
-    wait_for(lambda: view_drawing(workspace.preview).result.state == "done")
-    shown = view_drawing(workspace.preview)
+    wait_for(lambda: view_generation(workspace.preview).result.state == "done")
+    shown = view_generation(workspace.preview)
     assert shown.id == newest
-    assert shown.asked.adapters[0].weight == 1.5
+    assert shown.request.adapters[0].weight == 1.5
 
 
 def test_several_adapters_keep_their_weights_and_the_base_model_of_the_first_run(
@@ -116,7 +116,7 @@ def test_generate_takes_the_shown_rows_only(workspace, adapter):
     values = [*rows_of((adapter, 0.5), (adapter, 0.7)), "", "a cat", 1, 4, 5]
     values[5:7] = ["nobody/hidden", 99]  # what a hidden row still holds
     assert events.generate(*values) == ""
-    assert [one.weight for one in view_drawing(workspace.preview).asked.adapters] == [0.5, 0.7]
+    assert [one.weight for one in view_generation(workspace.preview).request.adapters] == [0.5, 0.7]
 
 
 def test_rows_are_added_up_to_four_and_removed_down_to_one(workspace, adapter):
@@ -211,8 +211,8 @@ def test_pictures_name_the_adapters_where_there_are_several(workspace, adapter):
     names = {}
     for mix in ([(adapter, 0.5)], [(adapter, 0.5), ("file:mine.safetensors", 1)]):
         drawing.draw(workspace, drawing.make_request(workspace, wish(*mix)))
-        wait_for(lambda: view_drawing(workspace.preview).result.state == "done")
-        names[len(mix)] = make_pictures(view_drawing(workspace.preview), {})
+        wait_for(lambda: view_generation(workspace.preview).result.state == "done")
+        names[len(mix)] = make_pictures(view_generation(workspace.preview), {})
     assert "With, weight 0.5" in names[1]
     assert "With tabby 0.5 + mine 1" in names[2]
 

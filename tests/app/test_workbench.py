@@ -13,7 +13,7 @@ from app.combine.events import DEFAULTS, WorkbenchEvents
 from app.combine.recipe_commands import make_arguments
 from app.combine.recipes import SETTINGS, read_recipe
 from app.combine.workbench import DRAFT, Look, find_draft, read_bench, stamp_bench, view_bench
-from app.core.adapters import view_drawing
+from app.core.adapters import view_generation
 from app.core.jobs import list_jobs, stop_job
 from app.core.workspace import Workspace, WorkspaceError
 from tests.app.conftest import HERE, make_config, wait_for
@@ -88,7 +88,7 @@ def test_merge_is_tried_drawn_and_saved_under_its_name(workspace, events):
     shown = make(workspace, recipe_of("merge", *TWO))
     assert workspace.list_loras() == sorted(workspace.loras_path.glob("*.safetensors"))
     assert len(workspace.list_loras()) == 4
-    asked = drawn(workspace).asked
+    asked = drawn(workspace).request
     assert [(one.path, one.weight) for one in asked.adapters] == [(str(shown.draft), 1.0)]
     assert show(events, fields)["save"]["interactive"]
 
@@ -103,7 +103,7 @@ def test_merge_is_tried_drawn_and_saved_under_its_name(workspace, events):
     assert [path.name for path in workspace.loras_path.glob(".*")] == []
     # Drawing goes on with the saved file, and there is nothing more to save.
     actions.redraw(workspace, Look("a cat", 1, 0.5))
-    assert drawn(workspace).asked.adapters[0].path.endswith("loras/both-of-them.safetensors")
+    assert drawn(workspace).request.adapters[0].path.endswith("loras/both-of-them.safetensors")
     assert not show(events, fields)["save"]["interactive"]
 
 
@@ -112,7 +112,7 @@ def test_weight_is_redrawn_without_making_the_draft_again(workspace):
     before = draft.stat().st_mtime_ns
     for weight in (0.5, 1.5):
         actions.redraw(workspace, Look("a dog", 7, weight))
-        asked = drawn(workspace).asked
+        asked = drawn(workspace).request
         assert (asked.adapters[0].weight, asked.prompt, asked.seed) == (weight, "a dog", 7)
     assert draft.stat().st_mtime_ns == before
 
@@ -357,7 +357,7 @@ def test_extraction_tells_what_a_lora_cannot_hold(workspace, events):
     report = show(events, values("extract", **settings))["report"]
     assert "3 layers are equal" in report
     assert "first unet.conv_in.weight" in report
-    assert drawn(workspace).asked.base_model.path.endswith("starter-model")
+    assert drawn(workspace).request.base_model.path.endswith("starter-model")
 
 
 @pytest.mark.parametrize(("task", "sign"), [("bake", 1), ("subtract", -1)])
@@ -365,7 +365,7 @@ def test_base_model_is_seen_before_it_is_written(workspace, events, task, sign):
     fields = values(task, *TWO)
     make(workspace, recipe_of(task, *TWO))
     assert list(workspace.models_path.iterdir()) == []
-    asked = drawn(workspace).asked
+    asked = drawn(workspace).request
     assert [one.weight for one in asked.adapters] == [sign * 0.8, sign * 1.0]
     shown = show(events, fields)
     assert shown["save"]["interactive"]
@@ -403,7 +403,7 @@ def test_draft_without_a_base_model_is_made_but_not_drawn(workspace, events):
 def test_workbench_and_preview_tab_do_not_show_each_others_pictures(workspace):
     make(workspace, recipe_of("merge", *TWO))
     drawn(workspace)
-    assert view_drawing(workspace.preview) is None
+    assert view_generation(workspace.preview) is None
 
 
 def test_reloaded_page_shows_what_was_tried(workspace, events):
