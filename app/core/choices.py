@@ -1,7 +1,5 @@
 """What may be chosen on the page, and what is chosen first."""
 
-import json
-from collections.abc import Mapping
 from typing import Any
 
 from app.core.run_views import choose_run, list_run_views
@@ -22,11 +20,6 @@ def list_choices(workspace: Workspace) -> dict[str, dict[str, Any]]:
             "first": shown.id if shown else None,
         },
     }
-
-
-def render_choices(workspace: Workspace, _params: Mapping[str, str]) -> str:
-    """Returns the lists as the page's script reads them (`js/choices.js`)."""
-    return json.dumps(list_choices(workspace), ensure_ascii=False)
 
 
 def _make_list(choices: list[tuple[str, str]]) -> dict[str, Any]:

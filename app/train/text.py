@@ -147,9 +147,6 @@ def preset_line(name: str, description: str) -> str:
     return f"{name}: {description}" if description else name
 
 
-TABS = {"dataset": "Dataset", "train": "Train", "preview": "Preview", "library": "Library"}
-
-
 def bounds(low: str, high: str) -> str:
     """Which values a setting may have."""
     return ", ".join(part for part in (low, high) if part)

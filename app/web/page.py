@@ -1,11 +1,13 @@
 """The page, put together from its subjects: the status bar, the tabs, and what they share."""
 
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import gradio as gr
 
-from app.core.choices import render_choices
+from app.core.choices import list_choices
 from app.core.text import APP_NAME
 from app.core.workspace import Workspace
 from app.dataset import text as dataset_text
@@ -17,20 +19,38 @@ from app.train import text as train_text
 from app.train.page import train_page
 from app.ui.choice import Choice
 from app.ui.context import FOLDERS_SECONDS, STATUS_SECONDS, PageContext, Shell
-from app.ui.fragments import View, fragment
+from app.ui.fragments import Params, View, fragment
 from app.ui.markup import element, join
 from app.ui.watch import make_watch
 from app.ui.wire import wire_in_browser
 
 _UPLOADS_KEPT_SECONDS = 3600
-# Adding a tab is a folder and a line here.
-TABS: dict[str, Callable[..., None]] = {
-    "dataset": dataset_page,
-    "train": train_page,
-    "preview": preview_page,
-    "library": library_page,
+
+
+@dataclass(frozen=True)
+class Tab:
+    """A tab: its title, what draws it, and the views of its fragments."""
+
+    title: str
+    draw: Callable[..., None]
+    views: Mapping[str, View] = field(default_factory=dict)
+
+
+# Adding a tab takes a folder and a line here.
+TABS = {
+    "dataset": Tab("Dataset", dataset_page),
+    "train": Tab("Train", train_page, train_html.VIEWS),
+    "preview": Tab("Preview", preview_page),
+    "library": Tab("Library", library_page),
 }
-VIEWS: dict[str, View] = {"choices": View(render_choices), **train_html.VIEWS}
+
+
+def list_views() -> dict[str, View]:
+    """Returns the views of all tabs, and of what stands above them."""
+    views = {"choices": View(_render_choices)}
+    for tab in TABS.values():
+        views |= tab.views
+    return views
 
 
 def build(workspace: Workspace) -> gr.Blocks:
@@ -48,12 +68,16 @@ def build(workspace: Workspace) -> gr.Blocks:
         choices = fragment("choices", elem_id="choices", data=True)
         shell = _make_shell(workspace, demo)
         with shell.tabs:
-            for number, (name, draw) in enumerate(TABS.items(), 1):
-                title = f"{number} {train_text.TABS[name]}"
-                with gr.Tab(title, id=name, elem_id=f"tab-{name}"):
-                    draw(shell)
+            for number, (name, tab) in enumerate(TABS.items(), 1):
+                with gr.Tab(f"{number} {tab.title}", id=name, elem_id=f"tab-{name}"):
+                    tab.draw(shell)
         _wire_choices(shell, choices)
     return demo
+
+
+def _render_choices(workspace: Workspace, _params: Params) -> str:
+    """Returns the lists, and the tabs' names, as the page's script reads them."""
+    return json.dumps({"lists": list_choices(workspace), "tabs": list(TABS)}, ensure_ascii=False)
 
 
 def _wire_choices(context: PageContext, choices: gr.HTML) -> None:

@@ -17,7 +17,7 @@ from app.ui.theme import make_theme, read_css
 from app.web import assets, media, views
 from app.web import text as words
 from app.web.login import PasswordDoor
-from app.web.page import VIEWS, build
+from app.web.page import build, list_views
 from app.web.security import LOOPBACK, Guard, list_hosts
 from trainer.runs import RunError
 
@@ -121,7 +121,7 @@ def launch_options(workspace: Workspace, host: str, password: str) -> dict[str, 
             "openapi_url": None,
             "routes": [
                 *media.make_routes(workspace),
-                *views.make_routes(workspace, VIEWS),
+                *views.make_routes(workspace, list_views()),
                 *assets.make_routes(),
                 *watch.make_routes(workspace),
             ],

@@ -9,7 +9,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from app.core.workspace import WorkspaceError
-from app.ui.fragments import View
+from app.ui.fragments import View, fill_fragment
 from app.ui.markup import element
 from app.web.assets import FOLDER
 from app.web.views import make_routes
@@ -208,12 +208,65 @@ def test_hidden_fragment_is_not_asked_for(site):
 
 @pytest.mark.browser
 def test_press_tells_the_key_and_what_was_shown(site):
-    site.answers["/view/card/a?first=run"] = ("1", "<button data-key='stop'>Stop</button>")
+    button = "<button data-key='stop' data-after='5'>Stop</button>"
+    site.answers["/view/card/a?first=run"] = ("1", button)
     site.set(run="a")
     site.add("card", CARD)
     site.page.locator("#card button").click()
-    assert site.events("select") == [("card", {"key": "stop", "run": "a"})]
+    told = {"key": "stop", "after": "5", "run": "a"}
+    assert site.events("select") == [("card", told)]
     assert ("card", {}) in site.events("tick")
+    # The page's functions, to which Gradio tells nothing of it, read it once.
+    taken = site.page.evaluate("[state.takeEvent('card'), state.takeEvent('card')]")
+    assert taken == [told, None]
+
+
+@pytest.mark.browser
+def test_answer_of_the_server_can_show_something_else_in_a_fragment(site):
+    """Gradio empties the element then, also where it shows the same once more."""
+    site.answers["/view/card/-"] = ("1", "<p>none</p>")
+    site.answers["/view/card/a?first=job"] = ("2", "<p>a</p><button data-key='0'>Use</button>")
+    site.add("card", '<div class="fragment" data-view="card"></div>')
+    line = site.page.locator("#card p")
+    expect(line).to_have_text("none")
+    put = """(html) => { document.querySelector('#card .html-container').innerHTML = html; }"""
+    for _ in range(2):
+        site.page.evaluate(put, fill_fragment("card", job="a"))
+        expect(line).to_have_text("a")
+        site.page.evaluate(put, "<p>nothing to fetch</p>")
+        expect(line).to_have_text("nothing to fetch")
+    site.page.evaluate(put, fill_fragment("card", job="a"))
+    site.page.locator("#card button").click()
+    assert site.events("select") == [("card", {"key": "0", "job": "a"})]
+
+
+@pytest.mark.browser
+def test_fragment_that_only_its_values_change_is_not_polled(site):
+    site.answers["/view/card/a?first=run"] = ("1", "<p>a</p>")
+    site.answers["/view/card/b?first=run"] = ("2", "<p>b</p>")
+    site.set(run="a")
+    site.add("card", CARD.replace("data-names", 'data-still="true" data-names'))
+    expect(site.page.locator("#card p")).to_have_text("a")
+    site.page.wait_for_timeout(1500)
+    site.set(run="b")
+    expect(site.page.locator("#card p")).to_have_text("b")
+    assert site.asked == ["/view/card/a?first=run", "/view/card/b?first=run"]
+
+
+@pytest.mark.browser
+def test_values_in_groups_reach_a_function_as_objects_and_come_back_so(site):
+    values = {"train.steps": 10, "adapter.rank": 4}
+    names = [["values", path] for path in values]
+    changes = site.page.evaluate(
+        """([names, given]) => {
+          it.functions.double = ({dataset, values}) => ({
+            values: {'train.steps': 2 * values['train.steps']}, note: dataset,
+          });
+          return it.call(['double', ['dataset', ...names], [...names, 'note']], given);
+        }""",
+        [names, ["cats", *values.values()]],
+    )
+    assert changes == [20, None, "cats"]
 
 
 GRID = '<div class="fragment" data-view="tiles" data-selects="image" data-grid="choose"></div>'
@@ -247,7 +300,7 @@ LISTS = {
 def test_lists_choose_only_where_nothing_is_chosen_or_it_is_gone(site):
     def apply(lists, **now):
         version = str(len(site.asked))
-        site.answers["/view/choices/-"] = (version, json.dumps(lists))
+        site.answers["/view/choices/-"] = (version, json.dumps({"lists": lists, "tabs": ["train"]}))
         before = len([1 for name, _ in site.events("tick") if name == "choices"])
         site.page.wait_for_function(
             f"window.events.filter((one) => one[1] === 'tick').length > {before}"

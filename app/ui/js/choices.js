@@ -6,8 +6,6 @@
 import {askedFor, set, startKeepingAddress} from './state.js';
 import {dataOf} from './fragments.js';
 
-const TABS = new Set(['dataset', 'train', 'preview', 'library']);
-
 let previous = {};
 
 const listsIt = (list, value) => Boolean(list) && list.choices.some((one) => one[1] === value);
@@ -15,7 +13,7 @@ const listsIt = (list, value) => Boolean(list) && list.choices.some((one) => one
 // Returns updates for the lists that changed. A value stays unless there is none yet, or it was
 // listed and is not any more. The first time, the address says what is chosen.
 export function applyChoices(now) {
-  const lists = dataOf('choices') || {};
+  const {lists = {}, tabs = []} = dataOf('choices') || {};
   const first = !Object.keys(previous).length;
   const updates = {};
   for (const [name, list] of Object.entries(lists)) {
@@ -33,7 +31,7 @@ export function applyChoices(now) {
   previous = lists;
   if (first) {
     const tab = askedFor('tab');
-    if (TABS.has(tab)) updates.tabs = {__type__: 'update', selected: tab};
+    if (tabs.includes(tab)) updates.tabs = {__type__: 'update', selected: tab};
     const chosen = Object.entries(lists).map(([name]) => [name, updates[name]?.value ?? now[name]]);
     set({...Object.fromEntries(chosen), open: askedFor('open'), tab});
     startKeepingAddress();
