@@ -6,6 +6,7 @@ them into the page. The server answers 304 where nothing did. Nothing else polls
 """
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -46,11 +47,13 @@ def fragment(
     grid: str = "",
     placeholder: Markup | str = "",
     data: bool = False,
+    polled: bool = True,
 ) -> gr.HTML:
     """Draws a fragment.
 
-    In it, a press on an element with `data-key` raises the component's `select` with that key and
-    the values of its names; after each new version the component's `tick` comes.
+    In it, a press on an element with `data-key` raises the component's `select` with the element's
+    data (its key above all) and the values of the fragment's names; after each new version the
+    component's `tick` comes.
 
     Args:
         view: The view's name.
@@ -61,6 +64,7 @@ def fragment(
             chooses, or Enter shows the image large.
         placeholder: Shown until the first answer.
         data: Whether the view is data for the page's scripts: it is read on every tab, not shown.
+        polled: False where nothing but the values of its names changes the view.
     """
     value = element(
         "div",
@@ -71,6 +75,7 @@ def fragment(
         data_selects=selects or None,
         data_grid=grid or None,
         data_json=data or None,
+        data_still=not polled or None,
     )
     return gr.HTML(
         value,
@@ -78,3 +83,11 @@ def fragment(
         elem_id=elem_id,
         elem_classes="data-only" if data else None,
     )
+
+
+def fill_fragment(view: str, **values: str) -> Markup:
+    """Returns a new value for a fragment's component: the view with values of its own.
+
+    An event that has started a job lets a fragment show it so, in the window that asked for it.
+    """
+    return element("div", class_="fragment", data_view=view, data_values=json.dumps(values))

@@ -76,17 +76,18 @@ def wire_in_browser(
     Args:
         triggers: As for `wire`.
         function: Its name in the page's table of functions (`page.js`). It takes one object of the
-            inputs' values by name, and returns one of those outputs that change.
-        inputs: The components it reads, by name; no groups.
-        outputs: The components it may change, by name; no groups.
+            inputs' values by name, and returns one of those outputs that change. A group is an
+            object of its own.
+        inputs: The components it reads, by name.
+        outputs: The components it may change, by name.
     """
     sources, targets = dict(inputs or {}), dict(outputs or {})
-    names = json.dumps([function, list(sources), list(targets)])
+    names = json.dumps([function, _list_names(sources), _list_names(targets)])
     return _listen(
         triggers,
         None,
-        inputs=list(sources.values()),
-        outputs=list(targets.values()),
+        inputs=_flatten(sources),
+        outputs=_flatten(targets),
         js=f"async (...given) => (await import('{PAGE_MODULE}')).call({names}, given)",
     )
 
@@ -102,6 +103,14 @@ def _flatten(components: Components) -> list[Any]:
     for one in components.values():
         flat += one.values() if isinstance(one, Mapping) else [one]
     return flat
+
+
+def _list_names(components: Components) -> list[str | list[str]]:
+    """Returns the names in the order of `_flatten`; one of a group comes with the group's name."""
+    names: list[str | list[str]] = []
+    for name, one in components.items():
+        names += [[name, path] for path in one] if isinstance(one, Mapping) else [name]
+    return names
 
 
 def _collect(sources: Components, values: Mapping[Any, Any]) -> dict[str, Any]:

@@ -59,8 +59,9 @@ def test_several_triggers_are_one_event_and_one_may_follow_another():
 def test_event_of_the_browser_asks_the_server_nothing_and_names_its_values():
     with gr.Blocks() as page:
         box, other = gr.Textbox(), gr.Textbox()
-        wire_in_browser(box.change, "nameAfter", {"name": box}, {"other": other})
+        group = {"values": {"train.steps": box}}
+        wire_in_browser(box.change, "nameAfter", {"name": box, **group}, {"other": other})
     (event,) = page.fns.values()
     assert event.fn is None
-    assert '["nameAfter", ["name"], ["other"]]' in event.js
+    assert '["nameAfter", ["name", ["values", "train.steps"]], ["other"]]' in event.js
     assert "\n" not in event.js

@@ -29,7 +29,7 @@ export function mountFragment(host, trigger) {
   addKeys(host, {
     grid,
     selects,
-    press: (cell) => trigger('select', {key: cell.dataset.key, ...valuesOf(fragment)}),
+    press: (cell) => trigger('select', {...cell.dataset, ...valuesOf(fragment)}),
   });
   lookSoon();
 }
@@ -38,14 +38,15 @@ function rootOf(fragment) {
   return fragment.host.querySelector('[data-view]');
 }
 
-function namesOf(fragment) {
-  return (rootOf(fragment).dataset.names || '').split(' ').filter(Boolean);
+// The values that a fragment depends on: the page's by their names, and those of its own.
+function readValues(fragment) {
+  const {names, values} = rootOf(fragment).dataset;
+  const named = (names || '').split(' ').filter(Boolean).map((name) => [name, get(name)]);
+  return {...Object.fromEntries(named), ...JSON.parse(values || '{}')};
 }
 
 // The values that what is shown was fetched with: a press is about what the person saw.
-function valuesOf(fragment) {
-  return fragment.values || Object.fromEntries(namesOf(fragment).map((name) => [name, get(name)]));
-}
+const valuesOf = (fragment) => fragment.values || readValues(fragment);
 
 function isVisible(fragment) {
   const root = rootOf(fragment);
@@ -56,30 +57,39 @@ function isVisible(fragment) {
   return ((block && block.parentElement) || fragment.host).checkVisibility();
 }
 
-function addressOf(fragment) {
-  const [first, ...others] = namesOf(fragment);
+const addressOf = (fragment) => makeAddress(rootOf(fragment).dataset.view, readValues(fragment));
+
+// Returns the address of a view: its first value is in the path, the others in the query.
+export function makeAddress(view, values) {
+  const [first, ...others] = Object.entries(values);
   const query = new URLSearchParams();
-  if (first) query.set('first', first);
-  for (const name of others) query.set(name, get(name));
-  const item = encodeURIComponent((first && get(first)) || '-');
+  if (first) query.set('first', first[0]);
+  for (const [name, value] of others) query.set(name, value);
+  const item = encodeURIComponent((first && first[1]) || '-');
   const end = query.size ? `?${query}` : '';
-  return `/view/${rootOf(fragment).dataset.view}/${item}${end}`;
+  return `/view/${view}/${item}${end}`;
+}
+
+// Whether a fragment still has what it was loaded with. Gradio empties its element when an answer of
+// the server puts another value into the component.
+function isLoaded(fragment, address) {
+  return fragment.address === address && 'ready' in rootOf(fragment).dataset;
 }
 
 async function load(fragment, address) {
-  const names = namesOf(fragment);
-  const values = Object.fromEntries(names.map((name) => [name, get(name)]));
-  const headers = fragment.address === address ? {'if-none-match': fragment.version} : {};
+  const values = readValues(fragment);
+  const headers = isLoaded(fragment, address) ? {'if-none-match': fragment.version} : {};
   const answer = await fetch(address, {headers, cache: 'no-store'});
-  if (!fragment.host.isConnected || addressOf(fragment) !== address) return; // another one is due
-  if (answer.status === 304) return;
+  const isDue = () => fragment.host.isConnected && rootOf(fragment)
+    && addressOf(fragment) === address; // else another one is
+  if (!isDue() || answer.status === 304) return;
   const text = await answer.text();
-  if (addressOf(fragment) !== address) return;
+  if (!isDue()) return;
   fragment.address = address;
   fragment.values = values;
-  fragment.version = answer.headers.get('etag') || 'none';
-  if (!answer.ok) return;
-  show(fragment, text);
+  fragment.version = answer.headers.get('etag') || '';
+  rootOf(fragment).dataset.ready = '';
+  if (answer.ok) show(fragment, text);
 }
 
 function show(fragment, text) {
@@ -92,22 +102,28 @@ function show(fragment, text) {
     const titled = root.querySelector('[data-title]');
     if (titled) document.title = titled.dataset.title;
   }
-  root.dataset.ready = '';
   fragment.trigger('tick', {});
 }
 
 async function look() {
-  const shown = [...fragments].filter(isVisible);
+  const visible = [...fragments].filter(isVisible);
+  const isStill = (fragment) => 'still' in rootOf(fragment).dataset;
+  await Promise.all(visible.filter(isStill).map((fragment) => {
+    const address = addressOf(fragment);
+    return isLoaded(fragment, address) ? null : load(fragment, address);
+  }));
+  const shown = visible.filter((fragment) => !isStill(fragment));
   if (!shown.length) return;
   const addresses = shown.map(addressOf);
   const query = addresses.map((one) => `of=${encodeURIComponent(one)}`).join('&');
-  const headers = query === lastQuery ? {'if-none-match': lastTag} : {};
+  const loaded = shown.every((fragment, place) => isLoaded(fragment, addresses[place]));
+  const headers = loaded && query === lastQuery ? {'if-none-match': lastTag} : {};
   const answer = await fetch(`/versions?${query}`, {headers, cache: 'no-store'});
   if (answer.status === 304 || !answer.ok) return;
   const versions = await answer.json();
   await Promise.all(shown.map((fragment, place) => {
     const address = addresses[place];
-    const known = fragment.address === address && fragment.version === versions[place];
+    const known = isLoaded(fragment, address) && fragment.version === versions[place];
     return known ? null : load(fragment, address);
   }));
   [lastQuery, lastTag] = [query, answer.headers.get('etag')];

@@ -6,25 +6,40 @@ import {functions as dataset} from './dataset.js';
 import {mountFragment} from './fragments.js';
 import {functions as library} from './library.js';
 import {functions as preview} from './preview.js';
+import {keepEvent} from './state.js';
 import {noteTab, rememberTrigger} from './tabs.js';
 import {functions as train} from './train.js';
 
-const functions = {
+export const functions = {
   applyChoices, reportChoices, ...dataset, ...train, ...preview, ...library, ...combine,
 };
 
-// Takes in a component that was put into the page.
+// Takes in a component that was put into the page. Gradio tells the page's functions nothing about
+// an event but the values of components, so what it was about is kept here (`eventOf`).
 export function mount(element, trigger) {
-  rememberTrigger(element, trigger);
-  if (element.querySelector('[data-view]')) mountFragment(element, trigger);
+  const component = element.parentElement.closest('[id]'); // Gradio's inner element has an id, too
+  const raise = (event, data) => {
+    if (component && event === 'select') keepEvent(component.id, data);
+    trigger(event, data);
+  };
+  rememberTrigger(element, raise);
+  if (element.querySelector('[data-view]')) mountFragment(element, raise);
 }
 
 // Runs a function of the page for an event: values by name in, values of the outputs out; what is
-// undefined stays as it is.
+// undefined stays as it is. A name in a group is a pair: the group's name and its own.
 export async function call([name, inputs, outputs], given) {
-  const values = Object.fromEntries(inputs.map((one, place) => [one, given[place]]));
+  const values = {};
+  inputs.forEach((one, place) => {
+    const [group, path] = [one].flat();
+    if (path === undefined) values[group] = given[place];
+    else (values[group] ??= {})[path] = given[place];
+  });
   const changes = (await functions[name](values)) || {};
-  return outputs.map((one) => changes[one]);
+  return outputs.map((one) => {
+    const [group, path] = [one].flat();
+    return path === undefined ? changes[group] : (changes[group] || {})[path];
+  });
 }
 
 document.addEventListener('click', () => setTimeout(noteTab, 0));

@@ -33,6 +33,18 @@ export function set(changes) {
 
 export const onChange = (listener) => { listeners.push(listener); };
 
+const events = new Map();
+
+// Keeps what the last press on a component was about, by the component's id.
+export const keepEvent = (component, data) => { events.set(component, data); };
+
+// Returns what the last press on a component was about, once.
+export function takeEvent(component) {
+  const data = events.get(component);
+  events.delete(component);
+  return data;
+}
+
 // Before the address has been read, the first values that Gradio reports must not replace it.
 export function startKeepingAddress() {
   opened = true;

@@ -6,7 +6,7 @@ const mounted = new Map();
 
 // Remembers how an event is raised on a component, by the component's id.
 export function rememberTrigger(host, trigger) {
-  const component = host.closest('[id]');
+  const component = host.parentElement.closest('[id]');
   if (component) mounted.set(component.id, {host, trigger});
 }
 
