@@ -105,9 +105,10 @@ function show(fragment, text) {
   fragment.trigger('tick', {});
 }
 
+const isStill = (fragment) => 'still' in rootOf(fragment).dataset;
+
 async function look() {
   const visible = [...fragments].filter(isVisible);
-  const isStill = (fragment) => 'still' in rootOf(fragment).dataset;
   await Promise.all(visible.filter(isStill).map((fragment) => {
     const address = addressOf(fragment);
     return isLoaded(fragment, address) ? null : load(fragment, address);
