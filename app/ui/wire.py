@@ -7,6 +7,7 @@ not in the other reaches the wrong widget. Here both sides are mappings, so ther
 import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
@@ -31,8 +32,9 @@ def wire(
     Args:
         triggers: An event of a component (`button.click`), or several in a list.
         handler: Takes the inputs as keywords, a group as one dict. A parameter called `event`
-            gets the event's data. Returns a dict of the outputs that change, by name; a group as a
-            dict again; None where nothing does.
+            gets the event's data as attributes: they come from a browser, and may all be missing.
+            Returns a dict of the outputs that change, by name; a group as a dict again; None where
+            nothing does.
         inputs: The components it reads, by name.
         outputs: The components it may change, by name.
         options: As for Gradio's events. Unless they say otherwise an event needs no queue of its
@@ -47,13 +49,16 @@ def wire(
         return _match(targets, handler(**_collect(sources, values)))
 
     def run_with_event(values: dict[Any, Any], event: gr.EventData) -> dict[Any, Any]:
-        return _match(targets, handler(event=event, **_collect(sources, values)))
+        data = event._data if isinstance(event._data, dict) else {}
+        return _match(targets, handler(event=SimpleNamespace(**data), **_collect(sources, values)))
 
     takes_event = "event" in inspect.signature(handler).parameters
     settings = {
         "concurrency_limit": None,
         "show_progress": "hidden",
         "api_visibility": "private",
+        # Two presses are about two things: Gradio would drop the second, or repeat the first.
+        **({"trigger_mode": "multiple"} if takes_event else {}),
         **options,
     }
     return _listen(

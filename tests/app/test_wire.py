@@ -48,6 +48,20 @@ def test_name_that_no_output_has_is_an_error():
         run(page, event, {})
 
 
+@pytest.mark.parametrize(
+    ("sent", "keys"), [({"key": "stop"}, "stop"), ({}, ""), (None, ""), ("key", ""), ([7], "")]
+)
+def test_data_of_an_event_is_read_whatever_a_browser_sends(sent, keys):
+    heard = []
+    with gr.Blocks() as page:
+        button = gr.HTML()
+        wire(button.select, lambda event: heard.append(getattr(event, "key", "")))
+    (event,) = page.fns.values()
+    event.fn({}, gr.EventData(button, sent))
+    assert heard == [keys]
+    assert event.trigger_mode == "multiple"  # a second press is not the first once more
+
+
 def test_several_triggers_are_one_event_and_one_may_follow_another():
     with gr.Blocks() as page:
         box, button = gr.Textbox(), gr.Button()
