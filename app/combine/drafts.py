@@ -23,11 +23,16 @@ from app.combine.workbench import (
     read_bench,
 )
 from app.core import text as folders_text
-from app.core.adapters import WORKBENCH_REQUESTS, read_adapter_config, suggest_prompt
+from app.core.adapters import read_adapter_config, suggest_prompt
+from app.core.generation import (
+    WORKBENCH_REQUESTS,
+    GenerationRequest,
+    compose_request,
+    generate,
+)
 from app.core.jobs import list_jobs, name_job, read_job, send_job, stop_job
 from app.core.known_models import stamp_base_model
 from app.core.workspace import WINDOWS_DEVICE, Workspace, WorkspaceError
-from app.preview.generation import Wish, compose_request, draw
 from datasets_tools.files import explain_os_error, write_atomically
 from trainer.formats.header import FormatError, read_header
 from trainer.runs import PreviewRequest
@@ -158,7 +163,7 @@ def save(workspace: Workspace, recipe: Recipe, typed: object) -> None:
 
 def _draw(workspace: Workspace, bench: Bench) -> None:
     try:
-        asked = draw(workspace, _compose(workspace, bench), WORKBENCH_REQUESTS)
+        asked = generate(workspace, _compose(workspace, bench), WORKBENCH_REQUESTS)
         _keep(workspace, replace(bench, asked=asked, problem=""))
     except WorkspaceError as error:
         _keep(workspace, replace(bench, asked="", problem=str(error)))
@@ -177,8 +182,8 @@ def _compose(workspace: Workspace, bench: Bench) -> PreviewRequest:
         raise WorkspaceError(words.DRAFT_GONE)
     else:
         files = [(draft, look.weight)]
-    wish = Wish((), "", look.prompt, look.seed, _INFERENCE_STEPS, _GUIDANCE)
-    return compose_request(base_model, files, wish)
+    values = GenerationRequest((), "", look.prompt, look.seed, _INFERENCE_STEPS, _GUIDANCE)
+    return compose_request(base_model, files, values)
 
 
 def _build(workspace: Workspace, bench: Bench, name: str) -> None:

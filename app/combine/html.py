@@ -7,8 +7,7 @@ from app.combine.reports import Report, Table, view_report
 from app.combine.workbench import BenchView, measure_work
 from app.core.jobs import Job
 from app.core.text import show_bytes
-from app.library import files_text as files_words
-from app.preview.html import make_pictures, make_status
+from app.ui.components import make_findings, make_images, make_status
 from app.ui.markup import Markup, element, join, note
 
 
@@ -43,7 +42,7 @@ def make_drawing(shown: BenchView, *, training: bool) -> Markup:
         return note(words.PICTURE_GONE)
     names = {str(shown.draft.resolve()): words.DRAFT} if shown.draft else {}
     status = make_status(shown.drawing, training=training)
-    return join(status, make_pictures(shown.drawing, names))
+    return join(status, make_images(shown.drawing, names))
 
 
 def make_saved(shown: BenchView) -> Markup:
@@ -94,8 +93,4 @@ def _make_table(table: Table) -> Markup:
 def _make_findings(report: Report) -> Markup:
     if not report.findings:
         return Markup("")
-    items = [
-        element("li", element("b", f"{files_words.SEVERITIES[severity]}:"), message)
-        for severity, message in report.findings
-    ]
-    return join(element("h4", words.FINDINGS), element("ul", *items, class_="findings"))
+    return join(element("h4", words.FINDINGS), make_findings(report.findings))

@@ -9,8 +9,8 @@ from typing import Any
 from app.combine import text as words
 from app.combine.recipes import BLOCKS, FILES, MODEL_TASKS, PRECISIONS, Recipe, find_source
 from app.core.adapters import AdapterEntry
+from app.core.generation import choose_base_model
 from app.core.workspace import Workspace, WorkspaceError
-from app.preview.generation import find_drawing_base
 from trainer.config import BaseModelConfig
 
 _BLOCK_PATTERNS = {
@@ -71,7 +71,7 @@ def find_base(
     Raises:
         WorkspaceError: none is chosen and none is known.
     """
-    return find_drawing_base(workspace, recipe.settings.get("base_model"), entries)
+    return choose_base_model(workspace, recipe.settings.get("base_model"), entries)
 
 
 def read_weights(recipe: Recipe) -> list[float]:

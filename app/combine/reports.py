@@ -9,7 +9,7 @@ from app.combine.workbench import read_answer
 from app.core.jobs import Job
 from app.core.run_views import read_log_tail
 from app.core.text import show_share
-from app.library import files_text as files_words
+from app.ui.text import SEVERITIES
 
 _WORST = 5
 _NOTHING = 1e-6  # rounding
@@ -129,6 +129,6 @@ def _read_findings(job: Job) -> list[tuple[str, str]]:
     found = []
     for line in read_log_tail(job.path / "log.txt", _LOG_LINES).splitlines():
         severity, colon, message = line.partition(": ")
-        if colon and severity in files_words.SEVERITIES:
+        if colon and severity in SEVERITIES:
             found.append((severity, message))
     return found

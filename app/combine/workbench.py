@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from app.combine.recipes import MODEL_TASKS, Recipe, load_recipe
-from app.core.adapters import WORKBENCH_REQUESTS, Generation, view_generation
+from app.core.generation import WORKBENCH_REQUESTS, Generation, view_generation
 from app.core.jobs import Job, read_job, stamp_jobs
 from app.core.processes import find_starter
 from app.core.workspace import Workspace

@@ -1,26 +1,17 @@
-"""Adapter files that images can be generated with, and how far the last request is."""
+"""Adapter files that images can be generated with."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
-
-from pydantic import ValidationError
 
 from app.core import text
 from app.core.examples import list_examples
-from app.core.processes import has_worker
 from app.core.run_contents import read_run_config
-from app.core.run_views import read_log_tail
 from app.core.workspace import Workspace, WorkspaceError
 from trainer.config import RunConfig
-from trainer.runs import PreviewFolder, PreviewRequest, PreviewResult, list_runs, read_result
+from trainer.runs import list_runs
 
-PREVIEW_REQUESTS = "asked"
-WORKBENCH_REQUESTS = "asked-by-workbench"  # those of the Library's workbench
 LORA_MARK = "file:"
 MAX_ADAPTERS = 4
-REQUEST_ID = re.compile(r"\d{20}-[0-9a-f]{8}")
 
 
 @dataclass(frozen=True)
@@ -36,17 +27,6 @@ class AdapterEntry:
     run_id: str
     path: Path
     name: str
-
-
-@dataclass(frozen=True)
-class Generation:
-    """The newest request and how far it is."""
-
-    id: str
-    request: PreviewRequest | None
-    result: PreviewResult
-    worker: bool
-    log: str = ""
 
 
 def list_adapters(workspace: Workspace) -> list[AdapterEntry]:
@@ -104,39 +84,3 @@ def suggest_prompt(config: RunConfig) -> str:
     if not trigger or trigger in prompt:
         return prompt
     return f"{trigger}, {prompt}" if prompt else trigger
-
-
-def view_generation(folder: PreviewFolder, requests: str = PREVIEW_REQUESTS) -> Generation | None:
-    """Returns the newest request of one page; None when it never asked for anything."""
-    names = {path.stem for path in folder.requests_path.glob("*.json")}
-    names |= {path.name for path in _list_folders(folder.results_path)}
-    for other in {PREVIEW_REQUESTS, WORKBENCH_REQUESTS} - {requests}:
-        names -= {path.stem for path in (folder.path / other).glob("[!.]*.json")}
-    ids = sorted(name for name in names if REQUEST_ID.fullmatch(name))
-    if not ids:
-        return None
-    try:
-        result = read_result(folder, ids[-1])
-    except (ValueError, KeyError, TypeError):
-        result = PreviewResult("failed", message=text.BROKEN_RESULT)
-    worker = has_worker(folder.path)
-    log = "" if worker or result.state == "done" else read_log_tail(folder.log_path, 12)
-    return Generation(ids[-1], _read_request(folder.path / requests, ids[-1]), result, worker, log)
-
-
-def _read_request(folder: Path, request_id: str) -> PreviewRequest | None:
-    """Returns the request of an id."""
-    path = folder / f"{request_id}.json"
-    try:
-        return PreviewRequest.model_validate_json(path.read_text("utf-8"))
-    except (OSError, ValueError, ValidationError):
-        return None
-
-
-def preview_url(request_id: str, side: str) -> str:
-    """Returns the address of a generated image."""
-    return f"/media/preview/{quote(request_id, safe='')}/{side}"
-
-
-def _list_folders(path: Path) -> list[Path]:
-    return [one for one in path.iterdir() if one.is_dir()] if path.is_dir() else []

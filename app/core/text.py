@@ -11,7 +11,15 @@ NO_BASE_MODEL = (
 )
 NO_DATASET = "There is no dataset yet. Add images on the Dataset tab first."
 NO_ADAPTER = "There is no adapter yet. Train one first; it appears here when it is exported."
+NO_BASE_OF_ADAPTER = (
+    "It is not known on which base model this adapter was trained. Choose a base model of its "
+    "family under “Base model”."
+)
 BROKEN_RESULT = "the result could not be read"
+NOT_AN_UPLOAD = "A file was refused because it was not uploaded through this page."
+WRONG_ENDING = "a LoRA file ends in .safetensors. Convert it first, in a program that you trust."
+IS_A_BASE_MODEL = "it is a base model. Add it on the Train tab."
+NO_TENSORS = "it holds no weights."
 COMMAND_BUSY = "Another command is being started. Wait a moment and try again."
 COMMAND_DIED = "The command ended without an answer."
 COMMAND_STOPPED = "Stopped."
@@ -38,6 +46,7 @@ DIED_BEFORE_START = (
 )
 LOG_HEADING = "Last lines of the log"
 FAMILIES = {"sd15": "Stable Diffusion 1.x", "sd2": "Stable Diffusion 2.x", "sdxl": "SDXL"}
+PREDICTION_QUESTION = "What does this base model predict?"
 PREDICTIONS = {"epsilon": "predicts the noise (epsilon)", "v_prediction": "predicts v"}
 ZERO_SNR = "schedule ends in pure noise (zero terminal SNR)"
 LAYOUTS = {"file": "one file", "folder": "diffusers folder"}
@@ -102,9 +111,24 @@ def time_left(duration: str) -> str:
     return f"about {duration} left"
 
 
+def out_of_bounds(reason: str) -> str:
+    """A request for images with values out of bounds."""
+    return f"Nothing was generated because a value is out of bounds: {reason}."
+
+
 def lora_label(name: str) -> str:
     """A file from elsewhere in the list of adapters."""
     return f"{name} (file)"
+
+
+def lora_refused(name: str, reason: str) -> str:
+    """A dropped file was not taken in."""
+    return f"{name} was not taken in: {reason}"
+
+
+def lora_too_large(limit: int) -> str:
+    """A dropped file that is no LoRA by its size."""
+    return f"it is larger than {limit // 1024**3} GB. A LoRA file is far smaller."
 
 
 def checkpoint_label(run_id: str, step: int) -> str:
@@ -113,7 +137,7 @@ def checkpoint_label(run_id: str, step: int) -> str:
 
 
 def checkpoint_name(step: int) -> str:
-    """A checkpoint under a picture."""
+    """A checkpoint under an image."""
     return f"step {step}"
 
 

@@ -17,7 +17,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from app.combine.workbench import stamp_bench
-from app.core.adapters import view_generation
+from app.core.generation import view_generation
 from app.core.jobs import stamp_jobs
 from app.core.lora_files import INSPECT, PACKS
 from app.core.run_views import list_run_views

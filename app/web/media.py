@@ -14,8 +14,8 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from app.core.adapters import REQUEST_ID
 from app.core.examples import find_example
+from app.core.generation import REQUEST_ID
 from app.core.lora_files import PACKS, find_file
 from app.core.run_contents import sample_path
 from app.core.workspace import Workspace, WorkspaceError

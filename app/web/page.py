@@ -13,6 +13,7 @@ from app.core.workspace import Workspace
 from app.dataset import text as dataset_text
 from app.dataset.page import dataset_page
 from app.library.page import library_page
+from app.preview import html as preview_html
 from app.preview.page import preview_page
 from app.train import html as train_html
 from app.train import text as train_text
@@ -40,7 +41,7 @@ class Tab:
 TABS = {
     "dataset": Tab("Dataset", dataset_page),
     "train": Tab("Train", train_page, train_html.VIEWS),
-    "preview": Tab("Preview", preview_page),
+    "preview": Tab("Preview", preview_page, preview_html.VIEWS),
     "library": Tab("Library", library_page),
 }
 

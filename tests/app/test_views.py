@@ -9,11 +9,12 @@ from app.core import adapters as preview
 from app.core import examples as dataset_view
 from app.core import run_contents as train
 from app.core import run_views as runs
+from app.core.generation import view_generation
 from app.core.processes import start_process
 from app.dataset.check import view_check
 from app.library import cards as library
-from app.preview.html import describe_generation
 from app.train.text import describe_exposure
+from app.ui.components import describe_generation
 from datasets_tools.files import write_atomically
 from tests.app.conftest import add_sample, draw_images
 from trainer.config import layer_config
@@ -182,8 +183,8 @@ def test_adapters_are_listed_newest_run_first_with_their_checkpoints_then_files(
 def test_request_without_a_worker_is_shown_as_gone(workspace):
     name = f"{1:020d}-0123abcd"
     (workspace.preview.requests_path / f"{name}.json").write_text("{}")
-    drawing = preview.view_generation(workspace.preview)
-    assert describe_generation(drawing)[1] == "error"
+    generation = view_generation(workspace.preview)
+    assert describe_generation(generation)[1] == "error"
 
 
 def test_opened_run_tells_its_trigger_and_its_settings(run):

@@ -13,7 +13,7 @@ from app.combine.events import DEFAULTS, WorkbenchEvents
 from app.combine.recipe_commands import make_arguments
 from app.combine.recipes import SETTINGS, read_recipe
 from app.combine.workbench import DRAFT, Look, find_draft, read_bench, stamp_bench, view_bench
-from app.core.adapters import view_generation
+from app.core.generation import view_generation
 from app.core.jobs import list_jobs, stop_job
 from app.core.workspace import Workspace, WorkspaceError
 from tests.app.conftest import HERE, make_config, wait_for
