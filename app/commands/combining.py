@@ -204,6 +204,7 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_output(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.epilog = "A base model is given as a folder, a file or a hub id."
     parser.add_argument("--to", type=Path, required=True, help=text)
     parser.add_argument("--force", action="store_true", help="replace what is there")
     parser.add_argument("--json", action="store_true", help="print what came of it as JSON")

@@ -29,8 +29,7 @@ def _optional_base_model() -> str:
     return Field(
         default="",
         title="Base model",
-        description="A base model that the files fit: a folder, a file or a hub id; DoRA files "
-        "need it.",
+        description="A base model that the files fit; DoRA files need it.",
     )
 
 
@@ -110,7 +109,6 @@ class RankChoice(Options):
     ratio: float = Field(
         default=0.0,
         ge=0,
-        le=1e6,
         title="Ratio of singular values",
         description="Keeps singular values of at least the largest one divided by this number, "
         "which is 1 or more; 0 keeps all.",
@@ -228,8 +226,7 @@ class BakeOptions(Options):
     base_model: str = Field(
         min_length=1,
         title="Base model",
-        description="The base model to change: a folder, a file or a hub id. It stays as it is; a "
-        "new one is written.",
+        description="The base model to change; it stays as it is, and a new one is written.",
     )
 
 
