@@ -164,15 +164,21 @@ def list_jobs(workspace: Workspace, kind: str) -> list[Job]:
     return [read_job(workspace, path.name) for path in folders]
 
 
+def stamp_job(workspace: Workspace, job_id: str) -> tuple[str, str, int]:
+    """Returns what changes when a job prints something or ends."""
+    folder = workspace.jobs_path / job_id
+    try:
+        size = (folder / "answer.txt").stat().st_size
+    except OSError:
+        return (job_id, "none", 0)
+    alive = "running" if is_alive(find_starter(folder)) else "ended"
+    return (job_id, alive, size)
+
+
 def stamp_jobs(workspace: Workspace, kinds: Iterable[str]) -> list[tuple[str, str, int]]:
     """Returns what changes when a job of these kinds prints something or ends."""
-    states = []
-    for path in (path for kind in kinds for path in workspace.jobs_path.glob(f"{kind}-*")):
-        with contextlib.suppress(OSError):
-            size = (path / "answer.txt").stat().st_size
-            alive = "running" if is_alive(find_starter(path)) else "ended"
-            states.append((path.name, alive, size))
-    return sorted(states)
+    names = {path.name for kind in kinds for path in workspace.jobs_path.glob(f"{kind}-*")}
+    return sorted(stamp_job(workspace, name) for name in names)
 
 
 def _read_text(path: Path) -> str | None:

@@ -1,4 +1,4 @@
-"""Pieces of HTML that several tabs show: generated images with their status, findings."""
+"""Pieces of HTML that several tabs show: generated images, findings, facts, links."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -79,3 +79,43 @@ def make_findings(findings: Iterable[tuple[str, str]]) -> Markup:
         for severity, message in findings
     ]
     return element("ul", *items, class_="findings")
+
+
+def make_facts_list(facts: Iterable[tuple[str, str]]) -> Markup:
+    """Returns names and values as a list of two columns."""
+    pairs = [part for name, value in facts for part in (element("dt", name), element("dd", value))]
+    return element("dl", *pairs, class_="facts")
+
+
+def make_link(line: str, url: str, name: str) -> Markup:
+    """Returns a link that downloads."""
+    return element("a", line, href=url, download=name, class_="download")
+
+
+def make_copied(label: str, value: str, element_id: str, info: str = "") -> Markup:
+    """Returns a line that a person copies, with a button that does; nothing where it is empty."""
+    if not value:
+        return Markup("")
+    box = element("input", type="text", value=value, readonly=True, aria_label=label)
+    button = element("button", text.COPY, type="button", class_="copy button")
+    return element(
+        "div",
+        element("span", label, class_="copied-label"),
+        element("span", info, class_="quiet") if info else "",
+        element("div", box, button, class_="copied-row"),
+        id=element_id,
+        class_="copied",
+    )
+
+
+def make_button(label: str, key: str, element_id: str, **data: str) -> Markup:
+    """Returns a button that raises its fragment's `select`, with its key and further data."""
+    return element(
+        "button",
+        label,
+        type="button",
+        class_="button button-small",
+        id=element_id,
+        data_key=key,
+        **{f"data_{name}": value for name, value in data.items()},
+    )

@@ -10,6 +10,7 @@ WORKER_GONE = (
 TRAINING_MEANWHILE = "A run is being trained on the same computer, so generating takes longer."
 WITHOUT = "Without"
 WITH = "With"
+COPY = "Copy"
 SEVERITIES = {"error": "Wrong", "warning": "Worth a look", "note": "Good to know"}
 
 

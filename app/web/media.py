@@ -19,7 +19,7 @@ from app.core.generation import REQUEST_ID
 from app.core.lora_files import PACKS, find_file
 from app.core.run_contents import sample_path
 from app.core.workspace import Workspace, WorkspaceError
-from app.library.file_actions import find_pack_zip
+from app.library.events import find_pack_zip
 from trainer.formats.embedding import find_embedding
 
 _THUMBNAIL = re.compile(r"[0-9a-f]{8,64}\.webp")

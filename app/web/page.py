@@ -4,20 +4,25 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import gradio as gr
 
+from app.combine.page import draw_workbench
 from app.core.choices import list_choices
 from app.core.text import APP_NAME
 from app.core.workspace import Workspace
 from app.dataset import text as dataset_text
 from app.dataset.page import dataset_page
+from app.library import about as library_about
+from app.library import html as library_html
 from app.library.page import library_page
 from app.preview import html as preview_html
 from app.preview.page import preview_page
 from app.train import html as train_html
 from app.train import text as train_text
 from app.train.page import train_page
+from app.train.run_actions import continue_run
 from app.ui.choice import Choice
 from app.ui.context import FOLDERS_SECONDS, STATUS_SECONDS, PageContext, Shell
 from app.ui.fragments import Params, View, fragment
@@ -42,7 +47,11 @@ TABS = {
     "dataset": Tab("Dataset", dataset_page),
     "train": Tab("Train", train_page, train_html.VIEWS),
     "preview": Tab("Preview", preview_page, preview_html.VIEWS),
-    "library": Tab("Library", library_page),
+    "library": Tab(
+        "Library",
+        partial(library_page, draw_combine=draw_workbench, continue_run=continue_run),
+        {**library_html.VIEWS, **library_about.VIEWS},
+    ),
 }
 
 

@@ -8,7 +8,6 @@ import pytest
 from app.core.jobs import Job, read_job
 from app.core.run_contents import OPENED
 from app.core.workspace import WorkspaceError
-from app.library.header_rows import describe_header
 from app.train.events import NOT_BY_PRESET, START_FROM, TrainEvents
 from app.train.form_values import PATHS, Chosen, ask_about_settings, read_config_of_form
 from app.train.memory import view_memory
@@ -16,7 +15,7 @@ from app.train.memory_html import make_memory
 from app.train.page import _ELSEWHERE
 from app.train.settings_events import SettingsEvents
 from app.ui.form import make_form
-from app.ui.headers import make_future_header
+from app.ui.headers import describe_header, make_future_header
 from app.ui.markup import Markup
 from tests.app.conftest import make_config, wait_for
 from trainer.config import RunConfig, layer_config

@@ -12,7 +12,7 @@ from app.core import run_views as runs
 from app.core.generation import view_generation
 from app.core.processes import start_process
 from app.dataset.check import view_check
-from app.library import cards as library
+from app.library import html as library
 from app.train.text import describe_exposure
 from app.ui.components import describe_generation
 from datasets_tools.files import write_atomically

@@ -54,13 +54,15 @@ export function markPressed(host, key) {
 //
 // options.grid     "choose": moving presses; "enlarge": pressing shows the cell's image large.
 // options.selects  the name in the page's state that a press sets; without it `press` is called.
+//                  A cell's own `data-selects` comes before it.
 // options.press    what a press does.
 export function addKeys(host, {grid, selects, press}) {
   const viewer = grid === 'enlarge' ? makeViewer(host) : null;
   const activate = (cell) => {
     if (grid) focusOn(host, cell);
+    const name = cell.dataset.selects || selects;
     if (viewer) viewer(cell);
-    else if (selects) set({[selects]: cell.dataset.key});
+    else if (name) set({[name]: cell.dataset.key});
     else press(cell);
   };
   host.addEventListener('click', (event) => {

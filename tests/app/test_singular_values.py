@@ -1,4 +1,4 @@
-"""How strong a file's layers are and what smaller ranks would keep, as pictures in the Library."""
+"""How strong a file's layers are and what smaller ranks would keep, as charts in the Library."""
 
 from pathlib import Path
 from xml.etree import ElementTree
@@ -7,11 +7,10 @@ import pytest
 
 from app.core.jobs import Job
 from app.core.lora_files import INSPECT, FileView, find_file, read_file_job
-from app.library.events import LibraryEvents
-from app.library.file_actions import look_into_file
-from app.library.files_html import make_about
-from app.library.singular_values import MOST_BARS, read_spectrum_job, view_spectrum
-from app.library.singular_values_html import draw_bars, draw_energy, make_spectrum
+from app.library.about import VIEWS, make_about
+from app.library.events import look_into_file
+from app.library.singular_values import MOST_BARS, read_measuring_job, view_singular_values
+from app.library.singular_values_html import draw_bars, draw_energy, make_singular_values
 from tests.app.conftest import wait_for
 from trainer.files.architectures import list_layers
 
@@ -29,7 +28,7 @@ def answer(layers):
 
 
 def find(layers):
-    return view_spectrum(answer(layers))
+    return view_singular_values(answer(layers))
 
 
 def tell_bars(found):
@@ -104,7 +103,7 @@ def test_bars_of_a_large_file_are_means_of_blocks_and_leave_no_layer_out(family)
     assert {bar.section for bar in found.bars} == {"text", "down", "mid", "up"}
     assert all(1 <= bar.norm <= 2 for bar in found.bars)
     assert "mean of 6 layers" in tell_bars(found)[0]
-    shown = make_spectrum(FILE, answer([make_layer(name) for name in names]))
+    shown = make_singular_values(FILE, answer([make_layer(name) for name in names]))
     assert "One bar is the mean over the layers of one block" in shown
     assert len(shown) < 200_000
 
@@ -120,12 +119,12 @@ def test_kept_share_counts_strong_layers_more_and_tells_the_worst_one():
         (6, 1.0, 1.0),
     )
     assert found.enough is None
-    assert "rank 4 keeps 98.0 %" in make_spectrum(FILE, answer([strong, weak]))
+    assert "rank 4 keeps 98.0 %" in make_singular_values(FILE, answer([strong, weak]))
 
 
 def test_smallest_rank_that_keeps_nearly_all_is_advised_with_its_command():
     energy = {"1": 0.5, "2": 0.991, "4": 0.999, "8": 1.0}
-    shown = make_spectrum(FILE, answer([make_layer("unet.conv_in", energy=energy)]))
+    shown = make_singular_values(FILE, answer([make_layer("unet.conv_in", energy=energy)]))
     assert "Rank 2 keeps 99.1 % of the change" in shown
     command = "lorasmith resize &#x27;my style.safetensors&#x27; --rank 2"
     assert f"<code>{command} --to &#x27;my style-2.safetensors&#x27;</code>" in shown
@@ -148,31 +147,33 @@ def test_energy_curve_has_axes_title_and_both_lines():
     ],
 )
 def test_odd_files_are_drawn_and_names_are_text(layer):
-    shown = make_spectrum(FILE, answer([layer]))
+    shown = make_singular_values(FILE, answer([layer]))
     ElementTree.fromstring(f"<div>{shown}</div>")
     assert "<svg" in shown
     assert "<b>$" not in shown
 
 
 def test_measuring_that_runs_or_failed_says_so():
-    assert make_spectrum(FILE, Job()) == ""
-    assert 'data-state="running"' in make_spectrum(FILE, Job("inspect-0", "running"))
+    assert make_singular_values(FILE, Job()) == ""
+    assert 'data-state="running"' in make_singular_values(FILE, Job("inspect-0", "running"))
     failed = Job("inspect-0", "failed", message="x holds y as DoRA. Name the base model.")
-    assert "There is no picture of the layers: x holds y as DoRA." in make_spectrum(FILE, failed)
-    assert "<svg" not in make_spectrum(FILE, answer([]))
+    assert "There is no chart of the layers: x holds y as DoRA." in make_singular_values(
+        FILE, failed
+    )
+    assert "<svg" not in make_singular_values(FILE, answer([]))
 
 
-def test_opened_lid_measures_a_runs_file_against_its_base_model(workspace, run):
+def test_opened_accordion_measures_a_runs_file_against_its_base_model(workspace, run):
     (run.path / "tabby.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
     (workspace.loras_path / "mine.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
     for opened, relative in ((run.id, 0.25), ("file:mine.safetensors", 0.0)):
         file = find_file(workspace, opened, None)
         look_into_file(workspace, file)
-        for read in (read_spectrum_job, lambda w, path: read_file_job(w, INSPECT, path)):
+        for read in (read_measuring_job, lambda w, path: read_file_job(w, INSPECT, path)):
             wait_for(lambda path=file.path, read=read: read(workspace, path).state == "done")
-        found = view_spectrum(read_spectrum_job(workspace, file.path))
+        found = view_singular_values(read_measuring_job(workspace, file.path))
         assert [bar.relative for bar in found.bars] == [relative, relative]
-        about = LibraryEvents(workspace).show_file({}, opened, None)[1]
+        about = VIEWS["library-about"].render(workspace, {"open": opened})
         assert "Which programs load it" in about
         assert "Rank 4 keeps 99.5 % of the change" in about
 
