@@ -1,13 +1,13 @@
 """What is known of a base model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from app.core import text
 from app.core.jobs import name_job, read_job
-from app.core.known_models import read_known, stamp_base_model
-from app.core.workspace import Workspace
+from app.core.known_models import KnownModels, read_known, stamp_base_model, write_known
+from app.core.workspace import Workspace, WorkspaceError
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,42 @@ def read_answers(workspace: Workspace, name: object) -> dict[str, str]:
     """Returns what a person said about a base model: settings below `base_model` by name."""
     path = workspace.list_base_models().get(name) if isinstance(name, str) else None
     return read_known(workspace.known_models_path).answers.get(str(path), {}) if path else {}
+
+
+def list_predictions(workspace: Workspace) -> dict[str, str]:
+    """Returns what a person said that base models predict, by their names in the list."""
+    answers = read_known(workspace.known_models_path).answers
+    listed = {
+        name: answers.get(str(path), {}).get("prediction", "")
+        for name, path in workspace.list_base_models().items()
+    }
+    return {name: prediction for name, prediction in listed.items() if prediction}
+
+
+def save_answer(workspace: Workspace, name: object, prediction: object) -> None:
+    """Saves what a person says that a base model predicts.
+
+    Raises:
+        WorkspaceError: there is no such base model or no such answer, or it cannot be written.
+    """
+    path = workspace.find_base_model(name)
+    if prediction not in text.PREDICTIONS:
+        raise WorkspaceError(text.PREDICTION_QUESTION)
+    known = read_known(workspace.known_models_path)
+    answers = known.answers | {str(path): {"prediction": str(prediction)}}
+    save_known_models(workspace, replace(known, answers=answers))
+
+
+def save_known_models(workspace: Workspace, known: KnownModels) -> None:
+    """Saves which base models a person added, and what they answered.
+
+    Raises:
+        WorkspaceError: the file cannot be written.
+    """
+    try:
+        write_known(workspace.known_models_path, known)
+    except OSError as error:
+        raise WorkspaceError(text.cannot_write(str(error.strerror or error))) from error
 
 
 def _find_entry(answer: Any) -> dict[str, Any]:

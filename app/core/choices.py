@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from app.core.base_models import list_predictions
 from app.core.run_views import choose_run, list_run_views
 from app.core.workspace import Workspace
 
@@ -14,7 +15,10 @@ def list_choices(workspace: Workspace) -> dict[str, dict[str, Any]]:
     shown = choose_run(views)
     return {
         "dataset": _make_list([(name, name) for name in datasets]),
-        "base_model": _make_list([(name, name) for name in models]),
+        "base_model": {
+            **_make_list([(name, name) for name in models]),
+            "answers": list_predictions(workspace),
+        },
         "run": {
             "choices": [(f"{one.name} · {one.id}", one.id) for one in views],
             "first": shown.id if shown else None,

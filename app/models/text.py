@@ -1,9 +1,9 @@
 """What the Train tab says about base models."""
 
 ANSWERS = {"epsilon": "The noise (epsilon)", "v_prediction": "v (v-prediction)"}
+NOT_LOOKED_AT = "Nobody has looked at this base model yet."
 LOOKING = "Looking at this base model…"
 NONE_CHOSEN = "Choose a base model, add one by its path, or download one from the hub below."
-QUESTION = "What does this base model predict?"
 ASKED = "Its file does not say what it predicts. Choose below; the likely answer stands first."
 OTHER_MODELS = "Add a base model: by path, or from the hub"
 PATH = "Path of a .safetensors file or a diffusers folder"

@@ -1,5 +1,10 @@
-"""The Train tab's pieces of HTML, and the run bar."""
+"""The Train tab's pieces of HTML, the run bar, and the views of the tab's fragments."""
 
+from pathlib import Path
+from typing import Any
+
+from app.core.examples import folder_signature, list_examples
+from app.core.jobs import read_job
 from app.core.run_contents import Sample, SampleGrid, sample_url, view_samples
 from app.core.run_views import (
     RunView,
@@ -11,10 +16,25 @@ from app.core.run_views import (
     title_of,
 )
 from app.core.text import APP_NAME, STATES
-from app.core.workspace import Workspace
+from app.core.workspace import Workspace, WorkspaceError
+from app.train import memory, rates, settings
 from app.train import text as words
+from app.train.settings import read_shared
+from app.ui.form import put
 from app.ui.fragments import Params, View
-from app.ui.markup import Markup, element, join, make_log
+from app.ui.headers import make_future_header
+from app.ui.markup import Markup, element, join, make_log, note
+from trainer.config import ConfigError, layer_config
+
+HEADER = "header"  # the command that says what a file's header would hold
+# The settings that say how often each image is seen.
+EXPOSURE = (
+    "train.steps",
+    "train.batch_size",
+    "train.accumulate",
+    "adapter.rank",
+    "adapter.alpha",
+)
 
 
 def make_run_bar(view: RunView | None) -> Markup:
@@ -153,6 +173,66 @@ def find_shown(workspace: Workspace, params: Params) -> RunView | None:
     return choose_run(list_run_views(workspace), params.get("run"))
 
 
+def make_start(start_from: str) -> Markup:
+    """Returns from which file a run goes on, and the button to start anew."""
+    if not start_from.strip():
+        return Markup("")
+    line = note(words.starts_from(Path(start_from).name))
+    button = element(
+        "button",
+        words.START_ANEW,
+        type="button",
+        class_="button button-small",
+        id="train-start-anew",
+        data_key="anew",
+    )
+    return join(element("div", line, id="train-start-from"), button)
+
+
+def _render_dataset(workspace: Workspace, params: Params) -> Markup:
+    dataset = params.get("dataset", "")
+    count = _count_images(workspace, dataset)
+    return note(words.dataset_for_training(dataset, count), "info" if count else "warning")
+
+
+def _render_exposure(workspace: Workspace, params: Params) -> Markup:
+    """Returns how often each image will be seen, from the values that the page shares."""
+    tree: dict[str, Any] = {}
+    for path, value in read_shared(params.get("exposure"), EXPOSURE).items():
+        put(tree, path, value)
+    try:
+        config = layer_config(settings=tree)
+    except ConfigError:
+        return Markup("")  # half a number is being typed; Start says what is wrong
+    count = _count_images(workspace, params.get("dataset", ""))
+    return note(words.describe_exposure(config, count)) if tree else Markup("")
+
+
+def _render_start(_workspace: Workspace, params: Params) -> Markup:
+    return make_start(params.get("start_from", ""))
+
+
+def _render_header(workspace: Workspace, params: Params) -> Markup:
+    job = read_job(workspace, params.get("job"))
+    return make_future_header(job) if job.id.startswith(f"{HEADER}-") else Markup("")
+
+
+def _count_images(workspace: Workspace, dataset: str) -> int:
+    try:
+        return len(list_examples(workspace.find_dataset(dataset)))
+    except WorkspaceError:
+        return 0
+
+
+def _read_dataset_version(workspace: Workspace, params: Params) -> object:
+    """Changes when the dataset's folder does, or another value that the view depends on."""
+    try:
+        folder = workspace.find_dataset(params.get("dataset", ""))
+    except WorkspaceError:
+        return dict(params)
+    return (dict(params), folder_signature(folder))
+
+
 def _render_status(workspace: Workspace, params: Params) -> Markup:
     return make_run_bar(find_shown(workspace, params))
 
@@ -189,4 +269,11 @@ VIEWS = {
     "progress": View(_render_progress),
     "run-buttons": View(_render_buttons),
     "samples": View(_render_samples, _read_events_version),
+    "train-dataset": View(_render_dataset, _read_dataset_version),
+    "exposure": View(_render_exposure, _read_dataset_version),
+    "start-from": View(_render_start),
+    "header": View(_render_header),
+    **settings.VIEWS,
+    **memory.VIEWS,
+    **rates.VIEWS,
 }

@@ -7,14 +7,11 @@ import gradio as gr
 from app.train import text as words
 from app.train.events import TrainEvents, make_frame
 from app.train.html import make_run_buttons
-from app.train.settings_page import Settings, draw_settings, wire_settings
-from app.ui.context import PageContext, Shell
-from app.ui.form import Form, make_form
+from app.train.settings_page import DrawBaseModel, Settings, draw_settings
+from app.ui.context import PageContext
 from app.ui.fragments import fragment
 from app.ui.wire import wire
 
-# These are asked for elsewhere on the page, or come from the dataset.
-_ELSEWHERE = ("base_model.path", "dataset.path", "dataset.trigger")
 _COLOURS = {words.RAW: "#93c5fd", words.SMOOTHED: "#1d4ed8"}
 
 
@@ -28,14 +25,15 @@ class _Progress:
     samples: gr.HTML
 
 
-def train_page(shell: Shell) -> None:
-    """Draws the tab and wires it."""
-    form = make_form(without=_ELSEWHERE)
-    settings = draw_settings(shell, form)
-    progress = _draw_progress(shell)
-    events = TrainEvents(shell.workspace, form)
-    wire_settings(shell, form, settings, events)
-    _wire_run(shell, form, settings, progress, events)
+def train_page(context: PageContext, draw_base_model: DrawBaseModel) -> None:
+    """Draws the tab and wires it.
+
+    Args:
+        context: What all pages are given.
+        draw_base_model: Draws what there is around the base model.
+    """
+    settings = draw_settings(context, draw_base_model)
+    _wire_run(context, settings, _draw_progress(context))
 
 
 def _draw_progress(context: PageContext) -> _Progress:
@@ -69,18 +67,16 @@ def _draw_progress(context: PageContext) -> _Progress:
     return _Progress(problems, start, buttons, message, chart, samples)
 
 
-def _wire_run(
-    shell: Shell, form: Form, settings: Settings, progress: _Progress, events: TrainEvents
-) -> None:
-    widgets = {path: settings.widgets[path] for path in form.paths}
+def _wire_run(context: PageContext, settings: Settings, progress: _Progress) -> None:
+    events, widgets = TrainEvents(context.workspace), settings.widgets
     wire(
         progress.start.click,
         events.start,
-        {"dataset": shell.dataset, "base_model": shell.base_model, "values": widgets},
+        {"dataset": context.dataset, "base_model": context.base_model, "values": widgets},
         {
             "message": progress.note,
             "problems": progress.problems,
-            "run": shell.run,
+            "run": context.run,
             "settings": settings.accordion,
             "values": widgets,
         },
@@ -90,7 +86,7 @@ def _wire_run(
     wire(
         progress.samples.tick,
         events.draw_chart,
-        {"run": shell.run},
+        {"run": context.run},
         {"chart": progress.chart},
         trigger_mode="always_last",
     )

@@ -17,6 +17,8 @@ from app.dataset.page import dataset_page
 from app.library import about as library_about
 from app.library import html as library_html
 from app.library.page import library_page
+from app.models import html as models_html
+from app.models.page import draw_base_model
 from app.preview import html as preview_html
 from app.preview.page import preview_page
 from app.train import html as train_html
@@ -45,7 +47,11 @@ class Tab:
 # Adding a tab takes a folder and a line here.
 TABS = {
     "dataset": Tab("Dataset", dataset_page),
-    "train": Tab("Train", train_page, train_html.VIEWS),
+    "train": Tab(
+        "Train",
+        partial(train_page, draw_base_model=draw_base_model),
+        {**train_html.VIEWS, **models_html.VIEWS},
+    ),
     "preview": Tab("Preview", preview_page, preview_html.VIEWS),
     "library": Tab(
         "Library",

@@ -39,6 +39,8 @@ function morphChildren(old, fresh) {
 }
 
 function morphNode(old, fresh) {
+  // What a person has checked is not in the attributes.
+  if (old.nodeName === 'INPUT') old.checked = fresh.hasAttribute('checked');
   if (old.isEqualNode(fresh)) return;
   if (old.nodeType !== 1) {
     old.nodeValue = fresh.nodeValue;

@@ -5,17 +5,18 @@ import {functions as combine} from './combine.js';
 import {functions as dataset} from './dataset.js';
 import {mountFragment} from './fragments.js';
 import {functions as library} from './library.js';
+import {functions as models} from './models.js';
 import {functions as preview} from './preview.js';
 import {keepEvent} from './state.js';
 import {noteTab, rememberTrigger} from './tabs.js';
 import {functions as train} from './train.js';
 
 export const functions = {
-  applyChoices, reportChoices, ...dataset, ...train, ...preview, ...library, ...combine,
+  applyChoices, reportChoices, ...dataset, ...train, ...models, ...preview, ...library, ...combine,
 };
 
 // Takes in a component that was put into the page. Gradio tells the page's functions nothing about
-// an event but the values of components, so what it was about is kept here (`eventOf`).
+// an event but the values of components, so what it was about is kept (`takeEvent`).
 export function mount(element, trigger) {
   const component = element.parentElement.closest('[id]'); // Gradio's inner element has an id, too
   const raise = (event, data) => {
