@@ -82,6 +82,10 @@ class Form:
         """Returns what the widgets show for a config, by the settings' paths."""
         return {field.path: _to_widget(field, _read(config, field.path)) for field in self.fields}
 
+    def to_defaults(self) -> dict[str, Any]:
+        """Returns what the widgets show before anybody has typed, by the settings' paths."""
+        return {field.path: _to_widget(field, field.default) for field in self.fields}
+
     def to_tree(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the plain dict that the widgets' values, by path, stand for.
 

@@ -16,13 +16,12 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from app.combine.workbench import stamp_bench
+from app.core.examples import SUGGESTING
 from app.core.generation import view_generation
 from app.core.jobs import stamp_jobs
 from app.core.lora_files import INSPECT, PACKS
 from app.core.run_views import list_run_views
 from app.core.workspace import Workspace
-from app.dataset.suggestions import SUGGESTING
 
 _ASK = """
 const look = async () => {
@@ -105,7 +104,6 @@ MARKS: dict[str, Callable[[Workspace], str]] = {
     "questions": _mark_jobs("estimate", "header"),
     "files": _mark_jobs(INSPECT, *PACKS),
     "captions": _mark_jobs(SUGGESTING),
-    "workbench": stamp_bench,
 }
 
 
