@@ -18,6 +18,8 @@ Handler = Callable[..., Mapping[str, Any] | None]
 
 # The module of `app/ui/js` that the page's events call.
 PAGE_MODULE = "/ui/js/page.js"
+# What a component of HTML runs when it is put into the page.
+MOUNT = f"import('{PAGE_MODULE}').then((page) => page.mount(element, trigger))"
 
 
 def wire(
@@ -135,4 +137,7 @@ def _match(targets: Components, changes: Mapping[str, Any] | None) -> dict[Any, 
             answer |= {target[path]: inner for path, inner in value.items()}
         else:
             answer[target] = value
+    if not answer and targets:
+        # An empty dict would be taken for the value of an only output.
+        return {_flatten(targets)[0]: gr.skip()}
     return answer
