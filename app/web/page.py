@@ -8,6 +8,7 @@ from functools import partial
 
 import gradio as gr
 
+from app.combine import html as combine_html
 from app.combine.page import draw_workbench
 from app.core.choices import list_choices
 from app.core.text import APP_NAME
@@ -56,7 +57,7 @@ TABS = {
     "library": Tab(
         "Library",
         partial(library_page, draw_combine=draw_workbench, continue_run=continue_run),
-        {**library_html.VIEWS, **library_about.VIEWS},
+        {**library_html.VIEWS, **library_about.VIEWS, **combine_html.VIEWS},
     ),
 }
 
