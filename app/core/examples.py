@@ -1,18 +1,24 @@
 """The examples of a dataset, and what stands for them in a browser."""
 
+import functools
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from app.core.jobs import Job, name_job, read_job
+from app.core.workspace import Workspace
 from datasets_tools.captions import TRASH_FOLDER
 from datasets_tools.errors import DatasetError, show_name
 from datasets_tools.examples import Example, scan_folder
 from datasets_tools.images import IMAGE_SUFFIXES
 
 TRIGGER_FILE = "dataset.json"
+SUGGESTING = "caption"  # the kind of job that suggests captions
 _THUMBNAIL_ID = 32
+_DATASET_SUFFIXES = frozenset({*IMAGE_SUFFIXES, ".txt", ".json"})
 
 
 @dataclass(frozen=True)
@@ -42,9 +48,9 @@ def thumbnail_of(example: Example) -> str:
     return f"{example.id[:_THUMBNAIL_ID]}.webp"
 
 
-def thumbnail_url(name: str) -> str:
-    """Returns the address of a small copy."""
-    return f"/media/thumbnail/{quote(name, safe='')}"
+def thumbnail_url(dataset: str, name: str) -> str:
+    """Returns the address of a small copy of an image of a dataset."""
+    return f"/media/thumbnail/{quote(dataset, safe='')}/{quote(name, safe='')}"
 
 
 def image_url(dataset: str, key: str) -> str:
@@ -53,11 +59,19 @@ def image_url(dataset: str, key: str) -> str:
 
 
 def list_examples(folder: Path) -> list[Example]:
-    """Returns the examples of a dataset; none when there is nothing in it yet."""
+    """Returns the examples of a dataset; none when there is nothing in it yet.
+
+    The folder is scanned again when something in it has changed.
+    """
+    return list(_scan(folder, folder_signature(folder)))
+
+
+@functools.lru_cache(maxsize=16)
+def _scan(folder: Path, _signature: str) -> tuple[Example, ...]:
     try:
-        return scan_folder(folder)[0]
+        return tuple(scan_folder(folder)[0])
     except DatasetError:
-        return []
+        return ()
 
 
 def find_example(folder: Path, key: object) -> Example | None:
@@ -83,12 +97,14 @@ def folder_signature(folder: Path) -> str:
     """Returns a text that changes when anything in the dataset does."""
     facts = []
     try:
-        for path in sorted(folder.iterdir()):
-            if path.suffix.lower() in {*IMAGE_SUFFIXES, ".txt", ".json"}:
-                state = path.stat()
-                facts.append((path.name, state.st_size, state.st_mtime_ns, state.st_ino))
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if Path(entry.name).suffix.lower() in _DATASET_SUFFIXES:
+                    state = entry.stat()
+                    facts.append((entry.name, state.st_size, state.st_mtime_ns, state.st_ino))
     except OSError:
         return ""
+    facts.sort()
     return hashlib.sha256(repr(facts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -96,6 +112,16 @@ def has_trash(folder: Path) -> bool:
     """Tells whether there is a removed image that can come back."""
     trash = folder / TRASH_FOLDER
     return trash.is_dir() and any(path.is_dir() for path in trash.iterdir())
+
+
+def find_suggesting(workspace: Workspace, dataset: object) -> Job:
+    """Returns the job that suggests captions for a dataset."""
+    return read_job(workspace, name_suggesting(str(dataset)))
+
+
+def name_suggesting(dataset: str) -> str:
+    """Returns the id of that job: a dataset has one, so that two do not write one caption."""
+    return name_job(SUGGESTING, dataset)
 
 
 def _make_tile(example: Example) -> Tile:

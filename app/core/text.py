@@ -10,6 +10,10 @@ NO_BASE_MODEL = (
     "folder) into the workspace's models folder, or add one on the Train tab."
 )
 NO_DATASET = "There is no dataset yet. Add images on the Dataset tab first."
+STILL_SUGGESTING = (
+    "Captions are being suggested for this dataset. Wait for the end, or cancel that on the "
+    "Dataset tab first."
+)
 NO_ADAPTER = "There is no adapter yet. Train one first; it appears here when it is exported."
 NO_BASE_OF_ADAPTER = (
     "It is not known on which base model this adapter was trained. Choose a base model of its "

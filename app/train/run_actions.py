@@ -7,12 +7,10 @@ from typing import Literal, get_args
 from filelock import FileLock, Timeout
 
 from app.core import text as folders_text
-from app.core.examples import list_examples
+from app.core.examples import find_suggesting, list_examples
 from app.core.processes import has_worker, start_process
 from app.core.run_views import find_busy_run, view_run
 from app.core.workspace import Workspace, WorkspaceError
-from app.dataset import captions_text
-from app.dataset.suggestions import find_suggesting
 from app.train import text as train_text
 from trainer.config import RunConfig
 from trainer.runs import RunError, RunFolder, clear_requests, create_run, request
@@ -86,7 +84,7 @@ def check_before_start(workspace: Workspace, dataset: object, base_model: object
     if not list_examples(workspace.find_dataset(dataset)):
         raise WorkspaceError(train_text.no_images_to_train(str(dataset)))
     if find_suggesting(workspace, dataset).state == "running":
-        raise WorkspaceError(captions_text.STILL_SUGGESTING)
+        raise WorkspaceError(folders_text.STILL_SUGGESTING)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ import gradio as gr
 
 from app.core.workspace import Workspace
 from app.ui.markup import Markup, element
-from app.ui.wire import PAGE_MODULE
+from app.ui.wire import MOUNT
 
 Params = Mapping[str, str]
 
@@ -79,7 +79,7 @@ def fragment(
     )
     return gr.HTML(
         value,
-        js_on_load=f"import('{PAGE_MODULE}').then((page) => page.mount(element, trigger))",
+        js_on_load=MOUNT,
         elem_id=elem_id,
         elem_classes="data-only" if data else None,
     )

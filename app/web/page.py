@@ -13,6 +13,7 @@ from app.combine.page import draw_workbench
 from app.core.choices import list_choices
 from app.core.text import APP_NAME
 from app.core.workspace import Workspace
+from app.dataset import html as dataset_html
 from app.dataset import text as dataset_text
 from app.dataset.page import dataset_page
 from app.library import about as library_about
@@ -47,7 +48,7 @@ class Tab:
 
 # Adding a tab takes a folder and a line here.
 TABS = {
-    "dataset": Tab("Dataset", dataset_page),
+    "dataset": Tab("Dataset", dataset_page, dataset_html.VIEWS),
     "train": Tab(
         "Train",
         partial(train_page, draw_base_model=draw_base_model),

@@ -14,7 +14,7 @@ import app
 from app.core.workspace import MAX_LORA_BYTES, Workspace
 from app.ui import watch
 from app.ui.theme import make_theme, read_css
-from app.web import assets, media, views
+from app.web import assets, captions_routes, media, views
 from app.web import text as words
 from app.web.login import PasswordDoor
 from app.web.page import build, list_views
@@ -121,6 +121,7 @@ def launch_options(workspace: Workspace, host: str, password: str) -> dict[str, 
             "openapi_url": None,
             "routes": [
                 *media.make_routes(workspace),
+                *captions_routes.make_routes(workspace),
                 *views.make_routes(workspace, list_views()),
                 *assets.make_routes(),
                 *watch.make_routes(workspace),

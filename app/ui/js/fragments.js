@@ -20,6 +20,11 @@ let again = false;
 // Returns what a view that is data instead of HTML told last.
 export const dataOf = (view) => json[view];
 
+const listeners = [];
+
+// Calls a function with the view's name after a new version of it was put into the page.
+export const onShown = (listener) => { listeners.push(listener); };
+
 // Takes a component in: its fragment is kept up to date, presses in it raise events.
 export function mountFragment(host, trigger) {
   const fragment = {host, trigger, version: '', address: ''};
@@ -102,6 +107,7 @@ function show(fragment, text) {
     const titled = root.querySelector('[data-title]');
     if (titled) document.title = titled.dataset.title;
   }
+  for (const listener of listeners) listener(root.dataset.view);
   fragment.trigger('tick', {});
 }
 

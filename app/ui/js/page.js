@@ -1,5 +1,6 @@
 // The entry: what Gradio's components and events call (`app/ui/fragments.py`, `app/ui/wire.py`).
 
+import {mountCaption, mountTrigger} from './captions.js';
 import {applyChoices, reportChoices} from './choices.js';
 import {functions as combine} from './combine.js';
 import {functions as dataset} from './dataset.js';
@@ -25,6 +26,8 @@ export function mount(element, trigger) {
   };
   rememberTrigger(element, raise);
   if (element.querySelector('[data-view]')) mountFragment(element, raise);
+  if (element.querySelector('[data-captions]')) mountCaption(element);
+  if (element.querySelector('[data-trigger]')) mountTrigger(element);
 }
 
 // Runs a function of the page for an event: values by name in, values of the outputs out; what is
