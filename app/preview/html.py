@@ -149,7 +149,6 @@ def _read_result_version(workspace: Workspace, _params: Params) -> object:
 
 VIEWS = {
     "preview": View(render_data),
-    # What belongs to an adapter does not change.
-    "preview-note": View(_render_note, lambda _workspace, params: params.get("adapters")),
+    "preview-note": View(_render_note),
     "preview-result": View(_render_result, _read_result_version),
 }

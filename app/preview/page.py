@@ -99,7 +99,7 @@ def _draw(context: PageContext) -> _Widgets:
             elem_id="preview-add",
         )
     drop, drop_message, base_model = _draw_elsewhere(context)
-    note = fragment("preview-note", "adapters", elem_id="preview-adapter-note")
+    note = fragment("preview-note", "adapters", elem_id="preview-adapter-note", polled=False)
     values = _draw_values()
     generate = gr.Button(
         text.GENERATE, variant="primary", scale=0, min_width=160, elem_id="preview-generate"
