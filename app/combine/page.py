@@ -89,7 +89,7 @@ def _draw() -> _Widgets:
         attempt = gr.Button(
             text.TRY, variant="primary", scale=0, min_width=160, elem_id="workbench-try"
         )
-        stop = fragment("workbench-stop", elem_id="workbench-working")
+        stop = _draw_button("stop", elem_id="workbench-working")
     message = gr.HTML("", elem_id="workbench-note")
     fragment("workbench-report", "recipe", elem_id="workbench-report")
     with gr.Row(elem_classes="with-button"):
@@ -97,23 +97,27 @@ def _draw() -> _Widgets:
             0, MAX_WEIGHT, value=1, step=0.05, label=text.STRENGTH, info=text.STRENGTH_INFO,
             min_width=280, elem_id="workbench-strength", elem_classes=_CONDITIONAL,
         )  # fmt: skip
-        again = fragment("workbench-again", elem_id="workbench-generated")
+        again = _draw_button("again", elem_id="workbench-generated")
     fragment("workbench-images", elem_id="workbench-drawing")
     with gr.Row(elem_classes="with-button"):
         name = gr.Textbox(
             label=text.NAME, info=text.NAME_INFO, max_lines=1, max_length=200, min_width=280,
             elem_id="workbench-name",
         )  # fmt: skip
-        save = fragment(
-            "workbench-save",
-            "recipe",
-            elem_id="workbench-saving",
+        save = _draw_button(
+            "save", "recipe", elem_id="workbench-saving",
             placeholder=make_save_button(allowed=False),
-        )
+        )  # fmt: skip
     refusal = gr.HTML("", elem_id="workbench-refusal")
     fragment("workbench-saved", elem_id="workbench-saved")
     images = {"prompt": prompt, "seed": seed, "strength": strength}
     return _Widgets(data, fields, images, name, attempt, message, refusal, [stop, again, save])
+
+
+def _draw_button(key: str, *names: str, **options: Any) -> gr.HTML:
+    """Draws a fragment with one button, which wraps where the page is narrow."""
+    with gr.Column(scale=0, min_width=190):
+        return fragment(f"workbench-{key}", *names, **options)
 
 
 def _draw_fields() -> dict[str, Any]:

@@ -25,10 +25,10 @@ TASKS_INFO = {
 METHODS = {
     "svd": "Sum, held to a rank (svd)",
     "concatenate": "Exact sum (concatenate)",
-    "orthogonal": "Made orthogonal to each other (orthogonal)",
+    "orthogonal": "Made orthogonal (orthogonal)",
     "ties": "Majority sign (ties)",
-    "dare_linear": "Sparsified at random (dare_linear)",
-    "dare_ties": "Sparsified, then the majority sign (dare_ties)",
+    "dare_linear": "Random drop (dare_linear)",
+    "dare_ties": "Drop and majority (dare_ties)",
     "linear": "Factors added (linear)",
 }
 METHODS_INFO = {

@@ -146,6 +146,8 @@ def build_widget(
         "min_width": 260,
     }
     if sliders and field.kind == "number" and field.span and field.span[1] <= _SLIDER_END:
+        # Its ends tell the bounds.
+        common["info"] = field.help
         return gr.Slider(*field.span, step=field.span[1] / _SLIDER_STEPS, **common)
     if field.kind in {"whole", "number"}:
         # Gradio's own minimum, maximum and precision are left out: it would round 2.5 to 2, and

@@ -50,9 +50,9 @@ class MergeOptions(Options):
         default=1.0,
         gt=0,
         le=1,
-        title="Share of the energy to keep",
-        description="Below 1, each layer gets the lowest rank that keeps this share of its energy "
-        "(the squared norm).",
+        title="Energy to keep",
+        description="Share of each layer's energy (squared norm): below 1, a layer gets the lowest "
+        "rank that keeps it.",
     )
     density: float = Field(
         default=0.5,
@@ -102,9 +102,9 @@ class RankChoice(Options):
         default=1.0,
         gt=0,
         le=1,
-        title="Share of the energy to keep",
-        description="Below 1, each layer gets the lowest rank that keeps this share of its energy "
-        "(the squared norm).",
+        title="Energy to keep",
+        description="Share of each layer's energy (squared norm): below 1, a layer gets the lowest "
+        "rank that keeps it.",
     )
     ratio: float = Field(
         default=0.0,
@@ -172,7 +172,7 @@ def _factor(title: str, what: str) -> float:
         ge=0,
         le=2,
         title=title,
-        description=f"Factor of {what}: 1 leaves the strength as it is, 0 leaves the layers out.",
+        description=f"Factor of {what}; 0 leaves them out.",
     )
 
 
@@ -180,7 +180,7 @@ class ScaleOptions(Options):
     """How the layers of a LoRA file get other strengths."""
 
     down_blocks: float = _factor("Down blocks", "the UNet's down blocks")
-    mid_block: float = _factor("Middle block", "the UNet's middle block")
+    mid_block: float = _factor("Middle block", "the UNet's middle layers")
     up_blocks: float = _factor("Up blocks", "the UNet's up blocks")
     text_encoder: float = _factor("Text encoder", "the text encoders")
     patterns: list[str] = Field(
