@@ -50,8 +50,8 @@ def render_options(commands: Mapping[str, type[BaseModel]] | None = None) -> str
     intro = (
         "The settings of captioning and of combining files: in the app they are fields of a form, "
         "on the command line options (`majority_sign` is `--majority-sign`). A share is a number "
-        "from 0 to 1 in both; a base model is one of the list in the app, and a folder, a file or a "
-        "hub id on the command line. [Commands](cli-reference.md) has what else a command takes."
+        "from 0 to 1 in both; a base model is one of the list in the app, and a folder, a file or "
+        "a hub id on the command line. [Commands](cli-reference.md) has what else a command takes."
     )
     lines = ["# Settings of commands", "", intro, ""]
     for name, model in (commands or {"caption": CaptionOptions, **COMBINE_OPTIONS}).items():
