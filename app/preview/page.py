@@ -64,16 +64,13 @@ def _wire_adapters(page: _Widgets, events: PreviewEvents) -> None:
     """Wires the rows; what a list that arrives does to them is decided in the browser."""
     rows = {"adapters": page.adapters, "weights": page.weights}
     shown = {**rows, "add": page.add}
-    wire_in_browser(
-        page.data.tick, "applyAdapters", {**rows, **page.values}, {**shown, **page.values}
-    )
+    wire_in_browser(page.data.tick, "applyAdapters", rows, shown)
     changes = [adapter.change for adapter in page.adapters.values()]
     wire_in_browser(changes, "reportAdapters", rows, {"add": page.add})
     wire_in_browser(page.add.click, "addRow", rows, shown)
     for number, button in page.remove.items():
         wire_in_browser(button.click, f"removeRow{number}", rows, shown)
-    suggested = {name: page.values[name] for name in ("prompt", "steps", "guidance")}
-    wire_in_browser(page.note.tick, "applySuggestion", suggested, suggested)
+    wire_in_browser(page.note.tick, "applySuggestion")
     wire(
         page.drop.upload,
         events.keep_files,

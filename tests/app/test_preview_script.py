@@ -11,6 +11,11 @@ from tests.app.test_fragments import Site
 pytestmark = pytest.mark.browser
 
 DATA = '<div class="fragment" data-view="preview" data-json="true"></div>'
+BOXES = """<div id="preview-prompt"><textarea></textarea></div>
+<div id="preview-seed"><input></div>
+<div id="preview-steps"><input type="number"><input type="range"></div>
+<div id="preview-guidance"><input type="number"></div>
+<div id="preview-adapter-note"></div>"""
 ROW = '<div id="preview-row-{}" class="adapter-row"></div>'
 OLD, NEW, DONE = "run/step-100", "run/step-200", "run/tabby.safetensors"
 MINE, YOURS = "file:mine.safetensors", "file:yours.safetensors"
@@ -24,11 +29,18 @@ class Rows:
         self.now = {
             "adapters": {str(number): None for number in range(1, 5)},
             "weights": {str(number): 1 for number in range(1, 5)},
-            **FRESH,
         }
         self.choices, self.room = [], False
-        site.page.evaluate("(html) => { document.body.innerHTML = html; }",
-                           "".join(ROW.format(number) for number in range(1, 5)))  # fmt: skip
+        html = "".join(ROW.format(number) for number in range(1, 5)) + BOXES
+        site.page.evaluate("(html) => { document.body.innerHTML = html; }", html)
+        for name, value in FRESH.items():
+            self.find(name).fill(str(value))
+
+    def find(self, name):
+        return self.site.page.locator(f"#preview-{name}").locator("textarea, input").first
+
+    def read(self, name):
+        return self.find(name).input_value()
 
     def arrive(self, *adapters, last=None):
         """The list of adapters comes, and the page's script applies it."""
@@ -46,17 +58,15 @@ class Rows:
         changes = self.site.page.evaluate(
             "([name, now]) => window.it.functions[name](now)", [name, self.now]
         )
-        for name, change in changes.items():
+        for name, change in (changes or {}).items():
             if name == "add":
                 self.room = change["interactive"]
             elif name == "adapters":
                 for number, update in change.items():
                     self.choices = [one[1] for one in update.get("choices", [])] or self.choices
                     self.now["adapters"][number] = update.get("value", self.now[name][number])
-            elif isinstance(change, dict):
-                self.now[name] |= change
             else:
-                self.now[name] = change
+                self.now[name] |= change
 
     def choose(self, number, adapter):
         self.now["adapters"][number] = adapter
@@ -81,16 +91,20 @@ def rows(browser):
 
 
 def test_opened_page_shows_what_was_generated_last_but_not_over_what_was_typed(rows):
-    rows.now["prompt"] = "typed before the answer came"
+    rows.find("prompt").fill("typed before the answer came")
+    rows.site.page.evaluate(
+        "document.addEventListener('input', ({target}) => { window.heard = target.value; })"
+    )
     rows.arrive(DONE, MINE, last=[(MINE, 0.5), (DONE, 1.5)])
     assert rows.shown == [(MINE, 0.5), (DONE, 1.5)]
-    assert rows.now["prompt"] == "typed before the answer came"
-    assert rows.now["seed"] == 9
+    assert rows.read("prompt") == "typed before the answer came"
+    assert rows.read("seed") == "9"
+    rows.site.page.wait_for_function("window.heard === '7'")  # Gradio's widgets hear of it
     # Only the first time: somebody may have emptied the box since.
-    rows.now["prompt"] = ""
+    rows.find("prompt").fill("")
     rows.arrive(DONE, MINE, YOURS, last=[(MINE, 2)])
     assert rows.shown == [(MINE, 0.5), (DONE, 1.5)]
-    assert rows.now["prompt"] == ""
+    assert rows.read("prompt") == ""
     assert rows.choices == [DONE, MINE, YOURS]
 
 
@@ -176,21 +190,22 @@ def test_suggestion_is_taken_where_the_prompt_is_empty_when_it_comes(rows):
     suggestion = json.dumps({"prompt": "tabbycat", "steps": 30, "guidance": 5})
     rows.site.page.evaluate(
         """(text) => {
-          document.body.innerHTML = '<div id="preview-adapter-note"><p></p></div>';
-          document.querySelector('p').dataset.suggestion = text;
+          const line = document.createElement('p');
+          line.dataset.suggestion = text;
+          document.querySelector('#preview-adapter-note').append(line);
         }""",
         suggestion,
     )
-    rows.now["prompt"] = "my own"
+    rows.find("prompt").fill("my own")
     rows.call("applySuggestion")
-    assert (rows.now["prompt"], rows.now["steps"]) == ("my own", 20)
-    rows.now["prompt"] = "  "
+    assert (rows.read("prompt"), rows.read("steps")) == ("my own", "20")
+    rows.find("prompt").fill("  ")
     rows.call("applySuggestion")
-    assert (rows.now["prompt"], rows.now["steps"]) == ("tabbycat", 30)
-    rows.now["prompt"] = ""
-    rows.site.page.evaluate("document.querySelector('p').remove()")
+    assert (rows.read("prompt"), rows.read("steps")) == ("tabbycat", "30")
+    rows.find("prompt").fill("")
+    rows.site.page.evaluate("document.querySelector('#preview-adapter-note p').remove()")
     rows.call("applySuggestion")
-    assert rows.now["prompt"] == ""
+    assert rows.read("prompt") == ""
 
 
 def test_divider_is_moved_by_keys_and_stays_when_other_images_come(rows):
@@ -199,7 +214,7 @@ def test_divider_is_moved_by_keys_and_stays_when_other_images_come(rows):
         site.answers |= {f"/media/preview/{number}/{side}": ("", "") for side in SIDES}
     site.answers["/view/result/-"] = ("1", make_comparison("1"))
     site.add("result", '<div class="fragment" data-view="result"></div>')
-    divider = site.page.get_by_role("slider")
+    divider = site.page.locator("#result").get_by_role("slider")
     divider.focus()
     for _ in range(3):
         site.page.keyboard.press("ArrowRight")

@@ -5,14 +5,19 @@
 
 import {dataOf} from './fragments.js';
 import {set} from './state.js';
+import {waitFor} from './tabs.js';
 
-const NUMBERS = ['prompt', 'seed', 'steps', 'guidance'];
+const BOXES = {
+  prompt: '#preview-prompt textarea',
+  seed: '#preview-seed input',
+  steps: '#preview-steps input[type=number]',
+  guidance: '#preview-guidance input[type=number]',
+};
 
 let previous = null; // the data that were applied last
 
 const listsIt = (data, id) => Boolean(data) && data.adapters.some((one) => one[1] === id);
 const firstOf = (data) => (data && data.adapters.length ? data.adapters[0][1] : null);
-const isEqual = (one, other) => (one ?? '') === (other ?? '');
 
 // The run that an adapter comes from; for a file from elsewhere, the file.
 const runOf = (id) => (id.startsWith('file:') ? id : id.split('/')[0]);
@@ -74,6 +79,21 @@ function follow(rows, data) {
   });
 }
 
+// Types into a box as a person would. Gradio would put an update into it a moment later, over what
+// somebody has typed since.
+function type(box, value) {
+  box.value = value;
+  box.dispatchEvent(new Event('input', {bubbles: true}));
+}
+
+// Boxes that are as the page was built show what was generated last.
+async function restoreBoxes(data) {
+  for (const [name, selector] of Object.entries(BOXES)) {
+    const box = await waitFor(() => document.querySelector(selector));
+    if (box.value === String(data.fresh[name])) type(box, data.last[name]);
+  }
+}
+
 // The list of adapters has come, or another one: values are looked at in this moment.
 function applyAdapters(now) {
   const data = dataOf('preview');
@@ -84,10 +104,7 @@ function applyAdapters(now) {
   const same = JSON.stringify(previous?.adapters) === JSON.stringify(data.adapters);
   previous = data;
   const updates = change(rows, next, same ? null : data.adapters);
-  for (const name of NUMBERS) {
-    const untouched = opening && data.last && isEqual(now[name], data.fresh[name]);
-    if (untouched) updates[name] = data.last[name];
-  }
+  if (opening && data.last) restoreBoxes(data);
   return updates;
 }
 
@@ -118,12 +135,14 @@ function removeRow(number, now) {
   return change(rows, fill(rows, left.map((row) => [row.adapter, row.weight])), null);
 }
 
-// What is suggested for the first adapter is taken where the prompt is still empty: somebody may
-// have begun to write one.
-function applySuggestion(now) {
-  const given = document.querySelector('#preview-adapter-note [data-suggestion]');
-  if (!given || (now.prompt || '').trim()) return {};
-  return JSON.parse(given.dataset.suggestion);
+// What is suggested for the first adapter is taken where the prompt is empty in this moment.
+function applySuggestion() {
+  const note = document.querySelector('#preview-adapter-note [data-suggestion]');
+  const prompt = document.querySelector(BOXES.prompt);
+  if (!note || !prompt || prompt.value.trim()) return;
+  for (const [name, value] of Object.entries(JSON.parse(note.dataset.suggestion))) {
+    type(document.querySelector(BOXES[name]), value);
+  }
 }
 
 // Two images on each other: the range input over them is the divider. Its place is kept outside of

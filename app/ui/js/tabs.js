@@ -17,9 +17,9 @@ export function noteTab() {
   if (name) set({tab: name[1]});
 }
 
-// Returns the component's event, waiting until its tab has been built: that happens when it is
-// first opened.
-async function waitFor(find) {
+// Returns what is looked for, waiting until its tab has been built: that happens when it is first
+// opened.
+export async function waitFor(find) {
   for (;;) {
     const found = find();
     if (found) return found;
