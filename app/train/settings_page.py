@@ -13,7 +13,7 @@ from app.train.html import EXPOSURE
 from app.train.memory import ASK
 from app.train.rates import RATE_SETTINGS
 from app.train.settings import FORM, NAME, START_FROM, describe_preset
-from app.ui import headers_text as header_text
+from app.ui import text as ui_text
 from app.ui.context import PageContext
 from app.ui.form import build_widget
 from app.ui.fragments import fragment
@@ -68,13 +68,13 @@ def draw_settings(context: PageContext, draw_base_model: DrawBaseModel) -> Setti
     preset_note = gr.HTML(describe_preset(chosen), elem_id="train-preset-note")
     start = fragment("start-from", "start_from", elem_id="train-start-box")
     with gr.Accordion(
-        header_text.TITLE, open=False, elem_id="train-header", render=False
+        ui_text.HEADER_TITLE, open=False, elem_id="train-header", render=False
     ) as header_accordion:
-        gr.HTML(element("p", header_text.INFO, class_="quiet"))
+        gr.HTML(element("p", ui_text.HEADER_INFO, class_="quiet"))
         with gr.Row(elem_classes="with-button"):
             widgets[HEADER_SETTING] = build_widget(fields[HEADER_SETTING], values[HEADER_SETTING])
             ask_header = gr.Button(
-                header_text.ASK, scale=0, min_width=160, elem_id="train-header-ask"
+                ui_text.HEADER_ASK, scale=0, min_width=160, elem_id="train-header-ask"
             )
         header = fragment("header", elem_id="train-header-table")
     accordion = _draw_form(values, widgets)
