@@ -16,9 +16,7 @@ from app.commands import estimates as memory
 from app.commands import grids as pictures
 from app.commands import lora_files as files
 from app.commands import training_runs as runs
-from datasets_tools.errors import DatasetError
-from trainer.config import ConfigError
-from trainer.runs import RunError
+from datasets_tools.errors import LorasmithError
 
 # Each adds its words, in the order in which the help shows them.
 SUBJECTS = (
@@ -46,17 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(arguments)
     try:
         code: int = args.function(args)
-    except (ConfigError, DatasetError, RunError) as error:
+    except LorasmithError as error:
         return _complain(error)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except Exception as error:
-        # The heavy rooms' own errors are known only once those rooms are loaded.
-        heavy = sys.modules.get("trainer.commands")
-        if heavy is not None and isinstance(error, heavy.EXPECTED_ERRORS):
-            return _complain(error)
-        raise
     return code
 
 
@@ -73,7 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _complain(error: Exception) -> int:
+def _complain(error: LorasmithError) -> int:
     print(f"lorasmith: {error}", file=sys.stderr)
     return 2
 

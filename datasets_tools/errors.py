@@ -1,11 +1,19 @@
-"""The one exception of this package, and how a file is called in a sentence."""
+"""The base of every error of ours, and how a file is called in a sentence."""
 
 from pathlib import Path
 
 LONGEST_SHOWN_NAME = 80
 
 
-class DatasetError(Exception):
+class LorasmithError(Exception):
+    """Something that a person can put right; the message is a finished sentence for them.
+
+    The base of every error class in `app`, `trainer` and `datasets_tools`: the command line and the
+    app's handlers show its message where any other exception is a fault of the program.
+    """
+
+
+class DatasetError(LorasmithError):
     """Something is wrong with a dataset; the message is a finished sentence for its owner.
 
     It says what happened, where, and what to do about it.

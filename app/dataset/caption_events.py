@@ -16,7 +16,7 @@ from datasets_tools.edits import (
     change_by_removing,
     change_words,
 )
-from datasets_tools.errors import DatasetError
+from datasets_tools.errors import LorasmithError
 
 
 class CaptionEvents:
@@ -72,7 +72,7 @@ class CaptionEvents:
         try:
             wanted = make()
             count = change.change_all(self.workspace, dataset, wanted)
-        except (DatasetError, WorkspaceError) as error:
+        except LorasmithError as error:
             return note(str(error), "error")
         return note(words.changed(wanted.what, count), "good" if count else "info")
 

@@ -26,7 +26,7 @@ from datasets_tools.captions import (
     revision_of,
     write_caption,
 )
-from datasets_tools.errors import DatasetError, show_name
+from datasets_tools.errors import DatasetError, LorasmithError, show_name
 from datasets_tools.files import write_atomically
 from datasets_tools.images import IMAGE_SUFFIXES, import_image, write_thumbnail
 
@@ -71,7 +71,7 @@ def import_uploads(workspace: Workspace, folder: Path, uploads: Sequence[str]) -
             _check_quota(before, source)
             path = import_image(source, folder)
             added, known = (added, known + 1) if path in before else (added + 1, known)
-        except (DatasetError, WorkspaceError) as error:
+        except LorasmithError as error:
             refused.append(str(error))
         finally:
             source.unlink(missing_ok=True)

@@ -1,5 +1,7 @@
-"""What can go wrong when files are combined or changed."""
+"""Errors of combining files."""
+
+from datasets_tools.errors import LorasmithError
 
 
-class CombineError(Exception):
+class CombineError(LorasmithError):
     """Something a person can put right; the message says how."""

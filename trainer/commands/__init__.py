@@ -13,7 +13,7 @@ from trainer.commands.combining import (
     scale,
 )
 from trainer.commands.files import describe_file, list_findings, tell_file, verify_files
-from trainer.commands.libraries import EXPECTED_ERRORS, quiet_libraries
+from trainer.commands.libraries import quiet_libraries
 from trainer.commands.memory import estimate_run, probe_run
 from trainer.commands.models import (
     describe_model,
@@ -29,7 +29,6 @@ from trainer.models.family import Drawing
 from trainer.training.expected_header import expect_header
 
 __all__ = [
-    "EXPECTED_ERRORS",
     "Drawing",
     "MergeOptions",
     "MergeRequest",

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from trainer.commands.libraries import EXPECTED_ERRORS, quiet_libraries
+from datasets_tools.errors import LorasmithError
+from trainer.commands.libraries import quiet_libraries
 from trainer.memory import warn_of_shortage
 from trainer.runs import (
     RunError,
@@ -126,7 +127,7 @@ def _last_step(run: RunFolder) -> int:
 
 
 def _explain(error: BaseException) -> str:
-    if isinstance(error, EXPECTED_ERRORS):
+    if isinstance(error, LorasmithError):
         return str(error)
     if isinstance(error, torch.OutOfMemoryError):
         return OUT_OF_MEMORY

@@ -8,6 +8,8 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from datasets_tools.errors import LorasmithError
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -20,7 +22,7 @@ class Problem:
         return f"{self.path}: {self.message}" if self.path else self.message
 
 
-class ConfigError(ValueError):
+class ConfigError(LorasmithError, ValueError):
     """A config that cannot be used; `problems` lists every reason."""
 
     def __init__(self, problems: Sequence[Problem], source: str = "") -> None:

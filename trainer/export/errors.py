@@ -1,5 +1,7 @@
 """The error of this room."""
 
+from datasets_tools.errors import LorasmithError
 
-class ExportError(Exception):
+
+class ExportError(LorasmithError):
     """A LoRA file that cannot be written or read; the message says why and what to do."""

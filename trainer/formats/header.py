@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from datasets_tools.errors import LorasmithError
+
 ELEMENT_BYTES = {
     "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1,
     "F8_E4M3FNUZ": 1, "F8_E5M2FNUZ": 1,
@@ -23,7 +25,7 @@ _LONGEST_HEADER = 100_000_000  # the safetensors library's own limit, in bytes
 _AGAIN = "Download or export the file again."
 
 
-class FormatError(Exception):
+class FormatError(LorasmithError):
     """A file that is not what its name promises; the message is a complete sentence."""
 
 
@@ -106,7 +108,7 @@ def _read_text(path: Path) -> tuple[bytes, int, int]:
         raise FormatError(msg) from None
 
 
-class _TwinError(Exception):
+class _TwinError(LorasmithError):
     """The name that an object of the header holds twice."""
 
 

@@ -7,18 +7,18 @@ from pathlib import Path
 
 from PIL import Image
 
+from datasets_tools.errors import LorasmithError
 from datasets_tools.files import write_atomically
 from trainer.adapters import AdapterSet
-from trainer.config import BaseModelConfig, ConfigError
+from trainer.config import BaseModelConfig
 from trainer.device import Machine, open_machine
 from trainer.export import ExportError
 from trainer.inference.sampling import draw, save_picture, weighted
-from trainer.models import Family, ModelError, load_family
+from trainer.models import Family, load_family
 from trainer.models.family import Drawing
 from trainer.runs import (
     PreviewFolder,
     PreviewRequest,
-    RunError,
     clear_requests,
     read_requests,
 )
@@ -150,7 +150,7 @@ def _draw_one(
         save_picture(result / "without.png", plain, drawing, 0.0)
         weight = wanted.adapters[0].weight if wanted.adapters else 0.0
         save_picture(result / "with.png", changed, drawing, weight)
-    except (ModelError, ExportError, RunError, ConfigError, OSError, ValueError) as error:
+    except (LorasmithError, OSError, ValueError) as error:
         _answer(folder, request_id, {"error": str(error)})
         return
     seconds = round(time.monotonic() - start, 3)

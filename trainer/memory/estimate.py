@@ -7,14 +7,13 @@ from pathlib import Path
 import psutil
 import torch
 
-from datasets_tools.errors import DatasetError
+from datasets_tools.errors import LorasmithError
 from datasets_tools.examples import Example
-from trainer.config import ConfigError, RunConfig
+from trainer.config import RunConfig
 from trainer.data import read_training_examples
 from trainer.memory.fake_accelerator import Device, DeviceKind
 from trainer.memory.simulation import Phase, rehearse
-from trainer.models import ModelError, check_config
-from trainer.runs import RunError
+from trainer.models import check_config
 from trainer.runs.base_models import locate_base_model
 
 # Beyond tensors: what the driver, kernels and libraries take (bytes), and the share of the tensors'
@@ -26,7 +25,7 @@ _ALLOWANCES: dict[DeviceKind, tuple[int, float]] = {
 }
 
 
-class EstimateError(Exception):
+class EstimateError(LorasmithError):
     """The memory cannot be told beforehand; the message says why."""
 
 
@@ -102,7 +101,7 @@ def estimate_memory(
         examples: The dataset; None reads it, and where none is set a usual one is thought of.
 
     Raises:
-        ConfigError, ModelError, DatasetError, RunError: the run could not start either.
+        LorasmithError: the run could not start either.
         EstimateError: the run could, but its memory cannot be told beforehand.
     """
     info = check_config(locate_base_model(config.base_model, models))
@@ -111,7 +110,7 @@ def estimate_memory(
     target = choose_device(config, device)
     try:
         seen = rehearse(info, config, examples, target)
-    except (ConfigError, ModelError, DatasetError, RunError):
+    except LorasmithError:
         raise
     except Exception as error:
         msg = (
