@@ -1,5 +1,6 @@
 """Putting adapters on a model, weighing them, and taking them off again."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -97,6 +98,20 @@ class AdapterSet:
             adapter.multiplier = multiplier
         if self.word:
             self.word.listening = multiplier != 0
+
+    @contextlib.contextmanager
+    def restored(self) -> Iterator[None]:
+        """After the block each adapter has its former weight and mode again, the word too."""
+        before = [(each, each.multiplier, each.training) for each in self.adapters.values()]
+        word, listening = self.word, bool(self.word and self.word.listening)
+        try:
+            yield
+        finally:
+            for adapter, multiplier, training in before:
+                adapter.multiplier = multiplier
+                adapter.train(training)
+            if word:
+                word.listening = listening
 
     def remove(self) -> None:
         """Takes the adapters off; the model is the base model again."""

@@ -18,16 +18,13 @@ from trainer.models.family import Drawing
 
 @contextlib.contextmanager
 def weighted(adapters: Sequence[AdapterSet], weights: Sequence[float]) -> Iterator[None]:
-    """Weighs adapters for drawing, without dropout, and puts all back as it was for training."""
-    for each, weight in zip(adapters, weights, strict=True):
-        each.train(mode=False)
-        each.set_multiplier(weight)
-    try:
+    """Weighs adapters for drawing, without dropout; then all have their former weight and mode."""
+    with contextlib.ExitStack() as stack:
+        for each, weight in zip(adapters, weights, strict=True):
+            stack.enter_context(each.restored())
+            each.train(mode=False)
+            each.set_multiplier(weight)
         yield
-    finally:
-        for each in adapters:
-            each.set_multiplier(1.0)
-            each.train(mode=True)
 
 
 def draw(family: Family, machine: Machine, drawing: Drawing) -> Image.Image:

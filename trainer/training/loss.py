@@ -59,13 +59,10 @@ def _compare_with_teacher(session: Session, batch: Batch) -> Tensor:
     )
     with session.machine.accelerator.autocast():
         noisy = make_noisy(session.schedule, latents, draws)
-        session.adapters.set_multiplier(0.0)
-        try:
-            with torch.no_grad():
-                known = _condition(session, session.source, batch, captions)
-                wanted = session.family.predict(noisy, draws.timesteps, known).float()
-        finally:
-            session.adapters.set_multiplier(1.0)
+        with session.adapters.restored(), torch.no_grad():
+            session.adapters.set_multiplier(0.0)
+            known = _condition(session, session.source, batch, captions)
+            wanted = session.family.predict(noisy, draws.timesteps, known).float()
         conditioning = _condition(session, session.source, batch, captions)
         answer = session.family.predict(noisy, draws.timesteps, conditioning).float()
     return (answer - wanted).square().mean(dim=(1, 2, 3))
