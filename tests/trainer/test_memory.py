@@ -13,6 +13,7 @@ from torch.nn import functional
 from benchmarks.memory import PAGE, RESULTS, SETTINGS, make_config, measure_run, render_table
 from tests.trainer.conftest import write_images
 from tests.trainer.full_size import write_random_checkpoint
+from trainer.commands.training import _warn_of_memory
 from trainer.config import layer_config
 from trainer.memory import (
     EstimateError,
@@ -31,6 +32,8 @@ from trainer.models import ModelError
 from trainer.models.check import BaseModelInfo
 from trainer.models.parts import Part
 from trainer.models.shipped import read_config
+from trainer.runs import read_events
+from trainer.training.sources import scan_datasets
 
 TOLERANCE = 0.15
 CPU = torch.device("cpu")
@@ -346,8 +349,20 @@ def test_a_run_is_warned_of_only_where_it_does_not_fit(settings, monkeypatch):
     assert warn_of_shortage(config) == ""
 
 
+def test_a_start_is_warned_by_the_scan_that_was_made_for_it(make_run, monkeypatch):
+    run = make_run("train.device=auto")
+    scans = scan_datasets(run.config)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr("trainer.memory.estimate.read_training_examples", pytest.fail)
+    monkeypatch.setattr(fitting, "read_free_bytes", lambda *_: 10 * MEGABYTE)
+    _warn_of_memory(run, scans)
+    (warning,) = [e for e in read_events(run.events_path) if e["event"] == "warning"]
+    assert "10 MB are free" in warning["message"]
+
+
 def test_a_run_is_not_stopped_by_what_cannot_be_told(settings, monkeypatch):
-    def fail(*_args):
+    def fail(*_args, **_settings):
         raise EstimateError("an operation without a shape")
 
     monkeypatch.setattr(fitting, "estimate_memory", fail)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 
 from datasets_tools.captions import replace_trigger
 from datasets_tools.errors import DatasetError
@@ -14,6 +15,7 @@ from trainer.commands import train
 from trainer.config import ConfigError, ObjectiveConfig, layer_config
 from trainer.diffusion import draw_randomness, make_schedule, training_loss
 from trainer.runs import read_events
+from trainer.training.expected_header import expect_header
 from trainer.training.loop import read_batches, take_step
 from trainer.training.loss import compute_losses, compute_prior_losses
 from trainer.training.session import open_session
@@ -156,6 +158,47 @@ def test_pictures_of_the_class_are_trained_beside_the_dataset(make_run, cache, t
     assert compute_prior_losses(session, batch).min().item() > 0
     losses = [e["loss"] for e in read_events(run.events_path) if e["event"] == "step"]
     assert np.isfinite(losses).all()
+
+
+def test_the_header_counts_the_pictures_of_the_class(make_run, cache, tmp_path):
+    folder = write_images(tmp_path / "class", [(32, 32)] * 3, seed=9)
+    run = make_run("objective.prior=images", f'dataset.prior_path="{folder}"', "train.steps=1")
+    expected = expect_header(run.config)
+    train(run, cache)
+    with safe_open(run.path / "pico.safetensors", "pt") as file:
+        written = file.metadata()
+    for header in (expected, written):
+        assert (header["ss_num_reg_images"], header["ss_num_train_images"]) == ("3", "6")
+
+
+def test_a_folder_of_the_class_is_not_counted_where_it_is_not_used(make_run, tmp_path):
+    folder = write_images(tmp_path / "class", [(32, 32)], seed=9)
+    for prior in ("none", "teacher"):
+        run = make_run(f"objective.prior={prior}", f'dataset.prior_path="{folder}"')
+        assert expect_header(run.config)["ss_num_reg_images"] == "0"
+
+
+def test_a_run_scans_each_folder_once(make_run, cache, images, tmp_path, monkeypatch):
+    scanned = []
+
+    def count(folder):
+        scanned.append(folder)
+        return scan_folder(folder)
+
+    monkeypatch.setattr("trainer.data.encode.scan_folder", count)
+    folder = write_images(tmp_path / "class", [(32, 32)], seed=9)
+    run = make_run("objective.prior=images", f'dataset.prior_path="{folder}"', "train.steps=1")
+    train(run, cache)
+    assert scanned == [images, folder]
+
+
+def test_a_missing_folder_of_the_class_is_reported_before_the_base_model_is_loaded(
+    make_run, cache, monkeypatch
+):
+    monkeypatch.setattr("trainer.training.session.load_family", pytest.fail)
+    run = make_run("objective.prior=images", "dataset.prior_path=/nowhere/class")
+    with pytest.raises(DatasetError, match="class"):
+        train(run, cache)
 
 
 def test_a_prior_without_its_folder_is_refused():

@@ -23,7 +23,7 @@ from trainer.training.artifacts import export_file
 from trainer.training.loop import learn
 from trainer.training.progress import say
 from trainer.training.session import Session, open_session
-from trainer.training.sources import count_buckets
+from trainer.training.sources import Scans, count_buckets, scan_datasets
 
 OUT_OF_MEMORY = (
     "The device ran out of memory. What helps most: train.gradient_checkpointing = true; "
@@ -61,8 +61,9 @@ def _train_owned(run: RunFolder, cache: Path) -> str:
     append_event(
         run.events_path, "started", from_step=_last_step(run), steps=run.config.train.steps
     )
-    _warn_of_memory(run)
-    session = open_session(run, cache)
+    scans = scan_datasets(run.config)
+    _warn_of_memory(run, scans)
+    session = open_session(run, cache, scans=scans)
     _tell_what_is_trained(session)
     with _stop_on_signal(run):
         reason = learn(session)
@@ -71,10 +72,10 @@ def _train_owned(run: RunFolder, cache: Path) -> str:
     return reason
 
 
-def _warn_of_memory(run: RunFolder) -> None:
+def _warn_of_memory(run: RunFolder, scans: Scans) -> None:
     """Says before the start that the memory will not do. On a CPU there is enough, or swap."""
     if torch.cuda.is_available() and run.config.train.device != "cpu":
-        message = warn_of_shortage(run.config, run.models_path)
+        message = warn_of_shortage(run.config, run.models_path, scans.dataset.examples)
         if message:
             append_event(run.events_path, "warning", message=message)
             say(message)

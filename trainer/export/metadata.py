@@ -56,6 +56,7 @@ class ExportFacts:
         started: Unix time at which the run began.
         zero_snr: Whether the noise schedule ended in pure noise.
         precision: Of the arithmetic: "fp32", "bf16" or "fp16"; "" is left out.
+        class_images: How many pictures of the class were trained on beside the examples.
     """
 
     family: str
@@ -68,6 +69,7 @@ class ExportFacts:
     started: float
     zero_snr: bool = False
     precision: str = ""
+    class_images: int = 0
 
 
 def make_metadata(
@@ -183,7 +185,7 @@ def _describe_dataset(config: RunConfig, facts: ExportFacts) -> dict[str, str]:
     found = {
         "ss_resolution": f"({facts.resolution}, {facts.resolution})",
         "ss_num_train_images": str(len(facts.captions)),
-        "ss_num_reg_images": "0",
+        "ss_num_reg_images": str(facts.class_images),
         "ss_enable_bucket": "True",
         "ss_min_bucket_reso": str(min(sides)),
         "ss_max_bucket_reso": str(max(sides)),

@@ -1,15 +1,19 @@
 """Whether a run fits the memory that is free now, as a sentence for a person."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
+from datasets_tools.examples import Example
 from trainer.config import RunConfig
 from trainer.memory.estimate import EstimateError, estimate_memory, read_free_bytes
 
 _log = logging.getLogger(__name__)
 
 
-def warn_of_shortage(config: RunConfig, models: Path = Path()) -> str:
+def warn_of_shortage(
+    config: RunConfig, models: Path = Path(), examples: Sequence[Example] | None = None
+) -> str:
     """Returns a warning where a run will probably not fit its device, else an empty text.
 
     Called before the base model is loaded. What cannot be told is no reason to stop a run.
@@ -17,12 +21,13 @@ def warn_of_shortage(config: RunConfig, models: Path = Path()) -> str:
     Args:
         config: The run's settings.
         models: The workspace's folder of base models.
+        examples: The dataset; None reads it.
 
     Raises:
         ConfigError, ModelError, DatasetError, RunError: the run could not start either.
     """
     try:
-        estimate = estimate_memory(config, models)
+        estimate = estimate_memory(config, models, examples=examples)
     except EstimateError as error:
         _log.info("%s", error)
         return ""

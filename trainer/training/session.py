@@ -13,7 +13,6 @@ from trainer.data import (
     EncodedExample,
     Source,
     TensorCache,
-    read_training_examples,
 )
 from trainer.device import Machine, open_machine
 from trainer.diffusion import NoiseSchedule, make_schedule
@@ -24,7 +23,13 @@ from trainer.runs import Checkpoint, RunError, RunFolder, read_events
 from trainer.runs.base_models import locate_base_model
 from trainer.training.attach import attach_adapters, keep_start, make_rules
 from trainer.training.checkpoint import TrainState, load_checkpoint
-from trainer.training.sources import count_buckets, list_captions, open_sources
+from trainer.training.sources import (
+    Scans,
+    count_buckets,
+    list_captions,
+    open_sources,
+    scan_datasets,
+)
 from trainer.training.trigger_embedding import teach_trigger
 
 
@@ -80,27 +85,34 @@ class Session:
             started=float(started[0]) if started else time.time(),
             zero_snr=bool(self.family.schedule_config()["zero_snr"]),
             precision=self.machine.precision,
+            class_images=len(self.prior.examples) if self.prior else 0,
         )
 
 
-def open_session(run: RunFolder, cache: Path, checkpoint: Checkpoint | None = None) -> Session:
+def open_session(
+    run: RunFolder,
+    cache: Path,
+    checkpoint: Checkpoint | None = None,
+    scans: Scans | None = None,
+) -> Session:
     """Loads the base model, encodes the dataset, and restores a checkpoint.
 
     Args:
         run: The run.
         cache: Folder of encoded images and captions.
         checkpoint: Which one; None takes the last, or starts afresh where there is none.
+        scans: Of the run's folders; None reads them.
 
     Raises:
         ConfigError, DatasetError, ModelError, RunError: what is wrong and what to do.
     """
     config = run.config
     # Cheap checks first: a wrong folder is told in a moment, not after a minute of loading.
-    read_training_examples(config.dataset)
+    scans = scans or scan_datasets(config)
     base = locate_base_model(config.base_model, run.models_path)
     machine = open_machine(config.train.device, base.precision)
     family = load_family(base, machine.device, machine.dtype, _choose_models(config, {"image"}))
-    sources = open_sources(run, family, machine.device, TensorCache(cache))
+    sources = open_sources(run, scans, family, machine.device, TensorCache(cache))
     session = assemble_session(run, machine, family, sources, TensorCache(cache))
     found = checkpoint or next(reversed(run.list_checkpoints()), None)
     if found:
