@@ -6,9 +6,8 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
+from trainer.dtypes import DTYPES
 from trainer.runs import RunError
-
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Machine:
     @property
     def dtype(self) -> torch.dtype:
         """Number format of the frozen weights."""
-        return _DTYPES[self.precision]
+        return DTYPES[self.precision]
 
     def memory_bytes(self) -> int:
         """Returns the peak memory of the device so far; 0 where the device does not say."""

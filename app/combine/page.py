@@ -7,12 +7,13 @@ import gradio as gr
 
 from app.combine import text as words
 from app.combine.events import DEFAULTS, WorkbenchEvents
-from app.combine.recipes import BLOCKS, FILES, MAX_FILES, PRECISIONS, SETTINGS
+from app.combine.recipes import BLOCKS, FILES, MAX_FILES, SETTINGS
 from app.ui.choice import Choice
 from app.ui.paint import QUIET
 from app.ui.relay import show_when
 from app.ui.shell import STATUS_SECONDS, Shell
 from app.ui.watch import make_watch
+from trainer.formats.precision import PRECISIONS
 
 
 @dataclass(frozen=True)

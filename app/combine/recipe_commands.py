@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from app.combine import text as words
-from app.combine.recipes import BLOCKS, FILES, MODEL_TASKS, PRECISIONS, Recipe, find_source
+from app.combine.recipes import BLOCKS, FILES, MODEL_TASKS, Recipe, find_source
 from app.core.adapters import AdapterEntry
 from app.core.workspace import Workspace, WorkspaceError
 from app.preview.generation import find_drawing_base
 from trainer.config import BaseModelConfig
+from trainer.formats.precision import PRECISIONS
 
 _BLOCK_PATTERNS = {
     "down": "unet.down_blocks.*",

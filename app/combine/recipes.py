@@ -14,7 +14,6 @@ MAX_FILES = 4
 SETTINGS = ("method", "rank", "energy", "density", "seed", "precision", "down", "middle", "up",
             "text", "patterns", "base_model", "tuned_model")  # fmt: skip
 BLOCKS = ("down", "middle", "up", "text")
-PRECISIONS = ("fp16", "bf16", "fp32")
 # Tasks that write a base model: what they will do can be seen without writing it.
 MODEL_TASKS = frozenset({"bake", "subtract"})
 # How many files a task takes, at least and at most.

@@ -7,11 +7,11 @@ from typing import Any
 
 from app.commands.arguments import Words, add_word
 from app.commands.grids import split_weight
+from trainer.formats.precision import PRECISIONS
 from trainer.runs import RunError
 from trainer.runs.base_models import find_base_model
 
 METHODS = ("linear", "concatenate", "svd", "ties", "dare_linear", "dare_ties", "orthogonal")
-PRECISIONS = ("fp16", "bf16", "fp32")
 _SHOWN_LAYERS = 5
 
 
@@ -171,7 +171,7 @@ def _bake(args: argparse.Namespace, *, out: bool) -> int:
 
     base = find_base_model(args.base_model, args.workspace / "models")
     files = [split_weight(text) for text in args.file]
-    done = bake(base, files, args.to, force=args.force, out=out)
+    done = bake(base, files, args.to, force=args.force, subtract=out)
     if args.json:
         print(json.dumps({"file": str(args.to), **done}, indent=1))
         return 0

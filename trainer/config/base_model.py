@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from trainer.config.section import Section
+from trainer.formats.precision import PrecisionName
 
 
 class BaseModelConfig(Section):
@@ -57,7 +58,7 @@ class BaseModelConfig(Section):
         description="nf4 holds the UNet's linear layers in 4 bits (QLoRA), which saves memory and "
         "costs some time; it needs the extra quantize.",
     )
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+    precision: Literal["auto", PrecisionName] = Field(
         default="auto",
         description=(
             "Number format of the frozen weights and of the arithmetic; auto takes bf16 or fp16 "

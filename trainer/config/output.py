@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from trainer.config.section import Section
+from trainer.formats.precision import PrecisionName
 
 
 class OutputConfig(Section):
@@ -27,7 +28,7 @@ class OutputConfig(Section):
         description="Layout of the exported file: every program reads kohya, only diffusers reads "
         "peft; both adds a second file that ends in -diffusers.",
     )
-    precision: Literal["fp16", "bf16", "fp32"] = Field(
+    precision: PrecisionName = Field(
         default="fp16",
         description="Number format of the exported file; fp16 is read by every program.",
     )

@@ -12,6 +12,7 @@ from trainer.files.read.family import read_rank
 from trainer.files.verify import judge
 from trainer.files.verify.facts import FileFacts, collect_facts
 from trainer.files.verify.findings import PROGRAMS, Finding
+from trainer.formats.precision import name_precision
 
 _COMPONENTS = {
     "unet": "UNet",
@@ -31,7 +32,6 @@ _KIND_TITLES = {
     "set": "replaced weight",
     "": "unknown",
 }
-_PRECISIONS = {"F16": "fp16", "BF16": "bf16", "F32": "fp32"}
 # What a header tells about the training, and how it is called here.
 _TRAINING = {
     "ss_steps": "steps",
@@ -139,8 +139,7 @@ def _find_precision(facts: FileFacts) -> str:
     sizes: Counter[str] = Counter()
     for entry in facts.header.tensors.values():
         sizes[entry.dtype] += entry.end - entry.start
-    dtype = sizes.most_common(1)[0][0]
-    return _PRECISIONS.get(dtype, dtype)
+    return name_precision(sizes.most_common(1)[0][0])
 
 
 def _list_tags(metadata: Mapping[str, str]) -> list[str]:

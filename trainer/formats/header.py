@@ -13,14 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from datasets_tools.errors import LorasmithError
+from trainer.formats.precision import BY_CODE
 
-ELEMENT_BYTES = {
-    "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1,
-    "F8_E4M3FNUZ": 1, "F8_E5M2FNUZ": 1,
-    "I16": 2, "U16": 2, "F16": 2, "BF16": 2,
-    "I32": 4, "U32": 4, "F32": 4,
-    "I64": 8, "U64": 8, "F64": 8, "C64": 8,
-}  # fmt: skip
 _LONGEST_HEADER = 100_000_000  # the safetensors library's own limit, in bytes
 _AGAIN = "Download or export the file again."
 
@@ -135,13 +129,13 @@ def _read_entry(path: Path, name: str, entry: object) -> TensorEntry:
     if not isinstance(dtype, str) or shape is None or span is None or len(span) != 2:
         msg = f"{path.name} is damaged: the header's entry for {name} is malformed. {_AGAIN}"
         raise FormatError(msg)
-    if dtype not in ELEMENT_BYTES:
+    if dtype not in BY_CODE:
         msg = (
             f"{path.name} holds {name} in the number format {dtype}, which cannot be read here. "
             "Use a file in fp32, fp16 or bf16."
         )
         raise FormatError(msg)
-    expected = math.prod(shape) * ELEMENT_BYTES[dtype]
+    expected = math.prod(shape) * BY_CODE[dtype].bytes
     if span[1] - span[0] != expected:
         msg = (
             f"{path.name} is damaged: {name} needs {expected:,} bytes for its shape "

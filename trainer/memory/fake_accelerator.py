@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from trainer.device import Machine
+from trainer.dtypes import DTYPES
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -79,7 +80,7 @@ class _StandIn:
     scaler = None
 
     def __init__(self, precision: str) -> None:
-        self._dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+        self._dtype = None if precision == "fp32" else DTYPES[precision]
 
     @contextlib.contextmanager
     def autocast(self) -> Iterator[None]:
@@ -118,5 +119,5 @@ class _CudaCasts(TorchFunctionMode):
 
 
 def _to_fp32(value: Any) -> Any:
-    half = isinstance(value, Tensor) and value.dtype in {torch.bfloat16, torch.float16}
+    half = isinstance(value, Tensor) and value.is_floating_point() and value.itemsize == 2
     return value.float() if half else value

@@ -7,11 +7,10 @@ import torch
 from torch import nn
 
 from trainer.config import BaseModelConfig
+from trainer.dtypes import DTYPES
 from trainer.memory.fake_accelerator import Device
 from trainer.memory.fake_tensors import Meter
 from trainer.models import BaseModelInfo, Family, Model, Parts, build_parts, make_family
-
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Places:
@@ -82,7 +81,7 @@ def summon_family(
     parts, places = build_parts(info), Places(device, meter)
     for model in (parts.unet, parts.vae, *parts.text_encoders):
         places.watch(model)
-    dtype = _DTYPES[device.precision]
+    dtype = DTYPES[device.precision]
     if config.quantize == "nf4":
         _warm_up_bitsandbytes()
     family = make_family(info, config, parts, device.place, dtype, present)

@@ -8,21 +8,13 @@ from io import BufferedReader
 import torch
 from torch import Tensor
 
+from trainer.dtypes import STORED_DTYPES
 from trainer.formats.header import TensorEntry, TensorFile
 from trainer.models.check import BaseModelInfo
 from trainer.models.detect import FAMILY_TITLES
 from trainer.models.errors import ModelError
 from trainer.models.layouts import NAMINGS, Shape, Source
 from trainer.models.parts import Part
-
-DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-}
 
 # What checkpoints carry besides the models: schedules, averages, losses, markers, leftovers.
 _HARMLESS = re.compile(
@@ -146,7 +138,7 @@ def _read_tensor(handle: BufferedReader, body_start: int, stored: Stored) -> Ten
     if handle.readinto(buffer.numpy().data) != size:
         msg = f"{stored.file.path} became shorter while it was read. Download it again."
         raise ModelError(msg)
-    tensor = buffer.view(DTYPES[entry.dtype]).reshape(shape)
+    tensor = buffer.view(STORED_DTYPES[entry.dtype]).reshape(shape)
     return tensor.T.contiguous() if source.form == "transposed" else tensor.reshape(stored.shape)
 
 
@@ -158,7 +150,7 @@ def _check_stored(stored: Stored, info: BaseModelInfo) -> None:
             f"and {expected} in {_kind(info)}. Choose another base model."
         )
         raise ModelError(msg)
-    if stored.entry.dtype not in DTYPES:
+    if stored.entry.dtype not in STORED_DTYPES:
         msg = (
             f"{stored.name} in {stored.file.path.name} is stored as {stored.entry.dtype} (a "
             "quantised model). Choose the base model in fp32, fp16 or bf16."

@@ -18,11 +18,11 @@ from trainer.export.publish.card import PEFT_NAME, write_civitai_form, write_mod
 from trainer.export.publish.publication import Publication, read_publication
 from trainer.files.read import AdapterFile, open_header, read_adapter_file
 from trainer.files.read.keys import group_keys
+from trainer.formats.precision import PRECISIONS, name_precision
 from trainer.formats.unet_names import SD_NAMES, SDXL_NAMES
 
 _PICTURES = "images"
 _EMBEDDINGS = "embeddings"  # the name of the folder that it goes to in A1111 and ComfyUI
-_PRECISIONS = {"F16": "fp16", "BF16": "bf16", "F32": "fp32"}
 
 
 def make_hub_folder(source: Path, to: Path, base_model: str = "") -> Path:
@@ -108,7 +108,8 @@ def convert_file(source: Path, family: str, to: Path, kind: str) -> None:
     file = read_adapter_file(source, recognised or _complete(spellings), names)
     modules: dict[str, Module] = {layer: each.parts() for layer, each in file.modules.items()}
     dtypes = {entry.dtype for key, entry in header.tensors.items() if not key.endswith(".alpha")}
-    precision = _PRECISIONS.get(dtypes.pop(), "fp32") if len(dtypes) == 1 else "fp32"
+    own = name_precision(dtypes.pop()) if len(dtypes) == 1 else ""
+    precision = own if own in PRECISIONS else "fp32"
     metadata = _keep_text(file)
     if kind == "peft":
         write_peft(to, modules, metadata, precision)
