@@ -18,13 +18,13 @@ class BaseWeights:
 
     Attributes:
         info: What it is.
-        stored: Where each tensor lies, by name: a layer's name and `.weight` or `.bias`, or the
-            like of a norm.
+        stored: Where each tensor is stored, by name: a layer's name and `.weight` or `.bias`, or
+            the like of a norm.
         shapes: Of the weights of all linear and convolution layers, by layer name.
         targets: Names of those layers that LoRA files change.
 
     Raises:
-        ModelError: it is missing, damaged or none that we know.
+        ModelError: it is missing, damaged or not a known kind.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,7 +38,7 @@ class BaseWeights:
 
     @property
     def path(self) -> Path:
-        """Where it lies."""
+        """Its file or folder."""
         return self.info.path
 
     def _add(self, part: str, model: nn.Module) -> None:
