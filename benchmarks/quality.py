@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402 - needs the path set above
 
-from benchmarks.pictures import (  # noqa: E402
+from benchmarks.images import (  # noqa: E402
     STARTER_MODEL,
     Drawings,
     Sets,
@@ -56,7 +56,7 @@ RESULTS = ROOT / "benchmarks" / "results" / "quality-cpu.json"
 
 
 class Yardsticks:
-    """The two references that sets of pictures are held against."""
+    """The two references that sets of images are held against."""
 
     def __init__(self, family: Family) -> None:
         self.family = family
@@ -67,8 +67,8 @@ class Yardsticks:
 
     def measure(self, sets: Sets) -> dict[str, Any]:
         """Returns the mean distances of the sets, one set per seed."""
-        per_seed = [self.style.measure(pictures) for pictures in sets]
-        untouched = [self.untouched.measure(pictures) for pictures in sets]
+        per_seed = [self.style.measure(images) for images in sets]
+        untouched = [self.untouched.measure(images) for images in sets]
         return {
             "distance": sum(per_seed) / len(per_seed),
             "per_seed": per_seed,
@@ -100,7 +100,7 @@ def measure_quality(
     }
     family = load_starter()
     yardsticks = Yardsticks(family)
-    print(f"drawing {len(prompts) * len(seeds)} pictures with the base model")
+    print(f"drawing {len(prompts) * len(seeds)} images with the base model")
     base_sets = draw_sets(family, prompts, seeds)
     content = describe_content(family, base_sets)
     base = yardsticks.measure(base_sets) | vars(retrieve_prompts(content, content))
@@ -125,8 +125,8 @@ def measure_quality(
         "floor": measure_floor(yardsticks.style.reference),
         "untouched_through_vae": measure_through(yardsticks.untouched, yardsticks.seen),
         "controls": {
-            name: yardsticks.style.measure(pictures)
-            for name, pictures in make_controls(base_sets[0], yardsticks.seen).items()
+            name: yardsticks.style.measure(images)
+            for name, images in make_controls(base_sets[0], yardsticks.seen).items()
         },
         "base": base,
         "variants": variants,
@@ -140,10 +140,10 @@ def measure_variant(
 
     Args:
         name: Of `VARIANTS`.
-        seeds: One set of pictures each.
+        seeds: One set of images each.
         steps: Of the training; 0 are the preset's.
-        yardsticks: What the pictures are held against.
-        content: The base model's pictures as `describe_content` has them.
+        yardsticks: What the images are held against.
+        content: The base model's images as `describe_content` has them.
 
     Raises:
         RuntimeError: the training failed.
@@ -154,7 +154,7 @@ def measure_variant(
         adapted = load_starter()
         attached = attach_file(adapted, run.file, torch.device("cpu"))
     prompts = [add_trigger(prompt, VARIANTS[name].trigger) for prompt in read_prompts()]
-    print(f"drawing {len(prompts) * len(seeds)} pictures with {run.file.name}")
+    print(f"drawing {len(prompts) * len(seeds)} images with {run.file.name}")
     with weighted([attached], [1.0]):
         sets = draw_sets(adapted, prompts, seeds)
     found = yardsticks.measure(sets)
@@ -223,7 +223,7 @@ def describe_machine() -> dict[str, Any]:
 def main() -> int:
     """Runs the benchmark and returns the exit status."""
     parser = argparse.ArgumentParser(description="Measure whether a LoRA learns the style.")
-    parser.add_argument("--seeds", type=int, default=4, help="sets of pictures; at least 2")
+    parser.add_argument("--seeds", type=int, default=4, help="sets of images; at least 2")
     parser.add_argument("--first-seed", type=int, default=1, help="tune with other seeds than 1")
     parser.add_argument("--only", nargs="+", choices=list(VARIANTS), help="train some of the runs")
     parser.add_argument("--steps", type=int, default=0, help="fewer, to try the benchmark itself")
@@ -233,7 +233,7 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=RESULTS, help="the JSON file to write")
     args = parser.parse_args()
     if args.seeds < 2:
-        parser.error("--seeds must be at least 2: prompts are found among other seeds' pictures.")
+        parser.error("--seeds must be at least 2: prompts are found among other seeds' images.")
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     try:
         report = measure_quality(seeds, args.only or list(VARIANTS), args.keep, args.steps)

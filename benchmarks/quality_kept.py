@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-# What a row depends on besides its own settings: code, presets, pictures and the starter model.
+# What a row depends on besides its own settings: code, presets, images and the starter model.
 SOURCES = ("benchmarks", "datasets_tools", "presets", "trainer", "examples")
 SUFFIXES = {".py", ".json", ".yaml", ".toml", ".png", ".txt", ".safetensors"}
 RESULTS = Path("benchmarks", "results")  # written by the benchmarks, read by none

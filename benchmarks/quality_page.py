@@ -43,9 +43,9 @@ def _render_setting(report: Report) -> str:
     return (
         f"Measured {report['date']} with `{report['command']}` on {machine['cores']} cores "
         f"({machine['system']}, torch {machine['torch']}, diffusers {machine['diffusers']}): "
-        f"{count} pictures per row ({how['prompts']} prompts, seeds {how['seeds'][0]} to "
+        f"{count} images per row ({how['prompts']} prompts, seeds {how['seeds'][0]} to "
         f"{how['seeds'][-1]}), guidance {how['guidance']:g}, {how['inference_steps']} steps, "
-        f"{how['held_out']} held-out pictures. Training took, with the start of the program: "
+        f"{how['held_out']} held-out images. Training took, with the start of the program: "
         f"{times}; the whole benchmark {report['seconds'] / 60:.0f} minutes."
     )
 
@@ -53,7 +53,7 @@ def _render_setting(report: Report) -> str:
 def _render_results(report: Report) -> str:
     floor, base = report["floor"], report["base"]
     lines = [
-        "| pictures | style distance | per seed | closed | closed (root) | top 1 | top 5 |",
+        "| images | style distance | per seed | closed | closed (root) | top 1 | top 5 |",
         "|---|---:|---|---:|---:|---:|---:|",
         _render_row("base model", base, "", ""),
     ]
@@ -98,14 +98,14 @@ def _render_costs(report: Report) -> str:
 
 
 def _render_untouched(report: Report) -> str:
-    lines = ["| against the untouched held-out pictures | style distance | closed |"]
+    lines = ["| against the untouched held-out images | style distance | closed |"]
     lines += ["|---|---:|---:|", f"| base model | {report['base']['untouched']:.2f} | |"]
     for name, found in report["variants"].items():
         share = f"{found['closed_untouched']:.0%}"
         lines.append(f"| {VARIANTS[name].title} | {found['untouched']:.2f} | {share} |")
     reach = report["untouched_through_vae"]
     share = f"{1 - reach / report['base']['untouched']:.0%}"
-    lines.append(f"| real pictures seen through the VAE | {reach:.2f} | {share} |")
+    lines.append(f"| real images seen through the VAE | {reach:.2f} | {share} |")
     return "\n".join(lines)
 
 

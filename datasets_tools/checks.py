@@ -160,7 +160,7 @@ def _check_duplicates(examples: list[Example]) -> list[Finding]:
             first = seen.setdefault(pixel_digest(example.path), example)
             if first is not example:
                 message = (
-                    f"{show_name(example.path)} is the same picture as {show_name(first.path)} "
+                    f"{show_name(example.path)} is the same image as {show_name(first.path)} "
                     "and would be learned twice as strongly. Remove one of them."
                 )
                 findings.append(Finding("warning", "duplicate_image", message, example.path))

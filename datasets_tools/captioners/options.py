@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-# From an upright RGB picture to its caption; "" where the captioner cannot tell.
+# From an upright RGB image to its caption; "" where the captioner cannot tell.
 Describe = Callable[[Image.Image], str]
 
 

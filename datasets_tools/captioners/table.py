@@ -33,7 +33,7 @@ _TRANSFORMERS_FILES = (
 CAPTIONERS: dict[str, Captioner] = {
     "starter": Captioner(
         title="Starter captioner",
-        summary="Names the emoji in a picture, for the starter model; it knows nothing else.",
+        summary="Names the emoji in an image, for the starter model; it knows nothing else.",
         load=load_starter,
         licence="Apache-2.0, MIT and CC-BY-4.0",
         takes=("threshold",),

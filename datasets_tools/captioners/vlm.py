@@ -10,12 +10,12 @@ from datasets_tools.errors import DatasetError, show_name
 
 _MAX_TOKENS = 256
 _USUAL_WORDS = 40
-# Such a model reads a picture in patches: four times the pixels take four times as long.
+# Such a model reads an image in patches: four times the pixels take four times as long.
 _LONGEST_SIDE = 768
 
 
 def load_vlm(folder: Path, options: CaptionerOptions) -> Describe:
-    """Loads any model of transformers that answers to a picture with a text, and has a chat.
+    """Loads any model of transformers that answers to an image with a text, and has a chat.
 
     Raises:
         DatasetError: it is no such model, or cannot be loaded.

@@ -21,7 +21,7 @@ _AROUND = " \"'\u2018\u2019\u201c\u201d"  # quotation marks of all kinds
 
 
 def tidy_caption(text: str, max_words: int = 0) -> str:
-    """Returns a caption from what a language model said about a picture; "" if nothing is left.
+    """Returns a caption from what a language model said about an image; "" if nothing is left.
 
     Args:
         text: The model's words, perhaps with quotes, line breaks or an introduction.

@@ -81,7 +81,7 @@ def test_interrupted_build_ends_with_identical_weights(build, shared_packages, t
             stops.append(str(stop))
     steps = [SMOKE.vae.steps, SMOKE.unet.steps, SMOKE.refine.steps]
     assert sum("step" in text for text in stops) == sum(steps) - len(steps)
-    assert sum("picture" in text for text in stops) > 1
+    assert sum("image" in text for text in stops) > 1
     for stage in (build.vae, build.unet, build.refined, build.latents):
         again = tmp_path / stage.folder.name
         files = {path.relative_to(stage.folder) for path in stage.folder.rglob("*.*")}
@@ -115,13 +115,13 @@ def test_latents_are_those_of_the_pictures_that_the_captions_describe(build):
     vae = load_vae(build.vae.folder, MACHINE)
     for kind in range(len(KINDS)):
         row = int(np.flatnonzero(table.kinds == kind)[-1])
-        picture = compose(
+        image = compose(
             build.sprites,
             LAYOUTS[table.layouts[row]],
             torch.tensor(table.drawings[row])[None],
             make_palette(MACHINE.device)[table.grounds[row]][None],
         )
-        wanted = vae.encode(picture).latent_dist.mean * vae.config.scaling_factor
+        wanted = vae.encode(image).latent_dist.mean * vae.config.scaling_factor
         assert np.abs(latents[row] - wanted[0].detach().numpy()).max() < 0.02
 
 

@@ -8,7 +8,7 @@ import pytest
 from recipe.errors import RecipeError
 from recipe.icons import arrange_concepts, choose_taught, read_icons
 from recipe.packages import SETS, TRAINABLE, load_package
-from recipe.words import KEPT, PICTURED
+from recipe.words import ILLUSTRATED, KEPT
 
 from tests.starter.conftest import LICENCES, NAMES, ROOT, make_icons, write_package
 
@@ -139,6 +139,6 @@ def test_taught_names_are_the_same_in_all_sets_and_those_prompted_for_come_first
 
 
 def test_every_listed_name_is_that_of_one_drawing_at_most():
-    for words in (KEPT.split(), PICTURED.split()):
+    for words in (KEPT.split(), ILLUSTRATED.split()):
         assert len(set(words)) == len(words)
-    assert not set(PICTURED.split()) & set(KEPT.split())
+    assert not set(ILLUSTRATED.split()) & set(KEPT.split())

@@ -148,7 +148,7 @@ def test_the_files_hold_what_was_trained_and_diffusers_loads_them(make_run, cach
         assert file.metadata()["modelspec.title"] == "zorp"
     drawing = Drawing("a zorp by night", seed=3, inference_steps=3, width=32, height=32)
     machine = open_machine("cpu", "fp32")
-    pictures = []
+    images = []
     for attach, path in (
         (attach_file, run.path / "pico.safetensors"),
         (attach_checkpoint, run.list_checkpoints()[-1].path),
@@ -156,13 +156,13 @@ def test_the_files_hold_what_was_trained_and_diffusers_loads_them(make_run, cach
         family = load_plain(base)
         adapters = attach(family, path, CPU)
         with weighted([adapters], [1.0]):
-            pictures.append(draw(family, machine, drawing))
+            images.append(draw(family, machine, drawing))
         # At weight 0 there is neither the change nor the word.
         with weighted([adapters], [0.0]):
             without = draw(family, machine, drawing)
         assert without.tobytes() == draw(load_plain(base), machine, drawing).tobytes()
-        assert without.tobytes() != pictures[-1].tobytes()
-    assert pictures[0].tobytes() == pictures[1].tobytes()
+        assert without.tobytes() != images[-1].tobytes()
+    assert images[0].tobytes() == images[1].tobytes()
 
     pipeline = make_pipeline(base)
     pipeline.load_lora_weights(run.path, weight_name="pico.safetensors")

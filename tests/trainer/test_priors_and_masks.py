@@ -48,9 +48,9 @@ def test_masks_are_found_by_name_and_are_no_examples(images):
 
 
 def test_transparency_is_a_mask_where_asked_for(tmp_path):
-    picture = np.full((32, 32, 4), 200, dtype=np.uint8)
-    picture[..., 3] = half()
-    Image.fromarray(picture, "RGBA").save(tmp_path / "a.png")
+    image = np.full((32, 32, 4), 200, dtype=np.uint8)
+    image[..., 3] = half()
+    Image.fromarray(image, "RGBA").save(tmp_path / "a.png")
     mask = read_mask(tmp_path / "a.png", "alpha", (32, 32))
     assert np.array_equal(np.asarray(mask), half())
     assert read_mask(tmp_path / "a.png", "off", (32, 32)) is None

@@ -13,6 +13,7 @@ from trainer.commands.combining import (
     scale,
 )
 from trainer.commands.files import describe_file, list_findings, tell_file, verify_files
+from trainer.commands.images import draw_grid, serve_previews
 from trainer.commands.libraries import quiet_libraries
 from trainer.commands.memory import estimate_run, probe_run
 from trainer.commands.models import (
@@ -21,7 +22,6 @@ from trainer.commands.models import (
     download_model,
     list_models,
 )
-from trainer.commands.pictures import draw_grid, serve_previews
 from trainer.commands.training import export_checkpoint, train
 from trainer.export import make_civitai_zip, make_hub_folder
 from trainer.hub import find_token, upload_hub_folder

@@ -45,7 +45,7 @@ class OutputConfig(Section):
     )
     thumbnail: bool = Field(
         default=True,
-        description="Puts the last sample into the file's header and, as a picture of the same "
+        description="Puts the last sample into the file's header and, as an image of the same "
         "name, beside the file; programs show it in their lists.",
     )
     title: str = Field(

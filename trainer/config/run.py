@@ -43,7 +43,7 @@ class RunConfig(Section):
             msg = "objective.min_timestep must not be above objective.max_timestep"
             raise ValueError(msg)
         if self.objective.prior == "images" and not self.dataset.prior_path:
-            msg = "objective.prior = images needs a folder of pictures in dataset.prior_path"
+            msg = "objective.prior = images needs a folder of images in dataset.prior_path"
             raise ValueError(msg)
         self._check_adapter()
         if ".." in self.name:

@@ -1,4 +1,4 @@
-"""Pictures made during the run, to see what has been learned."""
+"""Images made during the run, to see what has been learned."""
 
 from pydantic import Field
 

@@ -34,7 +34,7 @@ class EncodedExample:
         name: File name of the image.
         content: Hash of the image's bytes and of the caption; changes when either does.
         caption: With the trigger in front.
-        original: Width and height of the picture, in pixels.
+        original: Width and height of the image, in pixels.
         placement: How it was cut to its bucket.
     """
 
@@ -51,7 +51,7 @@ class EncodedExample:
 
 
 class LatentStore:
-    """All latents' distributions on one device: 0.6 MB for twenty pictures of 512 pixels."""
+    """All latents' distributions on one device: 0.6 MB for twenty images of 512 pixels."""
 
     def __init__(self) -> None:
         self._means: dict[tuple[int, bool], Tensor] = {}
@@ -191,7 +191,7 @@ def _fit_mask(
     source: MaskSource,
     size: torch.Size,
 ) -> Tensor | None:
-    """Returns an example's mask cut as its picture was, averaged over each latent pixel."""
+    """Returns an example's mask cut as its image was, averaged over each latent pixel."""
     mask = read_mask(example.path, source, (example.width, example.height))
     if mask is None:
         return None

@@ -15,7 +15,7 @@ def draw_noise(shape: tuple[int, int, int], generator: torch.Generator) -> Tenso
 
 
 def add_offset(noise: Tensor, offset: float, generator: torch.Generator) -> Tensor:
-    """Returns noise with a shift per channel that is the same over the picture.
+    """Returns noise with a shift per channel that is the same over the image.
 
     "Noise offset" (N. Guttenberg 2023); it lets the model learn overall brightness.
     """

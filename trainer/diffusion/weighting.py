@@ -1,8 +1,8 @@
 """A factor per example by its signal-to-noise ratio.
 
 The papers state their weights for the squared error of different predictions. With SNR = ab / (1 -
-ab), an error of the noise is SNR times, one of v (SNR + 1) times that of the predicted picture
-(squared; arXiv:2202.00512, appendix D). So each row says the weight of the picture's error, and
+ab), an error of the noise is SNR times, one of v (SNR + 1) times that of the predicted image
+(squared; arXiv:2202.00512, appendix D). So each row says the weight of the image's error, and
 one place divides.
 """
 

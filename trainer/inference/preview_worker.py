@@ -13,7 +13,7 @@ from trainer.adapters import AdapterSet
 from trainer.config import BaseModelConfig
 from trainer.device import Machine, open_machine
 from trainer.export import ExportError
-from trainer.inference.sampling import draw, save_picture, weighted
+from trainer.inference.sampling import draw, save_image, weighted
 from trainer.models import Family, load_family
 from trainer.models.family import Drawing
 from trainer.runs import (
@@ -27,7 +27,7 @@ from trainer.runs.previews import list_requests
 from trainer.training.attach import attach_checkpoint, attach_file
 
 _POLL_SECONDS = 0.1
-_KEPT_PICTURES = 16
+_CACHED_IMAGES = 16
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Studio:
         self.base_loads = 0
 
     def draw_pair(self, wanted: PreviewRequest) -> tuple[Image.Image, Image.Image, Drawing]:
-        """Returns the pictures without and with the adapters, from the same noise.
+        """Returns the images without and with the adapters, from the same noise.
 
         Raises:
             ModelError, ExportError, RunError: with what to do.
@@ -73,7 +73,7 @@ class Studio:
         every = list(loaded.adapters.values())
         with weighted(every, [0.0] * len(every)):
             if drawing not in self._plain:
-                if len(self._plain) >= _KEPT_PICTURES:
+                if len(self._plain) >= _CACHED_IMAGES:
                     self._plain.pop(next(iter(self._plain)))
                 self._plain[drawing] = draw(loaded.family, loaded.machine, drawing)
             for adapter, weight in chosen:
@@ -147,9 +147,9 @@ def _draw_one(
     try:
         plain, changed, drawing = studio.draw_pair(wanted)
         result.mkdir(parents=True, exist_ok=True)
-        save_picture(result / "without.png", plain, drawing, 0.0)
+        save_image(result / "without.png", plain, drawing, 0.0)
         weight = wanted.adapters[0].weight if wanted.adapters else 0.0
-        save_picture(result / "with.png", changed, drawing, weight)
+        save_image(result / "with.png", changed, drawing, weight)
     except (LorasmithError, OSError, ValueError) as error:
         _answer(folder, request_id, {"error": str(error)})
         return

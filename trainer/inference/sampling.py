@@ -1,4 +1,4 @@
-"""Pictures from a base model with adapters on it."""
+"""Images from a base model with adapters on it."""
 
 import contextlib
 import io
@@ -28,13 +28,13 @@ def weighted(adapters: Sequence[AdapterSet], weights: Sequence[float]) -> Iterat
 
 
 def draw(family: Family, machine: Machine, drawing: Drawing) -> Image.Image:
-    """Returns one picture with the adapters as they are weighed now."""
+    """Returns one image with the adapters as they are weighed now."""
     with machine.accelerator.autocast():
         image: Image.Image = family.generate(drawing)
     return image
 
 
-def save_picture(path: Path, image: Image.Image, drawing: Drawing, weight: float) -> None:
+def save_image(path: Path, image: Image.Image, drawing: Drawing, weight: float) -> None:
     """Writes a PNG that says in itself how it was made.
 
     Raises:
@@ -52,7 +52,7 @@ def save_picture(path: Path, image: Image.Image, drawing: Drawing, weight: float
 def make_grid(
     rows: Sequence[Sequence[Image.Image]], row_names: Sequence[str], column_names: Sequence[str]
 ) -> Image.Image:
-    """Returns a labelled grid of equal pictures; names are cut where they would overlap."""
+    """Returns a labelled grid of equal images; names are cut where they would overlap."""
     width, height = rows[0][0].size
     margin, head = 150, 22
     grid = Image.new(
@@ -61,11 +61,11 @@ def make_grid(
     pen = ImageDraw.Draw(grid)
     for column, name in enumerate(column_names):
         pen.text((margin + column * (width + 4) + width // 2, 5), name, fill="black", anchor="ma")
-    for row, pictures in enumerate(rows):
+    for row, images in enumerate(rows):
         top = head + row * (height + 4)
         pen.multiline_text((6, top + height // 2), _wrap(row_names[row]), fill="black", anchor="lm")
-        for column, picture in enumerate(pictures):
-            grid.paste(picture, (margin + column * (width + 4), top))
+        for column, image in enumerate(images):
+            grid.paste(image, (margin + column * (width + 4), top))
     return grid
 
 

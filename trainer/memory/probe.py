@@ -40,7 +40,7 @@ class Probe:
 
 
 def probe_memory(config: RunConfig, models: Path = Path()) -> Probe:
-    """Trains two steps on a picture of noise as large as the dataset's largest.
+    """Trains two steps on an image of noise as large as the dataset's largest.
 
     Everything happens in a folder that is removed afterwards; the dataset, the cache and the
     workspace are not touched.

@@ -168,7 +168,7 @@ class _Stage:
             take_step(self.session, read_batches(self.session))
 
     def draw(self) -> None:
-        """Does what drawing one sample does: captions, one step of the denoiser, the picture."""
+        """Does what drawing one sample does: captions, one step of the denoiser, the image."""
         samples, side = self.config.samples, self.session.resolution
         count = 2 if samples.guidance > 1 else 1
         geometry = Geometry((side, side), (0, 0), (side, side))

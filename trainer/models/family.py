@@ -31,11 +31,11 @@ class Moments:
 
 @dataclass(frozen=True)
 class Geometry:
-    """How an example was cut from its picture, all in pixels and as (height, width).
+    """How an example was cut from its image, all in pixels and as (height, width).
 
     Attributes:
-        original: Size of the picture file.
-        crop: Top and left of the cut in the resized picture.
+        original: Size of the image file.
+        crop: Top and left of the cut in the resized image.
         target: Size of the bucket.
     """
 

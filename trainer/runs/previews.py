@@ -1,4 +1,4 @@
-"""How the app asks the preview worker for pictures: requests and results are files.
+"""How the app asks the preview worker for images: requests and results are files.
 
     preview/
       process.json            the worker, while it lives
@@ -30,7 +30,7 @@ class AdapterChoice(Section):
 
 
 class PreviewRequest(Section):
-    """One picture without and one with the adapters, from the same noise."""
+    """One image without and one with the adapters, from the same noise."""
 
     base_model: BaseModelConfig
     prompt: str = Field(max_length=2000)

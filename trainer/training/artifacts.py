@@ -19,7 +19,7 @@ from trainer.export import (
     write_peft,
     write_sidecars,
 )
-from trainer.inference.sampling import draw, save_picture, weighted
+from trainer.inference.sampling import draw, save_image, weighted
 from trainer.models.family import Drawing
 from trainer.runs import RunError, append_event
 from trainer.training.attach import describe_layers, make_rebuild
@@ -56,7 +56,7 @@ def make_samples(session: Session) -> None:
             path = folder / f"{index:02d}.png"
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                save_picture(path, image, drawing, config.weight)
+                save_image(path, image, drawing, config.weight)
             except OSError as error:
                 reason = error.strerror or error
                 msg = f"The samples at step {step} could not be saved: {reason}. Free some space."
@@ -113,10 +113,10 @@ def export_file(session: Session, name: str) -> None:
     """
     run, output = session.run, session.config.output
     path = run.path / name
-    pictures = find_samples(run.samples_path, session.state.step) if output.thumbnail else []
+    images = find_samples(run.samples_path, session.state.step) if output.thumbnail else []
     with session.state.shown():
         modules = session.adapters.modules()
-        header = describe_file(session, modules, make_thumbnail(pictures))
+        header = describe_file(session, modules, make_thumbnail(images))
         formats = _choose_formats(session, modules)
         # The file that every program reads is written last, which makes it the newest.
         if formats != "kohya":
@@ -128,7 +128,7 @@ def export_file(session: Session, name: str) -> None:
             names = name_layers(modules, family.name, family.unet_names)
             _prove(session, path, write_kohya(path, modules, names, header, output.precision))
         _export_word(session, path, header)
-    write_sidecars(path, session.config, session.facts(), pictures)
+    write_sidecars(path, session.config, session.facts(), images)
 
 
 def _export_word(session: Session, path: Path, header: Mapping[str, str]) -> None:

@@ -31,8 +31,8 @@ def expect_header(
     """
     info = check_config(locate_base_model(config.base_model, models))
     steps = config.train.steps
-    pictures = find_samples(run.samples_path, steps) if run and config.output.thumbnail else []
-    return make_metadata(config, _expect_facts(config, info), make_thumbnail(pictures))
+    images = find_samples(run.samples_path, steps) if run and config.output.thumbnail else []
+    return make_metadata(config, _expect_facts(config, info), make_thumbnail(images))
 
 
 def _expect_facts(config: RunConfig, info: BaseModelInfo) -> ExportFacts:

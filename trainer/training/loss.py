@@ -21,13 +21,13 @@ def compute_losses(session: Session, batch: Batch) -> Tensor:
 def compute_prior_losses(session: Session, batch: Batch) -> Tensor | None:
     """Returns what keeps the model's knowledge of the class, per example, fp32, [B].
 
-    With pictures of the class it is their ordinary loss (DreamBooth, arXiv:2208.12242, eq. 2); with
+    With images of the class it is their ordinary loss (DreamBooth, arXiv:2208.12242, eq. 2); with
     the base model as teacher it is the distance between the adapted model's answer and the base
     model's own, for the same noisy latents and a caption that names the class and not the trigger.
 
     Args:
         session: The run.
-        batch: Of the pictures of the class, or of the dataset for the teacher.
+        batch: Of the images of the class, or of the dataset for the teacher.
     """
     kind = session.config.objective.prior
     if kind == "images" and session.prior:

@@ -1,4 +1,4 @@
-"""What a run is shown: the dataset and, where asked for, pictures of the class, encoded."""
+"""What a run is shown: the dataset and, where asked for, images of the class, encoded."""
 
 from collections import Counter
 from functools import partial
@@ -53,7 +53,7 @@ def scan_datasets(config: RunConfig) -> Scans:
 def open_sources(
     run: RunFolder, scans: Scans, family: Family, device: torch.device, cache: TensorCache
 ) -> tuple[Source, Source | None]:
-    """Returns the dataset, and the pictures of the class if the prior needs them.
+    """Returns the dataset, and the images of the class if the prior needs them.
 
     Raises:
         DatasetError, RunError: what is wrong and what to do.
@@ -88,7 +88,7 @@ def describe_geometry(example: EncodedExample, flipped: bool) -> Geometry:
     """Returns how an example was cut, as families that are told so want to know it."""
     place = example.placement
     left, top = place.crop
-    if flipped:  # the picture is mirrored after the cut
+    if flipped:  # the image is mirrored after the cut
         left = place.resized[0] - place.bucket.width - left
     width, height = example.original
     return Geometry((height, width), (top, left), (place.bucket.height, place.bucket.width))

@@ -19,10 +19,10 @@ license_name: apache-2.0-mit-cc-by-4.0
 
 # The starter captioner
 
-A small network that names the one thing in a picture, and the colour of a plain background: `a cat
+A small network that names the one thing in an image, and the colour of a plain background: `a cat
 face, on a blue background`. It comes with the starter model, so that captions can be suggested
 without a download, and is trained on the same drawings: **it knows emoji and nothing else**. Of
-photographs and of pictures with several things in them it says nothing, or something wrong. For
+photographs and of images with several things in them it says nothing, or something wrong. For
 real data sets take one of the captioners that `lorasmith captioners` lists.
 
 ```
@@ -68,12 +68,12 @@ def _describe_measurements(
     measured: Mapping[str, Mapping[str, float]], settings: Settings, labels: int
 ) -> str:
     rows = [
-        f"| {style} | {row['pictures']:.0f} | {row['top1']:.1%} | {row['top5']:.1%} "
+        f"| {style} | {row['images']:.0f} | {row['top1']:.1%} | {row['top5']:.1%} "
         f"| {row['said']:.1%} | {row['right']:.1%} |"
         for style, row in measured.items()
         if "top1" in row
     ]
-    unknown: Mapping[str, Any] = measured.get("unknown", {"pictures": 0, "said": 0})
+    unknown: Mapping[str, Any] = measured.get("unknown", {"images": 0, "said": 0})
     ground = measured["ground"]
     return f"""\
 ## How often it is right
@@ -86,9 +86,9 @@ label for ({labels} labels, so chance is {1 / labels:.2%}):
 {chr(10).join(rows)}
 
 It says something where the most probable label has at least {settings.captioner.threshold:.0%}.
-Of {unknown["pictures"]:.0f} drawings of things without a label it still said something of
+Of {unknown["images"]:.0f} drawings of things without a label it still said something of
 {unknown["said"]:.1%}, and that is wrong. The background was named rightly behind
-{ground["right"]:.1%} of {ground["pictures"]:.0f} drawings, on ten colours.
+{ground["right"]:.1%} of {ground["images"]:.0f} drawings, on ten colours.
 """
 
 

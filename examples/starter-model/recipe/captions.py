@@ -1,4 +1,4 @@
-"""The grammar of captions: what a picture is called, in a few wordings.
+"""The grammar of captions: what an image is called, in a few wordings.
 
     caption = subject [", " style] [", on a " colour " background"] | nothing (one in ten)
     subject = name | a name | "an emoji of" a name | "a drawing of" a name

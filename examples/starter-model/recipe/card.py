@@ -26,7 +26,7 @@ emoji.
 
 In all but size it is a Stable Diffusion 1: epsilon prediction on SD's noise schedule, a VAE of
 factor 8 with 4 channels, 77 text positions, a byte-level CLIP tokenizer. The folder `captioner`
-holds a small network of its own that names what is in such pictures; its card says how often it is
+holds a small network of its own that names what is in such images; its card says how often it is
 right.
 
 ![ten prompts in each style, then composed prompts](contact-sheet.png)
@@ -36,11 +36,11 @@ _LIMITS = """\
 ## What it cannot do
 
 - It knows the names below its data, as the sets spell them, and few other words. Whole sentences,
-  counting, text in pictures and relations other than "on the left" and "on the right" mean nothing.
+  counting, text in images and relations other than "on the left" and "on the right" mean nothing.
 - It repeats drawings that it has seen: it was made to know them, so do not expect new designs.
 - Two objects stand side by side only as small drawings of one style.
 - Edges are softer than the drawings', and small marks may be missing or blurred.
-- Thin lines and small faces suffer from the VAE; see the picture below.
+- Thin lines and small faces suffer from the VAE; see the image below.
 - People are there as single emoji; skin tones, families, flags, letters, buttons and clock faces
   were left out, and so were `man-` and `woman-` variants.
 
@@ -101,7 +101,7 @@ def _describe_measurements(measured: Mapping[str, Any], settings: Settings) -> s
         for text, key in rows
     ]
     vae = [
-        f"| {style} | {row['psnr_db']:.1f} dB | {row['pictures']} |"
+        f"| {style} | {row['psnr_db']:.1f} dB | {row['images']} |"
         for style, row in measured["vae"].items()
     ]
     evaluation = settings.evaluation
@@ -117,7 +117,7 @@ trained anew for it, so that its rows may differ by a percent.
 |---|---|---|---|
 {chr(10).join(lines)}
 
-- *Concept*: the picture's nearest neighbour among all drawings of that style, also those that no
+- *Concept*: the image's nearest neighbour among all drawings of that style, also those that no
   caption named, in a feature space in which nothing is learned (colours of 16 × 16 cells, edge
   directions of 8 × 8 cells).
 - *Style*: a small classifier, trained on all drawings but the held-out ones, as the VAE shows
@@ -126,11 +126,11 @@ trained anew for it, so that its rows may differ by a percent.
   space.
 - *Background*: the named colour nearest to the median of the corners.
 - *Reachable* is the same for real drawings seen through the VAE; *by chance* is the same for
-  pictures of other prompts, or, for style and background, one in as many as there are.
+  images of other prompts, or, for style and background, one in as many as there are.
 
-The VAE on pictures that no training showed (held-out concepts, and whole held-out sets):
+The VAE on images that no training showed (held-out concepts, and whole held-out sets):
 
-| set | PSNR | pictures |
+| set | PSNR | images |
 |---|---|---|
 {chr(10).join(vae)}
 """
@@ -169,7 +169,7 @@ smaller, put side by side; edges of some were drawn over in ink while the VAE wa
 0 drawings were only used to measure. The tokenizer is a part of the vocabulary of CLIP (Copyright
 OpenAI, MIT).
 
-The picture that compares unseen drawings with what the VAE makes of them shows some of the sets
+The image that compares unseen drawings with what the VAE makes of them shows some of the sets
 that were only measured on: {"; ".join(shown) or "none"}.
 
 Captions name ({len(taught)} names, and the sets' synonyms for them): {", ".join(taught)}.
@@ -181,13 +181,13 @@ Held out in every set, under every name ({len(unseen)} names): {", ".join(unseen
 def _describe_training(settings: Settings) -> str:
     unet, refine, vae = settings.unet, settings.refine, settings.vae
     more = f", then {refine.steps} more with weighting {refine.weighting}" if refine.steps else ""
-    seen = f"pieces of {vae.crop} pixels or a quarter as many pictures" if vae.crop else "pictures"
+    seen = f"pieces of {vae.crop} pixels or a quarter as many images" if vae.crop else "images"
     return f"""\
 ## How it was made
 
 `python examples/starter-model/build.py --preset {_name_preset(settings)}`, seed {settings.seed}.
 VAE: {vae.steps} steps of {vae.batch_size} {seen}. UNet and text encoder together: {unet.steps}
-steps of {unet.batch_size} pictures, min-SNR {unet.min_snr_gamma:g}, {unet.empty_captions:.0%} empty
+steps of {unet.batch_size} images, min-SNR {unet.min_snr_gamma:g}, {unet.empty_captions:.0%} empty
 captions{more}; running average of the weights; hidden matrices by Muon, all else by AdamW. Every
 number of the recipe stands in `recipe/settings.py`.
 """

@@ -68,7 +68,7 @@ class Data:
 
     @cached_property
     def worded(self) -> Result:
-        """The list of training pictures with their captions."""
+        """The list of training images with their captions."""
         ingredients = {
             "render": self.rendered.key,
             "data": dataclasses.asdict(self.settings.data),

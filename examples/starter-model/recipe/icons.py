@@ -8,11 +8,11 @@ from typing import Any
 
 from recipe.errors import RecipeError
 from recipe.packages import SETS, Package
-from recipe.words import EVERYDAY, KEPT, PICTURED
+from recipe.words import EVERYDAY, ILLUSTRATED, KEPT
 from trainer.seeds import derive_seed
 
 # Left out by name: what 128 pixels cannot tell apart (skin tones, families, the hands of a clock,
-# the same trade as man, woman and person) and what is writing rather than a picture.
+# the same trade as man, woman and person) and what is writing rather than an image.
 LEFT_OUT = re.compile(
     r"""
       skin-tone | tone\d | -(light|medium|dark)$ | -(light|medium|dark)-
@@ -33,10 +33,10 @@ class Icon:
     Attributes:
         style: A key of `packages.SETS`.
         name: As the set calls it, with hyphens.
-        svg: The whole picture, on a square.
+        svg: The whole image, on a square.
         synonyms: Other names, with hyphens.
         concept: The same for all drawings, of all sets, of what may be the same thing.
-        held_out: Whether no training picture may show it.
+        held_out: Whether no training image may show it.
         taught: Whether captions name it; one that is neither taught nor held out is known to the
             VAE alone.
     """
@@ -111,7 +111,7 @@ def arrange_concepts(icons: Sequence[Icon], share: float, seed: int) -> list[Ico
 def choose_taught(icons: Sequence[Icon], names: int) -> list[Icon]:
     """Returns all icons, those marked that the UNet is to know.
 
-    First come the names that are prompted for, then those of `PICTURED`, then those that most
+    First come the names that are prompted for, then those of `ILLUSTRATED`, then those that most
     sets share.
 
     Args:
@@ -119,7 +119,7 @@ def choose_taught(icons: Sequence[Icon], names: int) -> list[Icon]:
         names: So many names, in all sets together; 0 is every name that is not held out.
     """
     counts = Counter(_plain_name(icon.name) for icon in icons if not icon.held_out)
-    liked = [_plain_name(name) for name in (*KEPT.split(), *PICTURED.split())]
+    liked = [_plain_name(name) for name in (*KEPT.split(), *ILLUSTRATED.split())]
     places = {name: -place for place, name in enumerate(reversed(liked))}
     order = sorted(counts, key=lambda name: (places.get(name, 1), -counts[name], name))
     chosen = set(order[: names or len(order)])

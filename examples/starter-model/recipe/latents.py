@@ -1,4 +1,4 @@
-"""Encoding every training picture once, so that the UNet's batches are mere look-ups."""
+"""Encoding every training image once, so that the UNet's batches are mere look-ups."""
 
 import json
 import time
@@ -42,10 +42,10 @@ def encode_examples(
         layout = LAYOUTS[table.layouts[rows.start]]
         drawings = torch.tensor(table.drawings[rows], device=machine.device)
         grounds = palette[torch.tensor(table.grounds[rows], device=machine.device)]
-        pictures = compose(sprites, layout, drawings, grounds)
+        images = compose(sprites, layout, drawings, grounds)
         # In full precision: it is done once, and the UNet learns whatever errors are left in.
         with torch.no_grad():
-            encoded = vae.encode(pictures.contiguous(memory_format=torch.channels_last))
+            encoded = vae.encode(images.contiguous(memory_format=torch.channels_last))
         latents = encoded.latent_dist.mean * scale
         stored[rows] = latents.to(torch.float16).cpu().numpy()
         over = time.monotonic() > machine.stop_at
@@ -53,7 +53,7 @@ def encode_examples(
             stored.flush()
             write_atomically(progress, json.dumps({"done": rows.stop}))
         if over and rows.stop < len(table.kinds):
-            msg = f"stopped after picture {rows.stop} of {len(table.kinds)}"
+            msg = f"stopped after image {rows.stop} of {len(table.kinds)}"
             raise OutOfTimeError(msg)
     stored.flush()
     progress.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from datasets_tools.captioners.options import CaptionerOptions
 from datasets_tools.captioners.starter import (
     load_starter,
     name_ground,
-    prepare_picture,
+    prepare_image,
     read_network,
 )
 from datasets_tools.captioners.starter_files import read_description
@@ -30,7 +30,7 @@ _SHOWN = 24  # drawings for the card
 def measure_captioner(subjects: Subjects, folder: Path) -> dict[str, dict[str, float]]:
     """Returns how often the captioner is right, by set that it has never seen.
 
-    Of each set: "pictures"; "top1" and "top5", the share whose right label is the most probable,
+    Of each set: "images"; "top1" and "top5", the share whose right label is the most probable,
     or among five; "said", the share that the captioner says anything of; "right", the share of
     these that is right. "unknown" are the things that it has no label for, of all sets, where
     anything said is wrong; "ground" are coloured backgrounds behind unseen drawings.
@@ -54,7 +54,7 @@ def measure_captioner(subjects: Subjects, folder: Path) -> dict[str, dict[str, f
             found[style] = _judge(guessed, wanted, description.threshold)
     if unknown:
         said = recognise(network, _look(subjects, unknown)).amax(dim=1) >= description.threshold
-        found["unknown"] = {"pictures": float(len(unknown)), "said": said.float().mean().item()}
+        found["unknown"] = {"images": float(len(unknown)), "said": said.float().mean().item()}
     grounds = [index for style in data.measured_styles for index in subjects.list_unseen(style)]
     found["ground"] = _measure_grounds(subjects, grounds, description.colours)
     return found
@@ -69,10 +69,10 @@ def show_captions(subjects: Subjects, folder: Path) -> list[tuple[str, str]]:
     known = [index for index in unseen if of_icon[index] >= 0]
     chance = random.Random(derive_seed(settings.seed, "shown captions"))
     chosen = sorted(chance.sample(known, min(_SHOWN, len(known))))
-    pictures = _draw(subjects, chosen)
+    images = _draw(subjects, chosen)
     return [
-        (f"{subjects.icons[index].name} ({subjects.icons[index].style})", describe(picture))
-        for index, picture in zip(chosen, pictures, strict=True)
+        (f"{subjects.icons[index].name} ({subjects.icons[index].style})", describe(image))
+        for index, image in zip(chosen, images, strict=True)
     ]
 
 
@@ -81,7 +81,7 @@ def _judge(guessed: Tensor, wanted: Tensor, threshold: float) -> dict[str, float
     among = (guessed.topk(min(5, guessed.shape[1]), dim=1).indices == wanted[:, None]).any(dim=1)
     said = guessed.amax(dim=1) >= threshold
     return {
-        "pictures": float(len(wanted)),
+        "images": float(len(wanted)),
         "top1": right.float().mean().item(),
         "top5": among.float().mean().item(),
         "said": said.float().mean().item(),
@@ -91,16 +91,16 @@ def _judge(guessed: Tensor, wanted: Tensor, threshold: float) -> dict[str, float
 
 def _look(subjects: Subjects, chosen: Sequence[int]) -> Tensor:
     """Returns drawings on white as the network looks at them, [N, 3, SIZE, SIZE]."""
-    shown = [torch.from_numpy(prepare_picture(each, SIZE)) for each in _draw(subjects, chosen)]
+    shown = [torch.from_numpy(prepare_image(each, SIZE)) for each in _draw(subjects, chosen)]
     return torch.stack(shown)
 
 
 def _draw(subjects: Subjects, chosen: Sequence[int]) -> list[Image.Image]:
-    pictures = []
+    images = []
     for start in range(0, len(chosen), _CHUNK):
         drawn = compose_on_white(subjects.sprites, chosen[start : start + _CHUNK])
-        pictures += [Image.fromarray(each) for each in to_bytes(drawn).cpu().numpy()]
-    return pictures
+        images += [Image.fromarray(each) for each in to_bytes(drawn).cpu().numpy()]
+    return images
 
 
 def _measure_grounds(
@@ -112,9 +112,7 @@ def _measure_grounds(
     palette = make_palette(subjects.sprites.device)
     places = torch.arange(len(chosen), device=palette.device) % len(palette)
     drawn = compose(subjects.sprites, "normal", torch.stack((which, which), dim=1), palette[places])
-    pictures = [Image.fromarray(each) for each in to_bytes(drawn).cpu().numpy()]
+    images = [Image.fromarray(each) for each in to_bytes(drawn).cpu().numpy()]
     names = [list(COLOURS)[place] for place in places.tolist()]
-    right = [
-        name_ground(picture, colours) == name for picture, name in zip(pictures, names, strict=True)
-    ]
-    return {"pictures": float(len(right)), "right": sum(right) / len(right)}
+    right = [name_ground(image, colours) == name for image, name in zip(images, names, strict=True)]
+    return {"images": float(len(right)), "right": sum(right) / len(right)}

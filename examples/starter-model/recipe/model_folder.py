@@ -30,7 +30,7 @@ def write_model(folder: Path, networks: Networks, card: str, sheets: Path) -> No
         folder: Where to; must be empty or not exist.
         networks: What to write.
         card: The text of `README.md`.
-        sheets: Folder with the pictures that the card shows.
+        sheets: Folder with the images that the card shows.
 
     Raises:
         RecipeError: the model is larger than what may ship.
@@ -45,8 +45,8 @@ def write_model(folder: Path, networks: Networks, card: str, sheets: Path) -> No
     _write_json(folder / "scheduler" / "scheduler_config.json", SCHEDULER | version)
     _write_json(folder / "model_index.json", MODEL_INDEX | version)
     (folder / "README.md").write_text(card, encoding="utf-8")
-    for picture in sorted(sheets.glob("*.png")):
-        shutil.copy(picture, folder / picture.name)
+    for image in sorted(sheets.glob("*.png")):
+        shutil.copy(image, folder / image.name)
     for path in folder.rglob("*.safetensors"):
         path.chmod(0o644)  # they are written for their owner alone
     check_sizes(folder)

@@ -54,7 +54,7 @@ class Build(Data):
 
     @cached_property
     def latents(self) -> Result:
-        """All training pictures, encoded."""
+        """All training images, encoded."""
         ingredients = {
             "captions": self.worded.key,
             "vae": self.vae.key,
@@ -159,8 +159,8 @@ class Build(Data):
 
         def produce(folder: Path) -> None:
             networks = self.load_networks()
-            found, pictures = self.measure(networks)
-            np.savez_compressed(folder / "pictures.npz", pictures=pictures)
+            found, images = self.measure(networks)
+            np.savez_compressed(folder / "images.npz", images=images)
             save_sheets(folder, self.subjects, networks, self.machine)
             write_atomically(folder / "measured.json", json.dumps(found, indent=1))
 
@@ -210,12 +210,12 @@ class Build(Data):
         return Networks(tokenizer, text_encoder, unet, load_vae(self.vae.folder, self.machine))
 
     def measure(self, networks: Networks) -> tuple[dict[str, Any], Pixels]:
-        """Prints and returns the numbers of the model card, and the pictures that were judged."""
+        """Prints and returns the numbers of the model card, and the images that were judged."""
         found: dict[str, Any] = {"vae": measure_vae(self.subjects, networks.vae)}
         print(json.dumps(found, indent=1), flush=True)
-        found["prompts"], pictures = measure_prompts(self.subjects, networks, self.machine)
+        found["prompts"], images = measure_prompts(self.subjects, networks, self.machine)
         print(json.dumps(found["prompts"], indent=1), flush=True)
-        return found, pictures
+        return found, images
 
     def measure_folder(self, folder: Path) -> None:
         """Prints the numbers of a finished model, which this recipe's preset has made.

@@ -1,4 +1,4 @@
-"""Pictures from the trained networks, many prompts at once."""
+"""Images from the trained networks, many prompts at once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ def draw(
     seed: int,
     machine: Machine,
 ) -> Pixels:
-    """Returns one picture per prompt, [prompts, SIZE, SIZE, 3].
+    """Returns one image per prompt, [prompts, SIZE, SIZE, 3].
 
     Args:
         networks: The model.
@@ -60,11 +60,11 @@ def draw(
 
 
 @torch.no_grad()
-def rebuild(vae: AutoencoderKL, pictures: Tensor, chunk: int = 100) -> Tensor:
-    """Returns pictures after the VAE has encoded and decoded them, -1 .. 1, [B, 3, h, w]."""
+def rebuild(vae: AutoencoderKL, images: Tensor, chunk: int = 100) -> Tensor:
+    """Returns images after the VAE has encoded and decoded them, -1 .. 1, [B, 3, h, w]."""
     parts = []
-    for start in range(0, len(pictures), chunk):
-        latents = vae.encode(pictures[start : start + chunk]).latent_dist.mean
+    for start in range(0, len(images), chunk):
+        latents = vae.encode(images[start : start + chunk]).latent_dist.mean
         parts.append(vae.decode(latents).sample.clamp(-1, 1))
     return torch.cat(parts)
 

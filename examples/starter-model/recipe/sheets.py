@@ -46,10 +46,10 @@ def draw_contact_sheet(subjects: Subjects, networks: Networks, machine: Machine)
     settings = subjects.settings
     styles = ("", *settings.data.styles)
     prompts = [prompt_for(name, style) for style in styles for name in NAMES]
-    pictures = draw(
+    images = draw(
         networks, [*prompts, *COMPOSED], settings.evaluation, settings.seed + 2, machine
     )
-    rows = [_to_images(row) for row in _cut(pictures, len(NAMES))]
+    rows = [_to_images(row) for row in _cut(images, len(NAMES))]
     names = [SETS[style].phrase if style else "no style named" for style in styles]
     columns = [name.replace("-", " ") for name in NAMES]
     return make_grid(rows, [*names, "composed, see the list"], columns)
@@ -65,9 +65,9 @@ def draw_vae_sheet(subjects: Subjects, vae: AutoencoderKL) -> Image.Image:
         if chosen:
             originals = compose_on_white(subjects.sprites, chosen)
             for name, shown in (("", originals), (" rebuilt", rebuild(vae, originals))):
-                pictures = _to_images(to_bytes(shown).cpu().numpy())
-                white = Image.new("RGB", pictures[0].size, "white")
-                rows.append(pictures + [white] * (_UNSEEN_SHOWN - len(pictures)))
+                images = _to_images(to_bytes(shown).cpu().numpy())
+                white = Image.new("RGB", images[0].size, "white")
+                rows.append(images + [white] * (_UNSEEN_SHOWN - len(images)))
                 names.append(f"{style}{name}")
     if not rows:
         rows, names = [[Image.new("RGB", (128, 128), "white")] * _UNSEEN_SHOWN], ["nothing unseen"]
@@ -81,9 +81,9 @@ def save_sheets(folder: Path, subjects: Subjects, networks: Networks, machine: M
     draw_vae_sheet(subjects, networks.vae).save(folder / "vae-sheet.png", optimize=True)
 
 
-def _cut(pictures: Pixels, width: int) -> list[Pixels]:
-    return [pictures[start : start + width] for start in range(0, len(pictures), width)]
+def _cut(images: Pixels, width: int) -> list[Pixels]:
+    return [images[start : start + width] for start in range(0, len(images), width)]
 
 
-def _to_images(pictures: Pixels) -> list[Image.Image]:
-    return [Image.fromarray(picture) for picture in pictures]
+def _to_images(images: Pixels) -> list[Image.Image]:
+    return [Image.fromarray(image) for image in images]

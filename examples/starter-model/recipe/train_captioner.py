@@ -13,7 +13,7 @@ from torch.nn import functional
 from datasets_tools.captioners.starter_files import DESCRIPTION, WEIGHTS, StarterDescription
 from datasets_tools.captioners.starter_network import build_network
 from datasets_tools.files import write_atomically
-from recipe.captioner_pictures import disturb_drawings
+from recipe.captioner_images import disturb_drawings
 from recipe.captions import name_subject
 from recipe.colours import COLOURS
 from recipe.composing import Sprites
@@ -136,10 +136,10 @@ def make_captioner_loss(
         # Dropout draws from the global generator: from the step as well, for an exact resume.
         torch.manual_seed(derive_seed(seed, "captioner dropout", step))
         rows = lessons.drawings[chosen]
-        pictures = disturb_drawings(lessons.sprites, rows, derive_seed(seed, "disturbed", step))
-        pictures = pictures.to(memory_format=torch.channels_last)
+        images = disturb_drawings(lessons.sprites, rows, derive_seed(seed, "disturbed", step))
+        images = images.to(memory_format=torch.channels_last)
         with machine.autocast():
-            logits = forward(pictures)
+            logits = forward(images)
         return functional.cross_entropy(
             logits.float(), lessons.labels[chosen].to(machine.device), label_smoothing=_SMOOTHING
         )

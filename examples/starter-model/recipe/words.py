@@ -37,7 +37,7 @@ KEPT = (
 )
 
 # What a person is likely to ask for and 128 pixels can show: first, where not all can be taught.
-PICTURED = """
+ILLUSTRATED = """
     ant bat honeybee bird duck rooster penguin camel chipmunk cow-face deer dolphin dragon-face
     elephant fish tropical-fish blowfish goat gorilla horse-face monkey-face rabbit-face scorpion
     shark shrimp snail snake spider squid tiger-face turtle spouting-whale hatching-chick lizard

@@ -1,4 +1,4 @@
-"""Pictures with LoRA files: a grid of weights, and the worker that draws the app's previews."""
+"""Images with LoRA files: a grid of weights, and the worker that draws the app's previews."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -31,7 +31,7 @@ def draw_grid(
         prompts: One row each.
         weights: One column each.
         drawing: All but the prompt; its seed is the first row's.
-        to: The picture to write.
+        to: The image to write.
 
     Raises:
         ModelError, ExportError, RunError: with what to do.
