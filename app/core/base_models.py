@@ -9,6 +9,7 @@ from app.core.known_models import read_known, stamp_base_model
 from app.core.sizes import show_bytes
 from app.core.workspace import Workspace
 from app.models import text as words
+from trainer.formats.families import FAMILIES
 from trainer.runs.base_models import parse_hub_id
 
 HUB_ID_FILE = "hub-id.txt"
@@ -22,7 +23,7 @@ class BaseModelView:
     Attributes:
         name: As it stands in the list.
         state: "unasked" before anybody looked, then "looking", then "known" or "refused".
-        family: "sd15", "sd2", "sdxl"; "" before it is known.
+        family: A key of `FAMILIES`; "" before it is known.
         prediction: What it predicts, or most likely does.
         asks: It does not say what it predicts, and nobody has answered yet.
         answered: What the person answered; "" where they did not.
@@ -138,7 +139,7 @@ def _make_view(workspace: Workspace, name: str, path: Path, told: dict[str, Any]
     if told.get("zero_snr"):
         said.append(words.ZERO_SNR)
     facts = (
-        (words.FACT_FAMILY, words.FAMILIES.get(family, family)),
+        (words.FACT_FAMILY, FAMILIES[family].long_title if family in FAMILIES else family),
         (words.FACT_PREDICTION, ", ".join(said)),
         (words.FACT_SIZE, show_bytes(int(told.get("bytes", 0)))),
         (words.FACT_PLACE, words.LAYOUTS.get(str(told.get("layout", "")), "")),

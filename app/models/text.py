@@ -1,6 +1,5 @@
 """What the Train tab says about base models."""
 
-FAMILIES = {"sd15": "Stable Diffusion 1.x", "sd2": "Stable Diffusion 2.x", "sdxl": "SDXL"}
 PREDICTIONS = {"epsilon": "predicts the noise (epsilon)", "v_prediction": "predicts v"}
 ANSWERS = {"epsilon": "The noise (epsilon)", "v_prediction": "v (v-prediction)"}
 ZERO_SNR = "schedule ends in pure noise (zero terminal SNR)"

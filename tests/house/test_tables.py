@@ -1,9 +1,10 @@
-"""A fact stands once: no second table of number formats beside the leaf's own."""
+"""A fact stands once: no second table of number formats or families beside the leaf's own."""
 
 import ast
 
 import pytest
 
+from trainer.formats.families import FAMILIES
 from trainer.formats.precision import BY_CODE, BY_PRECISION, NUMBER_FORMATS, PRECISIONS
 
 NUMBER_FORMAT_WORDS = {
@@ -12,7 +13,12 @@ NUMBER_FORMAT_WORDS = {
     *(each.dtype for each in NUMBER_FORMATS if each.dtype),
 } - {"BOOL"}
 # Leaf → the words of which two in one literal make a table.
-TABLES = {"trainer/formats/precision.py": NUMBER_FORMAT_WORDS}
+TABLES = {
+    "trainer/formats/precision.py": NUMBER_FORMAT_WORDS,
+    "trainer/formats/families.py": {
+        word for each in FAMILIES.values() for word in (each.name, each.title, each.long_title)
+    },
+}
 
 
 def read_words(node):
@@ -48,6 +54,32 @@ def test_no_other_module_keeps_such_a_table(package_trees, leaf):
 )
 def test_the_guard_sees_a_table(text):
     assert find_tables(ast.parse(text), NUMBER_FORMAT_WORDS) == [1]
+
+
+def find_comparisons(tree, words):
+    """Returns the lines that compare something with one of these words."""
+    return [
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Compare)
+        and any(
+            isinstance(each, ast.Constant) and each.value in words
+            for each in [node.left, *node.comparators]
+        )
+    ]
+
+
+def test_nothing_depends_on_the_name_of_a_family(package_trees):
+    found = {
+        path: lines
+        for path, tree in package_trees.items()
+        if (lines := find_comparisons(tree, set(FAMILIES)))
+    }
+    assert found == {}
+
+
+def test_the_guard_sees_a_comparison_with_a_family():
+    assert find_comparisons(ast.parse('if family == "sdxl": pass'), set(FAMILIES)) == [1]
 
 
 def test_rows_of_number_formats_agree_with_torch():

@@ -7,7 +7,7 @@ import torch
 from tests.trainer.conftest import load_plain
 from trainer.adapters import ADAPTERS, find_targets, inject
 from trainer.export import name_layers, read_adapter_file, write_kohya
-from trainer.export.families import FAMILY_LABELS
+from trainer.formats.families import FAMILIES
 
 
 @cache
@@ -30,7 +30,7 @@ def write_adapter(path, base, *, kind="lora", rank=4, alpha=2.0, seed=0, only=""
             else:
                 parameter.copy_(drawn)
     names = name_layers(adapters.adapters, family.name, family.unet_names)
-    labels = FAMILY_LABELS[family.name, "epsilon"]
+    labels = FAMILIES[family.name].labels["epsilon"]
     header = {
         "ss_base_model_version": labels.version,
         "ss_v2": str(family.name == "sd2"),

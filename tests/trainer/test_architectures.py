@@ -5,7 +5,8 @@ import torch
 
 from trainer.adapters import find_layers, find_targets
 from trainer.adapters.base import shape_of
-from trainer.files.architectures import ARCHITECTURES, OUTER_LAYERS, list_layers
+from trainer.files.architectures import OUTER_LAYERS, list_layers
+from trainer.formats.families import FAMILIES
 from trainer.formats.unet_names import UNetNames
 from trainer.models.shipped import read_config
 
@@ -37,4 +38,4 @@ def test_the_layers_of_a_family_are_those_of_the_real_models(family, count):
     outer = set(OUTER_LAYERS) & {target.name for target in find_layers(models)}
     assert {"unet.conv_in", "unet.conv_out", "unet.time_embedding.linear_1"} <= outer
     names = UNetNames.from_config(read_config(family)["unet"])
-    assert names == ARCHITECTURES[family].names
+    assert names == FAMILIES[family].unet.names

@@ -71,7 +71,7 @@ def test_models_we_cannot_train_are_refused_by_kind(model):
     with pytest.raises(ModelError, match="inpainting"):
         check_base_model(model)
     change(model / "model_index.json", text_encoder_2=["transformers", "CLIPTextModel"])
-    with pytest.raises(ModelError, match=r"trains SD 1\.x and SD 2\.x"):
+    with pytest.raises(ModelError, match=r"Choose an SD 1\.x, SD 2\.x or SDXL"):
         check_base_model(model)
 
 

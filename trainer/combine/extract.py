@@ -24,7 +24,7 @@ from trainer.combine.stream import TensorStream
 from trainer.combine.target_model import TargetModel
 from trainer.combine.validation import FindingsCallback, OutputValidator
 from trainer.export import name_base_model
-from trainer.files.read.family import FAMILY_TITLES
+from trainer.formats.families import FAMILIES
 from trainer.formats.unet_names import UNetNames
 
 
@@ -138,7 +138,7 @@ def _plan(shape: tuple[int, ...], choice: RankChoice) -> PlannedLayer:
 
 def _check_pair(base: BaseWeights, tuned: BaseWeights) -> None:
     if base.info.family != tuned.info.family or base.shapes != tuned.shapes:
-        titles = [FAMILY_TITLES[each.info.family] for each in (base, tuned)]
+        titles = [FAMILIES[each.info.family].title for each in (base, tuned)]
         msg = (
             f"{base.path.name} ({titles[0]}) and {tuned.path.name} ({titles[1]}) have different "
             "layer shapes, so no LoRA can be extracted. Choose two models of one family."

@@ -11,8 +11,9 @@ from importlib import metadata as packages
 from pathlib import Path
 
 from trainer.export import ExportError
-from trainer.export.families import FAMILY_LABELS, recognise_family
+from trainer.export.families import recognise_family
 from trainer.export.network import Network
+from trainer.formats.families import FAMILIES
 
 Header = Mapping[str, str]
 
@@ -100,10 +101,11 @@ def describe_result(title: str, network: Network, how: Mapping[str, object]) -> 
 
 def describe_model(family: str, prediction: str) -> dict[str, str]:
     """Returns the header fields for the base model's family; a prediction of "" is not known."""
-    labels = FAMILY_LABELS[family, prediction or "epsilon"]
+    spec = FAMILIES[family]
+    labels = spec.labels[prediction or "epsilon"]
     header = {
         "ss_base_model_version": labels.version,
-        "ss_v2": str(family == "sd2"),
+        "ss_v2": str(spec.is_v2),
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": labels.architecture,
         "modelspec.implementation": labels.implementation,

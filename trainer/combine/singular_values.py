@@ -48,7 +48,7 @@ class FileSingularValues:
 
     Attributes:
         name: Of the file.
-        family: "sd15", "sd2" or "sdxl".
+        family: A key of `FAMILIES`.
         layers: In the order of the file.
     """
 

@@ -13,11 +13,12 @@ from trainer.combine.base_weights import BaseWeights
 from trainer.combine.delta import Shape
 from trainer.combine.errors import CombineError
 from trainer.export import known_names, recognise_layers
-from trainer.files.architectures import ARCHITECTURES, OUTER_LAYERS, list_layers
+from trainer.files.architectures import OUTER_LAYERS, list_layers
 from trainer.files.read import explain_misfit, open_header
-from trainer.files.read.family import FAMILY_TITLES, FamilyGuess, guess_family, measure
+from trainer.files.read.family import FamilyGuess, guess_family, measure
 from trainer.files.read.keys import KeyGroup, group_keys
 from trainer.files.verify.facts import has_size
+from trainer.formats.families import FAMILIES
 from trainer.formats.header import TensorFile
 from trainer.formats.unet_names import UNetNames
 
@@ -27,7 +28,7 @@ class TargetModel:
     """The model, as far as it is known.
 
     Attributes:
-        family: "sd15", "sd2" or "sdxl".
+        family: A key of `FAMILIES`.
         unet_names: The original names of its UNet's blocks.
         layers: Names of its layers, those of the files at least.
         shapes: Of their weights, where they are known.
@@ -64,7 +65,7 @@ def read_target_model(paths: Sequence[Path], base: BaseWeights | None = None) ->
             "Name a base model that it fits with --base-model."
         )
         raise CombineError(msg)
-    names = ARCHITECTURES[family].names
+    names = FAMILIES[family].unet.names
     public = list_layers(family)
     known = known_names([*public, *OUTER_LAYERS], names)
     if all(_fits(file, known, public) for file in files):
@@ -92,7 +93,7 @@ def _read_file(path: Path) -> _File:
     if guess.stranger:
         msg = (
             f"{path.name} was made for {guess.title}, which is not supported; supported are "
-            f"{', '.join(FAMILY_TITLES.values())}."
+            f"{', '.join(each.title for each in FAMILIES.values())}."
         )
         raise CombineError(msg)
     return _File(header, groups, guess)

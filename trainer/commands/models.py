@@ -8,11 +8,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from trainer.commands.libraries import quiet_libraries
+from trainer.formats.families import FAMILIES
 from trainer.hub import Report, download_base_model, download_matching, find_token
 from trainer.models import ModelError, check_base_model
 from trainer.training.progress import say
 
-_TITLES = {"sd15": "SD 1.x", "sd2": "SD 2.x", "sdxl": "SDXL"}
 _LINES_PER_DOWNLOAD = 10
 
 
@@ -25,7 +25,7 @@ class ListedModel:
         path: Where it lies.
         bytes: Its size on the disk.
         layout: "folder" or "file"; empty, as all below, where it is no base model.
-        family: "sd15", "sd2" or "sdxl".
+        family: A key of `FAMILIES`.
         prediction: "epsilon" or "v_prediction".
         zero_snr: Its noise schedule ends in pure noise.
         message: Why it is no base model, or the question that it leaves open.
@@ -41,7 +41,9 @@ class ListedModel:
     message: str = ""
 
     def __str__(self) -> str:
-        what = f"{_TITLES[self.family]}, {self.prediction}" if self.family else "no base model"
+        what = (
+            f"{FAMILIES[self.family].title}, {self.prediction}" if self.family else "no base model"
+        )
         size = tqdm.format_sizeof(self.bytes, "B")
         return f"{self.name}  {what}, {size}" + (f"\n    {self.message}" if self.message else "")
 

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from trainer.config.section import Section
+from trainer.formats.families import FamilyName
 from trainer.formats.precision import PrecisionName
 
 
@@ -16,7 +17,7 @@ class BaseModelConfig(Section):
         description="The base model: a .safetensors file, a folder in the diffusers layout (it "
         "holds model_index.json), or a hub id such as owner/name that was downloaded before.",
     )
-    family: Literal["auto", "sd15", "sd2", "sdxl"] = Field(
+    family: Literal["auto", FamilyName] = Field(
         default="auto",
         description="Model family; auto reads it from the shapes of the weights.",
     )

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from trainer.config import RunConfig
-from trainer.export.families import FAMILY_LABELS
 from trainer.export.network import Network, plan_network
 from trainer.export.privacy import describe_settings, name_base_model
+from trainer.formats.families import FAMILIES
 
 # What programs go by when they load a file or decide to show it; kohya's trainer keeps the same
 # six `ss_` keys where metadata are unwanted.
@@ -56,7 +56,7 @@ class ExportFacts:
         started: Unix time at which the run began.
         zero_snr: Whether the noise schedule ended in pure noise.
         precision: Of the arithmetic: "fp32", "bf16" or "fp16"; "" is left out.
-        class_images: How many pictures of the class were trained on beside the examples.
+        class_images: How many images of the class were trained on beside the examples.
     """
 
     family: str
@@ -114,10 +114,11 @@ def write_usage_hint(config: RunConfig) -> str:
 
 
 def _describe_network(config: RunConfig, facts: ExportFacts, network: Network) -> dict[str, str]:
+    spec = FAMILIES[facts.family]
     return {
         "ss_output_name": config.name,
-        "ss_base_model_version": FAMILY_LABELS[facts.family, facts.prediction].version,
-        "ss_v2": str(facts.family == "sd2"),
+        "ss_base_model_version": spec.labels[facts.prediction].version,
+        "ss_v2": str(spec.is_v2),
         "ss_network_module": network.module,
         "ss_network_dim": str(network.rank),
         "ss_network_alpha": str(network.alpha),
@@ -233,7 +234,7 @@ def _describe_captions(config: RunConfig, facts: ExportFacts) -> dict[str, str]:
 
 
 def _describe_model(config: RunConfig, facts: ExportFacts) -> dict[str, str]:
-    labels = FAMILY_LABELS[facts.family, facts.prediction]
+    labels = FAMILIES[facts.family].labels[facts.prediction]
     return {
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": labels.architecture,

@@ -12,6 +12,7 @@ from trainer.files.read.family import read_rank
 from trainer.files.verify import judge
 from trainer.files.verify.facts import FileFacts, collect_facts
 from trainer.files.verify.findings import PROGRAMS, Finding
+from trainer.formats.families import read_version
 from trainer.formats.precision import name_precision
 
 _COMPONENTS = {
@@ -157,10 +158,10 @@ def _list_tags(metadata: Mapping[str, str]) -> list[str]:
 
 def _read_prediction(metadata: Mapping[str, str]) -> str:
     told = metadata.get("modelspec.prediction_type")
-    version = metadata.get("ss_base_model_version", "")
-    if told in {"v", "v_prediction"} or version in {"sd_v1_v", "sd_v2_v"}:
+    _, by_version = read_version(metadata.get("ss_base_model_version", ""))
+    if told in {"v", "v_prediction"} or by_version == "v_prediction":
         return "v_prediction"
-    return "epsilon" if told == "epsilon" or version in {"sd_v1", "sd_v2"} else ""
+    return "epsilon" if told == "epsilon" or by_version == "epsilon" else ""
 
 
 def _says(metadata: Mapping[str, str], key: str) -> bool:

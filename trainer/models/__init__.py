@@ -6,11 +6,10 @@ from trainer.models.embeddings import LearnedWord
 from trainer.models.errors import ModelError
 from trainer.models.family import EVERY_MODEL, Conditioning, Family, Geometry, Model, Moments
 from trainer.models.loading import Parts, build_parts
-from trainer.models.opening import FAMILIES, check_config, load_family, make_family
+from trainer.models.opening import check_config, load_family, make_family
 
 __all__ = [
     "EVERY_MODEL",
-    "FAMILIES",
     "BaseModelInfo",
     "Conditioning",
     "Family",

@@ -4,8 +4,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from trainer.formats.families import FAMILIES, match_parts, name_encoder
 from trainer.formats.header import FormatError, TensorFile, read_header
-from trainer.models.detect import FAMILY_TITLES, TEXT_ENCODERS, UNET_PREFIX, detect_file
+from trainer.models.detect import UNET_PREFIX, detect_file
 from trainer.models.errors import ModelError
 from trainer.models.folder import find_weights, read_folder, read_json
 from trainer.models.parts import Part
@@ -22,7 +23,7 @@ class BaseModelInfo:
     Attributes:
         path: Its folder or file.
         layout: "folder" in the diffusers layout, or a "file" in the original one.
-        family: "sd15", "sd2" or "sdxl".
+        family: A key of `FAMILIES`.
         prediction: "epsilon" or "v_prediction".
         zero_snr: Its noise schedule ends in pure noise.
         scheduler: The scheduler's config.
@@ -120,12 +121,12 @@ def check_base_model(
 
 def _check_folder(path: Path, family: str, prediction: str) -> BaseModelInfo:
     found = read_folder(path)
+    count = sum(name.startswith("text_encoder") for name in found.parts)
     width = found.parts["unet"].config.get("cross_attention_dim")
     if family == "auto":
-        family = "sd2" if width == 1024 else "sd15"
-        family = "sdxl" if "text_encoder_2" in found.parts else family
-    if (family == "sdxl") != ("text_encoder_2" in found.parts):
-        encoders = "two text encoders" if "text_encoder_2" in found.parts else "one text encoder"
+        family = match_parts(width, count).name
+    if len(FAMILIES[family].text_encoders) != count:
+        encoders = "two text encoders" if count > 1 else "one text encoder"
         msg = (
             f"{path} is not of the family {family}: it has {encoders}. Set base_model.family to "
             "auto."
@@ -150,7 +151,7 @@ def _check_file(path: Path, family: str, prediction: str) -> BaseModelInfo:
     found = detect_file(file)
     if family not in {"auto", found.family}:
         msg = (
-            f"{path.name} is an {FAMILY_TITLES[found.family]} model, and base_model.family says "
+            f"{path.name} is an {FAMILIES[found.family].title} model, and base_model.family says "
             f"{family}. Set it to auto."
         )
         raise ModelError(msg)
@@ -162,10 +163,9 @@ def _check_file(path: Path, family: str, prediction: str) -> BaseModelInfo:
     parts = {"unet": Part(unet, (file,), UNET_PREFIX, "unet")}
     if any(name.startswith("first_stage_model.") for name in file.tensors):
         parts["vae"] = Part(config["vae"], (file,), "first_stage_model.", "vae")
-    rows = zip(config["text_encoders"], TEXT_ENCODERS[found.family], strict=True)
-    for number, (encoder, (prefix, naming)) in enumerate(rows, 1):
-        name = f"text_encoder_{number}" if number > 1 else "text_encoder"
-        parts[name] = Part(encoder, (file,), prefix, naming)
+    rows = zip(config["text_encoders"], FAMILIES[found.family].text_encoders, strict=True)
+    for index, (encoder, spec) in enumerate(rows):
+        parts[name_encoder(index)] = Part(encoder, (file,), spec.file_prefix, spec.naming)
     return BaseModelInfo(
         path,
         "file",

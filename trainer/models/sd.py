@@ -2,15 +2,15 @@
 
 import contextlib
 import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from trainer.formats.families import FAMILIES, name_encoder
 from trainer.formats.unet_names import UNetNames
 from trainer.models.check import BaseModelInfo
 from trainer.models.embeddings import Vocabulary
@@ -39,7 +39,7 @@ class TextSettings:
 
 
 class StableDiffusion:
-    """A base model of the families sd15 and sd2, frozen, on a device.
+    """A base model of SD 1.x or SD 2.x, frozen, on a device.
 
     Args:
         info: What the base model is.
@@ -51,7 +51,6 @@ class StableDiffusion:
 
     own_layer: ClassVar[int] = 1
     normalizes: ClassVar[bool] = True
-    named_blocks: Mapping[str, str] = MappingProxyType({})
 
     def __init__(
         self,
@@ -67,6 +66,7 @@ class StableDiffusion:
         self.vae: Any = parts.vae
         self.text_encoders: list[Any] = list(parts.text_encoders)
         self.tokenizers: list[Any] = list(parts.tokenizers)
+        self.named_blocks = FAMILIES[info.family].named_blocks
         self.vocabulary = Vocabulary(self.text_encoders, self.tokenizers)
         self.unet_names = UNetNames.from_config(dict(self.unet.config))
         self.latent_channels = int(self.vae.config.latent_channels)
@@ -78,8 +78,8 @@ class StableDiffusion:
 
     def adaptable_models(self) -> dict[str, nn.Module]:
         """Returns the UNet and the text encoders: "text_encoder", "text_encoder_2" …"""
-        names = [f"text_encoder_{n}" if n > 1 else "text_encoder" for n in range(1, 10)]
-        return {"unet": self.unet, **dict(zip(names, self.text_encoders, strict=False))}
+        encoders = {name_encoder(n): each for n, each in enumerate(self.text_encoders)}
+        return {"unet": self.unet, **encoders}
 
     def encode_images(self, pixels: Tensor) -> Moments:
         """Returns the scaled distribution of the latents for pixels in -1 .. 1, [B, 3, H, W]."""
@@ -114,7 +114,7 @@ class StableDiffusion:
         return predicted
 
     def generate(self, request: Drawing) -> Any:
-        """Returns the picture that diffusers' own pipeline draws from a seed, a PIL image."""
+        """Returns the image that diffusers' own pipeline draws from a seed, a PIL image."""
         prompts = [request.prompt, *([request.negative_prompt] if request.guidance > 1 else [])]
         with torch.no_grad(), self._awake("unet"):
             pipeline = self._make_pipeline()
@@ -127,7 +127,7 @@ class StableDiffusion:
                 guidance_scale=request.guidance,
                 width=request.width or self.default_resolution,
                 height=request.height or self.default_resolution,
-                # Noise from the CPU, so that a seed means the same picture on every device.
+                # Noise from the CPU, so that a seed means the same image on every device.
                 generator=torch.Generator("cpu").manual_seed(request.seed),
                 output_type="latent",
             ).images

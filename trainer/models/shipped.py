@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 CONFIG_FOLDER = Path(__file__).parent / "configs"
-SHIPPED_FAMILIES = ("sd15", "sd2", "sdxl")
 
 
 def read_config(family: str) -> dict[str, Any]:

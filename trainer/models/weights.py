@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from trainer.dtypes import STORED_DTYPES
+from trainer.formats.families import FAMILIES
 from trainer.formats.header import TensorEntry, TensorFile
 from trainer.models.check import BaseModelInfo
-from trainer.models.detect import FAMILY_TITLES
 from trainer.models.errors import ModelError
 from trainer.models.layouts import NAMINGS, Shape, Source
 from trainer.models.parts import Part
@@ -172,7 +172,7 @@ def _list_idle_prefixes(info: BaseModelInfo) -> tuple[str, ...]:
 
 
 def _kind(info: BaseModelInfo) -> str:
-    return f"an {FAMILY_TITLES[info.family]} model"
+    return f"an {FAMILIES[info.family].title} model"
 
 
 def _count(names: list[str]) -> str:

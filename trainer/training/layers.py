@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from trainer.adapters import ADAPTERS, Adapter, Target
 from trainer.adapters.base import shape_of
 from trainer.config import AdapterConfig, BlockConfig
+from trainer.formats.families import FAMILIES
 from trainer.models import Family
 from trainer.runs import RunError
 
@@ -58,10 +59,11 @@ def choose_layers(targets: Iterable[Target], family: Family, config: AdapterConf
     """
     chosen = [target for target in targets if _is_chosen(target, family, config)]
     if not chosen:
+        known = " and ".join(each.title for each in FAMILIES.values() if each.named_blocks)
         msg = (
             f"adapter.layers is {config.layers}, and this base model, of the family {family.name}, "
-            "has no such block: only SDXL's are known to carry style or content. Set it to all or "
-            "attention."
+            f"has no such block: only {known}'s are known to carry style or content. Set it to all "
+            "or attention."
         )
         raise RunError(msg)
     rates = [block.rate if block else 1.0 for block in match_blocks(chosen, config)]

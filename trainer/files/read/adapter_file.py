@@ -10,10 +10,11 @@ from safetensors import SafetensorError, safe_open
 
 from trainer.export.errors import ExportError
 from trainer.export.names import known_names
-from trainer.files.read.family import FAMILY_TITLES, FamilyGuess, guess_family
+from trainer.files.read.family import FamilyGuess, guess_family
 from trainer.files.read.file_module import FileModule, make_module
 from trainer.files.read.keys import READABLE_KINDS, KeyGroup, group_keys
 from trainer.files.read.peft import PeftAlphas
+from trainer.formats.families import FAMILIES
 from trainer.formats.header import FormatError, TensorFile, read_header
 from trainer.formats.unet_names import UNetNames
 
@@ -162,7 +163,7 @@ def open_header(path: Path) -> TensorFile:
 
 def explain_misfit(path: Path, guess: FamilyGuess, family: str, detail: str = "") -> str:
     """Returns the sentence for a file that does not fit a base model."""
-    base = FAMILY_TITLES.get(family, "")
+    base = FAMILIES[family].title if family in FAMILIES else ""
     if guess.stranger or (guess.family and base and guess.family != family):
         target = f"this base model is {base}" if base else "this base model is of another family"
         return f"{path.name} was made for {guess.title}, and {target}. {detail}".rstrip()

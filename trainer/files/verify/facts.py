@@ -10,12 +10,13 @@ import torch
 from safetensors import safe_open
 
 from trainer.export.names import known_names, recognise_layers
-from trainer.files.architectures import ARCHITECTURES, OUTER_LAYERS, list_layers
+from trainer.files.architectures import OUTER_LAYERS, list_layers
 from trainer.files.read import open_header
 from trainer.files.read.family import FamilyGuess, guess_family, measure
 from trainer.files.read.keys import KeyGroup, group_keys
+from trainer.formats.families import FAMILIES
 from trainer.formats.header import TensorFile
-from trainer.formats.unet_names import UNetNames
+from trainer.formats.unet_names import SD_NAMES, UNetNames
 
 Shapes = Mapping[str, tuple[int, ...]]
 _BLOCK_BYTES = 1 << 20
@@ -127,7 +128,7 @@ def _match_family(
     if guess.stranger:
         return guess, {}, {}
     best, most = "", 0
-    for family in [guess.family] if guess.family else ARCHITECTURES:
+    for family in [guess.family] if guess.family else FAMILIES:
         layers = _recognise(groups, family)
         expected = list_layers(family)
         fitting = sum(
@@ -142,18 +143,17 @@ def _match_family(
             best = ""
     family = best or guess.family
     if not family:
-        names = ARCHITECTURES["sd15"].names
-        return guess, recognise_layers(groups, names), {}
+        return guess, recognise_layers(groups, SD_NAMES), {}
     layers = _recognise(groups, family)
     if most * 2 <= len(groups):
-        grammar = recognise_layers(groups, ARCHITECTURES[family].names)
+        grammar = recognise_layers(groups, FAMILIES[family].unet.names)
         return guess, {**grammar, **layers}, {}
     found = guess if guess.family else FamilyGuess(family, certain=True)
     return found, layers, list_layers(family)
 
 
 def _recognise(groups: Iterable[str], family: str) -> dict[str, str]:
-    names = ARCHITECTURES[family].names
+    names = FAMILIES[family].unet.names
     found = known_names([*list_layers(family), *_list_outer(names)], names)
     return {spelling: found[spelling] for spelling in groups if spelling in found}
 

@@ -5,15 +5,18 @@ import re
 from collections.abc import Iterator
 
 from trainer.files.architectures import list_layers
-from trainer.files.read.family import FAMILY_TITLES, read_stated_family
+from trainer.files.read.family import read_stated_family
 from trainer.files.verify.facts import FileFacts
 from trainer.files.verify.findings import Effect, Finding, name_some
+from trainer.formats.families import FAMILIES, SD2, SD15, SDXL
 
 _LARGEST_HEADER = 1 << 20  # ComfyUI serves no more
 _HIDDEN = Effect("partly", "hidden among the LoRAs of another family")
 _FORGE_FAMILIES = {
-    "stable-diffusion-v1/lora": "sd15",
-    "stable-diffusion-xl-v1-base/lora": "sdxl",
+    labels.architecture: spec.name
+    for spec in FAMILIES.values()
+    if spec.known_to_forge
+    for labels in spec.labels.values()
 }
 _NEEDED_BY_MODELSPEC = ("sai_model_spec", "architecture", "implementation", "title")
 _HOME = re.compile(r"/home/|/Users/|/root/|[A-Za-z]:\\\\?Users")
@@ -29,8 +32,8 @@ def check_stated_family(facts: FileFacts) -> Iterator[Finding]:
         yield Finding(
             "error",
             "stated_family",
-            f"The header says {FAMILY_TITLES[stated]}, and the layers are those of "
-            f"{FAMILY_TITLES[family]}.",
+            f"The header says {FAMILIES[stated].title}, and the layers are those of "
+            f"{FAMILIES[family].title}.",
             {"A1111": _HIDDEN, "Forge": _HIDDEN},
         )
         return
@@ -43,7 +46,7 @@ def check_stated_family(facts: FileFacts) -> Iterator[Finding]:
         yield Finding(
             "warning" if effects else "note",
             "stated_family",
-            f"The header does not say that the file is for {FAMILY_TITLES[family]} "
+            f"The header does not say that the file is for {FAMILIES[family].title} "
             "(ss_base_model_version, ss_v2).",
             effects,
         )
@@ -51,11 +54,11 @@ def check_stated_family(facts: FileFacts) -> Iterator[Finding]:
 
 def _read_as_a1111(facts: FileFacts) -> str:
     """Returns the family that A1111 takes a file for; "" where it leaves that open."""
-    if facts.metadata.get("ss_base_model_version", "").startswith("sdxl_"):
-        return "sdxl"
+    if facts.metadata.get("ss_base_model_version", "").startswith(SDXL.version_prefix):
+        return SDXL.name
     if facts.metadata.get("ss_v2") == "True":
-        return "sd2"
-    return "sd15" if facts.metadata else ""
+        return SD2.name
+    return SD15.name if facts.metadata else ""
 
 
 def check_detection(facts: FileFacts) -> Iterator[Finding]:
@@ -65,12 +68,13 @@ def check_detection(facts: FileFacts) -> Iterator[Finding]:
     if not facts.kohya or not family or facts.expected != list_layers(family):
         return
     telling = [r"attn2_to_[kv]$", r"^lora_te.*self_attn_[qkv]_proj$"]
-    if family == "sdxl":  # told by how deep its blocks are
+    deep = FAMILIES[family].has_deep_blocks
+    if deep:  # told by how deep its blocks are
         telling.append(r"_transformer_blocks_")
     if any(re.search(pattern, each) for each in facts.kohya for pattern in telling):
         return
     as_xl = any(re.search(r"_(time_emb_proj|emb_layers_1)$", each) for each in facts.kohya)
-    if family == "sdxl" and as_xl:
+    if deep and as_xl:
         return
     text = "taken for SDXL" if as_xl else "family not told, so not installed"
     yield Finding(
@@ -92,7 +96,7 @@ def check_hashes(facts: FileFacts) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "hashes",
-            f"sshs_model_hash {fault}; pictures and sites would name another file.",
+            f"sshs_model_hash {fault}; images and sites would name another file.",
         )
     told = facts.metadata.get("modelspec.hash_sha256")
     if told is not None and told != f"0x{facts.digest}":

@@ -49,8 +49,9 @@ def check_kinds(facts: FileFacts) -> Iterator[Finding]:
                 f"{len(found)} of {len(facts.groups)} layers are {title}: {name_some(found)}.",
                 effects,
             )
+    spec = facts.guess.spec
     low_rank = [s for s, group in facts.groups.items() if "lokr_w2_b" in group.keys]
-    if low_rank and facts.guess.family in {"sd15", "sd2"}:
+    if low_rank and spec and not spec.has_deep_blocks:
         yield Finding(
             "note",
             "kinds",
@@ -176,7 +177,7 @@ def check_finite(facts: FileFacts) -> Iterator[Finding]:
             "error",
             "finite",
             f"{len(facts.broken)} tensors hold NaN or infinity: {name_some(facts.broken)}.",
-            dict.fromkeys(PROGRAMS, Effect("partly", "black or broken pictures")),
+            dict.fromkeys(PROGRAMS, Effect("partly", "black or broken images")),
         )
 
 
