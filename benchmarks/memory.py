@@ -163,12 +163,12 @@ def measure_run(config: Any, folder: Path) -> dict[str, int]:
     batches = read_batches(session)
     first = measure_peak(lambda: take_step(session, batches), device)
     second = measure_peak(lambda: take_step(session, batches), device)
-    drawing = measure_peak(lambda: make_samples(session), device)
+    sampling = measure_peak(lambda: make_samples(session), device)
     return {
-        "peak": max(loading, first, second, drawing),
+        "peak": max(loading, first, second, sampling),
         "loading": loading,
         "training step": second,
-        "drawing samples": drawing,
+        "generating samples": sampling,
         "process": peak_resident_bytes(),
     }
 
@@ -211,9 +211,9 @@ def render_table(results: dict[str, Any]) -> str:
     ]
     for row in results["settings"]:
         sizes = (row["estimate_bytes"], row["measured_bytes"], row["process_bytes"])
-        told, real, process = (f"{size / 1e6:.0f}" for size in sizes)
+        estimated, real, process = (f"{size / 1e6:.0f}" for size in sizes)
         errors = f"{row['error']:+.1%} | {row['step_error']:+.1%}"
-        lines.append(f"| {row['setting']} | {told} | {real} | {errors} | {process} |")
+        lines.append(f"| {row['setting']} | {estimated} | {real} | {errors} | {process} |")
     return "\n".join([*lines, "", f"Largest error: {results['worst_error']:.1%}."])
 
 

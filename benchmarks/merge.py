@@ -108,11 +108,11 @@ def measure(rows: Sequence[str], rank: int, layers: int) -> dict[str, Any]:
     return results
 
 
-def measure_row(words: Sequence[str], folder: Path) -> dict[str, Any]:
+def measure_row(arguments: Sequence[str], folder: Path) -> dict[str, Any]:
     """Returns what a command of `lorasmith` takes, and what its report says about its result."""
     output = folder / "result.safetensors"
     places = {"OUT": str(output), **{name: str(folder / name) for name in FILES}}
-    row = run_apart((*LORASMITH, *(places.get(word, word) for word in words)), folder)
+    row = run_apart((*LORASMITH, *(places.get(word, word) for word in arguments)), folder)
     report = json.loads((folder / "printed").read_text(encoding="utf-8"))
     row["load_before"] = row.pop("load_before")
     if output.exists():

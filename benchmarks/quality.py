@@ -104,22 +104,22 @@ def measure_quality(
     base_sets = draw_sets(family, prompts, seeds)
     content = describe_content(family, base_sets)
     base = yardsticks.measure(base_sets) | vars(retrieve_prompts(content, content))
-    kept = KeptRows(keep, settings)
+    stored_rows = KeptRows(keep, settings)
     variants = {}
     before = 0.0
     for name in names:
-        row = kept.read(name)
+        row = stored_rows.read(name)
         if row:
             print(f"{name} was measured before")
             before += row["seconds"]
         else:
             row = measure_variant(name, seeds, steps, yardsticks, content)
-            kept.write(name, row)
+            stored_rows.write(name, row)
         variants[name] = asdict(VARIANTS[name]) | row | compare(row, base)
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "command": " ".join(["python", "benchmarks/quality.py", *sys.argv[1:]]),
-        "machine": describe_machine(),
+        "machine": describe_computer(),
         "seconds": time.monotonic() - started + before,
         "settings": settings | {"held_out": len(yardsticks.held_out)},
         "floor": measure_floor(yardsticks.style.reference),
@@ -157,22 +157,22 @@ def measure_variant(
     print(f"drawing {len(prompts) * len(seeds)} images with {run.file.name}")
     with weighted([attached], [1.0]):
         sets = draw_sets(adapted, prompts, seeds)
-    found = yardsticks.measure(sets)
-    found |= vars(retrieve_prompts(describe_content(yardsticks.family, sets), content))
-    found |= {"training_seconds": run.seconds} | run.cost
-    return found | {"seconds": time.monotonic() - started}
+    measured = yardsticks.measure(sets)
+    measured |= vars(retrieve_prompts(describe_content(yardsticks.family, sets), content))
+    measured |= {"training_seconds": run.seconds} | run.cost
+    return measured | {"seconds": time.monotonic() - started}
 
 
-def compare(found: dict[str, Any], base: dict[str, Any]) -> dict[str, float]:
+def compare(measured: dict[str, Any], base: dict[str, Any]) -> dict[str, float]:
     """Returns the shares of the base model's distance that are closed.
 
     The root of an energy distance is a metric, so its share is the stricter reading of the two.
     """
-    rest = found["distance"] / base["distance"]
+    rest = measured["distance"] / base["distance"]
     return {
         "closed": 1 - rest,
         "closed_root": 1 - max(rest, 0.0) ** 0.5,
-        "closed_untouched": 1 - found["untouched"] / base["untouched"],
+        "closed_untouched": 1 - measured["untouched"] / base["untouched"],
     }
 
 
@@ -208,7 +208,7 @@ def load_starter() -> Family:
     return load_family(config, torch.device("cpu"), torch.float32)
 
 
-def describe_machine() -> dict[str, Any]:
+def describe_computer() -> dict[str, Any]:
     """Returns what the times depend on."""
     return {
         "system": f"{platform.system()} {platform.machine()}",

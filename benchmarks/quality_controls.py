@@ -14,38 +14,38 @@ _SPLITS = 200
 
 def measure_floor(rows: Array) -> dict[str, float]:
     """Returns the distance of two random halves of one set: its mean and its 95th percentile."""
-    found = [measure_energy_distance(rows[a], rows[b]) for a, b in _split_randomly(len(rows))]
-    return {"mean": float(np.mean(found)), "percentile_95": float(np.percentile(found, 95))}
+    distances = [measure_energy_distance(rows[a], rows[b]) for a, b in _split_randomly(len(rows))]
+    return {"mean": float(np.mean(distances)), "percentile_95": float(np.percentile(distances, 95))}
 
 
-def measure_through(ruler: StyleRuler, seen: Sequence[Image.Image]) -> float:
+def measure_through(ruler: StyleRuler, decoded: Sequence[Image.Image]) -> float:
     """Returns the distance of reference images to what became of the *other* half of them.
 
     Args:
         ruler: Whose reference set the images come from.
-        seen: The reference images after something was done to them, in the same order.
+        decoded: The reference images after something was done to them, in the same order.
     """
-    rows = ruler.describe(seen)
+    rows = ruler.describe(decoded)
     splits = _split_randomly(len(rows))
     return float(np.mean([measure_energy_distance(rows[a], ruler.reference[b]) for a, b in splits]))
 
 
 def make_controls(
-    base: Sequence[Image.Image], seen: Sequence[Image.Image]
+    base: Sequence[Image.Image], decoded: Sequence[Image.Image]
 ) -> dict[str, list[Image.Image]]:
     """Returns sets of images whose place in the order is known beforehand.
 
     Args:
         base: A set that the base model drew.
-        seen: The held-out images, seen through the VAE.
+        decoded: The held-out images, seen through the VAE.
     """
     controls = {
         f"held-out images, blurred by {radius:g} px": [
-            image.filter(ImageFilter.GaussianBlur(radius)) for image in seen
+            image.filter(ImageFilter.GaussianBlur(radius)) for image in decoded
         ]
         for radius in (0.5, 1.0, 2.0, 4.0)
     }
-    controls["held-out images in grey"] = [p.convert("L").convert("RGB") for p in seen]
+    controls["held-out images in grey"] = [p.convert("L").convert("RGB") for p in decoded]
     controls["base model's images at 80 % of their size"] = [shrink(p, 0.8) for p in base]
     noise = np.random.default_rng(0)
     controls["random noise"] = [

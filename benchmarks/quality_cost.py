@@ -31,8 +31,8 @@ def measure_cost(run: Path) -> dict[str, Any]:
     if done.returncode != 0:
         msg = f"The cost of {run.name} cannot be measured; what went wrong is above."
         raise RuntimeError(msg)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    cost: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return cost
 
 
 def measure_here(folder: Path) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def measure_here(folder: Path) -> dict[str, Any]:
         "file_bytes": [e["bytes"] for e in events if e["event"] == "exported"][-1],
         "seconds_per_step": median(1 / speed for speed in speeds if speed),
         "step_peak_bytes": measure_peak(
-            lambda: take_step(session, batches), session.machine.device
+            lambda: take_step(session, batches), session.context.device
         ),
     }
 

@@ -28,8 +28,8 @@ class KeptRows:
         path = self._path(name)
         if path is None or not path.exists():
             return None
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return found
+        row: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return row
 
     def write(self, name: str, row: dict[str, Any]) -> None:
         """Keeps a row; the file is there whole or not at all."""

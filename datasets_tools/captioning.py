@@ -127,8 +127,8 @@ def caption_folder(
 def _list_images(folder: Path) -> list[_Image]:
     """Returns all images of a dataset in its order, also those that cannot be used."""
     examples, findings = scan_folder(folder)
-    found = {example.path: _Image(example.path, example.caption) for example in examples}
+    images = {example.path: _Image(example.path, example.caption) for example in examples}
     for finding in findings:
         if finding.severity == "error" and finding.path is not None:
-            found[finding.path] = _Image(finding.path, problem=finding.message)
-    return sorted(found.values(), key=lambda image: natural_order(image.path))
+            images[finding.path] = _Image(finding.path, problem=finding.message)
+    return sorted(images.values(), key=lambda image: natural_order(image.path))

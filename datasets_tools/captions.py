@@ -85,12 +85,12 @@ def revision_of(caption: str) -> str:
 
 def normalise_caption(text: str) -> str:
     """Return the text as one line, single-spaced, without control characters and order marks."""
-    kept = "".join(
+    printable = "".join(
         char
         for char in text
         if char.isspace() or (unicodedata.category(char) not in ("Cc", "Cs") and char != "\ufeff")
     )
-    return " ".join(kept.split())
+    return " ".join(printable.split())
 
 
 def has_trigger(caption: str, trigger: str) -> bool:

@@ -155,9 +155,9 @@ def _check_duplicates(examples: list[Example]) -> list[Finding]:
     for same_size in by_size.values():
         if len(same_size) == 1:
             continue
-        seen: dict[str, Example] = {}
+        first_by_digest: dict[str, Example] = {}
         for example in same_size:
-            first = seen.setdefault(pixel_digest(example.path), example)
+            first = first_by_digest.setdefault(pixel_digest(example.path), example)
             if first is not example:
                 message = (
                     f"{show_name(example.path)} is the same image as {show_name(first.path)} "
@@ -169,7 +169,7 @@ def _check_duplicates(examples: list[Example]) -> list[Finding]:
 
 def _check_captions(examples: list[Example], findings: list[Finding]) -> list[Finding]:
     unreadable = {finding.path for finding in findings if finding.code == "unreadable_caption"}
-    found = [
+    problems = [
         Finding(
             "warning",
             "empty_caption",
@@ -185,8 +185,8 @@ def _check_captions(examples: list[Example], findings: list[Finding]) -> list[Fi
             f"All {len(examples)} captions are the same, so words cannot tell the images apart. "
             "Describe in each what is special about it."
         )
-        found.append(Finding("warning", "identical_captions", message, None))
-    return found
+        problems.append(Finding("warning", "identical_captions", message, None))
+    return problems
 
 
 def _check_trigger(examples: list[Example], trigger: str) -> list[Finding]:

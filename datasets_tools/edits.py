@@ -86,8 +86,8 @@ def remove_tag(caption: str, tag: str) -> str:
     caption = normalise_caption(caption)
     unwanted = {*map(_fold, split_tags(normalise_caption(tag)))}
     tags = split_tags(caption)
-    kept = [one for one in tags if _fold(one) not in unwanted]
-    return caption if kept == tags else ", ".join(kept)
+    remaining = [one for one in tags if _fold(one) not in unwanted]
+    return caption if remaining == tags else ", ".join(remaining)
 
 
 def split_tags(caption: str) -> list[str]:

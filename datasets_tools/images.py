@@ -261,8 +261,8 @@ def _choose_stem(wish: str, folder: Path) -> str:
     stem = re.sub(r"[^A-Za-z0-9_]+", "-", plain).strip("-_")[:_LONGEST_STEM] or "image"
     if _WINDOWS_DEVICES.fullmatch(stem):
         stem = f"image-{stem}"
-    taken = {path.stem.lower() for path in _list_folder(folder)}
+    used = {path.stem.lower() for path in _list_folder(folder)}
     free, number = stem, 2
-    while free.lower() in taken:
+    while free.lower() in used:
         free, number = f"{stem}-{number}", number + 1
     return free

@@ -141,7 +141,7 @@ def _take_back(folder: Path, what: str, entries: list[Entry]) -> Undone:
     by_caption: dict[Path, list[Entry]] = {}
     for entry in entries:
         by_caption.setdefault(caption_path(folder / entry.image), []).append(entry)
-    restored, kept = 0, []
+    restored, unchanged = 0, []
     for path, changes in by_caption.items():
         image = folder / changes[-1].image
         before = changes[0].before
@@ -149,11 +149,11 @@ def _take_back(folder: Path, what: str, entries: list[Entry]) -> Undone:
         if now == (None if before is None else before.encode()):
             continue  # it was never written, or an undo before this one was interrupted
         if now is None or not image.is_file() or not _is_ours(now, changes):
-            kept.append(show_name(image))
+            unchanged.append(show_name(image))
             continue
         _put_back(image, before)
         restored += 1
-    return Undone(what, restored, tuple(kept))
+    return Undone(what, restored, tuple(unchanged))
 
 
 def _is_ours(now: bytes, changes: list[Entry]) -> bool:

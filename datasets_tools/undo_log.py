@@ -97,10 +97,10 @@ def list_journals(dataset: Path) -> list[Path]:
     if folder.is_symlink():
         return []  # what it leads to is not this dataset's
     try:
-        found = [path for path in folder.iterdir() if re.fullmatch(r"[0-9]+\.jsonl", path.name)]
+        logs = [path for path in folder.iterdir() if re.fullmatch(r"[0-9]+\.jsonl", path.name)]
     except OSError:
         return []
-    files = [path for path in found if path.is_file() and not path.is_symlink()]
+    files = [path for path in logs if path.is_file() and not path.is_symlink()]
     return sorted(files, key=lambda path: int(path.stem))
 
 
@@ -118,10 +118,10 @@ def read_journal(journal: Path) -> tuple[str, list[Entry]]:
         raise DatasetError(msg) from error
     what, entries = "", []
     for line in lines:
-        told = _parse(line)
-        if isinstance(told.get("what"), str):
-            what = _show_what(told["what"])
-        elif (entry := _make_entry(told)) is not None:
+        fields = _parse(line)
+        if isinstance(fields.get("what"), str):
+            what = _show_what(fields["what"])
+        elif (entry := _make_entry(fields)) is not None:
             entries.append(entry)
     return what, entries
 
@@ -142,15 +142,15 @@ def _append(journal: Path, *lines: dict[str, Any]) -> None:
 
 def _parse(line: bytes) -> dict[str, Any]:
     try:
-        told: Any = json.loads(line)
+        fields: Any = json.loads(line)
     except (ValueError, RecursionError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return fields if isinstance(fields, dict) else {}
 
 
-def _make_entry(told: dict[str, Any]) -> Entry | None:
+def _make_entry(fields: dict[str, Any]) -> Entry | None:
     """Returns an entry that names an image of the dataset itself, and nothing outside of it."""
-    image, before, after = (told.get(name) for name in ("image", "before", "after"))
+    image, before, after = (fields.get(name) for name in ("image", "before", "after"))
     if not isinstance(image, str) or not isinstance(before, str | None):
         return None
     plain = Path(image).name == image and "\0" not in image

@@ -76,12 +76,12 @@ class Pretrained:
         text: str = self.processor.batch_decode(written[:, skip:], skip_special_tokens=True)[0]
         return text
 
-    def describe_with(self, say: Callable[[Image.Image], str]) -> Describe:
+    def describe_with(self, caption_image: Callable[[Image.Image], str]) -> Describe:
         """Returns a captioner whose words are tidy and whose troubles are sentences."""
 
         def describe(image: Image.Image) -> str:
             with explain_trouble(f"{self._name} cannot describe this image", _OTHER_IMAGE):
-                return tidy_caption(say(image), self._options.max_words)
+                return tidy_caption(caption_image(image), self._options.max_words)
 
         return describe
 
@@ -137,12 +137,12 @@ def explain_trouble(what: str, remedy: str) -> Iterator[None]:
         yield
     except (*_TROUBLE, SafetensorError) as error:
         lines = [line.strip() for line in str(error).splitlines()]
-        said = next((line for line in lines if line), type(error).__name__)[:_LONGEST_QUOTE]
+        detail = next((line for line in lines if line), type(error).__name__)[:_LONGEST_QUOTE]
         if "out of memory" in str(error).lower():
-            said, remedy = "out of memory", "Choose a smaller model, or cpu for --device."
+            detail, remedy = "out of memory", "Choose a smaller model, or cpu for --device."
         if isinstance(error, ImportError):
             remedy = "Install what is missing, or choose another model."
-        raise DatasetError(f"{what}: {said.rstrip(' .:')}. {remedy}") from error
+        raise DatasetError(f"{what}: {detail.rstrip(' .:')}. {remedy}") from error
 
 
 def _load(folder: Path, model_class: str, device: Any, *, half: bool) -> tuple[Any, Any]:

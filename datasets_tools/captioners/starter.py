@@ -47,10 +47,10 @@ def load_starter(folder: Path, options: CaptionerOptions) -> Describe:
 
     def describe(image: Image.Image) -> str:
         looked_at = torch.from_numpy(prepare_image(image, SIZE)).unsqueeze(0)
-        found = recognise(network, looked_at.to(device))[0]
-        if float(found.max()) < threshold:
+        probabilities = recognise(network, looked_at.to(device))[0]
+        if float(probabilities.max()) < threshold:
             return ""
-        label = description.labels[int(found.argmax())]
+        label = description.labels[int(probabilities.argmax())]
         ground = name_ground(image, description.colours)
         if ground not in {"", "white"}:
             label += f", on {'an' if ground[0] in 'aeiou' else 'a'} {ground} background"

@@ -108,8 +108,8 @@ def check_options(name: str, options: CaptionerOptions) -> None:
         msg = f"--max-words is {options.max_words}. Choose a number of words, or 0 for no limit."
         raise DatasetError(msg)
     takes = find_captioner(name).takes
-    asked = {"threshold": options.threshold, "prompt": options.prompt}
-    for option in [each for each, value in asked.items() if value and each not in takes]:
+    options_by_name = {"threshold": options.threshold, "prompt": options.prompt}
+    for option in [each for each, value in options_by_name.items() if value and each not in takes]:
         others = [each for each, row in CAPTIONERS.items() if option in row.takes]
         msg = (
             f"The captioner {name} has no {option}. Leave out --{option}, or choose one that has: "

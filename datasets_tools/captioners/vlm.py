@@ -33,13 +33,13 @@ def load_vlm(folder: Path, options: CaptionerOptions) -> Describe:
         [{"role": "user", "content": question}], add_generation_prompt=True, tokenize=False
     )
 
-    def say(image: Image.Image) -> str:
+    def caption_image(image: Image.Image) -> str:
         small = image.copy()
         small.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE), Image.Resampling.LANCZOS)
         inputs = model.prepare(small, text)
         return model.write(inputs, _MAX_TOKENS, skip=inputs["input_ids"].shape[1])
 
-    return model.describe_with(say)
+    return model.describe_with(caption_image)
 
 
 def make_instruction(max_words: int) -> str:

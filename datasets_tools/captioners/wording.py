@@ -46,10 +46,10 @@ def cut_tags(text: str, max_words: int) -> str:
     """Returns as many whole tags from the front as have together at most so many words."""
     if not max_words:
         return text
-    kept: list[str] = []
+    result: list[str] = []
     for tag in split_tags(text):
         max_words -= len(tag.split())
         if max_words < 0:
             break
-        kept.append(tag)
-    return ", ".join(kept)
+        result.append(tag)
+    return ", ".join(result)

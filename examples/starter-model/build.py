@@ -99,7 +99,7 @@ def run(arguments: argparse.Namespace, began: float) -> None:
         packages=arguments.packages,
         tokenizer=HERE / "tokenizer" / "tokenizer.json",
         settings=settings,
-        machine=training.make_machine(arguments.device, arguments.compile, stop_at),
+        context=training.make_device_context(arguments.device, arguments.compile, stop_at),
     )
     if arguments.measure:
         build.measure_folder(arguments.measure)

@@ -11,9 +11,9 @@ from recipe.tokenizer import POSITIONS
 from recipe.train_unet import Lessons, draw_batch, make_unet_loss, split_batch
 from recipe.train_vae import draw_batch as draw_vae_batch
 from recipe.train_vae import make_vae_loss
-from recipe.training import Learner, Pace, make_machine
+from recipe.training import Learner, Pace, make_device_context
 
-MACHINE = make_machine("cpu", compiled=False)
+MACHINE = make_device_context("cpu", compiled=False)
 
 
 def make_lessons(counts, captions=3):
@@ -108,7 +108,7 @@ def test_a_loss_that_leaves_matrices_out_is_refused():
 
 def test_compiling_is_refused_on_a_processor():
     with pytest.raises(RecipeError, match="Leave --compile out"):
-        make_machine("cpu", compiled=True)
+        make_device_context("cpu", compiled=True)
 
 
 def test_vae_batches_show_usable_drawings_only(build):

@@ -15,11 +15,11 @@ from recipe.pipeline import GOALS
 from recipe.settings import SMOKE, assign
 from recipe.train_unet import make_unet_loss
 from recipe.train_vae import load_vae
-from recipe.training import make_machine
+from recipe.training import make_device_context
 
 from tests.starter.conftest import STARTER, make_build, read_weights
 
-MACHINE = make_machine("cpu", compiled=False)
+MACHINE = make_device_context("cpu", compiled=False)
 
 
 def test_command_line_offers_every_goal(command_line):
@@ -39,9 +39,9 @@ def test_other_settings_of_the_unet_leave_the_stages_before_it_alone(build, shar
     settings = assign(SMOKE, ["unet.learning_rate=0.5"])
     other = make_build(build.work, shared_packages, settings=settings)
     assert other.latents == build.latents
-    machine = make_machine("cpu", compiled=False, stop_at=0)
+    context = make_device_context("cpu", compiled=False, stop_at=0)
     with pytest.raises(OutOfTimeError):
-        make_build(build.work, shared_packages, machine, settings).run("unet", build.work / "x")
+        make_build(build.work, shared_packages, context, settings).run("unet", build.work / "x")
     assert not (build.work / "x").exists()
 
 
@@ -73,9 +73,9 @@ def test_interrupted_build_ends_with_identical_weights(build, shared_packages, t
     stops = []
     while len(stops) < 100:
         # Time is over at once, so every call takes one step and stops.
-        machine = make_machine("cpu", compiled=False, stop_at=0)
+        context = make_device_context("cpu", compiled=False, stop_at=0)
         try:
-            make_build(tmp_path, shared_packages, machine).run("unet", tmp_path / "model")
+            make_build(tmp_path, shared_packages, context).run("unet", tmp_path / "model")
             break
         except OutOfTimeError as stop:
             stops.append(str(stop))
@@ -100,9 +100,9 @@ def test_another_seed_gives_other_weights(build, shared_packages, tmp_path):
 
 
 def test_damaged_checkpoint_is_reported_by_name(shared_packages, tmp_path):
-    machine = make_machine("cpu", compiled=False, stop_at=0)
+    context = make_device_context("cpu", compiled=False, stop_at=0)
     with pytest.raises(OutOfTimeError):
-        make_build(tmp_path, shared_packages, machine).run("vae", tmp_path / "model")
+        make_build(tmp_path, shared_packages, context).run("vae", tmp_path / "model")
     checkpoint = next(tmp_path.glob("vae-*.unfinished/checkpoint.safetensors"))
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
     with pytest.raises(RecipeError, match=r"checkpoint\.safetensors is damaged"):

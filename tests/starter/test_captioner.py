@@ -12,7 +12,7 @@ from recipe.composing import compose_on_white, to_bytes
 from recipe.errors import OutOfTimeError
 from recipe.settings import PRESETS, SMOKE, assign
 from recipe.train_captioner import name_labels
-from recipe.training import make_machine
+from recipe.training import make_device_context
 
 from datasets_tools.captioners.options import CaptionerOptions
 from datasets_tools.captioners.starter import (
@@ -72,9 +72,9 @@ def test_disturbed_drawings_are_pictures_by_the_seed_alone(build):
 def test_interrupted_training_ends_with_identical_weights(build, shared_packages, tmp_path):
     stops = 0
     while stops < 20:
-        machine = make_machine("cpu", compiled=False, stop_at=0)
+        context = make_device_context("cpu", compiled=False, stop_at=0)
         try:
-            made = make_build(tmp_path, shared_packages, machine).named
+            made = make_build(tmp_path, shared_packages, context).named
             break
         except OutOfTimeError:
             stops += 1

@@ -23,7 +23,7 @@ from recipe.icons import Icon
 from recipe.render import DRAWING_SIZE, SIZE, load_drawings, load_icons, render_icon, save_drawings
 from recipe.settings import SMOKE, assign
 from recipe.style_classifier import classify, train_classifier
-from recipe.training import make_machine
+from recipe.training import make_device_context
 
 CPU = torch.device("cpu")
 
@@ -197,10 +197,10 @@ def test_classifier_learns_to_tell_lines_from_areas():
     settings = assign(
         SMOKE, ["evaluation.classifier_steps=40", "evaluation.classifier_batch_size=16"]
     ).evaluation
-    machine = make_machine("cpu", compiled=False)
+    context = make_device_context("cpu", compiled=False)
     shown, styles = torch.cat((noise[:60], areas[:60])), torch.arange(2).repeat_interleave(60)
-    classifier = train_classifier(shown, styles, settings, 0, machine)
-    seen = classify(classifier, torch.cat((noise[60:], areas[60:])), machine)
+    classifier = train_classifier(shown, styles, settings, 0, context)
+    seen = classify(classifier, torch.cat((noise[60:], areas[60:])), context)
     assert (seen == torch.arange(2).repeat_interleave(20)).float().mean() > 0.9
 
 

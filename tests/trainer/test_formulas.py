@@ -19,7 +19,8 @@ from trainer.diffusion import (
     HUBER_SCHEDULES,
     LOSSES,
     WEIGHTINGS,
-    Draws,
+    BatchNoise,
+    DiffusionNoise,
     NoiseSchedule,
     training_loss,
 )
@@ -87,9 +88,16 @@ WEIGHTS = {
 }
 
 
+def weigh(weighting, ratios, prediction, gamma):
+    """The weights of a weighting for what a model predicts."""
+    snr = torch.tensor(ratios)
+    scale = DiffusionNoise(SCHEDULE, prediction).error_scale(snr)
+    return WEIGHTINGS[weighting](snr, scale, gamma)
+
+
 @pytest.mark.parametrize(("weighting", "prediction"), WEIGHTS)
 def test_weights_by_signal_to_noise_ratio(weighting, prediction):
-    found = WEIGHTINGS[weighting](torch.tensor(RATIOS), prediction, 5.0)
+    found = weigh(weighting, RATIOS, prediction, 5.0)
     assert found.tolist() == pytest.approx(WEIGHTS[weighting, prediction], rel=1e-6)
 
 
@@ -102,12 +110,12 @@ def test_every_weighting_is_in_the_table():
     [("min_snr", 2.0, 0.1), ("soft_min_snr", 20.0, 0.5), ("debiased", 2.0, 0.2236068)],
 )
 def test_gamma_is_the_cap_of_the_weights_that_have_one(weighting, gamma, expected):
-    found = WEIGHTINGS[weighting](torch.tensor([20.0]), "epsilon", gamma)
+    found = weigh(weighting, [20.0], "epsilon", gamma)
     assert found.item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_debiased_weight_counts_a_ratio_of_at_most_a_thousand():
-    found = WEIGHTINGS["debiased"](torch.tensor([4000.0]), "epsilon", 5.0)
+    found = weigh("debiased", [4000.0], "epsilon", 5.0)
     assert found.item() == pytest.approx(1000**-0.5, rel=1e-6)
 
 
@@ -160,10 +168,9 @@ def test_the_loss_of_an_example(prediction, masked, outside):
     found = training_loss(
         lambda noisy, timesteps: guess(noisy, timesteps.view(-1, 1, 1, 1)),
         shape(LATENTS),
-        Draws(torch.tensor(TIMESTEPS), shape(NOISE), shape(NOISE), shape(ADDED)),
-        SCHEDULE,
+        BatchNoise(torch.tensor(TIMESTEPS), shape(NOISE), shape(NOISE), shape(ADDED)),
+        DiffusionNoise(SCHEDULE, prediction),
         objective,
-        prediction,
         shape(MASKS) if masked else None,
     )
     assert found.tolist() == pytest.approx(expect_loss(objective, prediction, masked), rel=1e-5)
@@ -174,8 +181,9 @@ def test_the_loss_of_an_example_takes_hubers_c_of_its_own_time_step():
         loss="huber", huber_schedule="snr", huber_c=0.1, weighting="debiased"
     )
     zeros, noise = torch.zeros(2, 1, 1, 1), torch.tensor([1.2, 0.3]).view(2, 1, 1, 1)
-    draws = Draws(torch.tensor([0, 2]), noise, zeros, zeros)
-    found = training_loss(lambda *_: zeros, zeros, draws, SCHEDULE, objective, "epsilon")
+    batch_noise = BatchNoise(torch.tensor([0, 2]), noise, zeros, zeros)
+    process = DiffusionNoise(SCHEDULE, "epsilon")
+    found = training_loss(lambda *_: zeros, zeros, batch_noise, process, objective)
     # SNR 4: c = 0.9 / 2.25 + 0.1 = 0.5 and the weight is 1/2; with 1.2 it makes a 5-12-13 triangle.
     # SNR 1/4: c = 0.9 / 9 + 0.1 = 0.2 and the weight is 2.
     expected = [2 * 0.5 * (1.3 - 0.5) / 2, 2 * 0.2 * (math.sqrt(0.13) - 0.2) * 2]

@@ -9,7 +9,7 @@ from torch import nn
 
 from tests.trainer.conftest import load_plain
 from trainer.adapters import ADAPTERS, AdaLoRA, BudgetPlan, DoRA, LoKr, LoRA, MaxNorm, RankAllocator
-from trainer.adapters.low_rank import thin_ranks
+from trainer.adapters.low_rank import drop_ranks
 from trainer.config import AdapterConfig
 from trainer.training.attach import attach_new
 
@@ -151,7 +151,7 @@ def test_rank_stabilised_scaling_divides_by_the_root_of_the_rank(scaling, scales
 
 def test_ranks_that_are_left_out_are_made_up_for_by_the_others():
     torch.manual_seed(0)
-    found = thin_ranks(torch.ones(200, 3, 8), 0.25, axis=-1)
+    found = drop_ranks(torch.ones(200, 3, 8), 0.25, axis=-1)
     assert found.unique().tolist() == pytest.approx([0.0, 4 / 3])
     assert (found == 0).float().mean().item() == pytest.approx(0.25, abs=0.03)
     assert torch.equal(found[:, 0], found[:, 2])  # all places of an example lose the same ranks

@@ -11,15 +11,17 @@ from trainer.config import ObjectiveConfig
 from trainer.data import LatentStore
 from trainer.diffusion import (
     TARGETS,
+    DiffusionNoise,
     NoiseSchedule,
     add_noise,
     add_offset,
     add_pyramid,
-    draw_randomness,
     make_schedule,
+    sample_randomness,
 )
 
 CPU = torch.device("cpu")
+PROCESS = DiffusionNoise(make_schedule("linear", 0.1, 0.3, 3), "epsilon")
 
 
 @pytest.mark.parametrize(
@@ -83,7 +85,7 @@ def test_latents_are_drawn_from_mean_and_deviation():
     store.add(0, False, torch.full((1, 1, 1), 2.0), torch.full((1, 1, 1), 0.5))
     store.add(0, True, torch.full((1, 1, 1), -1.0), torch.full((1, 1, 1), 0.25))
     noise = torch.tensor([3.0, -4.0]).view(2, 1, 1, 1)
-    found = store.draw([0, 0], [False, True], noise)
+    found = store.sample([0, 0], [False, True], noise)
     assert found.flatten().tolist() == [3.5, -2.0]  # 2 + 0.5 * 3 and -1 + 0.25 * -4
 
 
@@ -143,7 +145,7 @@ def test_everything_that_is_random_about_an_example():
         input_perturbation=0.2,
     )  # fmt: skip
     shape = (2, 16, 16)
-    found = draw_randomness([41, 42], shape, objective, CPU)
+    found = sample_randomness([41, 42], shape, PROCESS, objective, CPU)
     for row, seed in enumerate((41, 42)):
         generator = torch.Generator().manual_seed(seed)
         timestep = torch.randint(100, 901, (), generator=generator)
@@ -159,7 +161,7 @@ def test_everything_that_is_random_about_an_example():
 
 
 def draw_timesteps(count, **settings):
-    drawn = draw_randomness(range(count), (1, 1, 1), ObjectiveConfig(**settings), CPU)
+    drawn = sample_randomness(range(count), (1, 1, 1), PROCESS, ObjectiveConfig(**settings), CPU)
     return drawn.timesteps.numpy()
 
 

@@ -13,7 +13,7 @@ from datasets_tools.masks import read_mask
 from tests.trainer.conftest import write_images
 from trainer.commands import train
 from trainer.config import ConfigError, ObjectiveConfig, layer_config
-from trainer.diffusion import draw_randomness, make_schedule, training_loss
+from trainer.diffusion import DiffusionNoise, make_schedule, sample_randomness, training_loss
 from trainer.runs import read_events
 from trainer.training.expected_header import expect_header
 from trainer.training.loop import read_batches, take_step
@@ -64,15 +64,16 @@ def test_a_mask_of_another_shape_is_refused_by_name(images):
 
 def test_the_loss_counts_what_the_mask_shows():
     schedule = make_schedule("scaled_linear", 0.00085, 0.012, 1000)
+    process = DiffusionNoise(schedule, "epsilon")
     latents = torch.zeros(1, 4, 8, 8)
     mask = torch.zeros(1, 1, 8, 8)
     mask[..., 4:] = 1
     objective = ObjectiveConfig(weighting="none", unmasked_weight=0.0)
-    draws = draw_randomness([1], (4, 8, 8), objective, CPU)
+    batch_noise = sample_randomness([1], (4, 8, 8), process, objective, CPU)
 
     def loss_of(error, settings=objective, masks=mask):
-        predict = lambda _noisy, _timesteps: draws.noise + error  # noqa: E731
-        return training_loss(predict, latents, draws, schedule, settings, "epsilon", masks).item()
+        predict = lambda _noisy, _timesteps: batch_noise.noise + error  # noqa: E731
+        return training_loss(predict, latents, batch_noise, process, settings, masks).item()
 
     outside, inside = torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8)
     outside[..., :4], inside[..., 4:] = 1.0, 1.0

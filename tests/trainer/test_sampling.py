@@ -11,22 +11,22 @@ from trainer.inference.sampling import weighted
 class Word:
     """A learned word that only knows whether it is heard."""
 
-    def __init__(self, *, listening):
-        self.listening = listening
+    def __init__(self, *, enabled):
+        self.enabled = enabled
 
 
-def make_set(*states, listening=None):
+def make_set(*states, enabled=None):
     """Returns a set with an adapter per (multiplier, training), and a word if it says so."""
     layers = {str(index): nn.Linear(4, 4) for index in range(len(states))}
     adapters = AdapterSet(
-        {name: Target(name, layer, "unet", wide=False) for name, layer in layers.items()},
+        {name: Target(name, layer, "unet") for name, layer in layers.items()},
         {name: LoRA(layer, 2, 1.0) for name, layer in layers.items()},
     )
     for adapter, (multiplier, training) in zip(adapters.adapters.values(), states, strict=True):
         adapter.multiplier = multiplier
         adapter.train(training)
-    if listening is not None:
-        adapters.word = Word(listening=listening)
+    if enabled is not None:
+        adapters.word = Word(enabled=enabled)
     return adapters
 
 
@@ -37,18 +37,18 @@ def state_of(adapters):
 STATES = [((0.3, False), (0.0, True)), ((1.0, True), (2.0, False))]
 
 
-@pytest.mark.parametrize("listening", [True, False])
-def test_drawing_leaves_weights_modes_and_words_as_they_were(listening):
-    sets = [make_set(*states, listening=listening) for states in STATES]
+@pytest.mark.parametrize("enabled", [True, False])
+def test_drawing_leaves_weights_modes_and_words_as_they_were(enabled):
+    sets = [make_set(*states, enabled=enabled) for states in STATES]
     with weighted(sets, [0.7, 0.0]):
         assert [state_of(each) for each in sets] == [[(0.7, False)] * 2, [(0.0, False)] * 2]
-        assert [each.word.listening for each in sets] == [True, False]
+        assert [each.word.enabled for each in sets] == [True, False]
     assert [state_of(each) for each in sets] == [list(states) for states in STATES]
-    assert [each.word.listening for each in sets] == [listening] * 2
+    assert [each.word.enabled for each in sets] == [enabled] * 2
 
 
 def test_an_error_while_drawing_leaves_them_as_they_were_too():
-    adapters = make_set(*STATES[0], listening=False)
+    adapters = make_set(*STATES[0], enabled=False)
 
     def fail_while_drawing():
         with weighted([adapters], [0.7]):
@@ -57,7 +57,7 @@ def test_an_error_while_drawing_leaves_them_as_they_were_too():
     with pytest.raises(RuntimeError):
         fail_while_drawing()
     assert state_of(adapters) == list(STATES[0])
-    assert not adapters.word.listening
+    assert not adapters.word.enabled
 
 
 def test_a_weight_that_is_changed_while_drawing_does_not_stay():

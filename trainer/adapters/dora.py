@@ -46,8 +46,8 @@ class DoRA(Adapter):
         self.never_decayed = ("magnitude", *(f"inner.{name}" for name in inner.never_decayed))
         self.axis = axis
         self.exact_gradient = False
-        kept = 1 if axis == "input" else 0
-        self._summed = [dim for dim in range(len(self.shape)) if dim != kept]
+        channel_axis = 1 if axis == "input" else 0
+        self._summed = [dim for dim in range(len(self.shape)) if dim != channel_axis]
         self.magnitude = nn.Parameter(self._measure(read_weight(layer).float()))
 
     def set_dropout(self, inputs: float, ranks: float, module: float) -> None:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainer.adapters.base import Adapter, Layer, apply_weight, draw_kaiming, fill
-from trainer.adapters.low_rank import thin_ranks
+from trainer.adapters.base import Adapter, Layer, apply_weight, fill, init_kaiming
+from trainer.adapters.low_rank import drop_ranks
 
 
 class LoKr(Adapter):
@@ -96,11 +96,11 @@ class LoKr(Adapter):
 
     def reset(self, generator: torch.Generator) -> None:
         """Draws w1, and sets w2 to zero."""
-        draw_kaiming(self.w1, generator)
+        init_kaiming(self.w1, generator)
         if self.whole:
             nn.init.zeros_(self.w2)
         else:
-            draw_kaiming(self.w2_a, generator)
+            init_kaiming(self.w2_a, generator)
             nn.init.zeros_(self.w2_b)
 
     def delta(self) -> Tensor:
@@ -134,14 +134,14 @@ class LoKr(Adapter):
         if self.whole:
             return apply_weight(x, self.w2, self.conv)
         if self.conv is None:
-            hidden = self._thin(functional.linear(x, self.w2_b), axis=-1)
+            hidden = self._drop_ranks(functional.linear(x, self.w2_b), axis=-1)
             return functional.linear(hidden, self.w2_a)
         hidden = apply_weight(x, self.w2_b.view(-1, *self.second[1:]), self.conv)
-        return functional.conv2d(self._thin(hidden, axis=1), self.w2_a[:, :, None, None])
+        return functional.conv2d(self._drop_ranks(hidden, axis=1), self.w2_a[:, :, None, None])
 
-    def _thin(self, hidden: Tensor, axis: int) -> Tensor:
+    def _drop_ranks(self, hidden: Tensor, axis: int) -> Tensor:
         if self.rank_dropout and self.training:
-            return thin_ranks(hidden, self.rank_dropout, axis)
+            return drop_ranks(hidden, self.rank_dropout, axis)
         return hidden
 
 

@@ -36,11 +36,11 @@ class Projections:
         if place not in self._made:
             rank, inputs, outputs = self._sizes
             generator = torch.Generator().manual_seed(self._seed)
-            drawn = [
+            sample = [
                 torch.rand(shape, generator=generator) * 2 - 1
                 for shape in ((rank, inputs), (outputs, rank))
             ]
-            self._made = {place: (drawn[0].to(*place), drawn[1].to(*place))}
+            self._made = {place: (sample[0].to(*place), sample[1].to(*place))}
         return self._made[place]
 
 

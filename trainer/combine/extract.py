@@ -87,7 +87,7 @@ def extract_file(
     check_rank({k: v for k, v in plan.items() if v.wide}, choice.limit_of(wide=True))
     with TensorStream(to) as stream:
         writer = start_writer(stream, plan, target_model, precision)
-        kept = _write_layers(base, tuned, layers, writer, choice, progress)
+        results = _write_layers(base, tuned, layers, writer, choice, progress)
         if stream.empty:
             msg = (
                 f"{base.path.name} and {tuned.path.name} do not differ in any layer that a LoRA "
@@ -104,7 +104,7 @@ def extract_file(
             writer, header
         )
         stream.finish(header)
-    return Extraction(kept, len(layers) - len(kept), _list_left_out(base, tuned))
+    return Extraction(results, len(layers) - len(results), _list_left_out(base, tuned))
 
 
 def _write_layers(
@@ -116,7 +116,7 @@ def _write_layers(
     progress: Progress | None,
 ) -> list[ResizedLayer]:
     """Writes the layers that differ; returns the rank and energy of each."""
-    kept = []
+    results = []
     for done, layer in enumerate(layers):
         difference = (tuned.read(layer) - base.read(layer)).flatten(1)
         _check_numbers(layer, difference, base, tuned)
@@ -124,10 +124,10 @@ def _write_layers(
             delta = from_matrix(base.shapes[layer], difference)
             factors, resized = truncate(delta, choice, layer)
             writer.add_delta(layer, factors)
-            kept.append(resized)
+            results.append(resized)
         if progress is not None:
             progress(done + 1, len(layers))
-    return kept
+    return results
 
 
 def _plan(shape: tuple[int, ...], choice: RankChoice) -> PlannedLayer:

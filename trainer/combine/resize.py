@@ -126,7 +126,7 @@ def resize_file(
     check_precision(precision)
     check_output(to, force)
     target_model = read_target_model([path], open_base(base_model))
-    kept: list[ResizedLayer] = []
+    results: list[ResizedLayer] = []
     with open_sources([path], target_model) as (source,), TensorStream(to) as stream:
         plan = {layer: _plan(layer, source, choice) for layer in source.file.groups}
         check_rank({k: v for k, v in plan.items() if not v.wide}, choice.rank)
@@ -142,14 +142,14 @@ def resize_file(
             delta, resized = truncate(source.read(layer), choice, layer)
             if resized.rank:
                 writer.add_delta(layer, delta)
-                kept.append(resized)
+                results.append(resized)
             if progress is not None:
                 progress(done + 1, len(plan))
         if stream.empty:
             msg = f"{path.name} changes nothing, so {to.name} is not written."
             raise CombineError(msg)
         stream.finish(describe_derived(to.stem, header, family, writer.measure(), how))
-    return kept
+    return results
 
 
 def _plan(layer: str, source: Source, choice: RankChoice) -> PlannedLayer:

@@ -98,7 +98,7 @@ def collect_findings(
         shapes=shapes,
         groups=groups,
         kohya=list(groups),
-        strangers=[],
+        unknown_keys=[],
         guess=FamilyGuess(target_model.family, certain=True),
         layers=spelled,
         expected=target_model.shapes,

@@ -23,7 +23,7 @@ from trainer.combine import (
 )
 from trainer.commands.libraries import quiet_libraries
 from trainer.files.verify.findings import Finding
-from trainer.training.progress import say
+from trainer.training.progress import log_line
 
 
 def merge(request: MergeRequest) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def measure_file(path: Path, base_model: Path | None) -> FileSingularValues:
 
 def _print_findings(findings: list[Finding]) -> None:
     for finding in findings:
-        say(finding.to_line())
+        log_line(finding.to_line())
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from trainer.commands.libraries import quiet_libraries
 from trainer.formats.families import FAMILIES
 from trainer.hub import Report, download_base_model, download_matching, find_token
 from trainer.models import ModelError, check_base_model
-from trainer.training.progress import say
+from trainer.training.progress import log_line
 
 _LINES_PER_DOWNLOAD = 10
 
@@ -94,13 +94,13 @@ def describe_model(path: Path) -> ListedModel:
     """Returns what a file or a folder is as a base model; reads its small files and headers."""
     quiet_libraries()
     files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
-    found = ListedModel(path.name, str(path), sum(each.stat().st_size for each in files))
+    model = ListedModel(path.name, str(path), sum(each.stat().st_size for each in files))
     try:
         info = check_base_model(path)
     except ModelError as error:
-        return replace(found, message=str(error))
+        return replace(model, message=str(error))
     return replace(
-        found,
+        model,
         layout=info.layout,
         family=info.family,
         prediction=info.prediction,
@@ -136,7 +136,7 @@ class _DownloadBar:
         if tenths > self._tenths:
             self._tenths = tenths
             sizes = [tqdm.format_sizeof(size, "B") for size in (done, total)]
-            say(f"{self._name}: {sizes[0]} of {sizes[1]}")
+            log_line(f"{self._name}: {sizes[0]} of {sizes[1]}")
 
     def close(self) -> None:
         """Ends the bar."""

@@ -189,7 +189,7 @@ class AdapterConfig(Section):
     adalora: AdaLoRAConfig = Field(default_factory=AdaLoRAConfig)
 
     @property
-    def draws_dropout(self) -> bool:
+    def uses_dropout(self) -> bool:
         """Whether a step draws which weights are left out."""
         return max(self.dropout, self.rank_dropout, self.module_dropout) > 0
 

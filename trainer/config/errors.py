@@ -54,8 +54,8 @@ def _explain(detail: ErrorDetails, model: type[BaseModel]) -> str:
     if kind == "string_pattern_mismatch":
         field = _find_field(model, [str(part) for part in detail["loc"]])
         return f"{value!r} is not allowed; {field.rstrip('.') if field else context['pattern']}"
-    wanted = detail["msg"].replace("Input should be ", "must be ").replace("Input ", "")
-    return f"{wanted[0].lower()}{wanted[1:]}, but is {_shorten(value)}"
+    requirement = detail["msg"].replace("Input should be ", "must be ").replace("Input ", "")
+    return f"{requirement[0].lower()}{requirement[1:]}, but is {_shorten(value)}"
 
 
 def _explain_unknown(path: list[str], model: type[BaseModel]) -> str:

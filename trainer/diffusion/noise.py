@@ -9,7 +9,7 @@ from torch.nn import functional
 _MOST_LEVELS = 10
 
 
-def draw_noise(shape: tuple[int, int, int], generator: torch.Generator) -> Tensor:
+def sample_noise(shape: tuple[int, int, int], generator: torch.Generator) -> Tensor:
     """Returns Gaussian noise for one example, [C, h, w], on the generator's device."""
     return torch.randn(shape, generator=generator, device=generator.device)
 

@@ -78,11 +78,11 @@ def encode_header(index: Mapping[str, object], metadata: Mapping[str, str]) -> b
         index: Number format, shape and place of every tensor, by name.
         metadata: The texts.
     """
-    kept = dict(metadata)
-    text = _encode(index, kept)
+    fields = dict(metadata)
+    text = _encode(index, fields)
     for key in _CAN_GO:
-        if len(text) > MAX_HEADER_BYTES and kept.pop(key, None) is not None:
-            text = _encode(index, kept)
+        if len(text) > MAX_HEADER_BYTES and fields.pop(key, None) is not None:
+            text = _encode(index, fields)
     return text
 
 

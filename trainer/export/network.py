@@ -35,14 +35,14 @@ class Network:
 
     def arguments(self) -> dict[str, str]:
         """Returns what those trainers would be told beyond rank and alpha."""
-        found = {}
+        arguments = {}
         if self.conv_rank:
-            found = {"conv_dim": str(self.conv_rank), "conv_alpha": str(self.conv_alpha)}
+            arguments = {"conv_dim": str(self.conv_rank), "conv_alpha": str(self.conv_alpha)}
         if self.kind == "dora":
-            found |= {"algo": "locon", "dora_wd": "True"}
+            arguments |= {"algo": "locon", "dora_wd": "True"}
         elif self.kind not in {"", "lora"}:
-            found["algo"] = self.kind
-        return found
+            arguments["algo"] = self.kind
+        return arguments
 
 
 def plan_network(config: AdapterConfig) -> Network:

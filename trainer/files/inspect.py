@@ -84,22 +84,23 @@ def inspect_file(path: Path) -> Inspection:
         tags=_list_tags(text),
         prediction=_read_prediction(text),
         base_model=text.get("ss_sd_model_name", ""),
-        training={name: text[key] for key, name in _TRAINING.items() if _says(text, key)},
+        training={name: text[key] for key, name in _TRAINING.items() if _matches(text, key)},
         settings="lorasmith.config" in text,
         digest=facts.digest,
         stated_digest=text.get("sshs_model_hash", ""),
-        programs=[] if facts.guess.stranger else [_judge_program(p, findings) for p in PROGRAMS],
+        programs=[] if facts.guess.unsupported else [_judge_program(p, findings) for p in PROGRAMS],
         findings=[finding.to_line() for finding in findings],
     )
 
 
 def _judge_program(program: str, findings: list[Finding]) -> Verdict:
-    found = [(each, each.effects[program]) for each in findings if program in each.effects]
-    loads = "no" if any(effect.loads == "no" for _, effect in found) else "partly"
+    effects = [(each, each.effects[program]) for each in findings if program in each.effects]
+    loads = "no" if any(effect.loads == "no" for _, effect in effects) else "partly"
     reasons = [
-        f"{effect.text[0].upper()}{effect.text[1:]}: {finding.message}" for finding, effect in found
+        f"{effect.text[0].upper()}{effect.text[1:]}: {finding.message}"
+        for finding, effect in effects
     ]
-    return Verdict(program, loads if found else "yes", reasons)
+    return Verdict(program, loads if effects else "yes", reasons)
 
 
 def _describe_components(facts: FileFacts) -> Iterator[Component]:
@@ -157,12 +158,12 @@ def _list_tags(metadata: Mapping[str, str]) -> list[str]:
 
 
 def _read_prediction(metadata: Mapping[str, str]) -> str:
-    told = metadata.get("modelspec.prediction_type")
+    prediction = metadata.get("modelspec.prediction_type")
     _, by_version = read_version(metadata.get("ss_base_model_version", ""))
-    if told in {"v", "v_prediction"} or by_version == "v_prediction":
+    if prediction in {"v", "v_prediction"} or by_version == "v_prediction":
         return "v_prediction"
-    return "epsilon" if told == "epsilon" or by_version == "epsilon" else ""
+    return "epsilon" if prediction == "epsilon" or by_version == "epsilon" else ""
 
 
-def _says(metadata: Mapping[str, str], key: str) -> bool:
+def _matches(metadata: Mapping[str, str], key: str) -> bool:
     return metadata.get(key, "None") not in {"", "None"}

@@ -92,9 +92,9 @@ class Inspection:
 
     def to_text(self) -> str:
         """Returns everything as text for a person."""
-        return "\n".join([*self._tell_identity(), *self._tell_programs()])
+        return "\n".join([*self._describe_identity(), *self._describe_programs()])
 
-    def _tell_identity(self) -> Iterator[str]:
+    def _describe_identity(self) -> Iterator[str]:
         sure = "" if self.certain else " (by its header)" if self.family[:2] == "SD" else ""
         yield f"{self.name}: {' and '.join(self.kinds)} for {self.family}{sure}"
         rows = {
@@ -106,7 +106,7 @@ class Inspection:
             "file": f"{self.bytes / 1e6:.1f} MB, {self.precision}, {self.naming} names",
         }
         for part in self.components:
-            rows[part.name] = _tell_component(part)
+            rows[part.name] = _describe_component(part)
         rows |= self.training
         if self.settings:
             rows["settings"] = "of the run that made it are in the header"
@@ -119,7 +119,7 @@ class Inspection:
             if value:
                 yield f"  {name:{width}}  {value}"
 
-    def _tell_programs(self) -> Iterator[str]:
+    def _describe_programs(self) -> Iterator[str]:
         if self.programs:
             yield "Programs:"
         width = max((len(verdict.program) for verdict in self.programs), default=0)
@@ -133,7 +133,7 @@ class Inspection:
             yield from (f"  {line}" for line in self.findings)
 
 
-def _tell_component(part: Component) -> str:
+def _describe_component(part: Component) -> str:
     share = f"{part.modules} of {part.of} layers" if part.of else f"{part.modules} layers"
     ranks = ", ".join(f"{rank}" + _times(n, part.ranks) for rank, n in part.ranks.items())
     alphas = ", ".join(f"{alpha:g}" + _times(n, part.alphas) for alpha, n in part.alphas.items())

@@ -12,5 +12,5 @@ def embedding_folder(file: Path) -> Path:
 
 def find_embedding(file: Path) -> Path | None:
     """Returns the learned word that belongs to an exported file; None where there is none."""
-    found = sorted(embedding_folder(file).glob("*.safetensors"))
-    return found[0] if found else None
+    files = sorted(embedding_folder(file).glob("*.safetensors"))
+    return files[0] if files else None

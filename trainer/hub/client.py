@@ -30,8 +30,8 @@ class HubClient:
         HubError: the token or HF_ENDPOINT cannot be right.
     """
 
-    def __init__(self, wanted: HubId, token: str) -> None:
-        self._wanted = wanted
+    def __init__(self, hub_id: HubId, token: str) -> None:
+        self._wanted = hub_id
         self._token = _check_token(token)
         self._endpoint = _find_endpoint()
 

@@ -81,17 +81,17 @@ def _read_hub_id(text: str) -> HubId:
     return wanted
 
 
-def _download_files(wanted: HubId, place: Path, token: str, report: Report, choose: Choose) -> Path:
+def _download_files(hub_id: HubId, place: Path, token: str, report: Report, choose: Choose) -> Path:
     if place.exists():
         return place
     partial = place.parent / ".partial" / place.name
     try:
         partial.mkdir(parents=True, exist_ok=True)
         with FileLock(partial.with_name(f"{place.name}.lock"), timeout=0):
-            _fetch_into(partial, wanted, HubClient(wanted, token), report, choose)
-            _move_into_place(wanted, partial, place)
+            _fetch_into(partial, hub_id, HubClient(hub_id, token), report, choose)
+            _move_into_place(hub_id, partial, place)
     except Timeout:
-        msg = f"{wanted} is being downloaded by another process. Wait until that one is done."
+        msg = f"{hub_id} is being downloaded by another process. Wait until that one is done."
         raise HubError(msg) from None
     except OSError as error:
         msg = (
@@ -103,7 +103,7 @@ def _download_files(wanted: HubId, place: Path, token: str, report: Report, choo
 
 
 def _fetch_into(
-    partial: Path, wanted: HubId, client: HubClient, report: Report, choose: Choose
+    partial: Path, hub_id: HubId, client: HubClient, report: Report, choose: Choose
 ) -> None:
     with client.online():
         commit, offered = client.list_files()
@@ -111,7 +111,7 @@ def _fetch_into(
         _remove_others(partial, files)
         total = sum(file.size for file in files)
         left = [file for file in files if not has_content(partial / file.name, file)]
-        _check_space(wanted, partial, left)
+        _check_space(hub_id, partial, left)
         done = total - sum(file.size for file in left)
         report(done, total)
         for file in left:
@@ -123,13 +123,13 @@ def _count_from(done: int, total: int, report: Report) -> Callable[[int], None]:
     return lambda size: report(done + size, total)
 
 
-def _check_space(wanted: HubId, partial: Path, left: Sequence[HubFile]) -> None:
+def _check_space(hub_id: HubId, partial: Path, left: Sequence[HubFile]) -> None:
     begun = sum(min(file.size, file.part_size(partial)) for file in left)
     needed = sum(file.size for file in left) - begun
     free = shutil.disk_usage(partial).free
     if needed > free:
         msg = (
-            f"{wanted} needs {needed:,} bytes more on this disk, and {free:,} are free. Make room, "
+            f"{hub_id} needs {needed:,} bytes more on this disk, and {free:,} are free. Make room, "
             "or choose another --workspace."
         )
         raise HubError(msg)
@@ -137,15 +137,15 @@ def _check_space(wanted: HubId, partial: Path, left: Sequence[HubFile]) -> None:
 
 def _remove_others(partial: Path, files: Sequence[HubFile]) -> None:
     """What an earlier try brought and is not wanted any more, such as another commit's weights."""
-    wanted = {partial / file.name for file in files} | {file.part(partial) for file in files}
+    expected = {partial / file.name for file in files} | {file.part(partial) for file in files}
     for path in partial.rglob("*"):
-        if path.is_file() and path not in wanted:
+        if path.is_file() and path not in expected:
             path.unlink()
 
 
-def _move_into_place(wanted: HubId, partial: Path, place: Path) -> None:
-    if wanted.file:
-        (partial / wanted.file).replace(place)
+def _move_into_place(hub_id: HubId, partial: Path, place: Path) -> None:
+    if hub_id.file:
+        (partial / hub_id.file).replace(place)
         shutil.rmtree(partial)
     else:
         partial.rename(place)

@@ -24,8 +24,8 @@ def upload_hub_folder(folder: Path, repo_id: str, private: bool, token: str) -> 
         HubError: nothing was changed on the hub, or only an empty repository was made; the message
             says why and what to do.
     """
-    wanted = parse_hub_id(repo_id)
-    if wanted is None or wanted.file or wanted.revision:
+    parsed = parse_hub_id(repo_id)
+    if parsed is None or parsed.file or parsed.revision:
         msg = f"{repo_id!r} is no name for a repository. It has the form OWNER/NAME."
         raise HubError(msg)
     if not (folder / "README.md").is_file() or not any(folder.glob("*.safetensors")):
@@ -40,7 +40,7 @@ def upload_hub_folder(folder: Path, repo_id: str, private: bool, token: str) -> 
             "hub and set it as HF_TOKEN."
         )
         raise HubError(msg)
-    return _Uploader(wanted, token).upload(folder, private=private)
+    return _Uploader(parsed, token).upload(folder, private=private)
 
 
 class _Uploader(HubClient):

@@ -11,9 +11,9 @@ from PIL.PngImagePlugin import PngInfo
 
 from datasets_tools.files import write_atomically
 from trainer.adapters import AdapterSet
-from trainer.device import Machine
+from trainer.device import DeviceContext
 from trainer.models import Family
-from trainer.models.family import Drawing
+from trainer.models.family import GenerationRequest
 
 
 @contextlib.contextmanager
@@ -27,23 +27,23 @@ def weighted(adapters: Sequence[AdapterSet], weights: Sequence[float]) -> Iterat
         yield
 
 
-def draw(family: Family, machine: Machine, drawing: Drawing) -> Image.Image:
+def generate(family: Family, context: DeviceContext, request: GenerationRequest) -> Image.Image:
     """Returns one image with the adapters as they are weighed now."""
-    with machine.accelerator.autocast():
-        image: Image.Image = family.generate(drawing)
+    with context.accelerator.autocast():
+        image: Image.Image = family.generate(request)
     return image
 
 
-def save_image(path: Path, image: Image.Image, drawing: Drawing, weight: float) -> None:
+def save_image(path: Path, image: Image.Image, request: GenerationRequest, weight: float) -> None:
     """Writes a PNG that says in itself how it was made.
 
     Raises:
         OSError: the disk is full or cannot be written.
     """
     info = PngInfo()
-    info.add_text("prompt", drawing.prompt)
-    info.add_text("parameters", _describe(drawing))
-    info.add_text("lorasmith", json.dumps({"seed": drawing.seed, "weight": weight}))
+    info.add_text("prompt", request.prompt)
+    info.add_text("parameters", _describe(request))
+    info.add_text("lorasmith", json.dumps({"seed": request.seed, "weight": weight}))
     encoded = io.BytesIO()
     image.save(encoded, format="PNG", pnginfo=info)
     write_atomically(path, encoded.getvalue())
@@ -69,12 +69,12 @@ def make_grid(
     return grid
 
 
-def _describe(drawing: Drawing) -> str:
+def _describe(request: GenerationRequest) -> str:
     """The text that A1111 and Civitai read from a PNG."""
-    negative = f"\nNegative prompt: {drawing.negative_prompt}" if drawing.negative_prompt else ""
+    negative = f"\nNegative prompt: {request.negative_prompt}" if request.negative_prompt else ""
     return (
-        f"{drawing.prompt}{negative}\nSteps: {drawing.inference_steps}, Sampler: DDIM, "
-        f"CFG scale: {drawing.guidance}, Seed: {drawing.seed}"
+        f"{request.prompt}{negative}\nSteps: {request.inference_steps}, Sampler: DDIM, "
+        f"CFG scale: {request.guidance}, Seed: {request.seed}"
     )
 
 

@@ -2,9 +2,16 @@
 names one."""
 
 from trainer.models.check import BaseModelInfo, check_base_model
-from trainer.models.embeddings import LearnedWord
+from trainer.models.embeddings import TextualInversion
 from trainer.models.errors import ModelError
-from trainer.models.family import EVERY_MODEL, Conditioning, Family, Geometry, Model, Moments
+from trainer.models.family import (
+    EVERY_MODEL,
+    Conditioning,
+    Family,
+    Geometry,
+    LatentDistribution,
+    Model,
+)
 from trainer.models.loading import Parts, build_parts
 from trainer.models.opening import check_config, load_family, make_family
 
@@ -14,11 +21,11 @@ __all__ = [
     "Conditioning",
     "Family",
     "Geometry",
-    "LearnedWord",
+    "LatentDistribution",
     "Model",
     "ModelError",
-    "Moments",
     "Parts",
+    "TextualInversion",
     "build_parts",
     "check_base_model",
     "check_config",

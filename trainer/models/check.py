@@ -120,9 +120,9 @@ def check_base_model(
 
 
 def _check_folder(path: Path, family: str, prediction: str) -> BaseModelInfo:
-    found = read_folder(path)
-    count = sum(name.startswith("text_encoder") for name in found.parts)
-    width = found.parts["unet"].config.get("cross_attention_dim")
+    folder = read_folder(path)
+    count = sum(name.startswith("text_encoder") for name in folder.parts)
+    width = folder.parts["unet"].config.get("cross_attention_dim")
     if family == "auto":
         family = match_parts(width, count).name
     if len(FAMILIES[family].text_encoders) != count:
@@ -133,50 +133,50 @@ def _check_folder(path: Path, family: str, prediction: str) -> BaseModelInfo:
         )
         raise ModelError(msg)
     if prediction == "auto":
-        prediction = str(found.scheduler.get("prediction_type", "epsilon"))
+        prediction = str(folder.scheduler.get("prediction_type", "epsilon"))
     return BaseModelInfo(
         path,
         "folder",
         family,
         prediction,
-        zero_snr=bool(found.scheduler.get("rescale_betas_zero_snr", False)),
-        scheduler=found.scheduler,
-        parts=found.parts,
-        tokenizers=found.tokenizers,
+        zero_snr=bool(folder.scheduler.get("rescale_betas_zero_snr", False)),
+        scheduler=folder.scheduler,
+        parts=folder.parts,
+        tokenizers=folder.tokenizers,
     )
 
 
 def _check_file(path: Path, family: str, prediction: str) -> BaseModelInfo:
     file = _read_file(path)
-    found = detect_file(file)
-    if family not in {"auto", found.family}:
+    detected = detect_file(file)
+    if family not in {"auto", detected.family}:
         msg = (
-            f"{path.name} is an {FAMILIES[found.family].title} model, and base_model.family says "
+            f"{path.name} is an {FAMILIES[detected.family].title} model, and base_model.family is "
             f"{family}. Set it to auto."
         )
         raise ModelError(msg)
-    prediction = found.prediction if prediction == "auto" else prediction
-    config = read_config(found.family)
+    prediction = detected.prediction if prediction == "auto" else prediction
+    config = read_config(detected.family)
     # SD 2.1 and its base are one architecture: what they predict tells at which size they work.
     size = config.get("sample_sizes", {}).get(prediction, config["unet"]["sample_size"])
     unet = config["unet"] | {"sample_size": size}
     parts = {"unet": Part(unet, (file,), UNET_PREFIX, "unet")}
     if any(name.startswith("first_stage_model.") for name in file.tensors):
         parts["vae"] = Part(config["vae"], (file,), "first_stage_model.", "vae")
-    rows = zip(config["text_encoders"], FAMILIES[found.family].text_encoders, strict=True)
+    rows = zip(config["text_encoders"], FAMILIES[detected.family].text_encoders, strict=True)
     for index, (encoder, spec) in enumerate(rows):
         parts[name_encoder(index)] = Part(encoder, (file,), spec.file_prefix, spec.naming)
     return BaseModelInfo(
         path,
         "file",
-        found.family,
+        detected.family,
         prediction,
-        found.zero_snr,
+        detected.zero_snr,
         config["scheduler"] | {"prediction_type": prediction},
         parts,
         tuple(config["pad_tokens"]),
-        found.certain,
-        found.question,
+        detected.certain,
+        detected.question,
     )
 
 

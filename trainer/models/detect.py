@@ -65,7 +65,7 @@ def detect_file(file: TensorFile) -> Detection:
     Raises:
         ModelError: it is something else, or special, or lacks its text encoder.
     """
-    _refuse_strangers(file)
+    _refuse_unknown_keys(file)
     _check_channels(file)
     family = _find_family(file)
     prediction, certain = _find_prediction(file, family)
@@ -74,7 +74,7 @@ def detect_file(file: TensorFile) -> Detection:
     return Detection(family.name, prediction, zero_snr, certain, question)
 
 
-def _refuse_strangers(file: TensorFile) -> None:
+def _refuse_unknown_keys(file: TensorFile) -> None:
     whole = any(name.startswith(UNET_PREFIX) for name in file.tensors)
     for pattern, kind in _STRANGERS if whole else (*_STRANGERS, *_PARTS):
         mark = re.compile(pattern)
@@ -111,21 +111,21 @@ def _find_family(file: TensorFile) -> FamilySpec:
         )
         raise ModelError(msg)
     family = widths[width]
-    found = [
+    candidates = [
         spec
         for spec in FAMILIES.values()
         if any(key.startswith(spec.text_encoders[-1].file_prefix) for key in file.tensors)
     ]
-    if not found:
+    if not candidates:
         msg = (
             f"{file.path.name} holds a UNet of {family.title} and no text encoder. Choose "
             "a whole checkpoint."
         )
         raise ModelError(msg)
-    if family not in found:
+    if family not in candidates:
         msg = (
             f"{file.path.name} mixes families: its UNet is of {family.title}, its text "
-            f"encoder of {found[0].title}. Choose another base model."
+            f"encoder of {candidates[0].title}. Choose another base model."
         )
         raise ModelError(msg)
     return family
@@ -141,9 +141,9 @@ def _find_text_width(file: TensorFile) -> int:
 
 def _find_prediction(file: TensorFile, family: FamilySpec) -> tuple[str, bool]:
     """Returns what a file predicts, and whether that is certain."""
-    said = _read_prediction(file)
-    if said:
-        return said, True
+    recorded = _read_prediction(file)
+    if recorded:
+        return recorded, True
     if re.search(r"v[-_ ]?pred", file.path.stem, re.IGNORECASE):
         return "v_prediction", False
     return family.prediction, not family.prediction_hint
@@ -151,12 +151,12 @@ def _find_prediction(file: TensorFile, family: FamilySpec) -> tuple[str, bool]:
 
 def _read_prediction(file: TensorFile) -> str:
     """Returns what marker tensors or metadata say, or nothing."""
-    said = file.metadata.get("modelspec.prediction_type", "").lower()
+    recorded = file.metadata.get("modelspec.prediction_type", "").lower()
     architecture = file.metadata.get("modelspec.architecture", "").lower()
     v_parameterization = file.metadata.get("ss_v_parameterization", "").lower()
-    if "v_pred" in file.tensors or said.startswith("v") or v_parameterization == "true":
+    if "v_pred" in file.tensors or recorded.startswith("v") or v_parameterization == "true":
         return "v_prediction"
-    if said.startswith("eps"):
+    if recorded.startswith("eps"):
         return "epsilon"
     if "v2-768-v" in architecture:
         return "v_prediction"

@@ -14,20 +14,20 @@ from torch import Tensor, nn
 from trainer.models.errors import ModelError
 
 
-class LearnedWord(nn.Module):
+class TextualInversion(nn.Module):
     """The vectors of one word.
 
     Attributes:
         spelling: The word as it stands in captions.
         vectors: One parameter per text encoder, [count, width], fp32.
-        listening: Whether captions with the word mean the vectors; else it is text as any other.
+        enabled: Whether captions with the word mean the vectors; else it is text as any other.
     """
 
     def __init__(self, vocabulary: "Vocabulary", spelling: str, vectors: Sequence[Tensor]) -> None:
         super().__init__()
         self.spelling = spelling
         self.vectors = nn.ParameterList([nn.Parameter(each) for each in vectors])
-        self.listening = True
+        self.enabled = True
         self._vocabulary = vocabulary
 
     @property
@@ -50,9 +50,9 @@ class Vocabulary:
 
     def __init__(self, encoders: Sequence[Any], tokenizers: Sequence[Any]) -> None:
         self._encoders, self._tokenizers = list(encoders), list(tokenizers)
-        self.words: list[LearnedWord] = []
+        self.words: list[TextualInversion] = []
 
-    def look_up(self, text: str, count: int) -> list[Tensor]:
+    def initial_vectors(self, text: str, count: int) -> list[Tensor]:
         """Returns what the tables hold of a text's tokens, repeated or cut to a number of vectors.
 
         Returns:
@@ -61,7 +61,7 @@ class Vocabulary:
         Raises:
             ModelError: the text has no tokens.
         """
-        found = []
+        vectors = []
         for encoder, tokenizer in zip(self._encoders, self._tokenizers, strict=True):
             tokens = _spell(tokenizer, text)
             if not tokens:
@@ -69,10 +69,10 @@ class Vocabulary:
                 raise ModelError(msg)
             table = _table_of(encoder).weight.detach()
             rows = [tokens[index % len(tokens)] for index in range(count)]
-            found.append(table[torch.tensor(rows, device=table.device)].float())
-        return found
+            vectors.append(table[torch.tensor(rows, device=table.device)].float())
+        return vectors
 
-    def teach(self, spelling: str, vectors: Sequence[Tensor]) -> LearnedWord:
+    def add_token(self, spelling: str, vectors: Sequence[Tensor]) -> TextualInversion:
         """Adds a word; where there is one of the same spelling, the new one is heard.
 
         Raises:
@@ -89,7 +89,7 @@ class Vocabulary:
         if not all(_spell(tokenizer, spelling) for tokenizer in self._tokenizers):
             msg = f"The text encoder knows no token in “{spelling}”. Choose another word."
             raise ModelError(msg)
-        word = LearnedWord(self, spelling, vectors)
+        word = TextualInversion(self, spelling, vectors)
         if not self.words:
             for number, encoder in enumerate(self._encoders):
                 table = encoder.get_input_embeddings()
@@ -97,7 +97,7 @@ class Vocabulary:
         self.words.append(word)
         return word
 
-    def forget(self, word: LearnedWord) -> None:
+    def forget(self, word: TextualInversion) -> None:
         """Takes a word out again; without any the text encoders are as they were."""
         self.words = [each for each in self.words if each is not word]
         if not self.words:
@@ -120,7 +120,7 @@ class Vocabulary:
         for word in self.words:
             places = list(range(-first, -first - word.count, -1))
             first += word.count
-            if word.listening:
+            if word.enabled:
                 replacements.append((_spell(tokenizer, word.spelling), places))
         # The newest first, so that of two words of one spelling that one is heard.
         for spelling, places in reversed(replacements):
@@ -144,8 +144,8 @@ class _Table(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Returns the rows of tokens, [B, tokens, width]; those below zero are learned."""
         known: Tensor = self.table(tokens.clamp(min=0))
-        learned = torch.cat([word.vectors[self._number] for word in self._vocabulary.words])
-        chosen = learned.to(known.dtype)[(-1 - tokens).clamp(min=0)]
+        trained = torch.cat([word.vectors[self._number] for word in self._vocabulary.words])
+        chosen = trained.to(known.dtype)[(-1 - tokens).clamp(min=0)]
         return torch.where((tokens < 0).unsqueeze(-1), chosen, known)
 
 
@@ -159,12 +159,12 @@ def _spell(tokenizer: Any, text: str) -> list[int]:
 
 
 def _replace(tokens: list[int], old: list[int], new: list[int]) -> list[int]:
-    found, index = [], 0
+    replaced, index = [], 0
     while index < len(tokens):
         if tokens[index : index + len(old)] == old:
-            found += new
+            replaced += new
             index += len(old)
         else:
-            found.append(tokens[index])
+            replaced.append(tokens[index])
             index += 1
-    return found
+    return replaced

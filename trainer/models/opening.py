@@ -58,7 +58,7 @@ def load_family(
         config: Which one, and how it is held.
         device: Where it works.
         dtype: Number format of the frozen weights.
-        present: The models that are on the device from the start; see `Family.settle`.
+        present: The models that are on the device from the start; see `Family.keep_on_device`.
 
     Raises:
         ModelError: as `check_config`, or a tensor is missing, or an extra is not installed.
@@ -88,5 +88,5 @@ def make_family(
         parts.unet.to(device)
     text = TextSettings(config.clip_skip, config.max_windows)
     family = _CLASSES[info.family](info, parts, device, dtype, text)
-    family.settle(present)
+    family.keep_on_device(present)
     return family

@@ -11,18 +11,18 @@ Conditioning = dict[str, Tensor]
 _MASK_STEP = 8  # xformers wants attention masks whose rows are multiples of this
 
 
-def split_into_windows(tokenizer: Any, tokens: list[int], max_windows: int) -> list[list[int]]:
+def split_into_chunks(tokenizer: Any, tokens: list[int], max_windows: int) -> list[list[int]]:
     """Returns a caption's tokens in windows as long as the text encoder's positions.
 
     Each window is start, up to 75 tokens, end and padding, the way A1111 and ComfyUI feed long
     prompts; there is always at least one. What does not fit `max_windows` is left out.
     """
-    room = tokenizer.model_max_length - 2
-    pieces = [tokens[start : start + room] for start in range(0, len(tokens), room)] or [[]]
-    return [_wrap(tokenizer, piece, room) for piece in pieces[:max_windows]]
+    length = tokenizer.model_max_length - 2
+    pieces = [tokens[start : start + length] for start in range(0, len(tokens), length)] or [[]]
+    return [_wrap(tokenizer, piece, length) for piece in pieces[:max_windows]]
 
 
-def empty_window(tokenizer: Any) -> list[int]:
+def empty_chunk(tokenizer: Any) -> list[int]:
     """Returns the window of a caption without words."""
     return _wrap(tokenizer, [], tokenizer.model_max_length - 2)
 
@@ -42,7 +42,7 @@ def pick_hidden(outputs: Any, encoder: Any, layer: int, normalize: bool) -> Tens
     return core.final_layer_norm(hidden) if normalize else hidden
 
 
-def gather_windows(encoded: Tensor, counts: Sequence[int]) -> list[Tensor]:
+def gather_chunks(encoded: Tensor, counts: Sequence[int]) -> list[Tensor]:
     """Returns per caption its windows one after another, each [1, windows * tokens, width].
 
     Args:
@@ -70,6 +70,6 @@ def join_rows(rows: Sequence[Conditioning]) -> Conditioning:
     return {"text": torch.cat(texts), "mask": mask, **joined}
 
 
-def _wrap(tokenizer: Any, piece: list[int], room: int) -> list[int]:
-    padding = [tokenizer.pad_token_id] * (room - len(piece))
+def _wrap(tokenizer: Any, piece: list[int], length: int) -> list[int]:
+    padding = [tokenizer.pad_token_id] * (length - len(piece))
     return [tokenizer.bos_token_id, *piece, tokenizer.eos_token_id, *padding]

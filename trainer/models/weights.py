@@ -64,22 +64,22 @@ def locate_tensors(
     """
     holders = {name: file for file in part.files for name in file.tensors}
     sources = NAMINGS[part.naming](shapes, part.config)
-    found, missing = {}, []
+    located, missing = {}, []
     for target, source in sources.items():
         names = [part.prefix + name for name in source.names]
         name = next((name for name in names if name in holders), None)
         if name is None:
             missing.append(names[0])
             continue
-        found[target] = Stored(holders[name], name, source, shapes[target])
-        _check_stored(found[target], info)
+        located[target] = Stored(holders[name], name, source, shapes[target])
+        _check_stored(located[target], info)
     if missing:
         msg = (
             f"{_name_files(part, info)} lacks {_count(missing)} of {_kind(info)}, the first is "
             f"{min(missing)}. Download it again, or choose another base model."
         )
         raise ModelError(msg)
-    return found
+    return located
 
 
 def refuse_extras(info: BaseModelInfo, plans: Mapping[str, Mapping[str, Stored]]) -> None:

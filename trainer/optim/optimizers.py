@@ -90,11 +90,12 @@ class Row:
 
     Attributes:
         make: Builds it from groups and config.
-        learned: Numbers that it keeps per group and changes as it goes: a checkpoint holds them.
+        saved_numbers: Numbers that it keeps per group and changes as it goes: a checkpoint holds
+            them.
     """
 
     make: Callable[[Groups, OptimizerConfig], Optimizer]
-    learned: tuple[str, ...] = ()
+    saved_numbers: tuple[str, ...] = ()
 
 
 OPTIMIZERS: dict[str, Row] = {

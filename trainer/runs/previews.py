@@ -82,26 +82,26 @@ class PreviewFolder:
         self.results_path.mkdir(parents=True, exist_ok=True)
 
 
-def request_preview(folder: PreviewFolder, wanted: PreviewRequest) -> str:
+def request_preview(folder: PreviewFolder, request: PreviewRequest) -> str:
     """Files a request and returns its id; ids sort by time."""
     folder.prepare()
     request_id = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
-    write_atomically(folder.requests_path / f"{request_id}.json", wanted.model_dump_json())
+    write_atomically(folder.requests_path / f"{request_id}.json", request.model_dump_json())
     return request_id
 
 
 def list_requests(folder: PreviewFolder) -> list[tuple[str, PreviewRequest]]:
     """Returns the waiting requests, oldest first; files that are not requests are removed."""
-    found = []
+    requests = []
     for path in sorted(folder.requests_path.glob("[!.]*.json")):
         try:
             text = path.read_text(encoding="utf-8")
-            found.append((path.stem, PreviewRequest.model_validate_json(text)))
+            requests.append((path.stem, PreviewRequest.model_validate_json(text)))
         except FileNotFoundError:
             continue
         except (ValidationError, UnicodeDecodeError):
             path.unlink(missing_ok=True)
-    return found
+    return requests
 
 
 def read_result(folder: PreviewFolder, request_id: str) -> PreviewResult:

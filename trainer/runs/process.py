@@ -88,11 +88,11 @@ def spawn(command: Sequence[str], log: Path, answer: Path | None = None) -> int:
     flags = {"start_new_session": True}
     if os.name == "nt":
         flags = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}  # type: ignore[attr-defined]
-    with log.open("ab") as output, (answer or log).open("ab" if answer is None else "wb") as said:
+    with log.open("ab") as output, (answer or log).open("ab" if answer is None else "wb") as stdout:
         process = subprocess.Popen(
             list(command),
             stdin=subprocess.DEVNULL,
-            stdout=said,
+            stdout=stdout,
             stderr=output,
             **flags,  # type: ignore[call-overload]
         )

@@ -53,7 +53,7 @@ class Bar:
             self._bar.update(step - self._bar.n)
             return
         left = (self._total - step) / steps_per_second if steps_per_second else 0.0
-        say(
+        log_line(
             f"step {step}/{self._total}  loss {loss:.4f}  {steps_per_second:.2f} steps/s  "
             f"{left:.0f} s left"
         )
@@ -63,7 +63,7 @@ class Bar:
         self._bar.close()
 
 
-def say(text: str) -> None:
+def log_line(text: str) -> None:
     """Prints a line to a person, without breaking a bar."""
     tqdm.write(text, file=sys.stderr)
     sys.stderr.flush()

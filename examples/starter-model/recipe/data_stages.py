@@ -17,7 +17,7 @@ from recipe.render import load_drawings, load_icons, render_all, save_drawings
 from recipe.settings import Settings
 from recipe.stages import Result, hash_code, run_stage
 from recipe.tokenizer import cut_tokenizer, save_tokenizer
-from recipe.training import Machine
+from recipe.training import DeviceContext
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,14 @@ class Data:
         packages: Folder with the packages, or None to fetch them.
         tokenizer: The `tokenizer.json` that is cut.
         settings: The recipe's numbers.
-        machine: Where to compute.
+        context: Where to compute.
     """
 
     work: Path
     packages: Path | None
     tokenizer: Path
     settings: Settings
-    machine: Machine
+    context: DeviceContext
 
     @cached_property
     def loaded_packages(self) -> list[Package]:
@@ -104,7 +104,7 @@ class Data:
     @cached_property
     def sprites(self) -> Sprites:
         """All drawings, on the device."""
-        return make_sprites(load_drawings(self.rendered.folder), self.machine.device)
+        return make_sprites(load_drawings(self.rendered.folder), self.context.device)
 
     @property
     def usable(self) -> Sequence[int]:

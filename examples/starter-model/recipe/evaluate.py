@@ -17,7 +17,7 @@ from recipe.render import Pixels
 from recipe.sampling import Networks, draw, rebuild
 from recipe.settings import Settings
 from recipe.style_classifier import classify, train_classifier
-from recipe.training import Machine
+from recipe.training import DeviceContext
 from trainer.seeds import derive_seed
 
 _CORNER = 10  # pixels: nothing but background in the corners of an image
@@ -78,7 +78,7 @@ def measure_psnr(originals: Tensor, rebuilt: Tensor) -> Tensor:
 
 
 def measure_prompts(
-    subjects: Subjects, networks: Networks, machine: Machine
+    subjects: Subjects, networks: Networks, context: DeviceContext
 ) -> tuple[dict[str, float], Pixels]:
     """Returns how often prompts give the right concept, style and background, and the images.
 
@@ -93,9 +93,9 @@ def measure_prompts(
         prompt_for(icons[index].name, icons[index].style, colour)
         for index, colour in zip(chosen, colours, strict=True)
     ]
-    drawn = draw(networks, prompts, settings.evaluation, settings.seed, machine)
-    on_colours = draw(networks, coloured, settings.evaluation, settings.seed + 1, machine)
-    images = from_bytes(drawn, machine.device)
+    drawn = draw(networks, prompts, settings.evaluation, settings.seed, context)
+    on_colours = draw(networks, coloured, settings.evaluation, settings.seed + 1, context)
+    images = from_bytes(drawn, context.device)
     ideal = rebuild(networks.vae, compose_on_white(subjects.sprites, chosen))
     found = {"prompts": float(len(chosen))}
     shuffled = images.roll(1, dims=0)
@@ -104,8 +104,8 @@ def measure_prompts(
         found[f"{name}concept_top1"] = (ranks < 1).float().mean().item()
         found[f"{name}concept_top5"] = (ranks < 5).float().mean().item()
     found |= compare_styles(subjects, images, chosen)
-    found |= measure_styles(subjects, networks.vae, (images, ideal), chosen, machine)
-    grounds = read_grounds(from_bytes(on_colours, machine.device))
+    found |= measure_styles(subjects, networks.vae, (images, ideal), chosen, context)
+    grounds = read_grounds(from_bytes(on_colours, context.device))
     right = [seen == said for seen, said in zip(grounds, colours, strict=True)]
     white = [seen == "white" for seen in read_grounds(images)]
     found["background_right"] = sum(right) / len(right)
@@ -169,7 +169,7 @@ def measure_styles(
     vae: AutoencoderKL,
     images: tuple[Tensor, Tensor],
     chosen: Sequence[int],
-    machine: Machine,
+    context: DeviceContext,
 ) -> dict[str, float]:
     """Returns how often a classifier sees the right style, in samples and in drawings.
 
@@ -181,7 +181,7 @@ def measure_styles(
         vae: Of the model.
         images: Samples, and the drawings that they ought to be, both through the VAE.
         chosen: Index of the drawing of each.
-        machine: Where to compute.
+        context: Where to compute.
     """
     settings = subjects.settings
     styles = settings.data.styles
@@ -198,9 +198,9 @@ def measure_styles(
 
     trained = [subjects.list_seen(s) for s in styles]
     unseen = [_choose(subjects.list_unseen(s), limit, settings.seed) for s in styles]
-    classifier = train_classifier(*show(trained), settings.evaluation, settings.seed, machine)
+    classifier = train_classifier(*show(trained), settings.evaluation, settings.seed, context)
     wanted = torch.tensor([styles.index(subjects.icons[index].style) for index in chosen])
-    sampled, ideal = (_agree(classify(classifier, each, machine), wanted) for each in images)
+    sampled, ideal = (_agree(classify(classifier, each, context), wanted) for each in images)
     found = {
         "style_right": sampled,
         "reachable_style_right": ideal,
@@ -208,7 +208,7 @@ def measure_styles(
     }
     if any(unseen):
         shown, numbers = show(unseen)
-        found["unseen_style_right"] = _agree(classify(classifier, shown, machine), numbers)
+        found["unseen_style_right"] = _agree(classify(classifier, shown, context), numbers)
     return found
 
 

@@ -16,7 +16,7 @@ from recipe.sampling import Networks
 from recipe.tokenizer import save_tokenizer
 from recipe.train_unet import load_networks
 from recipe.train_vae import load_vae
-from recipe.training import Machine
+from recipe.training import DeviceContext
 
 MAX_FILE_BYTES = 16 * 1024**2
 MAX_TOTAL_BYTES = 45_000_000
@@ -52,7 +52,7 @@ def write_model(folder: Path, networks: Networks, card: str, sheets: Path) -> No
     check_sizes(folder)
 
 
-def read_model(folder: Path, machine: Machine) -> Networks:
+def read_model(folder: Path, context: DeviceContext) -> Networks:
     """Returns a finished model, in fp32 on the device.
 
     Raises:
@@ -60,8 +60,8 @@ def read_model(folder: Path, machine: Machine) -> Networks:
     """
     try:
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-        unet, text_encoder = load_networks(folder, machine)
-        vae = load_vae(folder, machine)
+        unet, text_encoder = load_networks(folder, context)
+        vae = load_vae(folder, context)
     except (OSError, ValueError) as error:
         msg = f"{folder} is no model in the layout of diffusers ({error}). Name another folder."
         raise RecipeError(msg) from error

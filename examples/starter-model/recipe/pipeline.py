@@ -48,7 +48,7 @@ class Build(Data):
         }
 
         def produce(folder: Path) -> None:
-            train_vae(self.sprites, self.usable, self.settings.vae, seed, self.machine, folder)
+            train_vae(self.sprites, self.usable, self.settings.vae, seed, self.context, folder)
 
         return run_stage(self.work, "vae", ingredients, produce)
 
@@ -63,8 +63,8 @@ class Build(Data):
 
         def produce(folder: Path) -> None:
             table = load_table(self.worded.folder)
-            vae = load_vae(self.vae.folder, self.machine)
-            encode_examples(table, self.sprites, vae, self.machine, folder)
+            vae = load_vae(self.vae.folder, self.context)
+            encode_examples(table, self.sprites, vae, self.context, folder)
 
         return run_stage(self.work, "latents", ingredients, produce)
 
@@ -83,7 +83,7 @@ class Build(Data):
         def produce(folder: Path) -> None:
             settings = self.settings
             lessons, vocabulary = self.gather_lessons()
-            train_unet(lessons, vocabulary, settings.unet, settings.seed, self.machine, folder)
+            train_unet(lessons, vocabulary, settings.unet, settings.seed, self.context, folder)
 
         return run_stage(self.work, "unet", ingredients, produce)
 
@@ -101,7 +101,7 @@ class Build(Data):
             settings = dataclasses.replace(self.settings.unet, **changes)
             seed = derive_seed(self.settings.seed, "second round")
             lessons, vocabulary = self.gather_lessons()
-            train_unet(lessons, vocabulary, settings, seed, self.machine, folder, self.unet.folder)
+            train_unet(lessons, vocabulary, settings, seed, self.context, folder, self.unet.folder)
 
         return run_stage(self.work, "refined", ingredients, produce)
 
@@ -119,7 +119,7 @@ class Build(Data):
         }
 
         def produce(folder: Path) -> None:
-            train_captioner(self.icons, self.sprites, settings, self.machine, folder)
+            train_captioner(self.icons, self.sprites, settings, self.context, folder)
 
         return run_stage(self.work, "captioner", ingredients, produce)
 
@@ -161,7 +161,7 @@ class Build(Data):
             networks = self.load_networks()
             found, images = self.measure(networks)
             np.savez_compressed(folder / "images.npz", images=images)
-            save_sheets(folder, self.subjects, networks, self.machine)
+            save_sheets(folder, self.subjects, networks, self.context)
             write_atomically(folder / "measured.json", json.dumps(found, indent=1))
 
         return run_stage(self.work, "evaluation", ingredients, produce)
@@ -199,21 +199,21 @@ class Build(Data):
             table,
             tokenize(tokenizer, table.captions),
             tokenize(tokenizer, [""]),
-            self.machine.device,
+            self.context.device,
         )
         return lessons, len(tokenizer)
 
     def load_networks(self) -> Networks:
         """Returns the trained model."""
-        unet, text_encoder = load_networks(self.refined.folder, self.machine)
+        unet, text_encoder = load_networks(self.refined.folder, self.context)
         tokenizer = CLIPTokenizer.from_pretrained(self.cut.folder)
-        return Networks(tokenizer, text_encoder, unet, load_vae(self.vae.folder, self.machine))
+        return Networks(tokenizer, text_encoder, unet, load_vae(self.vae.folder, self.context))
 
     def measure(self, networks: Networks) -> tuple[dict[str, Any], Pixels]:
         """Prints and returns the numbers of the model card, and the images that were judged."""
         found: dict[str, Any] = {"vae": measure_vae(self.subjects, networks.vae)}
         print(json.dumps(found, indent=1), flush=True)
-        found["prompts"], images = measure_prompts(self.subjects, networks, self.machine)
+        found["prompts"], images = measure_prompts(self.subjects, networks, self.context)
         print(json.dumps(found["prompts"], indent=1), flush=True)
         return found, images
 
@@ -223,7 +223,7 @@ class Build(Data):
         Raises:
             RecipeError: the folder holds no model.
         """
-        self.measure(read_model(folder, self.machine))
+        self.measure(read_model(folder, self.context))
 
     def run(self, only: str, out: Path) -> None:
         """Makes what is wanted and everything that it needs.
@@ -234,7 +234,7 @@ class Build(Data):
         """
         if only == "speed":
             vocabulary = len(CLIPTokenizer.from_pretrained(self.cut.folder))
-            measure_speed(self.sprites, vocabulary, self.settings, self.machine)
+            measure_speed(self.sprites, vocabulary, self.settings, self.context)
             return
         for name in GOALS[only]:
             getattr(self, name)

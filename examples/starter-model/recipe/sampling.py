@@ -14,7 +14,7 @@ from recipe.networks import LATENT_SHAPE, SCHEDULER
 from recipe.render import Pixels
 from recipe.settings import EvaluationSettings
 from recipe.tokenizer import tokenize
-from recipe.training import Machine
+from recipe.training import DeviceContext
 from trainer.seeds import derive_seed
 
 
@@ -34,7 +34,7 @@ def draw(
     prompts: Sequence[str],
     settings: EvaluationSettings,
     seed: int,
-    machine: Machine,
+    context: DeviceContext,
 ) -> Pixels:
     """Returns one image per prompt, [prompts, SIZE, SIZE, 3].
 
@@ -43,17 +43,17 @@ def draw(
         prompts: What to draw.
         settings: Steps, guidance, how many at once.
         seed: With a prompt's place in the list it decides the noise, the same on every device.
-        machine: Where to compute.
+        context: Where to compute.
     """
     rows = tokenize(networks.tokenizer, [*prompts, ""])
-    tokens = torch.tensor(rows, device=machine.device).long()
+    tokens = torch.tensor(rows, device=context.device).long()
     parts = []
     for start in range(0, len(prompts), settings.batch_size):
         part = tokens[:-1][start : start + settings.batch_size]
         noise = torch.stack(
             [_draw_noise(derive_seed(seed, "sample", start + row)) for row in range(len(part))]
         )
-        latents = _denoise(networks, part, tokens[-1:], noise.to(machine.device), settings)
+        latents = _denoise(networks, part, tokens[-1:], noise.to(context.device), settings)
         decoded = networks.vae.decode(latents / networks.vae.config.scaling_factor).sample
         parts.append(to_bytes(decoded).cpu().numpy())
     return np.concatenate(parts)

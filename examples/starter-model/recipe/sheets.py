@@ -11,7 +11,7 @@ from recipe.evaluate import Subjects
 from recipe.packages import SETS
 from recipe.render import Pixels
 from recipe.sampling import Networks, draw, rebuild
-from recipe.training import Machine
+from recipe.training import DeviceContext
 from trainer.inference.sampling import make_grid
 
 NAMES = (
@@ -41,14 +41,14 @@ COMPOSED = (
 _UNSEEN_SHOWN = 12
 
 
-def draw_contact_sheet(subjects: Subjects, networks: Networks, machine: Machine) -> Image.Image:
+def draw_contact_sheet(
+    subjects: Subjects, networks: Networks, context: DeviceContext
+) -> Image.Image:
     """Returns ten names in no named style and in each style, and below them composed prompts."""
     settings = subjects.settings
     styles = ("", *settings.data.styles)
     prompts = [prompt_for(name, style) for style in styles for name in NAMES]
-    images = draw(
-        networks, [*prompts, *COMPOSED], settings.evaluation, settings.seed + 2, machine
-    )
+    images = draw(networks, [*prompts, *COMPOSED], settings.evaluation, settings.seed + 2, context)
     rows = [_to_images(row) for row in _cut(images, len(NAMES))]
     names = [SETS[style].phrase if style else "no style named" for style in styles]
     columns = [name.replace("-", " ") for name in NAMES]
@@ -74,9 +74,11 @@ def draw_vae_sheet(subjects: Subjects, vae: AutoencoderKL) -> Image.Image:
     return make_grid(rows, names, [""] * _UNSEEN_SHOWN)
 
 
-def save_sheets(folder: Path, subjects: Subjects, networks: Networks, machine: Machine) -> None:
+def save_sheets(
+    folder: Path, subjects: Subjects, networks: Networks, context: DeviceContext
+) -> None:
     """Writes `contact-sheet.png` and `vae-sheet.png`."""
-    sheet = draw_contact_sheet(subjects, networks, machine)
+    sheet = draw_contact_sheet(subjects, networks, context)
     sheet.save(folder / "contact-sheet.png", optimize=True)
     draw_vae_sheet(subjects, networks.vae).save(folder / "vae-sheet.png", optimize=True)
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recipe.settings import EvaluationSettings
-from recipe.training import Learner, Machine, Pace
+from recipe.training import DeviceContext, Learner, Pace
 from trainer.seeds import derive_seed
 
 _CHUNK = 200
@@ -46,7 +46,7 @@ def train_classifier(
     styles: Tensor,
     settings: EvaluationSettings,
     seed: int,
-    machine: Machine,
+    context: DeviceContext,
 ) -> nn.Module:
     """Returns a trained classifier.
 
@@ -55,10 +55,10 @@ def train_classifier(
         styles: Number of the style of each, [N]; every style occurs equally often in a batch.
         settings: Updates and size of a batch.
         seed: Of weights and batches.
-        machine: Where to compute.
+        context: Where to compute.
     """
     count = int(styles.max()) + 1
-    classifier = build_classifier(count, seed).to(machine.device).train()
+    classifier = build_classifier(count, seed).to(context.device).train()
     pace = Pace(
         steps=settings.classifier_steps,
         learning_rate=_RATE,
@@ -72,25 +72,25 @@ def train_classifier(
     pools = [torch.nonzero(styles == style).squeeze(1) for style in range(count)]
     share = max(1, settings.classifier_batch_size // count)
     for step in range(settings.classifier_steps):
-        generator = machine.generator(derive_seed(seed, "style classifier batch", step))
+        generator = context.generator(derive_seed(seed, "style classifier batch", step))
         rows = torch.cat([_choose(pool, share, generator) for pool in pools])
-        batch = images[rows].to(machine.device).float()
+        batch = images[rows].to(context.device).float()
         batch = _shift(batch, derive_seed(seed, "shift", step))
         batch = _disturb(_halve(batch), derive_seed(seed, "disturbance", step))
-        with machine.autocast():
+        with context.autocast():
             loss = functional.cross_entropy(
-                classifier(batch), styles[rows].to(machine.device), label_smoothing=0.05
+                classifier(batch), styles[rows].to(context.device), label_smoothing=0.05
             )
         learner.update(loss)
-    learner.settle()
+    learner.keep_on_device()
     return classifier.eval()
 
 
 @torch.no_grad()
-def classify(classifier: nn.Module, images: Tensor, machine: Machine) -> Tensor:
+def classify(classifier: nn.Module, images: Tensor, context: DeviceContext) -> Tensor:
     """Returns the number of the style of each image, on the processor, [N]."""
     parts = [
-        classifier(_halve(part.to(machine.device).float())).argmax(dim=1).cpu()
+        classifier(_halve(part.to(context.device).float())).argmax(dim=1).cpu()
         for part in images.split(_CHUNK)
     ]
     return torch.cat(parts)

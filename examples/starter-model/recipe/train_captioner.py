@@ -19,7 +19,7 @@ from recipe.colours import COLOURS
 from recipe.composing import Sprites
 from recipe.icons import Icon
 from recipe.settings import Settings
-from recipe.training import Learner, Machine, Pace, learn, remove_checkpoint
+from recipe.training import DeviceContext, Learner, Pace, learn, remove_checkpoint
 from trainer.seeds import derive_seed
 
 _DROPOUT = 0.2
@@ -82,7 +82,7 @@ def train_captioner(
     icons: Sequence[Icon],
     sprites: Sprites,
     recipe: Settings,
-    machine: Machine,
+    context: DeviceContext,
     folder: Path,
 ) -> None:
     """Trains the captioner and writes it as `datasets_tools.captioners.starter` reads it.
@@ -91,7 +91,7 @@ def train_captioner(
         icons: All drawings' names.
         sprites: All drawings.
         recipe: Of network and training, the sets trained on, the seed.
-        machine: Where to compute, and when to stop.
+        context: Where to compute, and when to stop.
         folder: For the result and for checkpoints.
 
     Raises:
@@ -101,7 +101,7 @@ def train_captioner(
     labels = name_labels(icons, recipe.data.styles)
     torch.manual_seed(derive_seed(seed, "captioner weights"))
     network = build_network(settings.widths, len(labels.phrases), _DROPOUT)
-    network = network.to(machine.device, memory_format=torch.channels_last).train()
+    network = network.to(context.device, memory_format=torch.channels_last).train()
     pace = Pace(
         steps=settings.steps,
         learning_rate=settings.learning_rate,
@@ -118,17 +118,21 @@ def train_captioner(
     ]
     wanted = [labels.of_icon[index] for index in usable]
     lessons = CaptionerLessons(sprites, torch.tensor(usable), torch.tensor(wanted))
-    loss_at = make_captioner_loss(network, lessons, settings.batch_size, seed, machine)
-    learn(Learner({"captioner": network}, pace), loss_at, machine, folder)
+    loss_at = make_captioner_loss(network, lessons, settings.batch_size, seed, context)
+    learn(Learner({"captioner": network}, pace), loss_at, context, folder)
     write_captioner(folder, network, labels, settings.widths)
     remove_checkpoint(folder)
 
 
 def make_captioner_loss(
-    network: nn.Module, lessons: CaptionerLessons, batch_size: int, seed: int, machine: Machine
+    network: nn.Module,
+    lessons: CaptionerLessons,
+    batch_size: int,
+    seed: int,
+    context: DeviceContext,
 ) -> Callable[[int], Tensor]:
     """Returns the loss of a step: how wrongly a batch of disturbed drawings is named."""
-    forward = machine.prepare(network)
+    forward = context.prepare(network)
 
     def loss_at(step: int) -> Tensor:
         generator = torch.Generator().manual_seed(derive_seed(seed, "captioner batch", step))
@@ -138,10 +142,10 @@ def make_captioner_loss(
         rows = lessons.drawings[chosen]
         images = disturb_drawings(lessons.sprites, rows, derive_seed(seed, "disturbed", step))
         images = images.to(memory_format=torch.channels_last)
-        with machine.autocast():
+        with context.autocast():
             logits = forward(images)
         return functional.cross_entropy(
-            logits.float(), lessons.labels[chosen].to(machine.device), label_smoothing=_SMOOTHING
+            logits.float(), lessons.labels[chosen].to(context.device), label_smoothing=_SMOOTHING
         )
 
     return loss_at

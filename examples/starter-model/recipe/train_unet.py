@@ -14,9 +14,9 @@ from transformers import CLIPTextModel
 from recipe.examples import ExampleTable
 from recipe.networks import SCHEDULER, build_text_encoder, build_unet, make_noise_schedule
 from recipe.settings import UnetSettings
-from recipe.training import Learner, Machine, Pace, learn, remove_checkpoint
+from recipe.training import DeviceContext, Learner, Pace, learn, remove_checkpoint
 from trainer.config import ObjectiveConfig
-from trainer.diffusion import Draws, training_loss
+from trainer.diffusion import BatchNoise, DiffusionNoise, training_loss
 from trainer.seeds import derive_seed
 
 
@@ -49,7 +49,7 @@ class Batch:
 
     latents: Tensor
     tokens: Tensor
-    draws: Draws
+    draws: BatchNoise
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def draw_batch(lessons: Lessons, settings: UnetSettings, seed: int) -> Batch:
     last = SCHEDULER["num_train_timesteps"] - 1
     timesteps = (moments * (last + 1)).long().clamp(max=last)
     # The latents are means already, so nothing is picked around them.
-    draws = Draws(timesteps, noise, latent_noise=torch.zeros_like(noise), added_noise=noise)
+    draws = BatchNoise(timesteps, noise, latent_noise=torch.zeros_like(noise), added_noise=noise)
     return Batch(latents, lessons.tokens[captions].long(), draws)
 
 
@@ -133,10 +133,10 @@ def split_batch(
     return [each for each in zip(rows, firsts, kind_counts, strict=True) if each[0]]
 
 
-def make_pupil(settings: UnetSettings, vocabulary: int, seed: int, machine: Machine) -> Pupil:
+def make_pupil(settings: UnetSettings, vocabulary: int, seed: int, context: DeviceContext) -> Pupil:
     """Returns untrained networks on the device, and what trains them."""
-    unet = build_unet(settings, seed).to(machine.device, memory_format=torch.channels_last).train()
-    text_encoder = build_text_encoder(settings, vocabulary, seed).to(machine.device).train()
+    unet = build_unet(settings, seed).to(context.device, memory_format=torch.channels_last).train()
+    text_encoder = build_text_encoder(settings, vocabulary, seed).to(context.device).train()
     pace = Pace(
         settings.steps,
         settings.learning_rate,
@@ -154,7 +154,7 @@ def train_unet(
     vocabulary: int,
     settings: UnetSettings,
     seed: int,
-    machine: Machine,
+    context: DeviceContext,
     folder: Path,
     start: Path | None = None,
 ) -> None:
@@ -165,34 +165,34 @@ def train_unet(
         vocabulary: Size of the tokenizer's.
         settings: Of the networks and their training.
         seed: Of weights and batches.
-        machine: Where to compute.
+        context: Where to compute.
         folder: For checkpoints and the result.
         start: Folder of a finished training that this one goes on from.
 
     Raises:
         OutOfTimeError: the time is over.
     """
-    pupil, loss_at = make_unet_loss(lessons, vocabulary, settings, seed, machine)
+    pupil, loss_at = make_unet_loss(lessons, vocabulary, settings, seed, context)
     if start:
-        unet, text_encoder = load_networks(start, machine)
+        unet, text_encoder = load_networks(start, context)
         pupil.learner.start_from({"unet": unet, "text_encoder": text_encoder})
-    learn(pupil.learner, loss_at, machine, folder)
+    learn(pupil.learner, loss_at, context, folder)
     pupil.unet.save_pretrained(folder / "unet")
     pupil.text_encoder.save_pretrained(folder / "text_encoder")
     remove_checkpoint(folder)
 
 
 def make_unet_loss(
-    lessons: Lessons, vocabulary: int, settings: UnetSettings, seed: int, machine: Machine
+    lessons: Lessons, vocabulary: int, settings: UnetSettings, seed: int, context: DeviceContext
 ) -> tuple[Pupil, Callable[[int], Tensor]]:
     """Returns untrained networks with their learner, and the loss of each step."""
-    pupil = make_pupil(settings, vocabulary, seed, machine)
+    pupil = make_pupil(settings, vocabulary, seed, context)
     objective = ObjectiveConfig.model_validate(
         {"weighting": settings.weighting, "min_snr_gamma": settings.min_snr_gamma}
     )
-    schedule = make_noise_schedule(machine.device)
-    prediction = SCHEDULER["prediction_type"]
-    predict = machine.prepare(
+    schedule = make_noise_schedule(context.device)
+    process = DiffusionNoise(schedule, SCHEDULER["prediction_type"])
+    predict = context.prepare(
         lambda noisy, timesteps, tokens: pupil.unet(
             noisy, timesteps, pupil.text_encoder(tokens)[0], return_dict=False
         )[0]
@@ -200,25 +200,26 @@ def make_unet_loss(
 
     def loss_at(step: int) -> Tensor:
         batch = draw_batch(lessons, settings, derive_seed(seed, "unet batch", step))
-        with machine.autocast(), machine.attention():
+        with context.autocast(), context.attention():
             losses = training_loss(
                 lambda noisy, timesteps: predict(noisy, timesteps, batch.tokens),
                 batch.latents,
                 batch.draws,
-                schedule,
+                process,
                 objective,
-                prediction,
             )
         return losses.mean()
 
     return pupil, loss_at
 
 
-def load_networks(folder: Path, machine: Machine) -> tuple[UNet2DConditionModel, CLIPTextModel]:
+def load_networks(
+    folder: Path, context: DeviceContext
+) -> tuple[UNet2DConditionModel, CLIPTextModel]:
     """Returns the trained UNet and text encoder of a stage, frozen."""
     unet = UNet2DConditionModel.from_pretrained(folder / "unet").requires_grad_(requires_grad=False)
     text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder").requires_grad_(
         requires_grad=False
     )
-    unet = unet.eval().to(machine.device, memory_format=torch.channels_last)
-    return unet, text_encoder.eval().to(machine.device)
+    unet = unet.eval().to(context.device, memory_format=torch.channels_last)
+    return unet, text_encoder.eval().to(context.device)

@@ -13,7 +13,7 @@ from recipe.composing import Sprites, compose, ink_edges
 from recipe.networks import LATENT_FACTOR, LATENT_SHAPE, build_vae
 from recipe.render import SIZE
 from recipe.settings import VaeSettings
-from recipe.training import Learner, Machine, Pace, learn, remove_checkpoint
+from recipe.training import DeviceContext, Learner, Pace, learn, remove_checkpoint
 from trainer.seeds import derive_seed
 
 # Share of a batch per layout; the rest is normal.
@@ -27,7 +27,7 @@ def train_vae(
     usable: Sequence[int],
     settings: VaeSettings,
     seed: int,
-    machine: Machine,
+    context: DeviceContext,
     folder: Path,
 ) -> None:
     """Trains an autoencoder and writes it to `folder/vae`.
@@ -37,15 +37,15 @@ def train_vae(
         usable: Indices of those that may be trained on.
         settings: Of the VAE.
         seed: Of weights and batches.
-        machine: Where to compute.
+        context: Where to compute.
         folder: For checkpoints and the result.
 
     Raises:
         OutOfTimeError: the time is over.
     """
-    known = torch.tensor(usable, device=machine.device)
-    learner, loss_at = make_vae_loss(sprites, known, settings, seed, machine)
-    learn(learner, loss_at, machine, folder)
+    known = torch.tensor(usable, device=context.device)
+    learner, loss_at = make_vae_loss(sprites, known, settings, seed, context)
+    learn(learner, loss_at, context, folder)
     vae = learner.networks["vae"].eval()
     images = draw_batch(sprites, known, settings, derive_seed(seed, "vae scale"))
     with torch.no_grad():
@@ -56,10 +56,10 @@ def train_vae(
 
 
 def make_vae_loss(
-    sprites: Sprites, known: Tensor, settings: VaeSettings, seed: int, machine: Machine
+    sprites: Sprites, known: Tensor, settings: VaeSettings, seed: int, context: DeviceContext
 ) -> tuple[Learner, Callable[[int], Tensor]]:
     """Returns an untrained autoencoder with its learner, and the loss of each step."""
-    vae = build_vae(settings, seed).to(machine.device, memory_format=torch.channels_last).train()
+    vae = build_vae(settings, seed).to(context.device, memory_format=torch.channels_last).train()
     pace = Pace(
         settings.steps,
         settings.learning_rate,
@@ -69,27 +69,27 @@ def make_vae_loss(
         1,
         settings.checkpoint_every,
     )
-    run = machine.prepare(lambda images, noise: reconstruct(vae, images, noise))
+    run = context.prepare(lambda images, noise: reconstruct(vae, images, noise))
 
     def loss_at(step: int) -> Tensor:
         images = draw_batch(sprites, known, settings, derive_seed(seed, "vae batch", step))
         if settings.crop:
             images = crop_batch(images, settings.crop, derive_seed(seed, "vae crop", step), step)
-        generator = machine.generator(derive_seed(seed, "vae noise", step))
+        generator = context.generator(derive_seed(seed, "vae noise", step))
         edge = images.shape[-1] // LATENT_FACTOR
         shape = (len(images), LATENT_SHAPE[0], edge, edge)
-        noise = torch.randn(shape, generator=generator, device=machine.device)
-        with machine.autocast(), machine.attention():
+        noise = torch.randn(shape, generator=generator, device=context.device)
+        with context.autocast(), context.attention():
             rebuilt, mean, logvar = run(images, noise)
         return measure_loss(images, rebuilt.float(), mean.float(), logvar.float(), settings)
 
     return Learner({"vae": vae}, pace), loss_at
 
 
-def load_vae(folder: Path, machine: Machine) -> AutoencoderKL:
+def load_vae(folder: Path, context: DeviceContext) -> AutoencoderKL:
     """Returns the trained autoencoder of a stage, frozen."""
     vae = AutoencoderKL.from_pretrained(folder / "vae").requires_grad_(requires_grad=False)
-    return vae.eval().to(machine.device, memory_format=torch.channels_last)
+    return vae.eval().to(context.device, memory_format=torch.channels_last)
 
 
 def reconstruct(vae: AutoencoderKL, images: Tensor, noise: Tensor) -> tuple[Tensor, ...]:

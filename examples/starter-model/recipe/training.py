@@ -26,7 +26,7 @@ _OUTER_LAYERS = {"conv_in", "conv_out", "token_embedding", "position_embedding"}
 
 
 @dataclass(frozen=True)
-class Machine:
+class DeviceContext:
     """Where and how to compute.
 
     Attributes:
@@ -61,7 +61,7 @@ class Machine:
         return torch.Generator(self.device).manual_seed(seed)
 
 
-def make_machine(device: str, compiled: bool, stop_at: float = math.inf) -> Machine:
+def make_device_context(device: str, compiled: bool, stop_at: float = math.inf) -> DeviceContext:
     """Returns the machine that is asked for, set up for speed.
 
     Raises:
@@ -82,7 +82,7 @@ def make_machine(device: str, compiled: bool, stop_at: float = math.inf) -> Mach
     # Batches keep their shapes, so measuring once which kernel is fastest pays.
     torch.backends.cudnn.benchmark = True
     torch.set_float32_matmul_precision("high")
-    return Machine(chosen, compiled, stop_at)
+    return DeviceContext(chosen, compiled, stop_at)
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ class Learner:
                 self.average.values[f"{part}.{name}"].copy_(parameter)
 
     @torch.no_grad()
-    def settle(self) -> None:
+    def keep_on_device(self) -> None:
         """Leaves the running averages as the weights, at the end."""
         for name, parameter in self.parameters.items():
             parameter.copy_(self.average.values[name])
@@ -252,14 +252,14 @@ def _flatten(kernel: Tensor) -> Tensor:
 
 
 def learn(
-    learner: Learner, loss_at: Callable[[int], Tensor], machine: Machine, folder: Path
+    learner: Learner, loss_at: Callable[[int], Tensor], context: DeviceContext, folder: Path
 ) -> None:
     """Trains to the end of the pace, from the last checkpoint on; leaves the averages as weights.
 
     Args:
         learner: What learns.
         loss_at: The loss of a step; everything random in it comes from the number of the step.
-        machine: When to stop.
+        context: When to stop.
         folder: For checkpoints.
 
     Raises:
@@ -272,7 +272,7 @@ def learn(
     while learner.step < pace.steps:
         loss = loss_at(learner.step)
         learner.update(loss)
-        over = time.monotonic() > machine.stop_at
+        over = time.monotonic() > context.stop_at
         if learner.step % _REPORT_EVERY == 0 or learner.step == pace.steps:
             _report(learner, loss.item(), (time.monotonic() - began) / (learner.step - first))
         if over or learner.step % pace.checkpoint_every == 0:
@@ -280,7 +280,7 @@ def learn(
         if over and learner.step < pace.steps:
             msg = f"stopped after step {learner.step} of {pace.steps}"
             raise OutOfTimeError(msg)
-    learner.settle()
+    learner.keep_on_device()
 
 
 def remove_checkpoint(folder: Path) -> None:

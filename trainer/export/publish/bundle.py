@@ -170,15 +170,15 @@ def _keep_text(file: AdapterFile) -> dict[str, str]:
 
 def _copy_images(publication: Publication, folder: Path) -> list[tuple[str, str]]:
     """Copies the samples that can be read; returns the place and the prompt of each."""
-    found = []
+    copied = []
     for index, path in enumerate(publication.images):
         texts = _read_texts(path)
         if texts is not None:
             (folder / _IMAGES).mkdir(exist_ok=True)
             place = f"{_IMAGES}/{index:02d}.png"
             shutil.copyfile(path, folder / place)
-            found.append((place, texts.get("prompt", "")))
-    return found
+            copied.append((place, texts.get("prompt", "")))
+    return copied
 
 
 def _read_texts(path: Path) -> dict[str, str] | None:

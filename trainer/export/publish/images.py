@@ -18,14 +18,14 @@ _STEP = re.compile(r"^step-(\d{6,})$")
 
 
 def find_samples(samples: Path, step: int) -> list[Path]:
-    """Returns the images of the last samples that were drawn up to a step, in their order."""
+    """Returns the images of the last samples that were generated up to a step, in their order."""
     steps = {
         int(match[1]): folder
         for folder in (samples.iterdir() if samples.is_dir() else ())
         if (match := _STEP.match(folder.name))
     }
-    drawn = [sorted(steps[each].glob("*.png")) for each in sorted(steps) if each <= step]
-    return next((images for images in reversed(drawn) if images), [])
+    by_step = [sorted(steps[each].glob("*.png")) for each in sorted(steps) if each <= step]
+    return next((images for images in reversed(by_step) if images), [])
 
 
 def make_thumbnail(images: Sequence[Path]) -> str:

@@ -34,12 +34,12 @@ class FamilyGuess:
     Attributes:
         family: A key of `FAMILIES`; "" where it does not tell.
         certain: Whether names or shapes show it, not only the header.
-        stranger: The architecture that it is for, where it is none of ours.
+        unsupported: The architecture that it is for, where it is none of ours.
     """
 
     family: str
     certain: bool
-    stranger: str = ""
+    unsupported: str = ""
 
     @property
     def spec(self) -> FamilySpec | None:
@@ -49,7 +49,7 @@ class FamilyGuess:
     @property
     def title(self) -> str:
         """The family as people call it."""
-        return self.stranger or (self.spec.title if self.spec else "an unknown family")
+        return self.unsupported or (self.spec.title if self.spec else "an unknown family")
 
 
 def guess_family(
@@ -66,7 +66,7 @@ def guess_family(
     for group in every:
         for pattern, title in _STRANGERS:
             if pattern.search(group.spelling):
-                return FamilyGuess("", certain=True, stranger=title)
+                return FamilyGuess("", certain=True, unsupported=title)
     if any(_SECOND_ENCODER.match(group.spelling) for group in every):
         return FamilyGuess(_WITH_TWO_ENCODERS, certain=True)
     stated = read_stated_family(metadata)

@@ -22,13 +22,13 @@ class PeftAlphas:
 
     def __init__(self, metadata: Mapping[str, str]) -> None:
         try:
-            found = json.loads(metadata.get(KEY, "{}"))
+            settings = json.loads(metadata.get(KEY, "{}"))
         except (ValueError, RecursionError):
-            found = None
-        if not isinstance(found, dict):
+            settings = None
+        if not isinstance(settings, dict):
             msg = f"its {KEY} is no JSON object"
             raise ValueError(msg)
-        self._settings: dict[str, Any] = found
+        self._settings: dict[str, Any] = settings
 
     def find(self, layer: str, rank: int) -> float:
         """Returns alpha so that the scale is alpha / rank; the rank where nothing is said.

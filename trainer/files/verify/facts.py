@@ -44,7 +44,7 @@ class FileFacts:
         shapes: Of each tensor, by key.
         groups: Its layers by their spelling.
         kohya: Spellings in the kohya format.
-        strangers: Keys that are no part of an adapter.
+        unknown_keys: Keys that are no part of an adapter.
         guess: The family that it was made for.
         layers: Spelling → layer, of those that follow a grammar.
         expected: Shape of each layer of its family; empty where the sizes are of no public model.
@@ -57,7 +57,7 @@ class FileFacts:
     shapes: Shapes
     groups: Mapping[str, KeyGroup]
     kohya: list[str]
-    strangers: list[str]
+    unknown_keys: list[str]
     guess: FamilyGuess
     layers: Mapping[str, str]
     expected: Shapes
@@ -92,14 +92,14 @@ def collect_facts(path: Path, base: BaseLayers | None = None) -> FileFacts:
         ExportError: the file is missing or damaged.
     """
     header = open_header(path)
-    groups, strangers = group_keys(header.tensors)
+    groups, unknown_keys = group_keys(header.tensors)
     shapes = {key: entry.shape for key, entry in header.tensors.items()}
     guess = guess_family(groups.values(), shapes, header.metadata)
     if base is None:
         guess, layers, expected = _match_family(guess, groups, shapes)
     else:
-        found = known_names([*base.shapes, *_list_outer(base.names)], base.names)
-        layers = {each: found[each] for each in groups if each in found}
+        known = known_names([*base.shapes, *_list_outer(base.names)], base.names)
+        layers = {each: known[each] for each in groups if each in known}
         expected = base.shapes
     alphas, broken = _read_values(path, groups)
     return FileFacts(
@@ -107,7 +107,7 @@ def collect_facts(path: Path, base: BaseLayers | None = None) -> FileFacts:
         shapes=shapes,
         groups=groups,
         kohya=[spelling for spelling, group in groups.items() if group.naming == "kohya"],
-        strangers=strangers,
+        unknown_keys=unknown_keys,
         guess=guess,
         layers=layers,
         expected=expected,
@@ -125,7 +125,7 @@ def _match_family(
     Where at most half of the layers have the size they have in the public model, the file is for
     a model of other sizes, about which only names can be judged.
     """
-    if guess.stranger:
+    if guess.unsupported:
         return guess, {}, {}
     best, most = "", 0
     for family in [guess.family] if guess.family else FAMILIES:
@@ -148,14 +148,14 @@ def _match_family(
     if most * 2 <= len(groups):
         grammar = recognise_layers(groups, FAMILIES[family].unet.names)
         return guess, {**grammar, **layers}, {}
-    found = guess if guess.family else FamilyGuess(family, certain=True)
-    return found, layers, list_layers(family)
+    matched = guess if guess.family else FamilyGuess(family, certain=True)
+    return matched, layers, list_layers(family)
 
 
 def _recognise(groups: Iterable[str], family: str) -> dict[str, str]:
     names = FAMILIES[family].unet.names
-    found = known_names([*list_layers(family), *_list_outer(names)], names)
-    return {spelling: found[spelling] for spelling in groups if spelling in found}
+    layers = known_names([*list_layers(family), *_list_outer(names)], names)
+    return {spelling: layers[spelling] for spelling in groups if spelling in layers}
 
 
 def _list_outer(names: UNetNames) -> list[str]:

@@ -51,8 +51,8 @@ class Finding:
         programs: dict[str, list[str]] = {}
         for program, effect in self.effects.items():
             programs.setdefault(effect.text, []).append(program)
-        told = "; ".join(f"{', '.join(names)}: {text}" for text, names in programs.items())
-        return f"{self.severity}: {self.message}" + (f" [{told}]" if told else "")
+        effects = "; ".join(f"{', '.join(names)}: {text}" for text, names in programs.items())
+        return f"{self.severity}: {self.message}" + (f" [{effects}]" if effects else "")
 
 
 def name_some(names: Sequence[str]) -> str:

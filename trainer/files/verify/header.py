@@ -37,10 +37,10 @@ def check_stated_family(facts: FileFacts) -> Iterator[Finding]:
             {"A1111": _HIDDEN, "Forge": _HIDDEN},
         )
         return
-    seen = _read_as_a1111(facts)
-    effects = {"A1111": _HIDDEN} if seen not in {family, ""} else {}
+    by_a1111 = _read_as_a1111(facts)
+    effects = {"A1111": _HIDDEN} if by_a1111 not in {family, ""} else {}
     architecture = facts.metadata.get("modelspec.architecture", "")
-    if _FORGE_FAMILIES.get(architecture, seen) not in {family, ""}:
+    if _FORGE_FAMILIES.get(architecture, by_a1111) not in {family, ""}:
         effects["Forge"] = _HIDDEN
     if effects or not stated:
         yield Finding(
@@ -87,19 +87,21 @@ def check_detection(facts: FileFacts) -> Iterator[Finding]:
 
 def check_hashes(facts: FileFacts) -> Iterator[Finding]:
     """The stated hashes are those of the tensors."""
-    told = facts.metadata.get("sshs_model_hash")
-    if told is None:
+    recorded = facts.metadata.get("sshs_model_hash")
+    if recorded is None:
         yield Finding("note", "hashes", "The header has no sshs_model_hash, so that every program "
                       "and site computes its own.")  # fmt: skip
-    elif told != facts.digest:
-        fault = "starts with 0x" if told == f"0x{facts.digest}" else "is not that of the tensors"
+    elif recorded != facts.digest:
+        problem = (
+            "starts with 0x" if recorded == f"0x{facts.digest}" else "is not that of the tensors"
+        )
         yield Finding(
             "warning",
             "hashes",
-            f"sshs_model_hash {fault}; images and sites would name another file.",
+            f"sshs_model_hash {problem}; images and sites would name another file.",
         )
-    told = facts.metadata.get("modelspec.hash_sha256")
-    if told is not None and told != f"0x{facts.digest}":
+    recorded = facts.metadata.get("modelspec.hash_sha256")
+    if recorded is not None and recorded != f"0x{facts.digest}":
         yield Finding("warning", "hashes", "modelspec.hash_sha256 is not 0x and the hash of the "
                       "tensors.")  # fmt: skip
 
@@ -168,10 +170,10 @@ def check_modelspec(facts: FileFacts) -> Iterator[Finding]:
 
 def check_privacy(facts: FileFacts) -> Iterator[Finding]:
     """The header tells no folder of the computer that made the file."""
-    told = [key for key, text in facts.metadata.items() if _HOME.search(text)]
-    if told:
+    keys = [key for key, text in facts.metadata.items() if _HOME.search(text)]
+    if keys:
         yield Finding(
             "warning",
             "privacy",
-            f"The header tells a path on the computer that made the file: {name_some(told)}.",
+            f"The header tells a path on the computer that made the file: {name_some(keys)}.",
         )

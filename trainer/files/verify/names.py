@@ -25,21 +25,21 @@ _TEXT_ATTENTION = re.compile(r"^(text_encoder.*\.layers\.\d+\.self_attn)\.(\w+)$
 
 def check_family(facts: FileFacts) -> Iterator[Finding]:
     """The file is for one of the families that these programs know."""
-    if facts.guess.stranger:
+    if facts.guess.unsupported:
         yield Finding("error", "family", f"It was made for {facts.guess.title}.")
 
 
-def check_strangers(facts: FileFacts) -> Iterator[Finding]:
+def check_unknown_keys(facts: FileFacts) -> Iterator[Finding]:
     """Every tensor belongs to an adapter."""
-    if facts.strangers:
+    if facts.unknown_keys:
         yield Finding(
             "error",
             "strangers",
-            f"{len(facts.strangers)} tensors belong to no adapter: {name_some(facts.strangers)}.",
+            f"{len(facts.unknown_keys)} tensors belong to no adapter: {name_some(facts.unknown_keys)}.",
             {
                 "diffusers": REFUSES,
                 "InvokeAI": REFUSES,
-                "Forge": forge_on_leftovers(len(facts.strangers)),
+                "Forge": forge_on_leftovers(len(facts.unknown_keys)),
             },
         )
 
@@ -146,7 +146,7 @@ def check_known_layers(facts: FileFacts) -> Iterator[Finding]:
         unknown = [each for each in facts.groups if facts.layers.get(each) not in known]
     else:  # a model of other sizes, of which only kohya names can be judged, by their grammar
         unknown = [each for each in facts.kohya if each not in facts.layers]
-    if unknown and not facts.guess.stranger:
+    if unknown and not facts.guess.unsupported:
         keys = sum(len(facts.groups[each].keys) for each in unknown)
         yield Finding(
             "error",
@@ -181,17 +181,18 @@ def check_outer_layers(facts: FileFacts) -> Iterator[Finding]:
 
 def check_twins(facts: FileFacts) -> Iterator[Finding]:
     """No layer is there under two spellings."""
-    found: dict[str, str] = {}
+    first_keys: dict[str, str] = {}
     for spelling, layer in facts.layers.items():
-        if layer in found:
+        if layer in first_keys:
             yield Finding(
                 "error",
                 "twins",
-                f"{layer} is there twice, as {found[layer]} and as {spelling}: what counts differs "
+                f"{layer} occurs twice, as {first_keys[layer]} and as {spelling}: which one is "
+                f"used differs "
                 "between programs.",
             )
             return
-        found[layer] = spelling
+        first_keys[layer] = spelling
 
 
 def check_text_sets(facts: FileFacts) -> Iterator[Finding]:
