@@ -45,9 +45,9 @@ def test_every_schedule_is_in_the_table():
 
 def test_lora_plus_and_factors_of_layers_multiply_and_steady_weights_keep_their_rate():
     keys = [
-        ("unet", 1.0, "drawn"), ("unet", 1.0, "zero"), ("unet", 0.5, "drawn"),
+        ("unet", 1.0, "random"), ("unet", 1.0, "zero"), ("unet", 0.5, "random"),
         ("unet", 0.5, "zero"), ("unet", 0.5, "steady"), ("conv", 1.0, "zero"),
-        ("text", 2.0, "drawn"), ("word", 1.0, "steady"),
+        ("text", 2.0, "random"), ("word", 1.0, "steady"),
     ]  # fmt: skip
     weights = {key: [nn.Parameter(torch.zeros(1))] for key in keys}
     config = OptimizerConfig(
