@@ -9,7 +9,6 @@ from safetensors.torch import load_file, save_file
 from tests.trainer.conftest import build_pico
 from tests.trainer.random_adapters import distance, open_family, read_changes, write_adapter
 from tests.trainer.test_interop import adapted_models, no_complaint, open_pipeline
-from trainer.adapters import find_targets
 from trainer.combine import (
     MERGES,
     CombineError,
@@ -24,7 +23,9 @@ from trainer.combine import (
 from trainer.export import ExportError
 from trainer.files.verify import verify_file
 from trainer.files.verify.facts import BaseLayers
+from trainer.formats.families import SD15
 from trainer.formats.header import read_header
+from trainer.models.layers import list_adaptable_layers
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def test_diffusers_applies_the_sum_of_what_was_merged(family, bases, write, tmp_
     pipeline = open_pipeline(bases[family], family)
 
     def weights():
-        targets = find_targets(adapted_models(pipeline))
+        targets = list_adaptable_layers(adapted_models(pipeline), SD15.adaptable_blocks)
         return {target.name: target.layer.weight.detach().clone() for target in targets}
 
     before = weights()
@@ -288,7 +289,9 @@ def test_what_programs_would_stumble_over_is_written_only_by_force(tmp_path):
     files = [write_full_size(tmp_path / f"{n}.safetensors", layers, n) for n in range(2)]
     to = tmp_path / "ab.safetensors"
     request = MergeRequest([(path, 1.0) for path in files], to, "concatenate")
-    with pytest.raises(CombineError, match=r"would not be read correctly by every program.*--force"):
+    with pytest.raises(
+        CombineError, match=r"would not be read correctly by every program.*--force"
+    ):
         merge_files(request)
     assert not to.exists()
     merge_files(MergeRequest([(path, 1.0) for path in files], to, "concatenate", force=True))
@@ -307,7 +310,9 @@ def test_scaling_says_what_would_be_left_out_by_programs_and_writes_it_by_force(
     path = write_text_attention(tmp_path, ["q_proj", "k_proj", "v_proj", "out_proj"])
     to = tmp_path / "b.safetensors"
     without, told = [("*.k_proj", 0.0)], []
-    with pytest.raises(CombineError, match=r"b.safetensors would not be read correctly by every program"):
+    with pytest.raises(
+        CombineError, match=r"b.safetensors would not be read correctly by every program"
+    ):
         scale_file(path, to, [("*.out_proj", 0.0)], on_findings=told.extend)
     assert {finding.rule for finding in told if finding.severity == "error"} == {"text_sets"}
     assert [each.name for each in tmp_path.iterdir()] == ["a.safetensors"]

@@ -13,7 +13,6 @@ from safetensors.torch import load_file, save_file
 from tests.trainer.conftest import ROOT, build_pico, load_plain
 from tests.trainer.full_size import write_random_checkpoint, write_small_configs
 from tests.trainer.random_adapters import distance, open_family, read_changes, write_adapter
-from trainer.adapters import find_targets
 from trainer.combine import (
     CombineError,
     MergeRequest,
@@ -41,7 +40,7 @@ def files(tmp_path_factory):
 
 
 def weights_of(base):
-    targets = find_targets(load_plain(base).adaptable_models())
+    targets = load_plain(base).adaptable_layers()
     return {target.name: target.layer.weight.detach() for target in targets}
 
 
@@ -259,7 +258,9 @@ def test_models_that_do_not_differ_give_no_file(pico, tmp_path):
 
 
 def test_models_of_different_families_have_no_difference(pico, pico_xl, tmp_path):
-    with pytest.raises(CombineError, match=r"\(SD 1.x\) and .* \(SDXL\) have different layer shapes"):
+    with pytest.raises(
+        CombineError, match=r"\(SD 1.x\) and .* \(SDXL\) have different layer shapes"
+    ):
         extract_file(pico, pico_xl, tmp_path / "x.safetensors", RankChoice(rank=2))
 
 

@@ -3,6 +3,7 @@
 from typing import get_args
 
 import pytest
+from torch import nn
 
 from trainer.export.families import recognise_family
 from trainer.formats.families import (
@@ -16,6 +17,7 @@ from trainer.formats.families import (
     name_encoder,
     read_version,
 )
+from trainer.models.layers import list_adaptable_layers, list_all_layers
 from trainer.models.shipped import read_config
 
 
@@ -74,3 +76,19 @@ def test_a_version_tells_the_prediction_where_it_stands_for_one():
     assert read_version("sd_v1") == (SD15.name, "epsilon")
     assert read_version("sdxl_base_v1-0") == (SDXL.name, "")
     assert read_version("") == read_version("flux1") == ("", "")
+
+
+def test_a_family_of_other_blocks_has_other_layers_to_adapt():
+    """A family says in which blocks its layers to adapt are; no code knows a class by its name."""
+
+    class JointBlock(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.qkv, self.norm = nn.Linear(4, 12), nn.LayerNorm(4)
+
+    model = nn.Sequential(nn.Conv2d(3, 4, 2), JointBlock())
+    found = list_adaptable_layers({"transformer": model}, {"JointBlock": "unet"})
+    assert [(each.name, each.part) for each in found] == [("transformer.1.qkv", "unet")]
+    every = list_all_layers({"transformer": model}, {"JointBlock": "unet"})
+    assert [each.name for each in every] == ["transformer.1.qkv", "transformer.0"]
+    assert list_adaptable_layers({"transformer": model}, SD15.adaptable_blocks) == []

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from trainer.adapters import find_layers, find_targets, name_layer
+from trainer.formats.families import FAMILIES
 from trainer.models import BaseModelInfo, check_base_model
+from trainer.models.layers import list_adaptable_layers, list_all_layers, name_layer
 from trainer.models.loading import build_model
 from trainer.models.weights import Stored, locate_tensors, read_tensors
 
@@ -45,9 +46,10 @@ class BaseWeights:
         shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
         for key, stored in locate_tensors(self.info.parts[part], shapes, self.info).items():
             self.stored[name_layer(f"{part}.{key}")] = stored
-        for target in find_layers({part: model}):
-            self.shapes[target.name] = tuple(target.layer.weight.shape)
-        self.targets |= {target.name for target in find_targets({part: model})}
+        blocks = FAMILIES[self.info.family].adaptable_blocks
+        for each in list_all_layers({part: model}, blocks):
+            self.shapes[each.name] = tuple(each.layer.weight.shape)
+        self.targets |= {each.name for each in list_adaptable_layers({part: model}, blocks)}
 
     def read(self, layer: str) -> Tensor:
         """Returns a layer's weight in fp32, in the shape that it has in the model."""

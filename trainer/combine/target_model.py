@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trainer.adapters import name_layer
 from trainer.combine.base_weights import BaseWeights
 from trainer.combine.delta import Shape
 from trainer.combine.errors import CombineError
@@ -21,6 +20,7 @@ from trainer.files.verify.facts import has_size
 from trainer.formats.families import FAMILIES
 from trainer.formats.header import TensorFile
 from trainer.formats.unet_names import UNetNames
+from trainer.models.layers import name_layer
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _read_file(path: Path) -> _File:
     groups, _ = group_keys(header.tensors)
     shapes = {key: entry.shape for key, entry in header.tensors.items()}
     guess = guess_family(groups.values(), shapes, header.metadata)
-    if guess.stranger:
+    if guess.unsupported:
         msg = (
             f"{path.name} was made for {guess.title}, which is not supported; supported are "
             f"{', '.join(each.title for each in FAMILIES.values())}."

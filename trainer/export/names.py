@@ -3,7 +3,7 @@
 A kohya name is `<prefix>_<path with every dot turned into _>`, where the prefix names the model.
 SD 1.x and 2.x write the UNet's paths as diffusers names its blocks, SDXL as the original layout
 does: no other choice is read by all programs. The text encoder's level `text_model` is always
-written (see `trainer.adapters.targets.name_layer`).
+written (see `trainer.models.layers.name_layer`).
 """
 
 import contextlib

@@ -11,6 +11,15 @@ from typing import Literal
 from trainer.formats.unet_names import SD_NAMES, SDXL_NAMES, UNetNames
 
 FamilyName = Literal["sd15", "sd2", "sdxl"]
+# Class names, not classes: no torch here. The values are the parts that have learning rates.
+_ADAPTABLE_BLOCKS: Mapping[str, Literal["unet", "conv", "text"]] = {
+    "Transformer2DModel": "unet",
+    "ResnetBlock2D": "conv",
+    "Downsample2D": "conv",
+    "Upsample2D": "conv",
+    "CLIPAttention": "text",
+    "CLIPMLP": "text",
+}
 
 
 @dataclass(frozen=True)
@@ -99,6 +108,8 @@ class FamilySpec:
         presets: What the names of the presets begin with that fit its models; those of SD 1.x also
             fit SD 2.x, whose sizes and learning rates are the same.
         named_blocks: "style" and "content" to the block of the UNet that carries it.
+        adaptable_blocks: Part of the layers that adapters may sit on, by the class name of the
+            block that holds them.
         noise: The noise process, a key of `trainer.diffusion.PROCESSES`.
     """
 
@@ -117,6 +128,9 @@ class FamilySpec:
     known_to_forge: bool = True
     presets: str = "sd15"
     named_blocks: Mapping[str, str] = field(default_factory=dict)
+    adaptable_blocks: Mapping[str, Literal["unet", "conv", "text"]] = field(
+        default_factory=lambda: _ADAPTABLE_BLOCKS
+    )
     noise: str = "diffusion"
 
     @property

@@ -30,6 +30,16 @@ class PlannedLayer:
     alpha: float
 
 
+def list_targets(family: Family) -> list[Target]:
+    """Returns the layers of a base model that adapters are trained on."""
+    return [Target(each.name, each.layer, each.part) for each in family.adaptable_layers()]
+
+
+def list_file_targets(family: Family) -> list[Target]:
+    """Returns all layers of a base model that a file may change, those that are trained first."""
+    return [Target(each.name, each.layer, each.part) for each in family.all_layers()]
+
+
 def plan_layers(
     targets: Iterable[Target], family: Family, config: AdapterConfig
 ) -> list[PlannedLayer]:
@@ -124,17 +134,17 @@ def _check_ranks(planned: list[PlannedLayer], config: AdapterConfig) -> None:
     """Refuses ranks that are larger than a layer, which would cost memory and learn no more."""
     make = ADAPTERS[config.kind]
     kind = make if isinstance(make, type) and issubclass(make, Adapter) else Adapter
-    found = []
+    too_large = []
     for layer in planned:
         shape = shape_of(layer.target.layer)
         most = kind.largest_rank(shape)
         if most and layer.rank > most:
-            found.append((most, layer, shape))
-    if found:
-        most, layer, shape = min(found, key=lambda each: each[0])
+            too_large.append((most, layer, shape))
+    if too_large:
+        most, layer, shape = min(too_large, key=lambda each: each[0])
         msg = (
             f"The rank {layer.rank} is larger than {layer.target.name}, a layer of "
-            f"{' x '.join(map(str, shape))}, and than {len(found) - 1} more: at most {most} is of "
-            "use there. Lower the rank, or give such layers a smaller one with adapter.blocks."
+            f"{' x '.join(map(str, shape))}, and than {len(too_large) - 1} more: at most {most} is "
+            "useful there. Lower the rank, or give such layers a smaller one with adapter.blocks."
         )
         raise RunError(msg)
