@@ -1,4 +1,4 @@
-"""The images that are measured: real ones, drawn ones, and real ones seen through the VAE."""
+"""The images that are measured: real, generated, and real ones encoded and decoded by the VAE."""
 
 import json
 from collections.abc import Sequence
@@ -24,12 +24,12 @@ Sets = list[list[Image.Image]]  # a set per seed, an image per prompt
 
 @dataclass(frozen=True)
 class Drawings:
-    """How images are drawn.
+    """Settings of the generated images.
 
     Attributes:
         guidance: Classifier-free guidance scale.
         inference_steps: Denoising steps.
-        batch_size: Images drawn together; it changes no more than rounding.
+        batch_size: Images generated together; it changes only rounding.
     """
 
     guidance: float = 4.0
@@ -56,16 +56,16 @@ def read_image_file(path: Path, side: int = 128) -> Image.Image:
 
 
 def draw_sets(family: Family, prompts: Sequence[str], seeds: Sequence[int]) -> Sets:
-    """Draws a set of images per seed."""
+    """Generates a set of images per seed."""
     return [draw_set(family, prompts, seed) for seed in seeds]
 
 
 def draw_set(
     family: Family, prompts: Sequence[str], seed: int, how: Drawings | None = None
 ) -> list[Image.Image]:
-    """Draws one image per prompt, each with a noise of its own that belongs to the seed.
+    """Generates one image per prompt, each with its own noise derived from the seed.
 
-    The same images as `family.generate` draws one by one, in a fraction of the time.
+    The same images as `family.generate` makes one by one, in a fraction of the time.
     """
     how = how or Drawings()
     images: list[Image.Image] = []
@@ -93,7 +93,7 @@ def to_pixels(images: Sequence[Image.Image]) -> Tensor:
 
 
 def pass_through_vae(family: Any, images: Sequence[Image.Image]) -> list[Image.Image]:
-    """Returns images encoded and decoded once: the best that the base model could draw."""
+    """Returns images encoded and decoded once: the best that the base model could generate."""
     latents = encode(family, images) / float(family.vae.config.scaling_factor)
     with torch.no_grad():
         return _to_images(family.vae.decode(latents, return_dict=False)[0])

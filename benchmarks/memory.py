@@ -1,9 +1,9 @@
-"""Is the memory estimate right? Every setting is told beforehand, then really run and measured.
+"""Compares the memory estimate with measurements: every setting is estimated, then really run.
 
     python benchmarks/memory.py [--only NAME ...] [--device cpu|cuda] [--results FILE]
 
 Each setting runs in a process of its own on the starter model: the base model is loaded, the
-dataset encoded, two steps are taken and a sample is drawn. What is measured comes from PyTorch's
+dataset encoded, two steps are done and a sample is generated. Measurements come from PyTorch's
 allocator (trainer/memory/measure.py), not from anything that the estimate uses.
 """
 
@@ -97,7 +97,7 @@ def main() -> None:
 
 
 def run_apart(name: str, device: str) -> dict[str, Any]:
-    """Returns what `compare` says, from a process without leftovers of other settings."""
+    """Returns the result of `compare`, from a process without leftovers of other settings."""
     command = [sys.executable, __file__, "--inside", "--only", name, "--device", device]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

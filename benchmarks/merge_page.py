@@ -16,7 +16,7 @@ def write_page(report: Report) -> None:
     """Puts the table of a report between the marks of the page.
 
     Raises:
-        RuntimeError: the marks are missing, so nobody knows where the table belongs.
+        RuntimeError: the markers are missing, so the place of the table is unknown.
     """
     write_between(PAGE, (START, END), render_table(report))
 

@@ -1,9 +1,9 @@
 """Whether an image still shows its prompt: it must find it among the base model's own images.
 
 What an image shows is described by its latents averaged down to 8 x 8: layout
-and colour areas, no lines. A prompt is known by the mean of what the base model draws for it with
-*other* seeds, so that no noise is shared; an image counts as right where its own prompt is the
-nearest of all (top 1) or among the five nearest (top 5). By chance that is 1/24 and 5/24.
+and colour areas, no lines. A prompt is represented by the mean of what the base model generates for
+it with *other* seeds, so that no noise is shared; an image counts as right where its own prompt is
+the nearest of all (top 1) or among the five nearest (top 5). By chance that is 1/24 and 5/24.
 """
 
 from collections.abc import Sequence

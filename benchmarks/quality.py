@@ -1,11 +1,11 @@
-"""Does a LoRA learn the style? Trains the demo's preset, draws unseen subjects, measures.
+"""Measures whether a LoRA learns the style: trains the demo's preset, generates unseen subjects.
 
     python benchmarks/quality.py [--seeds N] [--only NAME ...] [--keep FOLDER] [--results FILE]
 
 The runs of `quality_variants.VARIANTS` are trained through the command line in a workspace of their
 own: the preset as it is, and what else the program offers with settings that suit it. Each is also
-asked what it costs. `docs/quality.md` says what is measured and holds the tables, which a complete
-benchmark writes again.
+asked what it costs. `docs/quality.md` explains what is measured and contains the tables, which a
+complete benchmark writes again.
 """
 
 import argparse
@@ -88,19 +88,19 @@ class Trained:
 def measure_quality(
     seeds: Sequence[int], names: Sequence[str], keep: Path | None, steps: int
 ) -> Report:
-    """Trains, draws and measures; returns everything that the page and the results file tell."""
+    """Trains, generates and measures; returns everything for the page and the results file."""
     quiet_libraries()
     started = time.monotonic()
     prompts = read_prompts()
     settings = vars(Drawings()) | {
-        "steps": steps or "as the preset says",
+        "steps": steps or "as in the preset",
         "prompts": len(prompts),
         "seeds": list(seeds),
         "weight": 1.0,
     }
     family = load_starter()
     yardsticks = Yardsticks(family)
-    print(f"drawing {len(prompts) * len(seeds)} images with the base model")
+    print(f"generating {len(prompts) * len(seeds)} images with the base model")
     base_sets = draw_sets(family, prompts, seeds)
     content = describe_content(family, base_sets)
     base = yardsticks.measure(base_sets) | vars(retrieve_prompts(content, content))
@@ -136,7 +136,7 @@ def measure_quality(
 def measure_variant(
     name: str, seeds: Sequence[int], steps: int, yardsticks: Yardsticks, content: Array
 ) -> dict[str, Any]:
-    """Trains a variant, draws with it and returns what was found.
+    """Trains a variant, generates with it and returns the measurements.
 
     Args:
         name: Of `VARIANTS`.
@@ -154,7 +154,7 @@ def measure_variant(
         adapted = load_starter()
         attached = attach_file(adapted, run.file, torch.device("cpu"))
     prompts = [add_trigger(prompt, VARIANTS[name].trigger) for prompt in read_prompts()]
-    print(f"drawing {len(prompts) * len(seeds)} images with {run.file.name}")
+    print(f"generating {len(prompts) * len(seeds)} images with {run.file.name}")
     with weighted([attached], [1.0]):
         sets = draw_sets(adapted, prompts, seeds)
     measured = yardsticks.measure(sets)
@@ -180,7 +180,7 @@ def train_variant(name: str, workspace: Path, steps: int) -> Trained:
     """Trains a run as a person would; `steps` of 0 are the preset's.
 
     Raises:
-        RuntimeError: the training failed; what it said is on the terminal.
+        RuntimeError: the training failed; its output is on the terminal.
     """
     variant = VARIANTS[name]
     run_name = name.replace("+", "-plus")

@@ -1,4 +1,4 @@
-"""What the style distance says where the answer is known: its floor, its reach and its controls."""
+"""The style distance where the answer is known: its lower bound, its range and its controls."""
 
 from collections.abc import Sequence
 
@@ -36,7 +36,7 @@ def make_controls(
     """Returns sets of images whose place in the order is known beforehand.
 
     Args:
-        base: A set that the base model drew.
+        base: A set that the base model generated.
         decoded: The held-out images, seen through the VAE.
     """
     controls = {

@@ -3,7 +3,8 @@
     python benchmarks/quality_cost.py RUN_FOLDER
 
 prints them as JSON. The memory is that of one more step of the finished run, with the optimiser's
-moments in place, from PyTorch's own books; so this runs in a process without other tensors.
+optimizer state allocated, from PyTorch's allocator; so this runs in a process without other
+tensors.
 """
 
 import json
@@ -24,7 +25,7 @@ def measure_cost(run: Path) -> dict[str, Any]:
     """Returns the cost of a finished run, measured in a process of its own.
 
     Raises:
-        RuntimeError: the run cannot be opened; what it said is on the terminal.
+        RuntimeError: the run cannot be opened; its output is on the terminal.
     """
     command = [sys.executable, __file__, str(run)]
     done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)

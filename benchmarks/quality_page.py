@@ -17,7 +17,7 @@ def write_page(report: Report) -> None:
     """Puts the tables of a report between the marks of the page.
 
     Raises:
-        RuntimeError: the marks are missing, so nobody knows where the tables belong.
+        RuntimeError: the markers are missing, so the place of the tables is unknown.
     """
     write_between(PAGE, (START, END), render_tables(report))
 

@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def make_run(folder: Path) -> RunFolder:
-    """Returns a run with one rank everywhere, as PEFT's config can say it."""
+    """Returns a run with one rank everywhere, as PEFT's config can express it."""
     settings: dict[str, Any] = {
         "base_model": {"path": str(STARTER_MODEL)},
         "dataset": {"path": str(DATASET)},

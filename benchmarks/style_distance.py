@@ -1,7 +1,7 @@
 """How far a set of images is from a style: fixed features and an unbiased distance between sets.
 
-Nothing here is learned. Of every image only the drawing is looked at: what is not white, and a
-rim around it. It becomes sixteen small histograms that say how it is drawn and little of what it
+Nothing here is trained. Of every image only the foreground counts: what is not white, and a
+rim around it. It becomes sixteen small histograms that describe its style and little of what it
 shows: how light and how colourful its pixels are (never which hue), how strong its edges and its
 dark and light lines are at three widths, and how dark those lines are. Lines and edges come from
 Gaussian derivatives in a form that turning the image does not change (Lindeberg 1998). Two sets
@@ -22,7 +22,7 @@ SIDE = 128  # pixels; the starter model's own size
 WIDTHS = (1.0, 2.0, 4.0)  # standard deviations of the Gaussians, in pixels
 _LINE_WIDTH = 2.0  # up to it, the lightness of dark lines is counted as well
 _BINS = 12
-_RIM = 6  # pixels around the drawing
+_RIM = 6  # pixels around the foreground
 _WHITE = 230  # grey levels; what is lighter in all colours is ground
 _SMALLEST_UNIT = 1e-3  # where reference images do not differ at all
 _STRONGEST = 0.42  # an edge from black to white answers with 1 / sqrt(2 pi) = 0.40
@@ -60,7 +60,7 @@ class StyleRuler:
 
 
 def measure_energy_distance(first: Array, second: Array) -> float:
-    """Returns the unbiased energy distance of two sets: about 0 for two draws of one style.
+    """Returns the unbiased energy distance of two sets: about 0 for two samples of one style.
 
     It can fall a little below zero, as an unbiased estimate of zero has to.
     """
@@ -98,9 +98,9 @@ def _count_features(image: Image.Image) -> Array:
 
 
 def find_drawing(image: Image.Image) -> Array:
-    """Returns 1 where the drawing is, with a rim around it, and 0 on the white ground.
+    """Returns 1 on the foreground, with a rim around it, and 0 on the white background.
 
-    Without this, sets are told apart by how much of the page their drawings fill.
+    Without this, sets would differ by how much of the image their subjects fill.
     """
     darkest = Image.fromarray(np.asarray(image.convert("RGB")).min(axis=-1))
     inked = darkest.point([255 if level < _WHITE else 0 for level in range(256)])
@@ -123,7 +123,7 @@ def _measure_distances(first: Array, second: Array) -> Array:
 def _split_colour(image: Image.Image) -> Array:
     """Returns lightness 0 .. 1 (luma) and two colour axes (Cb, Cr), [3, SIDE, SIDE].
 
-    Not Oklab or linear light: there two blacks that nobody can tell apart lie far from each other.
+    Not Oklab or linear light: there two indistinguishable blacks are far from each other.
     """
     values = np.asarray(image.convert("YCbCr"), dtype=np.float64) / 255
     return np.moveaxis(values - (0, 128 / 255, 128 / 255), -1, 0)

@@ -1,7 +1,7 @@
-"""Captioning a folder: what a captioner says lands beside each image, one by one.
+"""Captioning a folder: writes a captioner's text beside each image, one by one.
 
-Every caption is written as soon as it is made, and can be taken back (see `rewriting`). What a
-person has changed meanwhile is theirs and stays.
+Every caption is written as soon as it is made, and can be undone (see `rewriting`). Captions that
+a person has edited meanwhile are not changed.
 """
 
 from collections.abc import Callable
@@ -23,16 +23,16 @@ Outcome = Literal["written", "unsure", "kept", "failed"]
 
 @dataclass(frozen=True)
 class Captioned:
-    """What became of one image's caption.
+    """The result for one image's caption.
 
     Attributes:
         image: The image's file name.
-        caption: What its caption file says now.
-        outcome: "written"; "unsure" where the captioner could not tell; "kept" where there was a
-            caption that stays; "failed" where the image or its caption could not be used.
-        message: Why it was not written, in a sentence; "" where that needs no words.
-        done: So many images have had their turn.
-        total: So many there are.
+        caption: The current content of its caption file.
+        outcome: "written"; "unsure" where the captioner gave no caption; "kept" where an existing
+            caption was kept; "failed" where the image or its caption could not be used.
+        message: Why it was not written, in a sentence; "" where that needs no reason.
+        done: Number of images processed.
+        total: Number of images in all.
     """
 
     image: str
@@ -56,8 +56,8 @@ class _Image:
 
 
 @dataclass
-class _Round:
-    """One go through a dataset."""
+class _Captioning:
+    """The state of captioning one dataset."""
 
     describe: Describe
     existing: Existing
@@ -83,11 +83,11 @@ class _Round:
         if now != image.before:
             return now, "kept", "Its caption was edited meanwhile."
         if not suggestion:
-            return now, "unsure", "The captioner cannot tell what this is."
+            return now, "unsure", "The captioner is not sure what this is."
         self.first_by_caption[caption_path(image.path)] = image.path
         text = add_tag(now, suggestion) if self.existing == "append" else suggestion
         if not self.rewriting.write(image.path, text):
-            return now, "kept", "It says that already."
+            return now, "kept", "The caption is the same already."
         return read_caption(image.path), "written", ""
 
 
@@ -97,25 +97,25 @@ def caption_folder(
     """Captions the images of a dataset in their order; returns how often each outcome came.
 
     An image that cannot be read or described is reported and does not end the rest. Trigger words
-    are no matter of captions here: the trainer puts them in front.
+    are not part of captions here: the trainer puts them in front.
 
     Args:
         folder: The dataset.
-        describe: From an upright RGB image to its caption; "" where it cannot tell.
-        existing: What happens to a caption that is there: it is kept, what is new is put behind
-            it with a comma, or it is replaced.
+        describe: From an upright RGB image to its caption; "" where it is unsure.
+        existing: What happens to a caption that is there: it is kept, the new text is appended
+            with a comma, or it is replaced.
         report: Called after each image.
-        what: The change in a few words, for whoever is asked whether to take it back.
+        what: A short description of the change, shown for undo.
 
     Raises:
         DatasetError: the folder is missing, cannot be read, or holds no image.
     """
     images = _list_images(folder)
     tally: dict[str, int] = dict.fromkeys(get_args(Outcome), 0)
-    going = _Round(describe, existing, Rewriting(folder, what))
+    captioning = _Captioning(describe, existing, Rewriting(folder, what))
     for done, image in enumerate(images, 1):
         try:
-            caption, outcome, message = going.caption(image)
+            caption, outcome, message = captioning.caption(image)
         except DatasetError as error:
             caption, outcome, message = image.before, "failed", str(error)
         tally[outcome] += 1

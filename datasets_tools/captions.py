@@ -94,7 +94,7 @@ def normalise_caption(text: str) -> str:
 
 
 def has_trigger(caption: str, trigger: str) -> bool:
-    """Say whether the trigger is in the caption as whole words; case does not matter."""
+    """Return whether the trigger is in the caption as whole words; case does not matter."""
     return count_trigger(caption, trigger) > 0
 
 
@@ -212,8 +212,8 @@ def _match_trigger(trigger: str) -> re.Pattern[str] | None:
 
 
 def _remove_words(text: str, pattern: re.Pattern[str]) -> str:
-    """Return the text without any match, tidied up where matches were taken out."""
-    while pattern.search(text):  # taking one out may push two halves of another together
+    """Return the text without any match, tidied up where matches were removed."""
+    while pattern.search(text):  # removing one may join two halves of another
         tags = pattern.sub("", text).split(",")
         text = ", ".join(" ".join(tag.split()) for tag in tags if tag.strip())
         text = re.sub(r" +([.;:!?])", r"\1", text)
@@ -243,7 +243,7 @@ def _list_trash(trash: Path) -> list[Path]:
 
 
 def _shares_stem(image_path: Path) -> bool:
-    """Say whether another file but the caption has the stem of a removed image."""
+    """Return whether another file but the caption has the stem of a removed image."""
     own = (image_path.name, caption_path(image_path).name)
     return any(
         path.stem == image_path.stem and path.name not in own
@@ -269,5 +269,5 @@ def _restore_entry(entry: Path, image: Path, folder: Path) -> Path:
 
 
 def _caption_fits(path: Path, text: bytes | None) -> bool:
-    """Say whether the caption file is free or already says what the restored one says."""
+    """Return whether the caption file is free or already has the restored text."""
     return not path.exists() or (text is not None and path.read_bytes() == text)

@@ -1,6 +1,6 @@
 """The dataset check: what will go wrong in training, in plain language, each with its remedy.
 
-An *error* keeps the dataset from being trained; a *warning* says that results will be poorer.
+An *error* keeps the dataset from being trained; a *warning* means that results will be poorer.
 """
 
 import math
@@ -74,7 +74,7 @@ class CheckReport:
 def check_dataset(
     folder: Path, trigger: str = "", resolution: int = 512, step: int = 64
 ) -> CheckReport:
-    """Return everything that can be said about a dataset before training on it.
+    """Return all findings about a dataset before training on it.
 
     Args:
         folder: The folder of images; one that is missing or empty is a finding, not an exception.
@@ -182,7 +182,8 @@ def _check_captions(examples: list[Example], findings: list[Finding]) -> list[Fi
     captions = {example.caption for example in examples}
     if len(examples) > 1 and len(captions) == 1 and "" not in captions:
         message = (
-            f"All {len(examples)} captions are the same, so words cannot tell the images apart. "
+            f"All {len(examples)} captions are the same, so captions cannot distinguish the "
+            f"images. "
             "Describe in each what is special about it."
         )
         problems.append(Finding("warning", "identical_captions", message, None))

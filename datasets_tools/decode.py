@@ -14,7 +14,7 @@ from datasets_tools.files import explain_os_error
 MAX_PIXELS = 64_000_000
 MIN_SIDE = 16
 
-# Only these decoders ever run, whatever a file's name says: some of Pillow's others start programs.
+# Only these decoders are used, whatever the file name is: some of Pillow's others start programs.
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 _PNG_SIGNATURE_BYTES = 8
 # What makes an image upright, by EXIF orientation; the sideways ones swap width and height.
@@ -55,7 +55,7 @@ def open_image(path: Path) -> Iterator[Image.Image]:
         raise _too_large(path) from error
     except UnidentifiedImageError as error:
         raise DatasetError(
-            f"{name} is not an image that can be read, whatever its name says. "
+            f"{name} is not an image that can be read, despite its name. "
             "Save it as PNG, JPEG, WebP or BMP, or remove it."
         ) from error
     except PermissionError as error:

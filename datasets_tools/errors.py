@@ -16,14 +16,14 @@ class LorasmithError(Exception):
 class DatasetError(LorasmithError):
     """Something is wrong with a dataset; the message is a finished sentence for its owner.
 
-    It says what happened, where, and what to do about it.
+    It states what happened, where, and what to do about it.
     """
 
 
 def show_name(path: Path) -> str:
     """Return the file name fit for a sentence: printable, valid Unicode, not endless.
 
-    File names come from strangers: they may hold line breaks, terminal codes or bytes that are
+    File names are untrusted: they may contain line breaks, terminal codes or bytes that are
     not text. The result is for reading only; it is not escaped for HTML.
     """
     name = path.name or str(path)

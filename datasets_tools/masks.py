@@ -12,7 +12,7 @@ from datasets_tools.images import IMAGE_SUFFIXES
 MASK_FOLDER = "masks"
 MaskSource = Literal["off", "folder", "alpha"]
 
-# Two decimals of aspect ratio: a mask that was drawn at another size may be rounded by a pixel.
+# Two decimals of aspect ratio: a mask that was made at another size may be rounded by a pixel.
 _ASPECT_TOLERANCE = 0.02
 
 
@@ -40,7 +40,7 @@ def read_mask(image_path: Path, source: MaskSource, size: tuple[int, int]) -> Im
         shape = f"{mask.width} x {mask.height}" if mask else "unknown"
         raise DatasetError(
             f"The mask {MASK_FOLDER}/{show_name(path)} has another shape ({shape} pixels) than its "
-            f"image ({size[0]} x {size[1]}). Draw it over the image, at any size."
+            f"image ({size[0]} x {size[1]}). Save it with the image's proportions, at any size."
         )
     return mask.resize(size, Image.Resampling.BILINEAR)
 

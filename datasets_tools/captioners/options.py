@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-# From an upright RGB image to its caption; "" where the captioner cannot tell.
+# From an upright RGB image to its caption; "" where the captioner is unsure.
 Describe = Callable[[Image.Image], str]
 
 
@@ -17,7 +17,7 @@ class CaptionerOptions:
     Attributes:
         device: "auto", "cpu", "cuda" or "mps".
         threshold: How sure a captioner that knows how sure it is must be, 0 .. 1; 0 takes its own.
-        prompt: What a captioner that takes instructions is told; "" takes its own.
+        prompt: Instruction for a captioner that takes one; "" uses its default.
         max_words: A longer caption is cut at a word; 0 never cuts.
     """
 

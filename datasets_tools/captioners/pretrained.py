@@ -153,7 +153,7 @@ def _load(folder: Path, model_class: str, device: Any, *, half: bool) -> tuple[A
     config = transformers.AutoConfig.from_pretrained(folder, **local)
     kind = getattr(transformers, model_class)
     if not isinstance(config, getattr(kind, "config_class", type(config))):
-        msg = f"its config.json says that it is a {config.model_type}"
+        msg = f"its config.json describes a {config.model_type}"
         raise ValueError(msg)
     processor = _load_processor(folder, config, local)
     model, report = kind.from_pretrained(

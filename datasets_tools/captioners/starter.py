@@ -1,7 +1,7 @@
 """The starter captioner: it comes along, needs no network, and knows emoji and nothing else.
 
-It was trained on the drawings that the starter model was trained on (examples/starter-model). It
-names the one thing in an image and the colour of a plain background.
+It was trained on the emoji that the starter model was trained on (examples/starter-model). It
+names the single subject of an image and the colour of a plain background.
 """
 
 from collections.abc import Mapping

@@ -34,7 +34,7 @@ def build_network(widths: Sequence[int], labels: int, dropout: float = 0.0) -> n
 
     Args:
         widths: Channels per resolution, each half of the one before; the first is at SIZE / 2.
-        labels: How many things it tells apart, [B, labels].
+        labels: Number of classes, [B, labels].
         dropout: Before the last layer, while it is trained.
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict()

@@ -60,7 +60,7 @@ CAPTIONERS: dict[str, Captioner] = {
     ),
     "tagger": Captioner(
         title="WD tagger",
-        summary="Tags as on booru sites, for base models that learned from drawings with tags.",
+        summary="Tags as on booru sites, for base models trained on tagged illustrations.",
         load=load_tagger,
         model="SmilingWolf/wd-vit-tagger-v3",
         files=(MODEL_FILE, TAGS_FILE),

@@ -1,6 +1,6 @@
 """Taggers of the WD family: the tags of an image as booru sites use them, by an ONNX model.
 
-They come from https://huggingface.co/SmilingWolf; which tag an output stands for is told by
+They come from https://huggingface.co/SmilingWolf; which tag an output stands for is listed in
 `selected_tags.csv`. Ratings are left out.
 """
 

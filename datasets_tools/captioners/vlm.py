@@ -1,4 +1,4 @@
-"""Language models that see: they caption as they are told, at more cost than the others."""
+"""Vision-language models: they follow an instruction, at more cost than the others."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def load_vlm(folder: Path, options: CaptionerOptions) -> Describe:
     model = Pretrained(folder, "AutoModelForImageTextToText", options, half=True)
     if not model.processor.chat_template:
         msg = (
-            f"{show_name(folder)} has no chat template, so it cannot be told what to do. Choose a "
+            f"{show_name(folder)} has no chat template, so it cannot take an instruction. Choose a "
             "model that was tuned to follow instructions."
         )
         raise DatasetError(msg)
@@ -43,7 +43,7 @@ def load_vlm(folder: Path, options: CaptionerOptions) -> Describe:
 
 
 def make_instruction(max_words: int) -> str:
-    """Returns what a model is told that captions for training."""
+    """Returns the default instruction for captions for training."""
     return (
         f"Write a caption of at most {max_words} words for this image, for training a "
         "text-to-image model. Name the subject first, then what it does, its clothes and colours, "

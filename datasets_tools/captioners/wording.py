@@ -1,4 +1,4 @@
-"""From what a model says to a caption: its way of beginning is taken off, and its length kept."""
+"""Turning a model's answer into a caption: introductions are removed, the length is limited."""
 
 import re
 
@@ -21,10 +21,10 @@ _AROUND = " \"'\u2018\u2019\u201c\u201d"  # quotation marks of all kinds
 
 
 def tidy_caption(text: str, max_words: int = 0) -> str:
-    """Returns a caption from what a language model said about an image; "" if nothing is left.
+    """Returns a caption from a language model's answer; "" if nothing is left.
 
     Args:
-        text: The model's words, perhaps with quotes, line breaks or an introduction.
+        text: The model's answer, perhaps with quotes, line breaks or an introduction.
         max_words: A longer caption is cut at a word; 0 never cuts.
     """
     plain = normalise_caption(_MARKUP.sub("", _THOUGHTS.sub("", text).strip())).strip(_AROUND)

@@ -320,9 +320,9 @@ def test_words_of_a_captioner_and_of_a_journal_are_escaped():
 
 def test_unreadable_journal_is_told_and_the_rest_is_shown(workspace, dataset, monkeypatch):
     def fail(folder):
-        raise DatasetError("The journal cannot be read.")
+        raise DatasetError("The undo log cannot be read.")
 
     monkeypatch.setattr(view, "find_last_rewriting", fail)
     shown = paint(workspace)
-    assert "The journal cannot be read." in shown["tags"]
+    assert "The undo log cannot be read." in shown["tags"]
     assert shown["take_back"]["interactive"] is False

@@ -161,7 +161,7 @@ def test_weights_that_are_lacking_are_not_made_up(copy_of, name):
 
 
 def test_a_model_of_another_kind_is_told(models, copy_of):
-    with pytest.raises(DatasetError, match=r"its config\.json says that it is a qwen3_vl"):
+    with pytest.raises(DatasetError, match=r"its config\.json describes a qwen3_vl"):
         load("blip", models("qwen"))
     with pytest.raises(DatasetError, match="has no chat template"):
         load("qwen", models("florence2"))

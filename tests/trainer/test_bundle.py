@@ -222,7 +222,7 @@ def test_a_run_without_a_file_and_a_file_without_a_family_are_told(tmp_path):
     with pytest.raises(ExportError, match="no run that has exported"):
         make_hub_folder(empty.path, tmp_path / "hub")
     write_peft(tmp_path / "x.safetensors", make_factors(), {}, "fp16")
-    with pytest.raises(ExportError, match="does not say for which family"):
+    with pytest.raises(ExportError, match="does not name the family"):
         make_civitai_zip(tmp_path / "x.safetensors", tmp_path / "x.zip")
 
 

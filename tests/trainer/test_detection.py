@@ -123,7 +123,7 @@ def test_what_the_person_says_about_the_prediction_counts(check):
 
 def test_a_family_that_the_file_contradicts_is_refused(check):
     assert check(checkpoint("sdxl"), family="sdxl").family == "sdxl"
-    with pytest.raises(ModelError, match=r"is an SDXL model, and base_model\.family says sd15"):
+    with pytest.raises(ModelError, match=r"is an SDXL model, and base_model\.family is sd15"):
         check(checkpoint("sdxl"), family="sd15")
 
 

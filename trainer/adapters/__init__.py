@@ -1,6 +1,6 @@
 """Adapters: the algorithms that change a frozen layer, and how they are put on a model.
 
-Each kind says one thing, `delta()`: the exact difference it makes to the layer's weight. Adding a
+Each kind has one method, `delta()`: its exact difference to the layer's weight. Adding a
 kind is one file, one row in `ADAPTERS` and one variant in `trainer.config.adapter`.
 """
 

@@ -57,7 +57,7 @@ class RankAllocator:
     A weight's importance is |weight * gradient|, smoothed, times its smoothed uncertainty (eq. 8 to
     10); a rank's is that of its value plus the means of its two vectors (eq. 7). At an allocation
     the values of the least important ranks of the *whole model* are set to zero. They keep their
-    vectors and may come back, until the ranks are settled.
+    vectors and may come back, until the last allocation.
 
     Args:
         adapters: By layer.
@@ -119,7 +119,7 @@ class RankAllocator:
                 yield f"{name}.{part}", getattr(adapter, part)
 
     def _measure(self) -> None:
-        # A layer whose output nobody reads (the last one of SDXL's text encoders) learns nothing
+        # A layer whose output is unused (the last one of SDXL's text encoders) learns nothing
         # but the penalty, and is worth nothing.
         learning = {name for name, a in self._adapters.items() if a.values.grad is not None}
         names, weights, gradients = [], [], []
@@ -148,7 +148,7 @@ class RankAllocator:
         """Zeroes the values of all but the `left` most important ranks."""
         gone = self._ranks - left
         for adapter in self._adapters.values():
-            adapter.kept.fill_(1)  # a run that was made longer is not settled any more
+            adapter.kept.fill_(1)  # a run that was extended allocates ranks again
         if gone == 0:
             return
         scores = {

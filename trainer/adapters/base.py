@@ -59,7 +59,7 @@ class Adapter(nn.Module, ABC):
 
     @classmethod
     def unite(cls, adapters: Sequence["Adapter"], generator: torch.Generator) -> None:
-        """Gives the adapters of a set what they share, drawn on the CPU; most share nothing."""
+        """Gives the adapters of a set their shared random weights; most kinds have none."""
 
     def set_dropout(self, inputs: float, ranks: float, module: float) -> None:
         """Sets what is left out at random while training: of the input, of the ranks, of all."""
@@ -74,7 +74,7 @@ class Adapter(nn.Module, ABC):
         """Returns what a file holds of it, by the names of LyCORIS, `alpha` as a scalar."""
 
     def reset(self, generator: torch.Generator) -> None:
-        """Sets the start values, drawn from a generator on the CPU; the change starts at zero."""
+        """Initialises the weights from a generator on the CPU; the delta starts at zero."""
 
     def norm(self) -> Tensor:
         """Returns the Frobenius norm of the difference, a scalar."""
@@ -165,7 +165,7 @@ def is_packed(layer: Layer) -> bool:
 
 
 def init_kaiming(parameter: nn.Parameter, generator: torch.Generator) -> None:
-    """Draws a factor uniformly in ±1 / sqrt(inputs), as `nn.Linear` draws its weight."""
+    """Initialises a factor uniformly in ±1 / sqrt(inputs), as `nn.Linear` does."""
     bound = 1.0 / math.sqrt(parameter[0].numel())
     with torch.no_grad():
         sample = torch.rand(parameter.shape, generator=generator) * (2 * bound) - bound

@@ -1,4 +1,4 @@
-"""DoRA: direction and length of the weight learn apart."""
+"""DoRA: direction and magnitude of the weight are trained separately."""
 
 from typing import ClassVar, Literal
 
@@ -119,5 +119,5 @@ class DoRA(Adapter):
 def make_dora(
     layer: Layer, rank: int, alpha: float, dropout: float = 0.0, *, axis: Axis = "input"
 ) -> DoRA:
-    """Returns a DoRA around LoRA, per input channel unless told otherwise."""
+    """Returns a DoRA around LoRA, per input channel by default."""
     return DoRA(layer, LoRA(layer, rank, alpha), axis, dropout)

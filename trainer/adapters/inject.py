@@ -63,7 +63,7 @@ class AdapterSet:
         self.word: Word | None = None
 
     def unite(self, generator: torch.Generator) -> None:
-        """Gives adapters of one kind what they share, drawn from a generator on the CPU."""
+        """Gives adapters of one kind their shared random weights, from a generator on the CPU."""
         for kind in dict.fromkeys(type(adapter) for adapter in self.adapters.values()):
             kind.unite([a for a in self.adapters.values() if type(a) is kind], generator)
 
@@ -82,17 +82,17 @@ class AdapterSet:
         return gather_memory(self.rules)
 
     def load_memory(self, memory: Mapping[str, Tensor]) -> None:
-        """Puts back what the rules remembered.
+        """Restores the state of the rules.
 
         Raises:
-            ValueError: they remember something else.
+            ValueError: it is the state of other rules.
         """
         restore_memory(self.rules, memory)
 
     def set_multiplier(self, multiplier: float) -> None:
         """Weighs the whole set; 0 switches it off exactly.
 
-        A learned word is heard whole or, at 0, not at all.
+        An embedding is used fully or, at 0, not at all.
         """
         for adapter in self.adapters.values():
             adapter.multiplier = multiplier
@@ -280,7 +280,7 @@ def _make_hook(adapter: Adapter) -> Callable[[nn.Module, tuple[Any, ...], Tensor
             return output
         change = adapter(inputs[0])
         if adapter.module_dropout and adapter.training:
-            # Per example, and drawn on the device; what is left is not made larger, as in kohya's.
+            # Per example, sampled on the device; the rest is not rescaled, as in kohya's.
             shape = (change.shape[0],) + (1,) * (change.ndim - 1)
             mask = torch.rand(shape, device=change.device) >= adapter.module_dropout
             change = change * mask

@@ -52,7 +52,7 @@ class LoHa(Adapter):
         return adapter
 
     def reset(self, generator: torch.Generator) -> None:
-        """Draws three factors as LyCORIS does and sets the last one, w2_a, to zero."""
+        """Initialises three factors at random as LyCORIS does and the last one, w2_a, to zero."""
         for parameter, deviation in ((self.w1_a, 0.1), (self.w1_b, 1.0), (self.w2_b, 1.0)):
             with torch.no_grad():
                 sample = torch.randn(parameter.shape, generator=generator) * deviation

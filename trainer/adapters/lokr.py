@@ -26,7 +26,7 @@ class LoKr(Adapter):
         alpha: Strength, where w2 is of low rank.
         dropout: Share of the input that is zeroed while training.
         factor: Largest side of w1; 0 splits both sides as evenly as they can be.
-        first: Shape of w1, in place of the factor.
+        first: Shape of w1, instead of the factor.
         whole: Whether w2 is kept whole; None decides by the rank.
 
     Raises:
@@ -95,7 +95,7 @@ class LoKr(Adapter):
         return 1.0 if self.whole else self.alpha / self.rank
 
     def reset(self, generator: torch.Generator) -> None:
-        """Draws w1, and sets w2 to zero."""
+        """Initialises w1 at random, and w2 to zero."""
         init_kaiming(self.w1, generator)
         if self.whole:
             nn.init.zeros_(self.w2)

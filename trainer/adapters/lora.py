@@ -57,7 +57,7 @@ class LoRA(LowRank):
         return self.alpha / self.rank
 
     def reset(self, generator: torch.Generator) -> None:
-        """Draws A uniformly as `nn.Linear` does (Kaiming, a = sqrt 5) and sets B to zero."""
+        """Initialises A uniformly as `nn.Linear` does (Kaiming, a = sqrt 5) and B to zero."""
         init_kaiming(self.down, generator)
         nn.init.zeros_(self.up)
 

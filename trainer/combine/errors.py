@@ -4,4 +4,4 @@ from datasets_tools.errors import LorasmithError
 
 
 class CombineError(LorasmithError):
-    """Something a person can put right; the message says how."""
+    """A problem with the files or options; the message says what to do."""

@@ -1,6 +1,6 @@
-"""What the command line calls: one function per heavy command, each in a process of its own.
+"""The entry points of the command line: one function per heavy command, each in its own process.
 
-The only room of the heavy ones that `app` may name, and only `app.commands`, inside functions.
+The only heavy package that `app` may import, and only `app.commands`, inside functions.
 """
 
 from trainer.combine import MergeOptions, MergeRequest, RankChoice

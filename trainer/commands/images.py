@@ -1,4 +1,4 @@
-"""Images with LoRA files: a grid of weights, and the worker that draws the app's previews."""
+"""Images with LoRA files: a grid of weights, and the worker for the app's previews."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,7 +23,7 @@ def generate_grid(
     request: GenerationRequest,
     to: Path,
 ) -> None:
-    """Draws a grid: a row per prompt, a column per weight, the same seed along a row.
+    """Generates a grid: a row per prompt, a column per weight, the same seed along a row.
 
     Args:
         base_model: A file or a folder.
@@ -55,7 +55,7 @@ def generate_grid(
 
 
 def serve_previews(folder: PreviewFolder, idle_seconds: float) -> None:
-    """Runs the preview worker until nobody asks for a while."""
+    """Runs the preview worker until no request came for a while."""
     quiet_libraries()
     folder.prepare()
     with own_folder(folder.path):

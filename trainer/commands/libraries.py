@@ -18,7 +18,7 @@ def quiet_libraries() -> None:
     for library in (diffusers, transformers):
         library.logging.set_verbosity_error()
         library.logging.disable_progress_bar()
-    # It tells everybody on a CPU about kernels that it could load from the network.
+    # On a CPU it always logs about kernels that it could download.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     # What will change in a library is for us to read, not for the person who trains.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(diffusers|transformers)\.")

@@ -1,4 +1,4 @@
-"""Models: fetching one from the hub, and saying which base models lie in a workspace."""
+"""Models: downloading one from the hub, and listing the base models of a workspace."""
 
 import sys
 from collections.abc import Sequence

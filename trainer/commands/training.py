@@ -39,7 +39,7 @@ def train(run: RunFolder, cache: Path) -> str:
 
     Raises:
         ConfigError, DatasetError, ModelError, ExportError, RunError: with what to do; the run's
-            last event says the same.
+            last event has the same message.
     """
     quiet_libraries()
     with own_folder(run.path):
@@ -73,7 +73,7 @@ def _train_owned(run: RunFolder, cache: Path) -> str:
 
 
 def _warn_of_shortage(run: RunFolder, scans: Scans) -> None:
-    """Says before the start that the memory will not do. On a CPU there is enough, or swap."""
+    """Warns before the start where memory is too small. On a CPU there is enough, or swap."""
     if torch.cuda.is_available() and run.config.train.device != "cpu":
         message = warn_of_shortage(run.config, run.models_path, scans.dataset.examples)
         if message:

@@ -190,7 +190,7 @@ class AdapterConfig(Section):
 
     @property
     def uses_dropout(self) -> bool:
-        """Whether a step draws which weights are left out."""
+        """Whether any kind of dropout is on."""
         return max(self.dropout, self.rank_dropout, self.module_dropout) > 0
 
     @model_validator(mode="after")

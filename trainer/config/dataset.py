@@ -71,7 +71,7 @@ class DatasetConfig(Section):
         default="",
         max_length=200,
         description="What the trigger is an instance of, such as cat: prior preservation shows it "
-        "in the trigger's place, and a learned word (adapter.word_vectors) starts from it.",
+        "instead of the trigger, and the embedding of adapter.word_vectors starts from it.",
     )
     prior_path: str = Field(
         default="",

@@ -1,4 +1,4 @@
-"""All problems of a config, told at once: where, what is wrong, what is allowed."""
+"""All problems of a config in one error: where, what is wrong, what is allowed."""
 
 import difflib
 from collections.abc import Sequence

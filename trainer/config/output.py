@@ -9,7 +9,7 @@ from trainer.formats.precision import PrecisionName
 
 
 class OutputConfig(Section):
-    """Checkpoints to continue from, and the exported file with what it says about itself."""
+    """Checkpoints to continue from, and the exported file with its metadata."""
 
     checkpoint_every_steps: int = Field(
         default=250,
@@ -34,7 +34,7 @@ class OutputConfig(Section):
     )
     header: Literal["full", "essential"] = Field(
         default="full",
-        description="What the file says about its making: full tells the settings, essential only "
+        description="Metadata in the file: full contains the settings, essential only "
         "what programs need to load it and the texts below. Paths, user and folder names are never "
         "written.",
     )
@@ -67,7 +67,7 @@ class OutputConfig(Section):
     usage_hint: str = Field(
         default="",
         max_length=500,
-        description="How to use the adapter; empty says to put the trigger in the prompt.",
+        description="How to use the adapter; empty means: put the trigger in the prompt.",
     )
     preferred_weight: float = Field(
         default=1.0,

@@ -38,7 +38,7 @@ def sample_randomness(
     objective: ObjectiveConfig,
     device: torch.device,
 ) -> BatchNoise:
-    """Draws a batch's randomness, each example from its own seed.
+    """Samples a batch's randomness, each example from its own seed.
 
     So an example meets the same noise whether it comes in a batch of four or in four batches of
     one, and a resumed run meets the noise it would have met.

@@ -1,6 +1,6 @@
 """A factor per example by its signal-to-noise ratio.
 
-The papers state their weights for the squared error of different predictions. So each row says the
+The papers state their weights for the squared error of different predictions. So each row gives the
 weight of the image's error, and divides by how much larger the error of the prediction is: the
 `error_scale` of the noise process.
 """

@@ -1,4 +1,4 @@
-"""The learned word as a file: what A1111, Forge, ComfyUI, InvokeAI and diffusers call an embedding.
+"""The textual-inversion embedding of a run as a file, for A1111, ComfyUI, InvokeAI and others.
 
 Those programs find an embedding by the name of its file, so the file is named as the word. It never
 goes into the LoRA's own file: ComfyUI and InvokeAI would report the extra tensors as unknown.
@@ -31,11 +31,11 @@ _SHARED_KEYS = (
 def write_embedding(
     file: Path, word: str, vectors: Sequence[Tensor], metadata: Mapping[str, str]
 ) -> Path:
-    """Writes the learned word of an exported file beside it, in fp32.
+    """Writes the textual-inversion embedding of an exported file beside it, in fp32.
 
     Args:
         file: The exported file.
-        word: As it stands in prompts; the file gets its name.
+        word: The token as written in prompts; the file gets its name.
         vectors: Per text encoder [count, width].
         metadata: The exported file's header; what is the embedding's, too, is taken over.
 

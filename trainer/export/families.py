@@ -1,4 +1,4 @@
-"""For which family an exported file says it was made."""
+"""The family in the header of an exported file."""
 
 from collections.abc import Mapping
 
@@ -21,7 +21,7 @@ def recognise_family(metadata: Mapping[str, str]) -> tuple[str, str]:
             if metadata.get("modelspec.architecture") == labels.architecture:
                 return spec.name, "v_prediction" if is_v else prediction
     msg = (
-        "The file's header does not say for which family of base models it was made, so it cannot "
+        "The file's header does not name the family of base models it was made for, so it cannot "
         "be bundled. Bundle the run that made it, or export it again."
     )
     raise ExportError(msg)

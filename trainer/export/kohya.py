@@ -22,7 +22,7 @@ _ALWAYS_EXACT = {"alpha", "dora_scale"}
 # A full difference has no second factor that could be large where it is small: after a few steps it
 # is below what fp16 has digits for.
 _ALONE = {"diff", "diff_b"}
-_ROUNDING = 1e-3  # of fp16, with some room
+_ROUNDING = 1e-3  # of fp16, with a margin
 
 
 def write_kohya(

@@ -43,7 +43,7 @@ _TAG_BYTES = 64 << 10  # captions in prose make long tags; the whole header must
 
 @dataclass(frozen=True)
 class ExportFacts:
-    """What the header tells beyond the config.
+    """The facts in the header beyond the config.
 
     Attributes:
         family: Of the base model.
@@ -159,7 +159,7 @@ def _describe_training(config: RunConfig, facts: ExportFacts) -> dict[str, str]:
 
 
 def _describe_loss(config: RunConfig, facts: ExportFacts) -> dict[str, str]:
-    """What kohya's trainer has words for; the rest stands in the settings."""
+    """The fields of kohya's trainer; everything else is in the settings."""
     objective = config.objective
     fields = {
         "ss_loss_type": "l2" if objective.loss == "mse" else objective.loss,

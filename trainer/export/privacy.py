@@ -1,4 +1,4 @@
-"""What of a run may leave the house: never a path, a folder's name or a user's."""
+"""What of a run may be published: never a path, a folder's name or a user's."""
 
 import json
 from collections.abc import Mapping

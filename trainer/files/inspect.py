@@ -33,7 +33,7 @@ _KIND_TITLES = {
     "set": "replaced weight",
     "": "unknown",
 }
-# What a header tells about the training, and how it is called here.
+# Header keys about the training, and their names here.
 _TRAINING = {
     "ss_steps": "steps",
     "ss_max_train_steps": "planned steps",

@@ -54,14 +54,14 @@ class Inspection:
         naming: Whose names.
         precision: Number format of most weights.
         components: What each model has of it.
-        trigger: The words that call it up; "" where the header tells none.
+        trigger: The trigger words; "" where the header has none.
         tags: The commonest tags of the captions.
-        prediction: "epsilon", "v_prediction" or "" where the header tells nothing.
+        prediction: "epsilon", "v_prediction" or "" where the header has none.
         base_model: Name of the model that it was trained on.
         training: Facts about the training, by what they are called.
         settings: Whether it holds the settings of the run that made it.
         digest: sha256 over the tensors' bytes.
-        stated_digest: What the header says about it; "" for nothing.
+        stated_digest: The hash in the header; "" for none.
         programs: Which programs read it.
         findings: What is wrong or worth knowing, one line each.
     """
@@ -112,7 +112,7 @@ class Inspection:
             rows["settings"] = "of the run that made it are in the header"
         rows["hash"] = self.digest + (
             "" if self.stated_digest == self.digest
-            else f" (the header says {self.stated_digest or 'nothing'})"
+            else f" (the header has {self.stated_digest or 'nothing'})"
         )  # fmt: skip
         width = max(len(name) for name in rows)
         for name, value in rows.items():

@@ -1,4 +1,4 @@
-"""The families of base models: one row each, with every fact by which the rest tells them apart.
+"""The families of base models: one row each, with every fact in which they differ.
 
 Models, files, export, combining, memory and the app read the rows; a new family is a row here and,
 where its models are built otherwise, a class in `trainer.models`.
@@ -94,12 +94,13 @@ class FamilySpec:
     Attributes:
         name: In settings and headers of our own.
         title: In messages.
-        long_title: Where there is room.
+        long_title: The full title.
         resolution: Side in pixels of the square image that its models are usually made for.
         unet: The UNet.
         text_encoders: One or two.
-        prediction: What its models predict where nothing says otherwise.
-        prediction_hint: How to tell, where both kinds are common; "" where `prediction` is certain.
+        prediction: What its models predict by default.
+        prediction_hint: How to find out, where both kinds are common; "" where `prediction` is
+            certain.
         labels: By what is predicted.
         version_prefix: Of all versions of `ss_base_model_version`, also those not written here.
         architecture_prefix: Likewise of `modelspec.architecture`.
@@ -194,7 +195,7 @@ SD2 = FamilySpec(
     },
     version_prefix="sd_v2",
     architecture_prefix="stable-diffusion-v2",
-    # Nothing in the weights' names tells SD 2.1 (v) from its 512 pixel base (epsilon).
+    # The weights' names do not distinguish SD 2.1 (v) from its 512 pixel base (epsilon).
     prediction="v_prediction",
     prediction_hint="Models from SD 2.1 at 768 pixels predict v, those from its 512 pixel base the "
     "noise. ",
@@ -226,7 +227,7 @@ SDXL = FamilySpec(
         TextEncoderSpec("lora_te1", "conditioner.embedders.0.transformer.", "clip", 768, 3072, 12),
         TextEncoderSpec("lora_te2", "conditioner.embedders.1.model.", "open_clip", 1280, 5120, 32),
     ),
-    # No program has a label of its own for v; `modelspec.prediction_type` tells the difference.
+    # No program has a label of its own for v; `modelspec.prediction_type` has it.
     labels={"epsilon": _XL_LABELS, "v_prediction": _XL_LABELS},
     version_prefix="sdxl_",
     architecture_prefix="stable-diffusion-xl-v1",

@@ -42,7 +42,7 @@ class TensorEntry:
 
 @dataclass(frozen=True)
 class TensorFile:
-    """What the header of a file says, after its checks.
+    """The content of a file's header, after its checks.
 
     Attributes:
         path: The file.

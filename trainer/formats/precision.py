@@ -1,6 +1,6 @@
 """The number formats of tensors: what settings, PyTorch and safetensors files call each of them.
 
-The only such table: whoever needs a name, a size or a code reads it here, and `trainer.dtypes`
+The only such table: every name, size and code is read from here, and `trainer.dtypes`
 gives PyTorch's dtypes for it.
 """
 
@@ -20,7 +20,7 @@ class NumberFormat:
         bytes: Of one number.
         dtype: Name of PyTorch's dtype; "" where no model is stored in it.
         precision: Name in settings; "" where none may ask for it.
-        tolerance: Relative error of a change whose two factors were rounded to it, with room.
+        tolerance: Relative error of a change whose two factors were rounded to it, with a margin.
     """
 
     code: str

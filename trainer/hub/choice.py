@@ -37,7 +37,7 @@ _PLAIN_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.))*"
 
 @dataclass(frozen=True)
 class HubFile:
-    """A file of a repository; the checksums are those that the hub tells.
+    """A file of a repository; the checksums are those of the hub.
 
     Attributes:
         name: Its path in the repository.

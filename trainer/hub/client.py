@@ -1,4 +1,4 @@
-"""Talking to the hub: listing a repository, fetching a file, and saying what went wrong.
+"""Requests to the hub: listing a repository, fetching a file, and readable errors.
 
 No message holds what the hub answered or what was sent to it, so none can hold the token.
 """
@@ -88,7 +88,7 @@ class HubClient:
         """Brings a file into a folder, from where an earlier try stopped.
 
         Raises:
-            HubError: it broke off, or its content is not what the hub says.
+            HubError: it broke off, or its content differs from the hub's checksum.
         """
         part = file.part(folder)
         part.parent.mkdir(parents=True, exist_ok=True)
@@ -163,7 +163,7 @@ class HubClient:
 
 
 class _Growing:
-    """What huggingface_hub writes a download to: a file that tells how long it has become."""
+    """What huggingface_hub writes a download to: a file that reports its length."""
 
     def __init__(self, handle: BinaryIO, file: HubFile, report: Callable[[int], None]) -> None:
         self._handle, self._file, self._report = handle, file, report

@@ -1,7 +1,7 @@
 """Models from the hub: how their files come into a folder.
 
 A download grows in `.partial/` and is moved into place when every file has the checksum that the
-hub tells; a broken one continues where it stopped.
+hub reports; an interrupted one continues where it stopped.
 """
 
 import shutil
@@ -28,7 +28,7 @@ def download_base_model(
     Args:
         hub_id: "owner/name", "owner/name@revision" or "owner/name/file.safetensors".
         to: The workspace's folder of base models.
-        token: Sent to the hub; empty asks as a stranger.
+        token: Sent to the hub; empty means anonymous.
         report: Called with the bytes so far and in all.
         half: Takes weights in fp16 where the repository offers them in both formats.
 
@@ -53,7 +53,7 @@ def download_matching(
         hub_id: "owner/name" or "owner/name@revision".
         place: The folder, which appears when it is complete.
         patterns: Names of the wanted files; a `*` stands for any letters within one.
-        token: Sent to the hub; empty asks as a stranger.
+        token: Sent to the hub; empty means anonymous.
         report: Called with the bytes so far and in all.
 
     Returns:
@@ -129,7 +129,8 @@ def _check_space(hub_id: HubId, partial: Path, left: Sequence[HubFile]) -> None:
     free = shutil.disk_usage(partial).free
     if needed > free:
         msg = (
-            f"{hub_id} needs {needed:,} bytes more on this disk, and {free:,} are free. Make room, "
+            f"{hub_id} needs {needed:,} bytes more on this disk, and {free:,} are free. Free some "
+            f"space, "
             "or choose another --workspace."
         )
         raise HubError(msg)

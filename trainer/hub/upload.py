@@ -22,7 +22,7 @@ def upload_hub_folder(folder: Path, repo_id: str, private: bool, token: str) -> 
 
     Raises:
         HubError: nothing was changed on the hub, or only an empty repository was made; the message
-            says why and what to do.
+            states why and what to do.
     """
     parsed = parse_hub_id(repo_id)
     if parsed is None or parsed.file or parsed.revision:

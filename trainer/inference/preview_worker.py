@@ -1,4 +1,4 @@
-"""The preview worker: keeps one base model loaded and draws what the app asks for."""
+"""The preview worker: keeps one base model loaded and generates the app's previews."""
 
 import json
 import time
@@ -41,7 +41,7 @@ class _Loaded:
 
 
 class PreviewGenerator:
-    """Draws previews. The base model stays loaded; a weight is only a multiplier.
+    """Generates previews. The base model stays loaded; a weight is only a multiplier.
 
     Args:
         models: The workspace's folder of base models, for hub ids.
@@ -125,7 +125,7 @@ def _attach(loaded: _Loaded, path: Path) -> AdapterSet:
 def serve(folder: PreviewFolder, idle_seconds: float) -> None:
     """Answers requests, the newest first, until none came for a while or a stop is asked for.
 
-    A training needs the device's memory, so whoever starts one asks the worker to stop.
+    A training needs the device's memory, so the app stops the worker before a training.
     """
     generator, last = PreviewGenerator(folder.path.resolve().parent / "models"), time.monotonic()
     clear_requests(folder.path)

@@ -18,7 +18,7 @@ from trainer.models.family import GenerationRequest
 
 @contextlib.contextmanager
 def weighted(adapters: Sequence[AdapterSet], weights: Sequence[float]) -> Iterator[None]:
-    """Weighs adapters for drawing, without dropout; then all have their former weight and mode."""
+    """Sets the weights of adapters for generating, without dropout; restores them after."""
     with contextlib.ExitStack() as stack:
         for each, weight in zip(adapters, weights, strict=True):
             stack.enter_context(each.restored())
@@ -35,7 +35,7 @@ def generate(family: Family, context: DeviceContext, request: GenerationRequest)
 
 
 def save_image(path: Path, image: Image.Image, request: GenerationRequest, weight: float) -> None:
-    """Writes a PNG that says in itself how it was made.
+    """Writes a PNG with its generation settings as metadata.
 
     Raises:
         OSError: the disk is full or cannot be written.

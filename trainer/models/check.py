@@ -29,7 +29,7 @@ class BaseModelInfo:
         scheduler: The scheduler's config.
         parts: "unet", "vae", "text_encoder" and, for some families, "text_encoder_2".
         tokenizers: One per text encoder: a folder, or the padding of CLIP's own tokenizer.
-        certain: What it predicts is said by the base model or by the caller.
+        certain: The prediction type is known from the base model or the caller.
         question: What to ask a person where it is not certain.
     """
 
@@ -157,7 +157,7 @@ def _check_file(path: Path, family: str, prediction: str) -> BaseModelInfo:
         raise ModelError(msg)
     prediction = detected.prediction if prediction == "auto" else prediction
     config = read_config(detected.family)
-    # SD 2.1 and its base are one architecture: what they predict tells at which size they work.
+    # SD 2.1 and its base are one architecture: the prediction type determines their size.
     size = config.get("sample_sizes", {}).get(prediction, config["unet"]["sample_size"])
     unet = config["unet"] | {"sample_size": size}
     parts = {"unet": Part(unet, (file,), UNET_PREFIX, "unet")}
@@ -239,7 +239,7 @@ def _read_file(path: Path) -> TensorFile:
 
 
 def _begins_like_a_pickle(path: Path) -> bool:
-    """Whether a file is a zip or a bare pickle, whatever its name says."""
+    """Whether a file is a zip or a bare pickle, whatever its name is."""
     try:
         with path.open("rb") as file:
             return file.read(2) in {b"PK", b"\x80\x02"}

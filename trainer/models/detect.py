@@ -47,8 +47,8 @@ class Detection:
     Attributes:
         family: A key of `FAMILIES`.
         prediction: What it predicts, or most likely does.
-        zero_snr: It says that its schedule ends in pure noise.
-        certain: The file says what it predicts, or its family always does.
+        zero_snr: Its schedule ends in pure noise.
+        certain: The file records what it predicts, or its family has only one kind.
         question: What to ask where it is not certain.
     """
 
@@ -150,7 +150,7 @@ def _find_prediction(file: TensorFile, family: FamilySpec) -> tuple[str, bool]:
 
 
 def _read_prediction(file: TensorFile) -> str:
-    """Returns what marker tensors or metadata say, or nothing."""
+    """Returns the prediction type of marker tensors or metadata, or ""."""
     recorded = file.metadata.get("modelspec.prediction_type", "").lower()
     architecture = file.metadata.get("modelspec.architecture", "").lower()
     v_parameterization = file.metadata.get("ss_v_parameterization", "").lower()
@@ -168,6 +168,6 @@ def _ask(file: TensorFile, family: FamilySpec, prediction: str) -> str:
         "v (likely) or the noise" if prediction == "v_prediction" else "the noise (likely) or v"
     )
     return (
-        f"{file.path.name} does not say what it predicts: {likely}? {family.prediction_hint}"
+        f"{file.path.name} does not record what it predicts: {likely}? {family.prediction_hint}"
         "Set base_model.prediction to v_prediction or epsilon."
     )

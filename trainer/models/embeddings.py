@@ -1,8 +1,8 @@
 """Words that a base model learns: vectors that stand for a word in captions.
 
 Textual inversion (Gal et al. 2022, arXiv:2208.01618, section 4.3). The words of the tokenizer stay
-as they are; where a caption holds a learned word, its tokens give way to placeholders, and the
-text encoder's table answers those with the learned vectors.
+as they are; where a caption contains an added token, its ids are replaced by placeholders, for
+which the text encoder's embedding table returns the trained vectors.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ class TextualInversion(nn.Module):
     """The vectors of one word.
 
     Attributes:
-        spelling: The word as it stands in captions.
+        spelling: The word as written in captions.
         vectors: One parameter per text encoder, [count, width], fp32.
         enabled: Whether captions with the word mean the vectors; else it is text as any other.
     """

@@ -1,7 +1,7 @@
 """One table of names: where each tensor of our models lies in a file, and in which form.
 
 Our models are diffusers' and transformers' modules. For every naming that files use, a function
-says where a module's tensors are stored, as one `Source` per tensor. The same rows serve both
+lists where a module's tensors are stored, as one `Source` per tensor. The same rows serve both
 directions: reading a file, and writing one in its layout.
 """
 

@@ -38,7 +38,7 @@ def check_config(config: BaseModelConfig) -> BaseModelInfo:
         info = replace(info, zero_snr=config.zero_snr == "on")
     if info.zero_snr and info.prediction != "v_prediction":
         msg = (
-            "base_model.zero_snr is on, but the base model predicts the noise, which says nothing "
+            "base_model.zero_snr is on, but the base model predicts the noise, which is undefined "
             "about an image of pure noise. Set it to off, or base_model.prediction to "
             "v_prediction if the model was trained so."
         )

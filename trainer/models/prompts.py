@@ -14,7 +14,7 @@ _MASK_STEP = 8  # xformers wants attention masks whose rows are multiples of thi
 def split_into_chunks(tokenizer: Any, tokens: list[int], max_windows: int) -> list[list[int]]:
     """Returns a caption's tokens in windows as long as the text encoder's positions.
 
-    Each window is start, up to 75 tokens, end and padding, the way A1111 and ComfyUI feed long
+    Each chunk is start, up to 75 tokens, end and padding, the way A1111 and ComfyUI feed long
     prompts; there is always at least one. What does not fit `max_windows` is left out.
     """
     length = tokenizer.model_max_length - 2
@@ -23,7 +23,7 @@ def split_into_chunks(tokenizer: Any, tokens: list[int], max_windows: int) -> li
 
 
 def empty_chunk(tokenizer: Any) -> list[int]:
-    """Returns the window of a caption without words."""
+    """Returns the chunk of an empty caption."""
     return _wrap(tokenizer, [], tokenizer.model_max_length - 2)
 
 
@@ -56,7 +56,8 @@ def join_rows(rows: Sequence[Conditioning]) -> Conditioning:
     """Returns the conditioning of several captions as one batch.
 
     Where captions differ in length the shorter ones are filled up with zeros and "mask" [B,
-    tokens] says which tokens count, so that what a caption means does not depend on its neighbours.
+    tokens] marks which tokens count, so that what a caption means does not depend on its
+    neighbours.
     """
     lengths = [row["text"].shape[1] for row in rows]
     joined = {name: torch.cat([row[name] for row in rows]) for name in rows[0] if name != "text"}

@@ -114,7 +114,7 @@ class StableDiffusion:
         return join_rows(rows)
 
     def describe_sizes(self, geometry: Sequence[Geometry]) -> Conditioning:
-        """Returns nothing: these families are not told about sizes."""
+        """Returns nothing: these families have no conditioning on sizes."""
         del geometry
         return {}
 
@@ -131,7 +131,7 @@ class StableDiffusion:
         return predicted
 
     def generate(self, request: GenerationRequest) -> Any:
-        """Returns the image that diffusers' own pipeline draws from a seed, a PIL image."""
+        """Returns the image that diffusers' own pipeline generates from a seed, a PIL image."""
         prompts = [request.prompt, *([request.negative_prompt] if request.guidance > 1 else [])]
         with torch.no_grad(), self._on_device("unet"):
             pipeline = self._make_pipeline()
@@ -231,7 +231,7 @@ class StableDiffusion:
         hidden = pick_hidden(outputs, encoder, layer, self.normalizes)
         rows = [{"text": text} for text in gather_chunks(hidden, counts)]
         pooled = getattr(outputs, "text_embeds", None)
-        if pooled is not None:  # of a caption's first window
+        if pooled is not None:  # of a caption's first chunk
             for row, part in zip(rows, pooled.split(counts), strict=True):
                 row["pooled"] = part[:1]
         return rows
@@ -285,7 +285,7 @@ class StableDiffusion:
         models: dict[Model, list[nn.Module]] = {
             "image": [self.vae], "text": self.text_encoders, "unet": [self.unet]
         }  # fmt: skip
-        # First those that leave, so that there is room for those that come.
+        # First those that leave, to free memory for those that come.
         for name in sorted(models, key=lambda each: each in present):
             if name == "unet" and self._packed and name not in present:
                 continue

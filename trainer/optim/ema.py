@@ -24,7 +24,7 @@ class Average:
 
     @contextlib.contextmanager
     def swapped_in(self) -> Iterator[None]:
-        """Puts the averages in place of the weights while the block runs."""
+        """Replaces the weights by the averages while the block runs."""
         originals = {name: p.detach().clone() for name, p in self.parameters.items()}
         self._write(self.values)
         try:

@@ -8,7 +8,7 @@ from torch import nn
 
 from trainer.config import OptimizerConfig, Part
 
-# Weights that are drawn at first, that start at zero, and that must not decay.
+# Weights that start at random, that start at zero, and that must not decay.
 Role = Literal["random", "zero", "steady"]
 Key = tuple[Part, float, Role]  # with the factor of the learning rate
 

@@ -38,7 +38,7 @@ def restore_optimizer(
     tensors: Mapping[str, Tensor],
     numbers: Numbers,
 ) -> None:
-    """Puts back what `pack_optimizer` returned.
+    """Restores what `pack_optimizer` returned.
 
     Raises:
         ValueError: the groups or the weights are others.

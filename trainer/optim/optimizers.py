@@ -22,7 +22,7 @@ def make_adamw(groups: Groups, config: OptimizerConfig) -> Optimizer:
 
 
 def make_adamw8bit(groups: Groups, config: OptimizerConfig) -> Optimizer:
-    """Returns AdamW with its moments in 8 bits (Dettmers et al., arXiv:2110.02861).
+    """Returns AdamW with its state in 8 bits (Dettmers et al., arXiv:2110.02861).
 
     Raises:
         OptimizerError: bitsandbytes is not installed.

@@ -134,7 +134,7 @@ def list_runs(runs: Path) -> list[RunFolder]:
 
 
 def _rename_to_free_name(aside: Path, runs: Path, name: str) -> Path:
-    # mkdir is the one call that fails when somebody else took the name in between.
+    # mkdir fails when another process took the name in between.
     for count in range(1, 1000):
         path = runs / (name if count == 1 else f"{name}-{count}")
         try:

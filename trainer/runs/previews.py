@@ -2,7 +2,7 @@
 
     preview/
       process.json            the worker, while it lives
-      requests/ID.json        what to draw; deleted when done
+      requests/ID.json        what to generate; deleted when done
       results/ID/             without.png, with.png, result.json (written last)
 
 The worker keeps the base model loaded. Changing an adapter's weight only changes a multiplier.

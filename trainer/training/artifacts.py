@@ -31,7 +31,7 @@ _PROMPTS_FROM_CAPTIONS = 4
 
 
 def make_samples(session: Session) -> None:
-    """Draws the run's prompts with the weights as they are; the same seeds every time.
+    """Generates samples of the run's prompts with the current weights; the same seeds every time.
 
     Raises:
         RunError: the disk is full.
@@ -176,7 +176,7 @@ def _choose_formats(session: Session, modules: Mapping[str, Module]) -> str:
 
 
 def _verify_export(session: Session, path: Path, digest: str) -> None:
-    """Reads a file back, compares it with what was trained, and says that it is there."""
+    """Reads a file back, compares it with the trained weights, and reports it."""
     adapters = session.adapters
     proof = compare_with_trained(
         path,

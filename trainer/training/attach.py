@@ -254,7 +254,7 @@ def _read(family: Family, path: Path, targets: dict[str, Target]) -> AdapterFile
 def _restore(
     targets: dict[str, Target], file: AdapterFile, family: str, device: torch.device
 ) -> AdapterSet:
-    """Puts a file's adapters on their layers; tells of all that do not fit at once."""
+    """Attaches a file's adapters to their layers; one error for all that do not fit."""
     built: dict[str, Adapter] = {}
     faults: list[str] = []
     for layer, module in file.modules.items():

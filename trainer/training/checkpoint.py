@@ -25,7 +25,7 @@ class TrainState:
     Attributes:
         adapters: Trained weights.
         kind: Of the optimiser.
-        optimizer: Its moments.
+        optimizer: Its state.
         average: Running average of the weights, if there is one.
         scaler: The loss scaler of fp16, if there is one.
         step: Updates done.
@@ -74,7 +74,7 @@ class TrainState:
         return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}, numbers
 
     def restore(self, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
-        """Puts back what `pack` returned.
+        """Restores what `pack` returned.
 
         Raises:
             ValueError, KeyError: it belongs to other weights or another optimiser.

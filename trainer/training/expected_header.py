@@ -23,7 +23,7 @@ def expect_header(
 
     Args:
         config: What would be trained.
-        run: Its folder, whose samples give the thumbnail; None where nothing is drawn yet.
+        run: Its folder, whose samples give the thumbnail; None where there are no samples yet.
         models: The workspace's folder of base models, for a hub id.
 
     Raises:

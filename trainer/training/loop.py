@@ -1,4 +1,4 @@
-"""The roof: a run from its folder to the exported file. Nothing here knows a family's name."""
+"""The training loop: a run from its start to the exported file, for every family."""
 
 import math
 import time

@@ -1,4 +1,4 @@
-"""The loss of a batch: what the dataset teaches, and what the prior keeps."""
+"""The loss of a batch: of the dataset, and of prior preservation."""
 
 from functools import partial
 
@@ -76,7 +76,7 @@ def _sample_batch(session: Session, source: Source, batch: Batch) -> tuple[Batch
         batch.seeds, shape, session.noise, session.config.objective, session.context.device
     )
     if session.config.adapter.uses_dropout:
-        torch.manual_seed(batch.seeds[0])  # dropout draws from the global source
+        torch.manual_seed(batch.seeds[0])  # dropout uses the global generator
     return batch_noise, source.latents.sample(batch.indices, batch.flips, batch_noise.latent_noise)
 
 

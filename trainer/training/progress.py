@@ -1,4 +1,4 @@
-"""How fast a run goes, and how it is told: a bar on a terminal, lines in a log."""
+"""Speed and progress of a run: a bar on a terminal, lines in a log."""
 
 import contextlib
 import sys
@@ -26,7 +26,7 @@ class Pace:
             self._left_out += time.monotonic() - start
 
     def report(self, steps: int) -> None:
-        """Says that so many steps were done since the last report."""
+        """Records the steps done since the last report."""
         now = time.monotonic()
         self._reports.append((now - self._since - self._left_out, steps))
         self._since, self._left_out = now, 0.0

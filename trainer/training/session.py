@@ -72,7 +72,7 @@ class Session:
         return contents
 
     def facts(self) -> ExportFacts:
-        """Returns what an exported file tells beyond the config."""
+        """Returns the facts of an exported file beyond the config."""
         started = [e["time"] for e in read_events(self.run.events_path) if e["event"] == "started"]
         return ExportFacts(
             family=self.family.name,
@@ -107,7 +107,7 @@ def open_session(
         ConfigError, DatasetError, ModelError, RunError: what is wrong and what to do.
     """
     config = run.config
-    # Cheap checks first: a wrong folder is told in a moment, not after a minute of loading.
+    # Cheap checks first: a wrong folder is reported at once, not after a minute of loading.
     scans = scans or scan_datasets(config)
     base = locate_base_model(config.base_model, run.models_path)
     context = open_device_context(config.train.device, base.precision)
@@ -129,8 +129,8 @@ def assemble_session(
 ) -> Session:
     """Puts adapters, optimiser and captions to a loaded base model and encoded images.
 
-    The memory estimate rehearses a run from here on, so nothing below may look at what a tensor
-    holds.
+    The memory estimate simulates a run from here on, so nothing below may read the content of a
+    tensor.
     """
     config, (source, prior) = run.config, sources
     adapter = keep_start(run.path, config.adapter)

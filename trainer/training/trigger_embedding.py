@@ -1,4 +1,4 @@
-"""Pivotal tuning: the trigger as a learned word, trained together with the adapters."""
+"""Pivotal tuning: the trigger as a textual-inversion embedding, trained with the adapters."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def add_trigger_embedding(
 def load_trigger_embedding(
     family: Family, file: Path, device: torch.device
 ) -> TextualInversion | None:
-    """Teaches a base model the word that lies beside an exported file; None where none does.
+    """Adds the embedding beside an exported file to a base model; None where there is none.
 
     Raises:
         ExportError: the word's file is damaged or was made for another family.

@@ -19,8 +19,8 @@ license_name: apache-2.0-mit-cc-by-4.0
 
 # The starter captioner
 
-A small network that names the one thing in an image, and the colour of a plain background: `a cat
-face, on a blue background`. It comes with the starter model, so that captions can be suggested
+A small network that names the single subject of an image, and the colour of a plain background: `a
+cat face, on a blue background`. It comes with the starter model, so that captions can be suggested
 without a download, and is trained on the same drawings: **it knows emoji and nothing else**. Of
 photographs and of images with several things in them it says nothing, or something wrong. For
 real data sets take one of the captioners that `lorasmith captioners` lists.

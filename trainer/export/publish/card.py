@@ -131,7 +131,7 @@ def _write_example(publication: Publication) -> str:
 
 
 def _write_word_loading(publication: Publication) -> str:
-    """Returns the lines that load the learned word, as many as there are text encoders."""
+    """Returns the lines that load the embedding, one per text encoder."""
     if publication.embedding is None:
         return ""
     where = (

@@ -40,7 +40,7 @@ def make_thumbnail(images: Sequence[Path]) -> str:
 
 
 def write_preview(path: Path, images: Sequence[Path]) -> bool:
-    """Writes the first readable image as a PNG without any text in it; says whether there is one.
+    """Writes the first readable image as a PNG without metadata; returns whether there is one.
 
     Raises:
         ExportError: the disk is full or cannot be written.

@@ -1,4 +1,4 @@
-"""An exported file with all that is said about it, gathered from its header and its run."""
+"""An exported file with its description, gathered from its header and its run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,9 +46,9 @@ class Publication:
         license: Or "".
         weight: What is recommended.
         base_model: Hub id of the base model, or "".
-        facts: Label and value of what the header says about the training.
+        facts: Label and value of the header's facts about the training.
         images: Samples of the step that the file was made at.
-        embedding: The trigger as a learned word, where it is one.
+        embedding: The textual-inversion embedding of the trigger, where there is one.
     """
 
     file: Path
@@ -70,14 +70,14 @@ class Publication:
 
 
 def read_publication(source: Path, base_model: str = "") -> Publication:
-    """Returns what is to be said about an exported file.
+    """Returns the description of an exported file.
 
     Args:
         source: The file, or the run that made it.
         base_model: Hub id of the base model; "" takes the run's where that is one.
 
     Raises:
-        ExportError: there is no such file, it is damaged, or it does not say what it is for.
+        ExportError: there is no such file, it is damaged, or its header names no family.
     """
     file = find_file(source)
     run = RunFolder(file.parent)

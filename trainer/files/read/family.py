@@ -29,10 +29,10 @@ _STRANGERS = (
 
 @dataclass(frozen=True)
 class FamilyGuess:
-    """What a file says about its base model.
+    """What a file reveals about its base model.
 
     Attributes:
-        family: A key of `FAMILIES`; "" where it does not tell.
+        family: A key of `FAMILIES`; "" where unknown.
         certain: Whether names or shapes show it, not only the header.
         unsupported: The architecture that it is for, where it is none of ours.
     """
@@ -43,7 +43,7 @@ class FamilyGuess:
 
     @property
     def spec(self) -> FamilySpec | None:
-        """The family's facts; None where the file does not tell."""
+        """The family's facts; None where unknown."""
         return FAMILIES.get(self.family)
 
     @property
@@ -104,7 +104,7 @@ def read_stated_family(metadata: Mapping[str, str]) -> str:
 
 
 def measure(group: KeyGroup, shapes: Shapes) -> tuple[int, int]:
-    """Returns the rows of a layer's weight and the elements of a row; 0 for what is not told."""
+    """Returns the rows of a layer's weight and the elements of a row; 0 where unknown."""
     size = {part: shapes[key] for part, key in group.keys.items()}
 
     def rows(part: str) -> int:

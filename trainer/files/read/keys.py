@@ -1,4 +1,4 @@
-"""What the tensors of an adapter file are called, whoever wrote it.
+"""The tensor names of adapter files, of all known programs.
 
 A key is a layer's spelling and a part: `lora_unet_mid_block_…` and `.lora_down.weight`. Parts of
 different programs that mean the same get one name here, that of kohya and LyCORIS.

@@ -32,7 +32,7 @@ def check_stated_family(facts: FileFacts) -> Iterator[Finding]:
         yield Finding(
             "error",
             "stated_family",
-            f"The header says {FAMILIES[stated].title}, and the layers are those of "
+            f"The header names {FAMILIES[stated].title}, but the layers are those of "
             f"{FAMILIES[family].title}.",
             {"A1111": _HIDDEN, "Forge": _HIDDEN},
         )
@@ -46,7 +46,7 @@ def check_stated_family(facts: FileFacts) -> Iterator[Finding]:
         yield Finding(
             "warning" if effects else "note",
             "stated_family",
-            f"The header does not say that the file is for {FAMILIES[family].title} "
+            f"The header does not state that the file is for {FAMILIES[family].title} "
             "(ss_base_model_version, ss_v2).",
             effects,
         )
@@ -62,25 +62,25 @@ def _read_as_a1111(facts: FileFacts) -> str:
 
 
 def check_detection(facts: FileFacts) -> Iterator[Finding]:
-    """A layer is there by which InvokeAI tells the family: cross attention or text attention."""
+    """There is a layer by which InvokeAI detects the family: cross attention or text attention."""
     family = facts.guess.family
-    # Of a model whose sizes are of its own no program can tell anything.
+    # For a model of unusual sizes no program can detect the family.
     if not facts.kohya or not family or facts.expected != list_layers(family):
         return
     telling = [r"attn2_to_[kv]$", r"^lora_te.*self_attn_[qkv]_proj$"]
     deep = FAMILIES[family].has_deep_blocks
-    if deep:  # told by how deep its blocks are
+    if deep:  # detected by the depth of its blocks
         telling.append(r"_transformer_blocks_")
     if any(re.search(pattern, each) for each in facts.kohya for pattern in telling):
         return
     as_xl = any(re.search(r"_(time_emb_proj|emb_layers_1)$", each) for each in facts.kohya)
     if deep and as_xl:
         return
-    text = "taken for SDXL" if as_xl else "family not told, so not installed"
+    text = "taken for SDXL" if as_xl else "family not detected, so not installed"
     yield Finding(
         "warning",
         "detection",
-        "No layer of cross attention or of the text encoder's attention tells the family.",
+        "No layer of cross attention or of the text encoder's attention reveals the family.",
         {"InvokeAI": Effect("no", text)},
     )
 
@@ -169,11 +169,11 @@ def check_modelspec(facts: FileFacts) -> Iterator[Finding]:
 
 
 def check_privacy(facts: FileFacts) -> Iterator[Finding]:
-    """The header tells no folder of the computer that made the file."""
+    """The header contains no folder of the computer that made the file."""
     keys = [key for key, text in facts.metadata.items() if _HOME.search(text)]
     if keys:
         yield Finding(
             "warning",
             "privacy",
-            f"The header tells a path on the computer that made the file: {name_some(keys)}.",
+            f"The header contains a path on the computer that made the file: {name_some(keys)}.",
         )

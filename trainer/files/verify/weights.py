@@ -233,7 +233,7 @@ def check_even_alphas(facts: FileFacts) -> Iterator[Finding]:
 
 
 def check_peft_alphas(facts: FileFacts) -> Iterator[Finding]:
-    """A diffusers file says its strengths in the header, and a kohya file does not."""
+    """A diffusers file has its strengths in the header, and a kohya file does not."""
     has_peft_metadata = "lora_adapter_metadata" in facts.metadata
     if facts.alphas and has_peft_metadata:
         yield Finding(
