@@ -59,12 +59,12 @@ def open_sources(
         DatasetError, RunError: what is wrong and what to do.
     """
     config = run.config
-    machinery = (family, family.image_fingerprint(), device, cache)
-    source = _open_source(run, config.dataset, scans.dataset, config.train.seed, machinery)
+    encoding = (family, family.image_fingerprint(), device, cache)
+    source = _open_source(run, config.dataset, scans.dataset, config.train.seed, encoding)
     if scans.prior is None:
         return source, None
     seed = derive_seed(config.train.seed, "prior")
-    return source, _open_source(run, _prior_dataset(config), scans.prior, seed, machinery)
+    return source, _open_source(run, _prior_dataset(config), scans.prior, seed, encoding)
 
 
 def list_captions(config: RunConfig, sources: tuple[Source, Source | None]) -> list[str]:
@@ -85,7 +85,7 @@ def count_buckets(examples: list[EncodedExample]) -> dict[tuple[int, int], int]:
 
 
 def describe_geometry(example: EncodedExample, flipped: bool) -> Geometry:
-    """Returns how an example was cut, as families that are told so want to know it."""
+    """Returns how an example was cropped, for families with conditioning on it."""
     place = example.placement
     left, top = place.crop
     if flipped:  # the image is mirrored after the cut
@@ -104,9 +104,9 @@ def _open_source(
     dataset: DatasetConfig,
     scan: Scan,
     seed: int,
-    machinery: tuple[Family, str, torch.device, TensorCache],
+    encoding: tuple[Family, str, torch.device, TensorCache],
 ) -> Source:
-    family, fingerprint, device, cache = machinery
+    family, fingerprint, device, cache = encoding
     for finding in scan.findings:
         append_event(run.events_path, "warning", message=finding.message)
     step = bucket_step_for(dataset.bucket_step, family.size_step)
@@ -118,8 +118,8 @@ def _open_source(
         raise RunError(msg)
 
     def encode(pixels: Tensor) -> tuple[Tensor, Tensor]:
-        moments = family.encode_images(pixels)
-        return moments.mean, moments.std
+        distribution = family.encode_images(pixels)
+        return distribution.mean, distribution.std
 
     encoded, latents = encode_examples(
         scan.examples,
