@@ -1,6 +1,6 @@
 """Smitty, part by part, as SVG around the origin, with y pointing down.
 
-A `Pose` says what differs from image to image; everything else is the same in all of them.
+A `Pose` has what differs from image to image; everything else is the same in all of them.
 """
 
 from dataclasses import dataclass
@@ -179,6 +179,6 @@ VIEWS = {"front": draw_front, "side": draw_side, "back": draw_back}
 
 
 def draw_figure(pose: Pose) -> str:
-    """Smitty in that pose, in its place on the canvas."""
+    """Smitty in that pose, at the right position of the canvas."""
     place = f"translate({pose.at[0]},{pose.at[1]}) rotate({pose.turn}) scale({pose.scale})"
     return f'{BODY_CLIP}<g transform="{place}">{VIEWS[pose.view](pose)}</g>'

@@ -59,11 +59,11 @@ def test_second_round_alone_is_made_anew_for_its_settings(build, shared_packages
 
 
 def test_weighting_decides_how_much_heavy_noise_counts(build):
-    lessons, vocabulary = build.gather_lessons()
+    training_set, vocabulary = build.gather_training_set()
     losses = {}
     for name in ("min_snr", "none", "debiased"):
         settings = dataclasses.replace(SMOKE.unet, weighting=name)
-        _, loss_at = make_unet_loss(lessons, vocabulary, settings, 0, MACHINE)
+        _, loss_at = make_unet_loss(training_set, vocabulary, settings, 0, MACHINE)
         losses[name] = loss_at(0).item()
     # Untrained, a network errs alike at all time steps, so the weights alone set these apart.
     assert losses["min_snr"] < losses["none"] < losses["debiased"]

@@ -50,7 +50,7 @@ def test_a_face_and_the_whole_animal_are_two_labels_where_a_set_draws_both(icons
     from dataclasses import replace
 
     bear = next(icon for icon in icons if icon.name == "bear-face" and icon.style == "noto")
-    seen = replace(bear, held_out=False, taught=True)
+    seen = replace(bear, held_out=False, captioned=True)
     whole = replace(seen, name="bear")
     apart = name_labels([seen, whole], ["noto"])
     assert apart.phrases == ("a bear", "a bear face")

@@ -62,8 +62,8 @@ def test_card_gives_attribution_data_limits_and_numbers(model, build, icons):
     assert "What it cannot do" in card
     held_out = {icon.name for icon in icons if icon.held_out}
     assert all(name in card for name in held_out)
-    taught = card.split("Captions name")[1].split(": ")[1].split(".")[0].split(", ")
-    assert set(taught) == {icon.name for icon in icons} - held_out
+    captioned = card.split("Captions name")[1].split(": ")[1].split(".")[0].split(", ")
+    assert set(captioned) == {icon.name for icon in icons} - held_out
     assert "--preset smoke" in card
     for image in ("contact-sheet.png", "vae-sheet.png"):
         assert image in card

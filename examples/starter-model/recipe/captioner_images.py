@@ -32,8 +32,8 @@ class _Chance:
 
     def between(self, low: float, high: float, *shape: int) -> Tensor:
         """Returns uniform numbers, [count, *shape]."""
-        drawn = torch.rand(self.count, *shape, generator=self.generator)
-        return (low + (high - low) * drawn).to(self.device)
+        sample = torch.rand(self.count, *shape, generator=self.generator)
+        return (low + (high - low) * sample).to(self.device)
 
     def whether(self, share: float) -> Tensor:
         """Returns 1 for about this share of the batch and 0 for the rest, [count, 1, 1, 1]."""
@@ -66,15 +66,15 @@ def disturb_drawings(sprites: Sprites, rows: Tensor, seed: int) -> Tensor:
 
 
 def _place(drawings: Tensor, chance: _Chance) -> Tensor:
-    """Draws at another size, place and turn, mirrored or not, and a little warped."""
+    """Renders at another size, position and angle, mirrored or not, and slightly warped."""
     filled = chance.between(*_FILLED)
     stretch = 1 + chance.between(-_STRETCH, _STRETCH)
     mirror = torch.where(chance.between(0, 1) < 0.5, -1.0, 1.0)
     turn = chance.between(-_TURN, _TURN)
-    room = (1 - filled).clamp(min=0) + 0.06
-    place = chance.between(-1, 1, 2, 1) * room.view(-1, 1, 1)
+    margin = (1 - filled).clamp(min=0) + 0.06
+    place = chance.between(-1, 1, 2, 1) * margin.view(-1, 1, 1)
     cos, sin = turn.cos() / filled, turn.sin() / filled
-    # From a place in the image to the place in the drawing that is seen there.
+    # From a position in the image to the position in the drawing that is visible there.
     back = torch.stack((cos * stretch, -sin, sin, cos / stretch), dim=1).view(-1, 2, 2)
     back = back * torch.stack((mirror, torch.ones_like(mirror)), dim=1).unsqueeze(2)
     matrix = torch.cat((back, -back @ place), dim=2)

@@ -20,13 +20,13 @@ license_name: apache-2.0-mit-cc-by-4.0
 # The starter model
 
 A complete Stable Diffusion in miniature: CLIP text encoder, UNet and VAE in the layout of
-diffusers, trained from scratch on openly licensed emoji. It draws 128 × 128 pixels on two processor
-cores in seconds. It is a tour and a measuring instrument, not a model for real work: its world is
-emoji.
+diffusers, trained from scratch on openly licensed emoji. It generates 128 × 128 pixels on two
+processor cores in seconds. It is a tour and a measuring instrument, not a model for real work: its
+world is emoji.
 
 In all but size it is a Stable Diffusion 1: epsilon prediction on SD's noise schedule, a VAE of
 factor 8 with 4 channels, 77 text positions, a byte-level CLIP tokenizer. The folder `captioner`
-holds a small network of its own that names what is in such images; its card says how often it is
+holds a small network of its own that names what is in such images; its card states how often it is
 right.
 
 ![ten prompts in each style, then composed prompts](contact-sheet.png)
@@ -86,7 +86,7 @@ Guidance 4 and 25 DDIM steps are what it was measured with. The composed prompts
 
 
 def _describe_measurements(measured: Mapping[str, Any], settings: Settings) -> str:
-    found = measured["prompts"]
+    prompts = measured["prompts"]
     rows = [
         ("right concept, nearest drawing", "concept_top1"),
         ("right concept, among the five nearest", "concept_top5"),
@@ -96,8 +96,8 @@ def _describe_measurements(measured: Mapping[str, Any], settings: Settings) -> s
         ("white where no background is named", "white_background_right"),
     ]
     lines = [
-        f"| {text} | {_percent(found, key)} | {_percent(found, f'reachable_{key}')} "
-        f"| {_percent(found, f'chance_{key}')} |"
+        f"| {text} | {_percent(prompts, key)} | {_percent(prompts, f'reachable_{key}')} "
+        f"| {_percent(prompts, f'chance_{key}')} |"
         for text, key in rows
     ]
     vae = [
@@ -108,10 +108,10 @@ def _describe_measurements(measured: Mapping[str, Any], settings: Settings) -> s
     return f"""\
 ## How it was measured
 
-{found["prompts"]:.0f} trained pairs of name and style, drawn once each ("{{a name}}, {{style}}"),
-guidance {evaluation.guidance:g}, {evaluation.inference_steps} DDIM steps. `build.py --preset
-{_name_preset(settings)} --measure FOLDER` measures a finished model again; the classifier is
-trained anew for it, so that its rows may differ by a percent.
+{prompts["prompts"]:.0f} trained pairs of name and style, generated once each ("{{a name}},
+{{style}}"), guidance {evaluation.guidance:g}, {evaluation.inference_steps} DDIM steps. `build.py
+--preset {_name_preset(settings)} --measure FOLDER` measures a finished model again; the classifier
+is trained anew for it, so that its rows may differ by a percent.
 
 | | model | reachable | by chance |
 |---|---|---|---|
@@ -121,7 +121,7 @@ trained anew for it, so that its rows may differ by a percent.
   caption named, in a feature space in which nothing is learned (colours of 16 × 16 cells, edge
   directions of 8 × 8 cells).
 - *Style*: a small classifier, trained on all drawings but the held-out ones, as the VAE shows
-  them, softened, tinted and warped a little (it knows {_percent(found, "unseen_style_right")} of
+  them, softened, tinted and warped a little (it knows {_percent(prompts, "unseen_style_right")} of
   the held-out ones); and the nearest of all styles' drawings of that concept, in the same feature
   space.
 - *Background*: the named colour nearest to the median of the corners.
@@ -142,12 +142,12 @@ def _describe_data(packages: Sequence[Package], icons: Sequence[Icon], settings:
         own = [icon for icon in icons if icon.style == package.key]
         trained = package.key in settings.data.styles
         used = sum(not icon.held_out for icon in own) if trained else 0
-        taught = sum(icon.taught for icon in own) if trained else 0
+        captioned = sum(icon.captioned for icon in own) if trained else 0
         icon_set = SETS[package.key]
         lines.append(
             f"| {icon_set.npm} {icon_set.version} | {icon_set.author} "
             f"| [{package.licence}]({package.licence_url}) | {icon_set.phrase or '–'} | {used} "
-            f"| {taught} |"
+            f"| {captioned} |"
         )
     shown = [
         f"{SETS[each.key].npm}, by {SETS[each.key].author}, under {each.licence}"
@@ -156,7 +156,7 @@ def _describe_data(packages: Sequence[Package], icons: Sequence[Icon], settings:
     ]
     ours = [icon for icon in icons if icon.style in settings.data.styles]
     unseen = sorted({icon.name for icon in ours if icon.held_out})
-    taught = sorted({icon.name for icon in ours if icon.taught})
+    captioned = sorted({icon.name for icon in ours if icon.captioned})
     return f"""\
 ## What it was trained on
 
@@ -172,7 +172,7 @@ OpenAI, MIT).
 The image that compares unseen drawings with what the VAE makes of them shows some of the sets
 that were only measured on: {"; ".join(shown) or "none"}.
 
-Captions name ({len(taught)} names, and the sets' synonyms for them): {", ".join(taught)}.
+Captions name ({len(captioned)} names, and the sets' synonyms for them): {", ".join(captioned)}.
 
 Held out in every set, under every name ({len(unseen)} names): {", ".join(unseen) or "none"}.
 """
@@ -181,15 +181,15 @@ Held out in every set, under every name ({len(unseen)} names): {", ".join(unseen
 def _describe_training(settings: Settings) -> str:
     unet, refine, vae = settings.unet, settings.refine, settings.vae
     more = f", then {refine.steps} more with weighting {refine.weighting}" if refine.steps else ""
-    seen = f"pieces of {vae.crop} pixels or a quarter as many images" if vae.crop else "images"
+    material = f"pieces of {vae.crop} pixels or a quarter as many images" if vae.crop else "images"
     return f"""\
 ## How it was made
 
 `python examples/starter-model/build.py --preset {_name_preset(settings)}`, seed {settings.seed}.
-VAE: {vae.steps} steps of {vae.batch_size} {seen}. UNet and text encoder together: {unet.steps}
+VAE: {vae.steps} steps of {vae.batch_size} {material}. UNet and text encoder together: {unet.steps}
 steps of {unet.batch_size} images, min-SNR {unet.min_snr_gamma:g}, {unet.empty_captions:.0%} empty
 captions{more}; running average of the weights; hidden matrices by Muon, all else by AdamW. Every
-number of the recipe stands in `recipe/settings.py`.
+number of the recipe is in `recipe/settings.py`.
 """
 
 
@@ -201,5 +201,5 @@ def _name_preset(settings: Settings) -> str:
     return "... (with changed settings)"
 
 
-def _percent(found: Mapping[str, float], key: str) -> str:
-    return f"{found[key]:.1%}" if key in found else "–"
+def _percent(row: Mapping[str, float], key: str) -> str:
+    return f"{row[key]:.1%}" if key in row else "–"

@@ -132,6 +132,6 @@ def _paste(canvas: Tensor, sprite: Tensor, left: int, top: int) -> None:
     edge = sprite.shape[-1]
     x, y = max(0, left), max(0, top)
     right, bottom = min(SIZE, left + edge), min(SIZE, top + edge)
-    seen = sprite[:, :, y - top : bottom - top, x - left : right - left]
+    visible = sprite[:, :, y - top : bottom - top, x - left : right - left]
     under = canvas[:, :, y:bottom, x:right]
-    canvas[:, :, y:bottom, x:right] = seen[:, :3] + under * (1 - seen[:, 3:])
+    canvas[:, :, y:bottom, x:right] = visible[:, :3] + under * (1 - visible[:, 3:])

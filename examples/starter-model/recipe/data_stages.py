@@ -11,7 +11,7 @@ from typing import Any
 
 from recipe.composing import Sprites, make_sprites
 from recipe.examples import make_table, save_table
-from recipe.icons import Icon, arrange_concepts, choose_taught, read_icons
+from recipe.icons import Icon, arrange_concepts, choose_captioned, read_icons
 from recipe.packages import Package, load_package
 from recipe.render import load_drawings, load_icons, render_all, save_drawings
 from recipe.settings import Settings
@@ -42,10 +42,10 @@ class Data:
     def loaded_packages(self) -> list[Package]:
         """All sets, with their licences checked."""
         data = self.settings.data
-        wanted = [(key, True) for key in data.styles]
-        wanted += [(key, False) for key in data.measured_styles]
+        packages = [(key, True) for key in data.styles]
+        packages += [(key, False) for key in data.measured_styles]
         cache = self.work / "packages"
-        return [load_package(key, self.packages, cache, training) for key, training in wanted]
+        return [load_package(key, self.packages, cache, training) for key, training in packages]
 
     @cached_property
     def rendered(self) -> Result:
@@ -61,7 +61,7 @@ class Data:
 
         def produce(folder: Path) -> None:
             icons = [icon for package in self.loaded_packages for icon in read_icons(package)]
-            icons = choose_taught(arrange_concepts(icons, data.held_out_share, seed), data.names)
+            icons = choose_captioned(arrange_concepts(icons, data.held_out_share, seed), data.names)
             save_drawings(folder, icons, render_all(icons))
 
         return run_stage(self.work, "render", ingredients, produce)

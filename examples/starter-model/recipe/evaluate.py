@@ -14,7 +14,7 @@ from recipe.composing import Sprites, compose_on_white
 from recipe.features import describe, rank_own
 from recipe.icons import Icon
 from recipe.render import Pixels
-from recipe.sampling import Networks, draw, rebuild
+from recipe.sampling import Networks, generate_images, rebuild
 from recipe.settings import Settings
 from recipe.style_classifier import classify, train_classifier
 from recipe.training import DeviceContext
@@ -42,9 +42,9 @@ class Subjects:
         """Returns all drawings of a style."""
         return [i for i, icon in enumerate(self.icons) if icon.style == style]
 
-    def list_taught(self, style: str) -> list[int]:
+    def list_captioned(self, style: str) -> list[int]:
         """Returns the drawings of a style that captions named."""
-        return [i for i in self.list_style(style) if self.icons[i].taught]
+        return [i for i in self.list_style(style) if self.icons[i].captioned]
 
     def list_seen(self, style: str) -> list[int]:
         """Returns the drawings of a style that are not held out."""
@@ -58,7 +58,7 @@ class Subjects:
 
 def measure_vae(subjects: Subjects, vae: AutoencoderKL) -> dict[str, dict[str, float]]:
     """Returns PSNR in dB, averaged over images no training showed, by set."""
-    found = {}
+    rows = {}
     data, limit = subjects.settings.data, subjects.settings.evaluation.psnr_images
     for style in (*data.styles, *data.measured_styles):
         chosen = _choose(subjects.list_unseen(style), limit, subjects.settings.seed)
@@ -67,8 +67,8 @@ def measure_vae(subjects: Subjects, vae: AutoencoderKL) -> dict[str, dict[str, f
             for start in range(0, len(chosen), _CHUNK):
                 originals = compose_on_white(subjects.sprites, chosen[start : start + _CHUNK])
                 ratios.append(measure_psnr(originals, rebuild(vae, originals)))
-            found[style] = {"psnr_db": torch.cat(ratios).mean().item(), "images": len(chosen)}
-    return found
+            rows[style] = {"psnr_db": torch.cat(ratios).mean().item(), "images": len(chosen)}
+    return rows
 
 
 def measure_psnr(originals: Tensor, rebuilt: Tensor) -> Tensor:
@@ -93,33 +93,35 @@ def measure_prompts(
         prompt_for(icons[index].name, icons[index].style, colour)
         for index, colour in zip(chosen, colours, strict=True)
     ]
-    drawn = draw(networks, prompts, settings.evaluation, settings.seed, context)
-    on_colours = draw(networks, coloured, settings.evaluation, settings.seed + 1, context)
-    images = from_bytes(drawn, context.device)
+    generated = generate_images(networks, prompts, settings.evaluation, settings.seed, context)
+    on_colours = generate_images(
+        networks, coloured, settings.evaluation, settings.seed + 1, context
+    )
+    images = from_bytes(generated, context.device)
     ideal = rebuild(networks.vae, compose_on_white(subjects.sprites, chosen))
-    found = {"prompts": float(len(chosen))}
+    measured = {"prompts": float(len(chosen))}
     shuffled = images.roll(1, dims=0)
     for name, shown in (("", images), ("reachable_", ideal), ("chance_", shuffled)):
         ranks = rank_concepts(subjects, shown, chosen)
-        found[f"{name}concept_top1"] = (ranks < 1).float().mean().item()
-        found[f"{name}concept_top5"] = (ranks < 5).float().mean().item()
-    found |= compare_styles(subjects, images, chosen)
-    found |= measure_styles(subjects, networks.vae, (images, ideal), chosen, context)
+        measured[f"{name}concept_top1"] = (ranks < 1).float().mean().item()
+        measured[f"{name}concept_top5"] = (ranks < 5).float().mean().item()
+    measured |= compare_styles(subjects, images, chosen)
+    measured |= measure_styles(subjects, networks.vae, (images, ideal), chosen, context)
     grounds = read_grounds(from_bytes(on_colours, context.device))
-    right = [seen == said for seen, said in zip(grounds, colours, strict=True)]
-    white = [seen == "white" for seen in read_grounds(images)]
-    found["background_right"] = sum(right) / len(right)
-    found["chance_background_right"] = 1 / (len(COLOURS) - 1)
-    found["white_background_right"] = sum(white) / len(white)
-    return found, drawn
+    right = [actual == expected for actual, expected in zip(grounds, colours, strict=True)]
+    white = [actual == "white" for actual in read_grounds(images)]
+    measured["background_right"] = sum(right) / len(right)
+    measured["chance_background_right"] = 1 / (len(COLOURS) - 1)
+    measured["white_background_right"] = sum(white) / len(white)
+    return measured, generated
 
 
 def choose_prompts(subjects: Subjects) -> list[int]:
-    """Returns taught drawings to prompt for, of all styles alike."""
+    """Returns captioned drawings to prompt for, of all styles alike."""
     settings = subjects.settings
     styles = settings.data.styles
     share = -(-settings.evaluation.prompts // len(styles))
-    per_style = [_choose(subjects.list_taught(style), share, settings.seed) for style in styles]
+    per_style = [_choose(subjects.list_captioned(style), share, settings.seed) for style in styles]
     mixed = [index for row in per_style for index in row]
     return _choose(mixed, settings.evaluation.prompts, settings.seed)
 
@@ -199,17 +201,17 @@ def measure_styles(
     trained = [subjects.list_seen(s) for s in styles]
     unseen = [_choose(subjects.list_unseen(s), limit, settings.seed) for s in styles]
     classifier = train_classifier(*show(trained), settings.evaluation, settings.seed, context)
-    wanted = torch.tensor([styles.index(subjects.icons[index].style) for index in chosen])
-    sampled, ideal = (_agree(classify(classifier, each, context), wanted) for each in images)
-    found = {
+    expected = torch.tensor([styles.index(subjects.icons[index].style) for index in chosen])
+    sampled, ideal = (_agree(classify(classifier, each, context), expected) for each in images)
+    shares = {
         "style_right": sampled,
         "reachable_style_right": ideal,
         "chance_style_right": 1 / len(styles),
     }
     if any(unseen):
         shown, numbers = show(unseen)
-        found["unseen_style_right"] = _agree(classify(classifier, shown, context), numbers)
-    return found
+        shares["unseen_style_right"] = _agree(classify(classifier, shown, context), numbers)
+    return shares
 
 
 def read_grounds(images: Tensor) -> list[str]:
@@ -220,9 +222,9 @@ def read_grounds(images: Tensor) -> list[str]:
     edge = _CORNER
     rows = torch.cat((images[:, :, :edge], images[:, :, -edge:]), dim=2)
     corners = torch.cat((rows[..., :edge], rows[..., -edge:]), dim=3).flatten(2)
-    seen = (corners.float().median(dim=2).values + 1) / 2
-    palette = torch.tensor(list(COLOURS.values()), device=seen.device) / 255
-    nearest = torch.cdist(seen, palette).argmin(dim=1)
+    measured = (corners.float().median(dim=2).values + 1) / 2
+    palette = torch.tensor(list(COLOURS.values()), device=measured.device) / 255
+    nearest = torch.cdist(measured, palette).argmin(dim=1)
     return [list(COLOURS)[number] for number in nearest.tolist()]
 
 
@@ -240,5 +242,5 @@ def _cut(indices: Sequence[int]) -> list[Sequence[int]]:
     return [indices[start : start + _CHUNK] for start in range(0, len(indices), _CHUNK)]
 
 
-def _agree(seen: Tensor, wanted: Tensor) -> float:
-    return (seen == wanted).float().mean().item()
+def _agree(actual: Tensor, expected: Tensor) -> float:
+    return (actual == expected).float().mean().item()

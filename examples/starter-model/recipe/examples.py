@@ -77,21 +77,23 @@ def list_examples(icons: Sequence[Icon], settings: DataSettings, seed: int) -> l
         seed: Chooses colours and pairs.
     """
     usable = [
-        index for index, icon in enumerate(icons) if icon.style in settings.styles and icon.taught
+        index
+        for index, icon in enumerate(icons)
+        if icon.style in settings.styles and icon.captioned
     ]
     chance = random.Random(derive_seed(seed, "examples"))
     colours = _GROUNDS[1:]
-    found = [Example("plain", "normal", index, index, "white") for index in usable]
-    found += [Example("coloured", "normal", i, i, colour) for i in usable for colour in colours]
+    examples = [Example("plain", "normal", index, index, "white") for index in usable]
+    examples += [Example("coloured", "normal", i, i, colour) for i in usable for colour in colours]
     sizable = [index for index in usable if can_be_sized(icons[index])]
-    found += [
+    examples += [
         Example("sized", size, index, index, colour)
         for size in SIZE_WORDS
         for index in sizable
         for colour in ("white", chance.choice(colours))
     ]
-    found += _pair_up(icons, usable, settings.pairs, chance)
-    return found
+    examples += _pair_up(icons, usable, settings.pairs, chance)
+    return examples
 
 
 def make_table(icons: Sequence[Icon], settings: DataSettings, seed: int) -> ExampleTable:

@@ -1,4 +1,4 @@
-"""A fixed description of an image: colour areas and directions of edges. Nothing is learned."""
+"""A fixed description of an image: colour areas and directions of edges. Nothing is trained."""
 
 import torch
 from torch import Tensor
@@ -37,9 +37,9 @@ def rank_own(queries: Tensor, known: Tensor, own: Tensor) -> Tensor:
         own: Index into `known` of what each query ought to show, [Q].
     """
     likeness = queries @ known.T
-    wanted = likeness.gather(1, own[:, None])
+    own_likeness = likeness.gather(1, own[:, None])
     twins = known @ known.T > 1 - 1e-5
-    nearer = (likeness > wanted) & ~twins[own]
+    nearer = (likeness > own_likeness) & ~twins[own]
     return nearer.sum(dim=1)
 
 

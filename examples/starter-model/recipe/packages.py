@@ -150,10 +150,10 @@ def _find(icon_set: IconSet, folder: Path) -> dict[str, str]:
 
 def _names_package(path: Path, npm: str) -> bool:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        package = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return isinstance(found, dict) and found.get("name") == npm
+    return isinstance(package, dict) and package.get("name") == npm
 
 
 def _read_folder(folder: Path) -> dict[str, str]:

@@ -20,7 +20,7 @@ from recipe.icons import Icon
 SIZE = 128  # pixels, edge of a finished image
 DRAWING_SIZE = 116  # pixels, edge of the drawing on it: the share that the example datasets use
 SUPERSAMPLING = 2
-_FEW = 200  # so many are drawn sooner than processes are started
+_FEW = 200  # so many are rendered faster than processes are started
 
 Pixels = NDArray[np.uint8]
 
@@ -35,7 +35,9 @@ def render_icon(icon: Icon) -> bytes:
     try:
         png = resvg_py.svg_to_bytes(svg_string=icon.svg, width=large, height=large)
     except ValueError as error:
-        msg = f"{icon.name} of {icon.style} cannot be drawn ({error}). Fetch the package again."
+        msg = (
+            f"{icon.name} of {icon.style} cannot be rendered ({error}). Download the package again."
+        )
         raise RecipeError(msg) from error
     with Image.open(io.BytesIO(png)) as image:
         # Reduced with colours multiplied by their opacity, or edges would get dark fringes.

@@ -29,7 +29,7 @@ class Networks:
 
 
 @torch.no_grad()
-def draw(
+def generate_images(
     networks: Networks,
     prompts: Sequence[str],
     settings: EvaluationSettings,
@@ -40,7 +40,7 @@ def draw(
 
     Args:
         networks: The model.
-        prompts: What to draw.
+        prompts: What to generate.
         settings: Steps, guidance, how many at once.
         seed: With a prompt's place in the list it decides the noise, the same on every device.
         context: Where to compute.
@@ -90,5 +90,5 @@ def _denoise(
 
 
 def _draw_noise(seed: int) -> Tensor:
-    # On the processor: a GPU would draw other numbers from the same seed.
+    # On the CPU: a GPU would sample other numbers from the same seed.
     return torch.randn(LATENT_SHAPE, generator=torch.Generator().manual_seed(seed))

@@ -20,13 +20,14 @@ def _check_weighting(name: str) -> None:
 
 @dataclass(frozen=True)
 class DataSettings:
-    """What is drawn and said.
+    """The images and their captions.
 
     Attributes:
         styles: Sets that are trained on; keys of `packages.SETS`.
         measured_styles: Sets that are only ever measured on.
         held_out_share: Share of the concepts that no training image shows.
-        names: So many names are taught to the UNet, 0 for all; the VAE sees all drawings.
+        names: Number of names in the UNet's captions, 0 for all; the VAE is trained on all
+            drawings.
         pairs: Images of two objects.
         captions_per_example: Wordings of each image.
     """
@@ -140,7 +141,7 @@ class CaptionerSettings:
 
     Attributes:
         widths: Channels per resolution, from 32 x 32 to 4 x 4.
-        threshold: How probable a name must be to be said; at 0.4 five in six of what is said
+        threshold: How probable a name must be to be used; at 0.4 five in six of the captions
             of OpenMoji's drawings, never seen, is right (lab log, 2026-11-29).
     """
 
@@ -295,6 +296,8 @@ def _convert(old: Any, value: str, text: str) -> Any:
             return tuple(kind(part) for part in value.split(",") if part)
         return type(old)(value)
     except ValueError as error:
-        wanted = "numbers with commas between" if isinstance(old, tuple) else type(old).__name__
-        msg = f"--set {text}: {value!r} does not fit; it takes {wanted}, as in {old!r}."
+        requirement = (
+            "numbers with commas between" if isinstance(old, tuple) else type(old).__name__
+        )
+        msg = f"--set {text}: {value!r} does not fit; it takes {requirement}, as in {old!r}."
         raise RecipeError(msg) from error

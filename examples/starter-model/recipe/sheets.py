@@ -10,7 +10,7 @@ from recipe.composing import compose_on_white, to_bytes
 from recipe.evaluate import Subjects
 from recipe.packages import SETS
 from recipe.render import Pixels
-from recipe.sampling import Networks, draw, rebuild
+from recipe.sampling import Networks, generate_images, rebuild
 from recipe.training import DeviceContext
 from trainer.inference.sampling import make_grid
 
@@ -41,21 +41,23 @@ COMPOSED = (
 _UNSEEN_SHOWN = 12
 
 
-def draw_contact_sheet(
+def make_contact_sheet(
     subjects: Subjects, networks: Networks, context: DeviceContext
 ) -> Image.Image:
     """Returns ten names in no named style and in each style, and below them composed prompts."""
     settings = subjects.settings
     styles = ("", *settings.data.styles)
     prompts = [prompt_for(name, style) for style in styles for name in NAMES]
-    images = draw(networks, [*prompts, *COMPOSED], settings.evaluation, settings.seed + 2, context)
+    images = generate_images(
+        networks, [*prompts, *COMPOSED], settings.evaluation, settings.seed + 2, context
+    )
     rows = [_to_images(row) for row in _cut(images, len(NAMES))]
     names = [SETS[style].phrase if style else "no style named" for style in styles]
     columns = [name.replace("-", " ") for name in NAMES]
     return make_grid(rows, [*names, "composed, see the list"], columns)
 
 
-def draw_vae_sheet(subjects: Subjects, vae: AutoencoderKL) -> Image.Image:
+def make_vae_sheet(subjects: Subjects, vae: AutoencoderKL) -> Image.Image:
     """Returns drawings of unseen sets or concepts above what the VAE makes of them."""
     data = subjects.settings.data
     rows, names = [], []
@@ -78,9 +80,9 @@ def save_sheets(
     folder: Path, subjects: Subjects, networks: Networks, context: DeviceContext
 ) -> None:
     """Writes `contact-sheet.png` and `vae-sheet.png`."""
-    sheet = draw_contact_sheet(subjects, networks, context)
+    sheet = make_contact_sheet(subjects, networks, context)
     sheet.save(folder / "contact-sheet.png", optimize=True)
-    draw_vae_sheet(subjects, networks.vae).save(folder / "vae-sheet.png", optimize=True)
+    make_vae_sheet(subjects, networks.vae).save(folder / "vae-sheet.png", optimize=True)
 
 
 def _cut(images: Pixels, width: int) -> list[Pixels]:

@@ -1,6 +1,6 @@
-"""A small network that tells the drawing sets apart; it judges the style of what is sampled.
+"""A small network that classifies the drawing sets; it measures the style of generated images.
 
-A sampled image is a drawing with softer edges, in not quite its place, in not quite its colours.
+A generated image is a drawing with softer edges, slightly shifted, in slightly other colours.
 A network that has only seen drawings goes by exactly those marks, and by grain finer than two
 pixels: such a one saw the right style in 68 % of images of which 99 % are nearest to the right
 set's drawing. So this one looks at half the size, and learns from drawings so disturbed.
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recipe.settings import EvaluationSettings
-from recipe.training import DeviceContext, Learner, Pace
+from recipe.training import DeviceContext, Pace, TrainingState
 from trainer.seeds import derive_seed
 
 _CHUNK = 200
@@ -33,7 +33,7 @@ def build_classifier(styles: int, seed: int) -> nn.Module:
     torch.manual_seed(derive_seed(seed, "style classifier weights"))
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for level, (before, after) in enumerate(itertools.pairwise(_WIDTHS)):
-        # The learner tells the outermost layers by these names.
+        # The optimiser recognises the outermost layers by these names.
         layers["conv_in" if level == 0 else f"down_{level}"] = _convolve(before, after, stride=2)
         layers[f"convs_{level}"] = _convolve(after, after, stride=1)
     layers["pool"] = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2))
@@ -68,7 +68,7 @@ def train_classifier(
         average_every=_AVERAGE_EVERY,
         checkpoint_every=settings.classifier_steps,
     )
-    learner = Learner({"classifier": classifier}, pace)
+    state = TrainingState({"classifier": classifier}, pace)
     pools = [torch.nonzero(styles == style).squeeze(1) for style in range(count)]
     share = max(1, settings.classifier_batch_size // count)
     for step in range(settings.classifier_steps):
@@ -81,8 +81,8 @@ def train_classifier(
             loss = functional.cross_entropy(
                 classifier(batch), styles[rows].to(context.device), label_smoothing=0.05
             )
-        learner.update(loss)
-    learner.keep_on_device()
+        state.update(loss)
+    state.keep_on_device()
     return classifier.eval()
 
 
@@ -133,8 +133,8 @@ def _disturb(images: Tensor, seed: int) -> Tensor:
 
     share = torch.rand(count, 1, 1, 1, generator=generator).to(device)
     images = images.lerp(_blur(_blur(images)), share)
-    drawn = images.mean(dim=1, keepdim=True) < _WHITE
-    images = images + (noise(3, 4, _TINT) + noise(3, 16, _STAINS)) * drawn
+    inked = images.mean(dim=1, keepdim=True) < _WHITE
+    images = images + (noise(3, 4, _TINT) + noise(3, 16, _STAINS)) * inked
     # Elastic distortion: Simard, Steinkraus and Platt 2003, section 2.
     moved = noise(2, 12, _WARP).permute(0, 2, 3, 1)
     still = torch.eye(2, 3, device=device).expand(count, 2, 3)

@@ -13,7 +13,7 @@ from recipe.composing import Sprites, compose, ink_edges
 from recipe.networks import LATENT_FACTOR, LATENT_SHAPE, build_vae
 from recipe.render import SIZE
 from recipe.settings import VaeSettings
-from recipe.training import DeviceContext, Learner, Pace, learn, remove_checkpoint
+from recipe.training import DeviceContext, Pace, TrainingState, learn, remove_checkpoint
 from trainer.seeds import derive_seed
 
 # Share of a batch per layout; the rest is normal.
@@ -44,10 +44,10 @@ def train_vae(
         OutOfTimeError: the time is over.
     """
     known = torch.tensor(usable, device=context.device)
-    learner, loss_at = make_vae_loss(sprites, known, settings, seed, context)
-    learn(learner, loss_at, context, folder)
-    vae = learner.networks["vae"].eval()
-    images = draw_batch(sprites, known, settings, derive_seed(seed, "vae scale"))
+    state, loss_at = make_vae_loss(sprites, known, settings, seed, context)
+    learn(state, loss_at, context, folder)
+    vae = state.networks["vae"].eval()
+    images = sample_batch(sprites, known, settings, derive_seed(seed, "vae scale"))
     with torch.no_grad():
         spread = vae.encode(images).latent_dist.mean.std().item()
     vae.register_to_config(scaling_factor=1 / max(spread, 1e-6))
@@ -57,8 +57,8 @@ def train_vae(
 
 def make_vae_loss(
     sprites: Sprites, known: Tensor, settings: VaeSettings, seed: int, context: DeviceContext
-) -> tuple[Learner, Callable[[int], Tensor]]:
-    """Returns an untrained autoencoder with its learner, and the loss of each step."""
+) -> tuple[TrainingState, Callable[[int], Tensor]]:
+    """Returns an untrained autoencoder with its training state, and the loss of each step."""
     vae = build_vae(settings, seed).to(context.device, memory_format=torch.channels_last).train()
     pace = Pace(
         settings.steps,
@@ -72,7 +72,7 @@ def make_vae_loss(
     run = context.prepare(lambda images, noise: reconstruct(vae, images, noise))
 
     def loss_at(step: int) -> Tensor:
-        images = draw_batch(sprites, known, settings, derive_seed(seed, "vae batch", step))
+        images = sample_batch(sprites, known, settings, derive_seed(seed, "vae batch", step))
         if settings.crop:
             images = crop_batch(images, settings.crop, derive_seed(seed, "vae crop", step), step)
         generator = context.generator(derive_seed(seed, "vae noise", step))
@@ -83,7 +83,7 @@ def make_vae_loss(
             rebuilt, mean, logvar = run(images, noise)
         return measure_loss(images, rebuilt.float(), mean.float(), logvar.float(), settings)
 
-    return Learner({"vae": vae}, pace), loss_at
+    return TrainingState({"vae": vae}, pace), loss_at
 
 
 def load_vae(folder: Path, context: DeviceContext) -> AutoencoderKL:
@@ -115,12 +115,12 @@ def measure_loss(
     )
 
 
-def draw_batch(sprites: Sprites, known: Tensor, settings: VaeSettings, seed: int) -> Tensor:
+def sample_batch(sprites: Sprites, known: Tensor, settings: VaeSettings, seed: int) -> Tensor:
     """Returns images of all layouts in -1 .. 1, [batch, 3, SIZE, SIZE].
 
     Args:
         sprites: All drawings.
-        known: Indices of those that may be drawn, on the device.
+        known: Indices of those that may be used, on the device.
         settings: Size of the batch, share of inked images.
         seed: Decides everything in the batch.
     """
@@ -153,8 +153,8 @@ def draw_batch(sprites: Sprites, known: Tensor, settings: VaeSettings, seed: int
 def crop_batch(images: Tensor, edge: int, seed: int, step: int) -> Tensor:
     """Returns pieces of images, or on every fourth step as many whole ones as cost the same.
 
-    A piece has as much to teach per pixel, and a batch of pieces shows more drawings; whole
-    images teach the attention in the middle what it will meet.
+    A crop has as much information per pixel, and a batch of crops shows more drawings; whole
+    images train the attention in the middle at full size.
 
     Args:
         images: [B, 3, SIZE, SIZE].
