@@ -31,9 +31,9 @@ import torch  # noqa: E402 - needs the path set above
 
 from benchmarks.images import (  # noqa: E402
     STARTER_MODEL,
-    Drawings,
+    GenerationSettings,
     Sets,
-    draw_sets,
+    generate_sets,
     pass_through_vae,
     read_held_out,
     read_prompts,
@@ -41,9 +41,9 @@ from benchmarks.images import (  # noqa: E402
 from benchmarks.prompt_retrieval import Array, describe_content, retrieve_prompts  # noqa: E402
 from benchmarks.quality_controls import make_controls, measure_floor, measure_through  # noqa: E402
 from benchmarks.quality_cost import measure_cost  # noqa: E402
-from benchmarks.quality_kept import KeptRows  # noqa: E402
 from benchmarks.quality_page import PAGE, Report, render_tables, write_page  # noqa: E402
 from benchmarks.quality_variants import VARIANTS  # noqa: E402
+from benchmarks.stored_rows import StoredRows  # noqa: E402
 from benchmarks.style_distance import StyleRuler  # noqa: E402
 from datasets_tools.captions import add_trigger  # noqa: E402
 from trainer.commands import quiet_libraries  # noqa: E402
@@ -61,8 +61,8 @@ class Yardsticks:
     def __init__(self, family: Family) -> None:
         self.family = family
         self.held_out = read_held_out()
-        self.seen = pass_through_vae(family, self.held_out)
-        self.style = StyleRuler(self.seen)
+        self.decoded = pass_through_vae(family, self.held_out)
+        self.style = StyleRuler(self.decoded)
         self.untouched = StyleRuler(self.held_out)
 
     def measure(self, sets: Sets) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def measure_quality(
     quiet_libraries()
     started = time.monotonic()
     prompts = read_prompts()
-    settings = vars(Drawings()) | {
+    settings = vars(GenerationSettings()) | {
         "steps": steps or "as in the preset",
         "prompts": len(prompts),
         "seeds": list(seeds),
@@ -101,10 +101,10 @@ def measure_quality(
     family = load_starter()
     yardsticks = Yardsticks(family)
     print(f"generating {len(prompts) * len(seeds)} images with the base model")
-    base_sets = draw_sets(family, prompts, seeds)
+    base_sets = generate_sets(family, prompts, seeds)
     content = describe_content(family, base_sets)
     base = yardsticks.measure(base_sets) | vars(retrieve_prompts(content, content))
-    stored_rows = KeptRows(keep, settings)
+    stored_rows = StoredRows(keep, settings)
     variants = {}
     before = 0.0
     for name in names:
@@ -123,10 +123,10 @@ def measure_quality(
         "seconds": time.monotonic() - started + before,
         "settings": settings | {"held_out": len(yardsticks.held_out)},
         "floor": measure_floor(yardsticks.style.reference),
-        "untouched_through_vae": measure_through(yardsticks.untouched, yardsticks.seen),
+        "untouched_through_vae": measure_through(yardsticks.untouched, yardsticks.decoded),
         "controls": {
             name: yardsticks.style.measure(images)
-            for name, images in make_controls(base_sets[0], yardsticks.seen).items()
+            for name, images in make_controls(base_sets[0], yardsticks.decoded).items()
         },
         "base": base,
         "variants": variants,
@@ -156,7 +156,7 @@ def measure_variant(
     prompts = [add_trigger(prompt, VARIANTS[name].trigger) for prompt in read_prompts()]
     print(f"generating {len(prompts) * len(seeds)} images with {run.file.name}")
     with weighted([attached], [1.0]):
-        sets = draw_sets(adapted, prompts, seeds)
+        sets = generate_sets(adapted, prompts, seeds)
     measured = yardsticks.measure(sets)
     measured |= vars(retrieve_prompts(describe_content(yardsticks.family, sets), content))
     measured |= {"training_seconds": run.seconds} | run.cost

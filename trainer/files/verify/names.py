@@ -35,7 +35,8 @@ def check_unknown_keys(facts: FileFacts) -> Iterator[Finding]:
         yield Finding(
             "error",
             "strangers",
-            f"{len(facts.unknown_keys)} tensors belong to no adapter: {name_some(facts.unknown_keys)}.",
+            f"{len(facts.unknown_keys)} tensors belong to no adapter: "
+            f"{name_some(facts.unknown_keys)}.",
             {
                 "diffusers": REFUSES,
                 "InvokeAI": REFUSES,
