@@ -23,7 +23,7 @@ Sets = list[list[Image.Image]]  # a set per seed, an image per prompt
 
 
 @dataclass(frozen=True)
-class Drawings:
+class GenerationSettings:
     """Settings of the generated images.
 
     Attributes:
@@ -55,24 +55,24 @@ def read_image_file(path: Path, side: int = 128) -> Image.Image:
         return image.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
 
 
-def draw_sets(family: Family, prompts: Sequence[str], seeds: Sequence[int]) -> Sets:
+def generate_sets(family: Family, prompts: Sequence[str], seeds: Sequence[int]) -> Sets:
     """Generates a set of images per seed."""
-    return [draw_set(family, prompts, seed) for seed in seeds]
+    return [generate_set(family, prompts, seed) for seed in seeds]
 
 
-def draw_set(
-    family: Family, prompts: Sequence[str], seed: int, how: Drawings | None = None
+def generate_set(
+    family: Family, prompts: Sequence[str], seed: int, how: GenerationSettings | None = None
 ) -> list[Image.Image]:
     """Generates one image per prompt, each with its own noise derived from the seed.
 
     The same images as `family.generate` makes one by one, in a fraction of the time.
     """
-    how = how or Drawings()
+    how = how or GenerationSettings()
     images: list[Image.Image] = []
     for start in range(0, len(prompts), how.batch_size):
         chosen = list(prompts[start : start + how.batch_size])
         numbers = [image_seed(seed, start + index) for index in range(len(chosen))]
-        images += _draw_batch(family, chosen, numbers, how)
+        images += _generate_batch(family, chosen, numbers, how)
     return images
 
 
@@ -99,7 +99,9 @@ def pass_through_vae(family: Any, images: Sequence[Image.Image]) -> list[Image.I
         return _to_images(family.vae.decode(latents, return_dict=False)[0])
 
 
-def _draw_batch(family: Any, prompts: list[str], seeds: list[int], how: Drawings) -> Any:
+def _generate_batch(
+    family: Any, prompts: list[str], seeds: list[int], how: GenerationSettings
+) -> Any:
     import diffusers
 
     library: Any = diffusers  # its classes are untyped

@@ -80,24 +80,24 @@ def _count_features(image: Image.Image) -> Array:
     """
     if image.size != (SIDE, SIDE):
         image = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS)
-    drawing = find_drawing(image)
+    foreground = find_foreground(image)
     light, blue, red = _split_colour(image)
     colour = np.hypot(blue, red)
-    histograms = [_count(light, 1.0, drawing), _count(colour, _MOST_COLOURFUL, drawing)]
+    histograms = [_count(light, 1.0, foreground), _count(colour, _MOST_COLOURFUL, foreground)]
     for width in WIDTHS:
         edges, dark_lines, light_lines = _measure_lines(light, width)
         colour_edges = np.hypot(_measure_edges(blue, width), _measure_edges(red, width))
         # The root spreads the weak answers, where shading and texture lie.
         histograms += [
-            _count(np.sqrt(answer), math.sqrt(_STRONGEST), drawing)
+            _count(np.sqrt(answer), math.sqrt(_STRONGEST), foreground)
             for answer in (edges, dark_lines, light_lines, colour_edges)
         ]
         if width <= _LINE_WIDTH:
-            histograms.append(_count(light, 1.0, drawing * dark_lines))
+            histograms.append(_count(light, 1.0, foreground * dark_lines))
     return np.cumsum(histograms, axis=1)[:, :-1]
 
 
-def find_drawing(image: Image.Image) -> Array:
+def find_foreground(image: Image.Image) -> Array:
     """Returns 1 on the foreground, with a rim around it, and 0 on the white background.
 
     Without this, sets would differ by how much of the image their subjects fill.

@@ -134,7 +134,7 @@ def replace_trigger(caption: str, trigger: str, word: str) -> str:
         return caption
     if not word:
         return _remove_words(caption, pattern)
-    return pattern.sub(lambda _found: word, caption)
+    return pattern.sub(lambda _match: word, caption)
 
 
 def shuffle_tags(caption: str, keep: int, rng: random.Random) -> str:

@@ -21,7 +21,7 @@ from datasets_tools.files import explain_os_error
 from datasets_tools.images import IMAGE_SUFFIXES
 
 UNDO_FOLDER = ".undo"
-KEPT_CHANGES = 50
+MAX_LOGS = 50
 LONGEST_WHAT = 200
 
 _DIGITS = 6
@@ -65,7 +65,7 @@ def create_log(dataset: Path, what: str, first: Entry) -> Path:
     except OSError:
         remove_log(log)
         raise
-    for old in known[: 1 - KEPT_CHANGES]:
+    for old in known[: 1 - MAX_LOGS]:
         with contextlib.suppress(OSError):
             remove_log(old)
     return log

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from benchmarks.style_distance import SIDE, StyleRuler, find_drawing
+from benchmarks.style_distance import SIDE, StyleRuler, find_foreground
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -124,11 +124,11 @@ def test_where_a_drawing_stands_on_the_page_does_not_matter(ruler, other_half):
 
 def test_drawing_is_what_is_not_white_and_a_rim():
     page = Image.new("RGB", (SIDE, SIDE), "white")
-    assert find_drawing(page).sum() == 0
+    assert find_foreground(page).sum() == 0
     page.putpixel((40, 50), (255, 220, 255))
-    drawing = find_drawing(page)
-    assert drawing.sum() == 13 * 13
-    assert drawing[50, 40] == drawing[44, 34] == 1
+    foreground = find_foreground(page)
+    assert foreground.sum() == 13 * 13
+    assert foreground[50, 40] == foreground[44, 34] == 1
 
 
 def test_a_set_of_one_grey_page_is_measured(ruler):

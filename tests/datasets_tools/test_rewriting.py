@@ -19,7 +19,7 @@ from datasets_tools.rewriting import (
     rewrite_all,
     undo_rewriting,
 )
-from datasets_tools.undo_log import KEPT_CHANGES, UNDO_FOLDER, Entry, list_logs, read_log
+from datasets_tools.undo_log import MAX_LOGS, UNDO_FOLDER, Entry, list_logs, read_log
 
 
 @pytest.fixture
@@ -267,11 +267,11 @@ def test_change_taken_back_while_it_goes_on_can_be_taken_back_to_its_end(folder)
 
 
 def test_only_the_last_changes_are_kept(folder):
-    for number in range(KEPT_CHANGES + 3):
+    for number in range(MAX_LOGS + 3):
         change = Rewriting(folder, f"Change {number}")
         change.write(folder / "a.png", f"text {number}")
     kept = [read_log(log)[0] for log in list_logs(folder)]
-    assert kept == [f"Change {number}" for number in range(3, KEPT_CHANGES + 3)]
+    assert kept == [f"Change {number}" for number in range(3, MAX_LOGS + 3)]
 
 
 OUTSIDE = ["../victim.png", "/etc/victim.png", "..", ".", "", "x/../../victim.png", "set/a.png",

@@ -4,4 +4,4 @@ from datasets_tools.errors import LorasmithError
 
 
 class CombineError(LorasmithError):
-    """A problem with the files or options; the message says what to do."""
+    """A problem with the files or options; the message states what to do."""

@@ -47,7 +47,7 @@ class BaseModelConfig(Section):
         default=3,
         ge=1,
         le=8,
-        description="Longer captions than 75 tokens are read in windows of 75, at most this many; "
+        description="Longer captions than 75 tokens are read in chunks of 75, at most this many; "
         "what is beyond is left out.",
     )
     attention: Literal["sdpa", "xformers"] = Field(

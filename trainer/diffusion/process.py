@@ -14,7 +14,7 @@ from trainer.diffusion.timesteps import DISTRIBUTIONS
 
 
 class NoiseProcess(Protocol):
-    """What training asks of a noise process; flow matching, say, is another class with these."""
+    """What training asks of a noise process; flow matching would be another class with these."""
 
     def sample_timestep(self, objective: ObjectiveConfig, generator: torch.Generator) -> Tensor:
         """Returns one example's time step, a scalar on the generator's device."""

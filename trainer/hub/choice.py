@@ -1,4 +1,4 @@
-"""Which files of a repository are wanted, and how their content is known."""
+"""Which files of a repository to download, and the checksums of their content."""
 
 import re
 from collections.abc import Iterable, Sequence

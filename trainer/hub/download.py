@@ -17,7 +17,7 @@ from trainer.hub.errors import HubError
 from trainer.runs.base_models import HubId, parse_hub_id
 
 Report = Callable[[int, int], None]  # bytes so far, bytes in all
-Choose = Callable[[Sequence[HubFile]], list[HubFile]]  # from what is offered to what is wanted
+Choose = Callable[[Sequence[HubFile]], list[HubFile]]  # from all files to those to download
 
 
 def download_base_model(
@@ -36,12 +36,12 @@ def download_base_model(
         HubError: what is missing there, or went wrong here, and what to do. What has arrived
             stays for the next try.
     """
-    wanted = _read_hub_id(hub_id)
+    parsed = _read_hub_id(hub_id)
 
     def choose(offered: Sequence[HubFile]) -> list[HubFile]:
-        return choose_files(wanted, offered, half=half)
+        return choose_files(parsed, offered, half=half)
 
-    return _download_files(wanted, to / wanted.entry, token, report, choose)
+    return _download_files(parsed, to / parsed.entry, token, report, choose)
 
 
 def download_matching(
@@ -52,7 +52,7 @@ def download_matching(
     Args:
         hub_id: "owner/name" or "owner/name@revision".
         place: The folder, which appears when it is complete.
-        patterns: Names of the wanted files; a `*` stands for any letters within one.
+        patterns: Names of the files to download; a `*` stands for any letters within one.
         token: Sent to the hub; empty means anonymous.
         report: Called with the bytes so far and in all.
 
@@ -62,23 +62,23 @@ def download_matching(
     Raises:
         HubError: as `download_base_model`.
     """
-    wanted = _read_hub_id(hub_id)
+    parsed = _read_hub_id(hub_id)
 
     def choose(offered: Sequence[HubFile]) -> list[HubFile]:
-        return choose_matching(wanted, offered, patterns)
+        return choose_matching(parsed, offered, patterns)
 
-    return _download_files(wanted, place, token, report, choose)
+    return _download_files(parsed, place, token, report, choose)
 
 
 def _read_hub_id(text: str) -> HubId:
-    wanted = parse_hub_id(text)
-    if wanted is None:
+    parsed = parse_hub_id(text)
+    if parsed is None:
         msg = (
             f"{text!r} is no hub id. It has the form OWNER/NAME, OWNER/NAME@REVISION or "
             "OWNER/NAME/FILE.safetensors."
         )
         raise HubError(msg)
-    return wanted
+    return parsed
 
 
 def _download_files(hub_id: HubId, place: Path, token: str, report: Report, choose: Choose) -> Path:
@@ -137,7 +137,7 @@ def _check_space(hub_id: HubId, partial: Path, left: Sequence[HubFile]) -> None:
 
 
 def _remove_others(partial: Path, files: Sequence[HubFile]) -> None:
-    """What an earlier try brought and is not wanted any more, such as another commit's weights."""
+    """Removes files of an earlier try that are not needed, such as another commit's weights."""
     expected = {partial / file.name for file in files} | {file.part(partial) for file in files}
     for path in partial.rglob("*"):
         if path.is_file() and path not in expected:

@@ -50,7 +50,7 @@ class _Uploader(HubClient):
         from huggingface_hub import HfApi
 
         api = HfApi(endpoint=self._endpoint, token=self._token)
-        repository = self._wanted.repository
+        repository = self._hub_id.repository
         with self.online():
             try:
                 api.create_repo(repository, private=private, exist_ok=True)
@@ -64,7 +64,7 @@ class _Uploader(HubClient):
 
     def _explain(self, error: Exception) -> str:
         host = urlsplit(self._endpoint).netloc
-        repository = self._wanted.repository
+        repository = self._hub_id.repository
         status = getattr(getattr(error, "response", None), "status_code", 0)
         if status in {401, 403, 404}:
             owner = repository.partition("/")[0]

@@ -1,8 +1,8 @@
-"""Words that a base model learns: vectors that stand for a word in captions.
+"""Textual-inversion embeddings: trained vectors that stand for a token in captions.
 
-Textual inversion (Gal et al. 2022, arXiv:2208.01618, section 4.3). The words of the tokenizer stay
-as they are; where a caption contains an added token, its ids are replaced by placeholders, for
-which the text encoder's embedding table returns the trained vectors.
+Textual inversion (Gal et al. 2022, arXiv:2208.01618, section 4.3). The tokenizer stays unchanged;
+where a caption contains an added token, its ids are replaced by placeholders, for which the text
+encoder's embedding table returns the trained vectors.
 """
 
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ from trainer.models.errors import ModelError
 
 
 class TextualInversion(nn.Module):
-    """The vectors of one word.
+    """The embedding of one token.
 
     Attributes:
         spelling: The word as written in captions.
         vectors: One parameter per text encoder, [count, width], fp32.
-        enabled: Whether captions with the word mean the vectors; else it is text as any other.
+        enabled: Whether captions with the word use the vectors; else it is ordinary text.
     """
 
     def __init__(self, vocabulary: "Vocabulary", spelling: str, vectors: Sequence[Tensor]) -> None:
@@ -32,19 +32,20 @@ class TextualInversion(nn.Module):
 
     @property
     def count(self) -> int:
-        """How many vectors stand for the word."""
+        """Number of vectors."""
         return len(self.vectors[0])
 
     def forget(self) -> None:
-        """Takes the word out of the base model again."""
+        """Removes the token from the base model."""
         self._vocabulary.forget(self)
 
 
 class Vocabulary:
-    """What a base model's text encoders make of the words in a caption.
+    """The tokens of a base model's text encoders, with those that were added.
 
     Args:
-        encoders: The text encoders, whose tables are wrapped while there are learned words.
+        encoders: The text encoders, whose embedding tables are wrapped while there are added
+            tokens.
         tokenizers: One per encoder.
     """
 
@@ -53,10 +54,10 @@ class Vocabulary:
         self.words: list[TextualInversion] = []
 
     def initial_vectors(self, text: str, count: int) -> list[Tensor]:
-        """Returns what the tables hold of a text's tokens, repeated or cut to a number of vectors.
+        """Returns the embeddings of a text's tokens, repeated or cut to a number of vectors.
 
         Returns:
-            Per text encoder [count, width], fp32; a start for a word to learn.
+            Per text encoder [count, width], fp32; the initial vectors of a new token.
 
         Raises:
             ModelError: the text has no tokens.
@@ -73,10 +74,10 @@ class Vocabulary:
         return vectors
 
     def add_token(self, spelling: str, vectors: Sequence[Tensor]) -> TextualInversion:
-        """Adds a word; where there is one of the same spelling, the new one is heard.
+        """Adds a token; where there is one of the same spelling, the new one is used.
 
         Raises:
-            ModelError: the vectors are as wide as those of other text encoders.
+            ModelError: the vectors have the width of other text encoders.
         """
         widths = [_table_of(encoder).weight.shape[1] for encoder in self._encoders]
         if [vector.shape[1] for vector in vectors] != widths:
@@ -98,7 +99,7 @@ class Vocabulary:
         return word
 
     def forget(self, word: TextualInversion) -> None:
-        """Takes a word out again; without any the text encoders are as they were."""
+        """Removes a token; without any the text encoders are unchanged."""
         self.words = [each for each in self.words if each is not word]
         if not self.words:
             for encoder in self._encoders:
@@ -107,7 +108,7 @@ class Vocabulary:
     def tokenize(self, number: int, caption: str) -> list[int]:
         """Returns a caption's tokens for a text encoder, without start and end.
 
-        The vectors of learned words are negative: -1 is the first vector of the first word.
+        The vectors of added tokens are negative: -1 is the first vector of the first token.
 
         Args:
             number: Of the encoder.
@@ -122,14 +123,14 @@ class Vocabulary:
             first += word.count
             if word.enabled:
                 replacements.append((_spell(tokenizer, word.spelling), places))
-        # The newest first, so that of two words of one spelling that one is heard.
+        # The newest first, so that of two tokens of one spelling that one is used.
         for spelling, places in reversed(replacements):
             tokens = _replace(tokens, spelling, places)
         return tokens
 
 
 class _Table(nn.Module):
-    """A text encoder's table of tokens that knows learned words, too."""
+    """A text encoder's embedding table, with added tokens."""
 
     def __init__(self, table: nn.Embedding, vocabulary: Vocabulary, number: int) -> None:
         super().__init__()
@@ -142,7 +143,7 @@ class _Table(nn.Module):
         return self.table.weight
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Returns the rows of tokens, [B, tokens, width]; those below zero are learned."""
+        """Returns the rows of tokens, [B, tokens, width]; those below zero are added tokens."""
         known: Tensor = self.table(tokens.clamp(min=0))
         trained = torch.cat([word.vectors[self._number] for word in self._vocabulary.words])
         chosen = trained.to(known.dtype)[(-1 - tokens).clamp(min=0)]

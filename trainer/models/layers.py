@@ -40,7 +40,7 @@ def list_adaptable_layers(
         models: The models by their names: "unet", "text_encoder" …
         blocks: Part of the layers inside a block, by the block's class name; see `FamilySpec`.
     """
-    found = []
+    layers = []
     for prefix, model in models.items():
         for path, block in model.named_modules():
             part = blocks.get(type(block).__name__)
@@ -49,8 +49,8 @@ def list_adaptable_layers(
             for inner, layer in block.named_modules():
                 if isinstance(layer, nn.Linear | nn.Conv2d):
                     name = name_layer(f"{prefix}.{path}.{inner}")
-                    found.append(ModelLayer(name, layer, part))
-    return found
+                    layers.append(ModelLayer(name, layer, part))
+    return layers
 
 
 def list_all_layers(
@@ -64,15 +64,15 @@ def list_all_layers(
         models: As for `list_adaptable_layers`.
         blocks: As for `list_adaptable_layers`.
     """
-    found = list_adaptable_layers(models, blocks)
-    known = {each.name for each in found}
+    layers = list_adaptable_layers(models, blocks)
+    known = {each.name for each in layers}
     for prefix, model in models.items():
         part: Part = "text" if prefix.startswith("text_encoder") else "conv"
         for path, layer in model.named_modules():
             name = name_layer(f"{prefix}.{path}")
             if isinstance(layer, nn.Linear | nn.Conv2d) and name not in known:
-                found.append(ModelLayer(name, layer, part))
-    return found
+                layers.append(ModelLayer(name, layer, part))
+    return layers
 
 
 def name_layer(name: str) -> str:

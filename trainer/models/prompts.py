@@ -1,4 +1,4 @@
-"""Captions as rows of tokens: windows of 75 between a start and an end, as many as it takes."""
+"""Captions as rows of tokens: chunks of 75 between a start and an end, as many as needed."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ _MASK_STEP = 8  # xformers wants attention masks whose rows are multiples of thi
 
 
 def split_into_chunks(tokenizer: Any, tokens: list[int], max_windows: int) -> list[list[int]]:
-    """Returns a caption's tokens in windows as long as the text encoder's positions.
+    """Returns a caption's tokens in chunks as long as the text encoder's positions.
 
     Each chunk is start, up to 75 tokens, end and padding, the way A1111 and ComfyUI feed long
     prompts; there is always at least one. What does not fit `max_windows` is left out.
@@ -43,11 +43,11 @@ def pick_hidden(outputs: Any, encoder: Any, layer: int, normalize: bool) -> Tens
 
 
 def gather_chunks(encoded: Tensor, counts: Sequence[int]) -> list[Tensor]:
-    """Returns per caption its windows one after another, each [1, windows * tokens, width].
+    """Returns per caption its chunks one after another, each [1, chunks * tokens, width].
 
     Args:
-        encoded: All captions' windows, [sum of counts, tokens, width].
-        counts: Windows per caption.
+        encoded: All captions' chunks, [sum of counts, tokens, width].
+        counts: Chunks per caption.
     """
     return [part.flatten(0, 1).unsqueeze(0) for part in encoded.split(list(counts))]
 

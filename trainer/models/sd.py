@@ -39,7 +39,7 @@ class TextSettings:
 
     Attributes:
         layer: Which layer's output is used, counted from the last; 0 is the family's own.
-        max_windows: Windows of 75 tokens that a caption may fill.
+        max_windows: Chunks of 75 tokens that a caption may fill.
     """
 
     layer: int = 0
@@ -202,7 +202,7 @@ class StableDiffusion:
             encoder.train()
 
     def _encode(self, captions: Sequence[str], *, equal: bool = False) -> list[Conditioning]:
-        """Returns each caption's conditioning; `equal` fills up with windows without words."""
+        """Returns each caption's conditioning; `equal` pads with empty chunks."""
         with self._on_device("text"):
             columns = [
                 self._run_encoder(number, captions, equal)

@@ -12,8 +12,8 @@ from tqdm import tqdm
 class Pace:
     """Speed over the last reports, with samples, checkpoints and pauses left out."""
 
-    def __init__(self, window: int = 8) -> None:
-        self._reports: deque[tuple[float, int]] = deque(maxlen=window)  # (seconds, steps)
+    def __init__(self, length: int = 8) -> None:
+        self._reports: deque[tuple[float, int]] = deque(maxlen=length)  # (seconds, steps)
         self._since, self._left_out = time.monotonic(), 0.0
 
     @contextlib.contextmanager

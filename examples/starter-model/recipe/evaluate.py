@@ -46,7 +46,7 @@ class Subjects:
         """Returns the drawings of a style that captions named."""
         return [i for i in self.list_style(style) if self.icons[i].captioned]
 
-    def list_seen(self, style: str) -> list[int]:
+    def list_training_images(self, style: str) -> list[int]:
         """Returns the drawings of a style that are not held out."""
         return [i for i in self.list_style(style) if not self.icons[i].held_out]
 
@@ -198,7 +198,7 @@ def measure_styles(
         numbers = [n for n, each in enumerate(lists) for _ in each]
         return torch.cat(shown), torch.tensor(numbers)
 
-    trained = [subjects.list_seen(s) for s in styles]
+    trained = [subjects.list_training_images(s) for s in styles]
     unseen = [_choose(subjects.list_unseen(s), limit, settings.seed) for s in styles]
     classifier = train_classifier(*show(trained), settings.evaluation, settings.seed, context)
     expected = torch.tensor([styles.index(subjects.icons[index].style) for index in chosen])

@@ -62,7 +62,7 @@ class Package:
 
     Attributes:
         key: A key of `SETS`.
-        icons: `icons.json`: SVG bodies, sizes, aliases.
+        icons: `icons.json`: SVG contents, sizes, aliases.
         licence: SPDX name of the licence that the package itself states.
         licence_url: Where that licence stands.
     """

@@ -67,11 +67,11 @@ def check_detection(facts: FileFacts) -> Iterator[Finding]:
     # For a model of unusual sizes no program can detect the family.
     if not facts.kohya or not family or facts.expected != list_layers(family):
         return
-    telling = [r"attn2_to_[kv]$", r"^lora_te.*self_attn_[qkv]_proj$"]
+    family_patterns = [r"attn2_to_[kv]$", r"^lora_te.*self_attn_[qkv]_proj$"]
     deep = FAMILIES[family].has_deep_blocks
     if deep:  # detected by the depth of its blocks
-        telling.append(r"_transformer_blocks_")
-    if any(re.search(pattern, each) for each in facts.kohya for pattern in telling):
+        family_patterns.append(r"_transformer_blocks_")
+    if any(re.search(pattern, each) for each in facts.kohya for pattern in family_patterns):
         return
     as_xl = any(re.search(r"_(time_emb_proj|emb_layers_1)$", each) for each in facts.kohya)
     if deep and as_xl:

@@ -13,7 +13,7 @@ SUFFIXES = {".py", ".json", ".yaml", ".toml", ".png", ".txt", ".safetensors"}
 RESULTS = Path("benchmarks", "results")  # written by the benchmarks, read by none
 
 
-class KeptRows:
+class StoredRows:
     """Measured rows in a folder, one JSON file each; without a folder nothing is kept.
 
     A row counts only for the settings and the checkout that it was measured with.
