@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from trainer.formats.families import FAMILIES, FamilySpec, list_titles
 from trainer.formats.header import TensorFile
 from trainer.models.errors import ModelError
+from trainer.models.shipped import read_config
 
 UNET_PREFIX = "model.diffusion_model."
 
@@ -102,7 +103,9 @@ def _check_channels(file: TensorFile) -> None:
 def _find_family(file: TensorFile) -> FamilySpec:
     """Returns the family that the UNet's and the text encoder's tensors agree upon."""
     width = _find_text_width(file)
-    widths = {each.unet.text_width: each for each in FAMILIES.values()}
+    widths = {
+        read_config(each.name)["unet"]["cross_attention_dim"]: each for each in FAMILIES.values()
+    }
     if width not in widths:
         known = ", ".join(f"{spec.title} {each}" for each, spec in widths.items())
         msg = (

@@ -1,11 +1,12 @@
 """The interface of a model family to the rest of the trainer."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from torch import Tensor, nn
 
+from trainer.formats.families import FamilySpec
 from trainer.formats.unet_names import UNetNames
 from trainer.models.embeddings import Vocabulary
 from trainer.models.layers import ModelLayer
@@ -49,10 +50,9 @@ class Family(Protocol):
     """The operations in which model families differ."""
 
     name: str
+    spec: FamilySpec
     prediction: str
-    noise_process: str  # a key of `trainer.diffusion.PROCESSES`
     unet_names: UNetNames
-    named_blocks: Mapping[str, str]  # "style" and "content" to the block that carries it
     default_resolution: int
     size_step: int  # image sides must be multiples of this
     latent_channels: int

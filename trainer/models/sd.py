@@ -69,13 +69,12 @@ class StableDiffusion:
         text: TextSettings,
     ) -> None:
         self.info, self.name, self.prediction = info, info.family, info.prediction
+        self.spec = FAMILIES[info.family]
         self.device, self.dtype, self.text = device, dtype, text
         self.unet: Any = parts.unet
         self.vae: Any = parts.vae
         self.text_encoders: list[Any] = list(parts.text_encoders)
         self.tokenizers: list[Any] = list(parts.tokenizers)
-        self.spec = FAMILIES[info.family]
-        self.named_blocks, self.noise_process = self.spec.named_blocks, self.spec.noise
         self.vocabulary = Vocabulary(self.text_encoders, self.tokenizers)
         self.unet_names = UNetNames.from_config(dict(self.unet.config))
         self.latent_channels = int(self.vae.config.latent_channels)

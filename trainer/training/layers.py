@@ -106,7 +106,7 @@ def _is_chosen(target: Target, family: Family, config: AdapterConfig) -> bool:
         return True
     if config.layers == "attention":
         return any(mark in target.name for mark in _ATTENTION)
-    block = family.named_blocks.get(config.layers)
+    block = family.spec.named_blocks.get(config.layers)
     return block is not None and target.name.startswith(f"{block}.")
 
 

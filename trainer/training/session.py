@@ -143,7 +143,7 @@ def assemble_session(
     if config.train.gradient_checkpointing:
         family.enable_gradient_checkpointing()
     state, optimizer = _make_state(config, context, adapters)
-    make_process = PROCESSES[family.noise_process]
+    make_process = PROCESSES[family.spec.noise]
     return Session(
         run=run,
         config=config,
