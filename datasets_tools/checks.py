@@ -183,7 +183,7 @@ def _check_captions(examples: list[Example], findings: list[Finding]) -> list[Fi
     if len(examples) > 1 and len(captions) == 1 and "" not in captions:
         message = (
             f"All {len(examples)} captions are the same, so captions cannot distinguish the "
-            f"images. "
+            "images. "
             "Describe in each what is special about it."
         )
         problems.append(Finding("warning", "identical_captions", message, None))

@@ -51,7 +51,7 @@ def open_device_context(device: str = "auto", precision: str = "auto") -> Device
     if number_format == "bf16" and chosen.type == "cuda" and not torch.cuda.is_bf16_supported():
         msg = (
             f"{torch.cuda.get_device_name(chosen)} does not support bf16. Set base_model.precision "
-            f"to fp16."
+            "to fp16."
         )
         raise RunError(msg)
     if number_format == "fp16" and chosen.type == "cpu":

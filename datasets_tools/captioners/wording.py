@@ -5,11 +5,11 @@ import re
 from datasets_tools.captions import normalise_caption
 from datasets_tools.edits import split_tags
 
-_PICTURE = "(?:image|picture|photo|photograph|illustration|drawing|painting)"
+_IMAGE_NOUNS = "(?:image|picture|photo|photograph|illustration|drawing|painting)"
 # These words are the same in every caption, so training would learn nothing from them but them.
 _OPENING = re.compile(
-    rf"(?:in (?:this|the) {_PICTURE},? (?:we can see|there (?:is|are)) "
-    rf"|(?:this|the) {_PICTURE} (?:shows|depicts|features|displays|captures|contains|is of) "
+    rf"(?:in (?:this|the) {_IMAGE_NOUNS},? (?:we can see|there (?:is|are)) "
+    rf"|(?:this|the) {_IMAGE_NOUNS} (?:shows|depicts|features|displays|captures|contains|is of) "
     r"|there (?:is|are) |caption: ?)",
     re.IGNORECASE,
 )

@@ -63,7 +63,7 @@ def extract_file(
         to: The file to write.
         choice: How much is kept.
         precision: Of the result.
-        force: Replaces a file that is there, and writes what not every program reads.
+        force: Replaces an existing file, and writes even what some programs cannot read.
         on_findings: Called with the findings before anything is written: which layers differ is
             known only when all have been compared.
         progress: Called with how many layers are done, and of how many.
@@ -89,10 +89,7 @@ def extract_file(
         writer = start_writer(stream, plan, target_model, precision)
         results = _write_layers(base, tuned, layers, writer, choice, progress)
         if stream.empty:
-            msg = (
-                f"{base.path.name} and {tuned.path.name} do not differ in any layer that a LoRA "
-                f"can change."
-            )
+            msg = f"{base.path.name} and {tuned.path.name} do not differ in what a LoRA can change."
             raise CombineError(msg)
         how = {"command": "extract", **asdict(choice)}
         header = (

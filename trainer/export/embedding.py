@@ -86,7 +86,7 @@ def read_embedding(path: Path) -> list[Tensor]:
         stored = ", ".join(sorted(tensors)[:4])
         msg = (
             f"{path.name} is no embedding for SD 1.x, SD 2.x or SDXL: it contains {stored}. They "
-            f"contain "
+            "contain "
             "emb_params, or clip_l and clip_g."
         )
         raise ExportError(msg)

@@ -130,7 +130,7 @@ def _check_space(hub_id: HubId, partial: Path, left: Sequence[HubFile]) -> None:
     if needed > free:
         msg = (
             f"{hub_id} needs {needed:,} bytes more on this disk, and {free:,} are free. Free some "
-            f"space, "
+            "space, "
             "or choose another --workspace."
         )
         raise HubError(msg)

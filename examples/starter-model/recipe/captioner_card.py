@@ -95,7 +95,7 @@ Of {unknown["images"]:.0f} emoji without a label it still captioned
 def _list_examples(examples: Sequence[tuple[str, str]]) -> str:
     rows = [f"| {name} | {caption or '–'} |" for name, caption in examples]
     return f"""\
-Drawings of those sets, chosen by the seed, and its caption for each (– is none):
+Drawings of those sets, chosen by the seed, with their captions (– is none):
 
 | name in the set | caption |
 |---|---|

@@ -26,8 +26,7 @@ class DataSettings:
         styles: Sets that are trained on; keys of `packages.SETS`.
         measured_styles: Sets that are only ever measured on.
         held_out_share: Share of the concepts that no training image shows.
-        names: Number of names in the UNet's captions, 0 for all; the VAE is trained on all
-            drawings.
+        names: Number of names in the UNet's captions, 0 for all; the VAE sees all drawings.
         pairs: Images of two objects.
         captions_per_example: Wordings of each image.
     """
@@ -296,8 +295,6 @@ def _convert(old: Any, value: str, text: str) -> Any:
             return tuple(kind(part) for part in value.split(",") if part)
         return type(old)(value)
     except ValueError as error:
-        requirement = (
-            "numbers with commas between" if isinstance(old, tuple) else type(old).__name__
-        )
-        msg = f"--set {text}: {value!r} does not fit; it takes {requirement}, as in {old!r}."
+        form = "numbers with commas between" if isinstance(old, tuple) else type(old).__name__
+        msg = f"--set {text}: {value!r} does not fit; it takes {form}, as in {old!r}."
         raise RecipeError(msg) from error

@@ -189,7 +189,7 @@ def check_twins(facts: FileFacts) -> Iterator[Finding]:
                 "error",
                 "twins",
                 f"{layer} occurs twice, as {first_keys[layer]} and as {spelling}: which one is "
-                f"used differs "
+                "used differs "
                 "between programs.",
             )
             return
