@@ -17,9 +17,7 @@ from app.commands import (
     grids,
     training_runs,
 )
-from datasets_tools.errors import DatasetError
-from trainer.config import ConfigError
-from trainer.runs import RunError
+from datasets_tools.errors import LorasmithError
 
 # Each adds its words, in the order in which the help shows them.
 SUBJECTS = (
@@ -45,17 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(arguments)
     try:
         code: int = args.function(args)
-    except (ConfigError, DatasetError, RunError) as error:
+    except LorasmithError as error:
         return _complain(error)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except Exception as error:
-        # The heavy rooms' own errors are known only once those rooms are loaded.
-        heavy = sys.modules.get("trainer.commands")
-        if heavy is not None and isinstance(error, heavy.EXPECTED_ERRORS):
-            return _complain(error)
-        raise
     return code
 
 
@@ -72,7 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _complain(error: Exception) -> int:
+def _complain(error: LorasmithError) -> int:
     print(f"lorasmith: {error}", file=sys.stderr)
     return 2
 

@@ -7,7 +7,7 @@ def write_between(page: Path, marks: tuple[str, str], text: str) -> None:
     """Puts a text between the marks of a page; the rest of the page stays.
 
     Raises:
-        RuntimeError: the marks are missing, so nobody knows where the text belongs.
+        RuntimeError: the markers are missing, so the place of the text is unknown.
     """
     first, last = marks
     before, start, rest = page.read_text(encoding="utf-8").partition(first)

@@ -1,9 +1,9 @@
-"""Is the memory estimate right? Every setting is told beforehand, then really run and measured.
+"""Compares the memory estimate with measurements: every setting is estimated, then really run.
 
     python benchmarks/memory.py [--only NAME ...] [--device cpu|cuda] [--results FILE]
 
 Each setting runs in a process of its own on the starter model: the base model is loaded, the
-dataset encoded, two steps are taken and a sample is drawn. What is measured comes from PyTorch's
+dataset encoded, two steps are done and a sample is generated. Measurements come from PyTorch's
 allocator (trainer/memory/measure.py), not from anything that the estimate uses.
 """
 
@@ -97,7 +97,7 @@ def main() -> None:
 
 
 def run_apart(name: str, device: str) -> dict[str, Any]:
-    """Returns what `compare` says, from a process without leftovers of other settings."""
+    """Returns the result of `compare`, from a process without leftovers of other settings."""
     command = [sys.executable, __file__, "--inside", "--only", name, "--device", device]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -163,12 +163,12 @@ def measure_run(config: Any, folder: Path) -> dict[str, int]:
     batches = read_batches(session)
     first = measure_peak(lambda: take_step(session, batches), device)
     second = measure_peak(lambda: take_step(session, batches), device)
-    drawing = measure_peak(lambda: make_samples(session), device)
+    sampling = measure_peak(lambda: make_samples(session), device)
     return {
-        "peak": max(loading, first, second, drawing),
+        "peak": max(loading, first, second, sampling),
         "loading": loading,
         "training step": second,
-        "drawing samples": drawing,
+        "generating samples": sampling,
         "process": peak_resident_bytes(),
     }
 
@@ -211,9 +211,9 @@ def render_table(results: dict[str, Any]) -> str:
     ]
     for row in results["settings"]:
         sizes = (row["estimate_bytes"], row["measured_bytes"], row["process_bytes"])
-        told, real, process = (f"{size / 1e6:.0f}" for size in sizes)
+        estimated, real, process = (f"{size / 1e6:.0f}" for size in sizes)
         errors = f"{row['error']:+.1%} | {row['step_error']:+.1%}"
-        lines.append(f"| {row['setting']} | {told} | {real} | {errors} | {process} |")
+        lines.append(f"| {row['setting']} | {estimated} | {real} | {errors} | {process} |")
     return "\n".join([*lines, "", f"Largest error: {results['worst_error']:.1%}."])
 
 

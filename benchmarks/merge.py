@@ -6,8 +6,8 @@
 Two LoRA files with random numbers on all layers of SDXL that Lorasmith trains are merged with every
 method, resized, scaled and inspected: through the command line, each in a process of its own. Time,
 processor time and peak memory are what the system books for that process, its start and its imports
-included. Random numbers are the hard case: all directions of a layer are about equally strong, so
-that the best few of them are difficult to tell from the others.
+included. Random numbers are the hard case: all singular values of a layer are about equal, so
+that the largest few of them are hard to separate from the others.
 """
 
 import argparse
@@ -108,11 +108,11 @@ def measure(rows: Sequence[str], rank: int, layers: int) -> dict[str, Any]:
     return results
 
 
-def measure_row(words: Sequence[str], folder: Path) -> dict[str, Any]:
-    """Returns what a command of `lorasmith` takes, and what its report says about its result."""
+def measure_row(arguments: Sequence[str], folder: Path) -> dict[str, Any]:
+    """Returns the cost of a command of `lorasmith`, and its report about the result."""
     output = folder / "result.safetensors"
     places = {"OUT": str(output), **{name: str(folder / name) for name in FILES}}
-    row = run_apart((*LORASMITH, *(places.get(word, word) for word in words)), folder)
+    row = run_apart((*LORASMITH, *(places.get(word, word) for word in arguments)), folder)
     report = json.loads((folder / "printed").read_text(encoding="utf-8"))
     row["load_before"] = row.pop("load_before")
     if output.exists():

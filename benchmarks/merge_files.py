@@ -9,7 +9,8 @@ import torch
 from trainer.combine.headers import describe_model
 from trainer.combine.stream import TensorStream
 from trainer.export import name_layers
-from trainer.files.architectures import ARCHITECTURES, list_layers
+from trainer.files.architectures import list_layers
+from trainer.formats.families import FAMILIES
 
 FAMILY = "sdxl"
 
@@ -25,7 +26,7 @@ def write_files(paths: Sequence[Path], rank: int, count: int = 0) -> int:
     shapes = list_layers(FAMILY)
     step = len(shapes) / (count or len(shapes))
     chosen = [list(shapes)[int(number * step)] for number in range(count or len(shapes))]
-    names = name_layers(chosen, FAMILY, ARCHITECTURES[FAMILY].names)
+    names = name_layers(chosen, FAMILY, FAMILIES[FAMILY].unet.names)
     for seed, path in enumerate(paths):
         generator = torch.Generator().manual_seed(seed)
         with TensorStream(path) as stream:

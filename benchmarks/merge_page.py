@@ -16,19 +16,19 @@ def write_page(report: Report) -> None:
     """Puts the table of a report between the marks of the page.
 
     Raises:
-        RuntimeError: the marks are missing, so nobody knows where the table belongs.
+        RuntimeError: the markers are missing, so the place of the table is unknown.
     """
     write_between(PAGE, (START, END), render_table(report))
 
 
 def render_table(report: Report) -> str:
     """Returns the setting and the table as Markdown."""
-    machine, work = report["machine"], report["work"]
+    computer, work = report["machine"], report["work"]
     loads = [row["load_before"] for row in report["rows"].values()]
-    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    versions = ", ".join(f"{name} {number}" for name, number in computer["versions"].items())
     setting = (
-        f"Measured {report['date']} with `{report['command']}` on {machine['cores']} cores "
-        f"({machine['system']}, {machine['threads']} threads, {versions}): {work['files']} files "
+        f"Measured {report['date']} with `{report['command']}` on {computer['cores']} cores "
+        f"({computer['system']}, {computer['threads']} threads, {versions}): {work['files']} files "
         f"of {work['layers']:,} layers, rank {work['rank']}, {work['file_bytes'] / 1e6:.0f} MB "
         f"each. Other work ran beside it (load {min(loads):.1f} to {max(loads):.1f} when a row "
         "began), which lengthens the seconds a lot and those of the processor a little."

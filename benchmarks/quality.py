@@ -1,11 +1,11 @@
-"""Does a LoRA learn the style? Trains the demo's preset, draws unseen subjects, measures.
+"""Measures whether a LoRA learns the style: trains the demo's preset, generates unseen subjects.
 
     python benchmarks/quality.py [--seeds N] [--only NAME ...] [--keep FOLDER] [--results FILE]
 
 The runs of `quality_variants.VARIANTS` are trained through the command line in a workspace of their
 own: the preset as it is, and what else the program offers with settings that suit it. Each is also
-asked what it costs. `docs/quality.md` says what is measured and holds the tables, which a complete
-benchmark writes again.
+asked what it costs. `docs/quality.md` explains what is measured and contains the tables, which a
+complete benchmark writes again.
 """
 
 import argparse
@@ -29,11 +29,11 @@ sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402 - needs the path set above
 
-from benchmarks.pictures import (  # noqa: E402
+from benchmarks.images import (  # noqa: E402
     STARTER_MODEL,
-    Drawings,
+    GenerationSettings,
     Sets,
-    draw_sets,
+    generate_sets,
     pass_through_vae,
     read_held_out,
     read_prompts,
@@ -41,9 +41,9 @@ from benchmarks.pictures import (  # noqa: E402
 from benchmarks.prompt_retrieval import Array, describe_content, retrieve_prompts  # noqa: E402
 from benchmarks.quality_controls import make_controls, measure_floor, measure_through  # noqa: E402
 from benchmarks.quality_cost import measure_cost  # noqa: E402
-from benchmarks.quality_kept import KeptRows  # noqa: E402
 from benchmarks.quality_page import PAGE, Report, render_tables, write_page  # noqa: E402
 from benchmarks.quality_variants import VARIANTS  # noqa: E402
+from benchmarks.stored_rows import StoredRows  # noqa: E402
 from benchmarks.style_distance import StyleRuler  # noqa: E402
 from datasets_tools.captions import add_trigger  # noqa: E402
 from trainer.commands import quiet_libraries  # noqa: E402
@@ -56,19 +56,19 @@ RESULTS = ROOT / "benchmarks" / "results" / "quality-cpu.json"
 
 
 class Yardsticks:
-    """The two references that sets of pictures are held against."""
+    """The two references that sets of images are held against."""
 
     def __init__(self, family: Family) -> None:
         self.family = family
         self.held_out = read_held_out()
-        self.seen = pass_through_vae(family, self.held_out)
-        self.style = StyleRuler(self.seen)
+        self.decoded = pass_through_vae(family, self.held_out)
+        self.style = StyleRuler(self.decoded)
         self.untouched = StyleRuler(self.held_out)
 
     def measure(self, sets: Sets) -> dict[str, Any]:
         """Returns the mean distances of the sets, one set per seed."""
-        per_seed = [self.style.measure(pictures) for pictures in sets]
-        untouched = [self.untouched.measure(pictures) for pictures in sets]
+        per_seed = [self.style.measure(images) for images in sets]
+        untouched = [self.untouched.measure(images) for images in sets]
         return {
             "distance": sum(per_seed) / len(per_seed),
             "per_seed": per_seed,
@@ -88,45 +88,45 @@ class Trained:
 def measure_quality(
     seeds: Sequence[int], names: Sequence[str], keep: Path | None, steps: int
 ) -> Report:
-    """Trains, draws and measures; returns everything that the page and the results file tell."""
+    """Trains, generates and measures; returns everything for the page and the results file."""
     quiet_libraries()
     started = time.monotonic()
     prompts = read_prompts()
-    settings = vars(Drawings()) | {
-        "steps": steps or "as the preset says",
+    settings = vars(GenerationSettings()) | {
+        "steps": steps or "as in the preset",
         "prompts": len(prompts),
         "seeds": list(seeds),
         "weight": 1.0,
     }
     family = load_starter()
     yardsticks = Yardsticks(family)
-    print(f"drawing {len(prompts) * len(seeds)} pictures with the base model")
-    base_sets = draw_sets(family, prompts, seeds)
+    print(f"generating {len(prompts) * len(seeds)} images with the base model")
+    base_sets = generate_sets(family, prompts, seeds)
     content = describe_content(family, base_sets)
     base = yardsticks.measure(base_sets) | vars(retrieve_prompts(content, content))
-    kept = KeptRows(keep, settings)
+    stored_rows = StoredRows(keep, settings)
     variants = {}
     before = 0.0
     for name in names:
-        row = kept.read(name)
+        row = stored_rows.read(name)
         if row:
             print(f"{name} was measured before")
             before += row["seconds"]
         else:
             row = measure_variant(name, seeds, steps, yardsticks, content)
-            kept.write(name, row)
+            stored_rows.write(name, row)
         variants[name] = asdict(VARIANTS[name]) | row | compare(row, base)
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "command": " ".join(["python", "benchmarks/quality.py", *sys.argv[1:]]),
-        "machine": describe_machine(),
+        "machine": describe_computer(),
         "seconds": time.monotonic() - started + before,
         "settings": settings | {"held_out": len(yardsticks.held_out)},
         "floor": measure_floor(yardsticks.style.reference),
-        "untouched_through_vae": measure_through(yardsticks.untouched, yardsticks.seen),
+        "untouched_through_vae": measure_through(yardsticks.untouched, yardsticks.decoded),
         "controls": {
-            name: yardsticks.style.measure(pictures)
-            for name, pictures in make_controls(base_sets[0], yardsticks.seen).items()
+            name: yardsticks.style.measure(images)
+            for name, images in make_controls(base_sets[0], yardsticks.decoded).items()
         },
         "base": base,
         "variants": variants,
@@ -136,14 +136,14 @@ def measure_quality(
 def measure_variant(
     name: str, seeds: Sequence[int], steps: int, yardsticks: Yardsticks, content: Array
 ) -> dict[str, Any]:
-    """Trains a variant, draws with it and returns what was found.
+    """Trains a variant, generates with it and returns the measurements.
 
     Args:
         name: Of `VARIANTS`.
-        seeds: One set of pictures each.
+        seeds: One set of images each.
         steps: Of the training; 0 are the preset's.
-        yardsticks: What the pictures are held against.
-        content: The base model's pictures as `describe_content` has them.
+        yardsticks: What the images are held against.
+        content: The base model's images as `describe_content` has them.
 
     Raises:
         RuntimeError: the training failed.
@@ -154,25 +154,25 @@ def measure_variant(
         adapted = load_starter()
         attached = attach_file(adapted, run.file, torch.device("cpu"))
     prompts = [add_trigger(prompt, VARIANTS[name].trigger) for prompt in read_prompts()]
-    print(f"drawing {len(prompts) * len(seeds)} pictures with {run.file.name}")
+    print(f"generating {len(prompts) * len(seeds)} images with {run.file.name}")
     with weighted([attached], [1.0]):
-        sets = draw_sets(adapted, prompts, seeds)
-    found = yardsticks.measure(sets)
-    found |= vars(retrieve_prompts(describe_content(yardsticks.family, sets), content))
-    found |= {"training_seconds": run.seconds} | run.cost
-    return found | {"seconds": time.monotonic() - started}
+        sets = generate_sets(adapted, prompts, seeds)
+    measured = yardsticks.measure(sets)
+    measured |= vars(retrieve_prompts(describe_content(yardsticks.family, sets), content))
+    measured |= {"training_seconds": run.seconds} | run.cost
+    return measured | {"seconds": time.monotonic() - started}
 
 
-def compare(found: dict[str, Any], base: dict[str, Any]) -> dict[str, float]:
+def compare(measured: dict[str, Any], base: dict[str, Any]) -> dict[str, float]:
     """Returns the shares of the base model's distance that are closed.
 
     The root of an energy distance is a metric, so its share is the stricter reading of the two.
     """
-    rest = found["distance"] / base["distance"]
+    rest = measured["distance"] / base["distance"]
     return {
         "closed": 1 - rest,
         "closed_root": 1 - max(rest, 0.0) ** 0.5,
-        "closed_untouched": 1 - found["untouched"] / base["untouched"],
+        "closed_untouched": 1 - measured["untouched"] / base["untouched"],
     }
 
 
@@ -180,7 +180,7 @@ def train_variant(name: str, workspace: Path, steps: int) -> Trained:
     """Trains a run as a person would; `steps` of 0 are the preset's.
 
     Raises:
-        RuntimeError: the training failed; what it said is on the terminal.
+        RuntimeError: the training failed; its output is on the terminal.
     """
     variant = VARIANTS[name]
     run_name = name.replace("+", "-plus")
@@ -208,7 +208,7 @@ def load_starter() -> Family:
     return load_family(config, torch.device("cpu"), torch.float32)
 
 
-def describe_machine() -> dict[str, Any]:
+def describe_computer() -> dict[str, Any]:
     """Returns what the times depend on."""
     return {
         "system": f"{platform.system()} {platform.machine()}",
@@ -223,7 +223,7 @@ def describe_machine() -> dict[str, Any]:
 def main() -> int:
     """Runs the benchmark and returns the exit status."""
     parser = argparse.ArgumentParser(description="Measure whether a LoRA learns the style.")
-    parser.add_argument("--seeds", type=int, default=4, help="sets of pictures; at least 2")
+    parser.add_argument("--seeds", type=int, default=4, help="sets of images; at least 2")
     parser.add_argument("--first-seed", type=int, default=1, help="tune with other seeds than 1")
     parser.add_argument("--only", nargs="+", choices=list(VARIANTS), help="train some of the runs")
     parser.add_argument("--steps", type=int, default=0, help="fewer, to try the benchmark itself")
@@ -233,7 +233,7 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=RESULTS, help="the JSON file to write")
     args = parser.parse_args()
     if args.seeds < 2:
-        parser.error("--seeds must be at least 2: prompts are found among other seeds' pictures.")
+        parser.error("--seeds must be at least 2: prompts are found among other seeds' images.")
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     try:
         report = measure_quality(seeds, args.only or list(VARIANTS), args.keep, args.steps)

@@ -3,7 +3,8 @@
     python benchmarks/quality_cost.py RUN_FOLDER
 
 prints them as JSON. The memory is that of one more step of the finished run, with the optimiser's
-moments in place, from PyTorch's own books; so this runs in a process without other tensors.
+optimizer state allocated, from PyTorch's allocator; so this runs in a process without other
+tensors.
 """
 
 import json
@@ -24,15 +25,15 @@ def measure_cost(run: Path) -> dict[str, Any]:
     """Returns the cost of a finished run, measured in a process of its own.
 
     Raises:
-        RuntimeError: the run cannot be opened; what it said is on the terminal.
+        RuntimeError: the run cannot be opened; its output is on the terminal.
     """
     command = [sys.executable, __file__, str(run)]
     done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
     if done.returncode != 0:
         msg = f"The cost of {run.name} cannot be measured; what went wrong is above."
         raise RuntimeError(msg)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    cost: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return cost
 
 
 def measure_here(folder: Path) -> dict[str, Any]:
@@ -56,7 +57,7 @@ def measure_here(folder: Path) -> dict[str, Any]:
         "file_bytes": [e["bytes"] for e in events if e["event"] == "exported"][-1],
         "seconds_per_step": median(1 / speed for speed in speeds if speed),
         "step_peak_bytes": measure_peak(
-            lambda: take_step(session, batches), session.machine.device
+            lambda: take_step(session, batches), session.context.device
         ),
     }
 

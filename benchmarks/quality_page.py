@@ -17,7 +17,7 @@ def write_page(report: Report) -> None:
     """Puts the tables of a report between the marks of the page.
 
     Raises:
-        RuntimeError: the marks are missing, so nobody knows where the tables belong.
+        RuntimeError: the markers are missing, so the place of the tables is unknown.
     """
     write_between(PAGE, (START, END), render_tables(report))
 
@@ -35,17 +35,17 @@ def render_tables(report: Report) -> str:
 
 
 def _render_setting(report: Report) -> str:
-    how, machine = report["settings"], report["machine"]
+    how, computer = report["settings"], report["machine"]
     times = ", ".join(
-        f"{name} {found['training_seconds']:.0f} s" for name, found in report["variants"].items()
+        f"{name} {row['training_seconds']:.0f} s" for name, row in report["variants"].items()
     )
     count = how["prompts"] * len(how["seeds"])
     return (
-        f"Measured {report['date']} with `{report['command']}` on {machine['cores']} cores "
-        f"({machine['system']}, torch {machine['torch']}, diffusers {machine['diffusers']}): "
-        f"{count} pictures per row ({how['prompts']} prompts, seeds {how['seeds'][0]} to "
+        f"Measured {report['date']} with `{report['command']}` on {computer['cores']} cores "
+        f"({computer['system']}, torch {computer['torch']}, diffusers {computer['diffusers']}): "
+        f"{count} images per row ({how['prompts']} prompts, seeds {how['seeds'][0]} to "
         f"{how['seeds'][-1]}), guidance {how['guidance']:g}, {how['inference_steps']} steps, "
-        f"{how['held_out']} held-out pictures. Training took, with the start of the program: "
+        f"{how['held_out']} held-out images. Training took, with the start of the program: "
         f"{times}; the whole benchmark {report['seconds'] / 60:.0f} minutes."
     )
 
@@ -53,15 +53,13 @@ def _render_setting(report: Report) -> str:
 def _render_results(report: Report) -> str:
     floor, base = report["floor"], report["base"]
     lines = [
-        "| pictures | style distance | per seed | closed | closed (root) | top 1 | top 5 |",
+        "| images | style distance | per seed | closed | closed (root) | top 1 | top 5 |",
         "|---|---:|---|---:|---:|---:|---:|",
         _render_row("base model", base, "", ""),
     ]
-    for name, found in report["variants"].items():
-        closed = f"**{found['closed']:.0%}**"
-        lines.append(
-            _render_row(VARIANTS[name].title, found, closed, f"{found['closed_root']:.0%}")
-        )
+    for name, row in report["variants"].items():
+        closed = f"**{row['closed']:.0%}**"
+        lines.append(_render_row(VARIANTS[name].title, row, closed, f"{row['closed_root']:.0%}"))
     lines.append(
         f"| held-out half against held-out half | {floor['mean']:.3f} "
         f"| 95 % of splits below {floor['percentile_95']:.3f} | | | | |"
@@ -73,16 +71,16 @@ def _render_results(report: Report) -> str:
     return "\n".join(lines)
 
 
-def _render_row(title: str, found: Report, closed: str, root: str) -> str:
-    seeds = ", ".join(f"{value:.2f}" for value in found["per_seed"])
+def _render_row(title: str, row: Report, closed: str, root: str) -> str:
+    seeds = ", ".join(f"{value:.2f}" for value in row["per_seed"])
     return (
-        f"| {title} | {found['distance']:.3f} | {seeds} | {closed} | {root} "
-        f"| {found['top1']:.0%} | {found['top5']:.0%} |"
+        f"| {title} | {row['distance']:.3f} | {seeds} | {closed} | {root} "
+        f"| {row['top1']:.0%} | {row['top5']:.0%} |"
     )
 
 
 def _render_costs(report: Report) -> str:
-    measured = {n: found for n, found in report["variants"].items() if "parameters" in found}
+    measured = {n: row for n, row in report["variants"].items() if "parameters" in row}
     if not measured:  # a results file from before costs were measured
         return ""
     lines = [
@@ -90,22 +88,22 @@ def _render_costs(report: Report) -> str:
         "|---|---:|---:|---:|---:|",
     ]
     lines += [
-        f"| {VARIANTS[name].title} | {found['parameters']:,} | {found['file_bytes'] / 1e6:.2f} MB "
-        f"| {found['seconds_per_step']:.2f} | {found['step_peak_bytes'] / 1e6:.0f} MB |"
-        for name, found in measured.items()
+        f"| {VARIANTS[name].title} | {row['parameters']:,} | {row['file_bytes'] / 1e6:.2f} MB "
+        f"| {row['seconds_per_step']:.2f} | {row['step_peak_bytes'] / 1e6:.0f} MB |"
+        for name, row in measured.items()
     ]
     return "\n".join(lines)
 
 
 def _render_untouched(report: Report) -> str:
-    lines = ["| against the untouched held-out pictures | style distance | closed |"]
+    lines = ["| against the untouched held-out images | style distance | closed |"]
     lines += ["|---|---:|---:|", f"| base model | {report['base']['untouched']:.2f} | |"]
-    for name, found in report["variants"].items():
-        share = f"{found['closed_untouched']:.0%}"
-        lines.append(f"| {VARIANTS[name].title} | {found['untouched']:.2f} | {share} |")
+    for name, row in report["variants"].items():
+        share = f"{row['closed_untouched']:.0%}"
+        lines.append(f"| {VARIANTS[name].title} | {row['untouched']:.2f} | {share} |")
     reach = report["untouched_through_vae"]
     share = f"{1 - reach / report['base']['untouched']:.0%}"
-    lines.append(f"| real pictures seen through the VAE | {reach:.2f} | {share} |")
+    lines.append(f"| real images seen through the VAE | {reach:.2f} | {share} |")
     return "\n".join(lines)
 
 

@@ -53,7 +53,7 @@ VARIANTS: dict[str, Variant] = {
     "adalora": Variant("AdaLoRA", "starter-adalora"),
     "trigger": Variant("LoRA with a trigger word", trigger="inkline"),
     "pivotal": Variant(
-        "LoRA with a learned word of 2 vectors",
+        "LoRA with a textual-inversion embedding of 2 vectors",
         changes=("adapter.word_vectors=2", "dataset.class_word=emoji"),
         trigger="inkline",
     ),

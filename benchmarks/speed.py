@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def make_run(folder: Path) -> RunFolder:
-    """Returns a run with one rank everywhere, as PEFT's config can say it."""
+    """Returns a run with one rank everywhere, as PEFT's config can express it."""
     settings: dict[str, Any] = {
         "base_model": {"path": str(STARTER_MODEL)},
         "dataset": {"path": str(DATASET)},
@@ -94,7 +94,7 @@ def prepare_peft(session: Session) -> Callable[[], Any]:
     from peft import LoraConfig
     from transformers import CLIPTextModel
 
-    device, dtype = session.machine.device, session.machine.dtype
+    device, dtype = session.context.device, session.context.dtype
     unet = UNet2DConditionModel.from_pretrained(STARTER_MODEL / "unet", torch_dtype=dtype)
     text = CLIPTextModel.from_pretrained(STARTER_MODEL / "text_encoder", dtype=dtype)
     parameters = []
@@ -122,10 +122,10 @@ def prepare_peft(session: Session) -> Callable[[], Any]:
     def step() -> float:
         batch = next(shown)
         noise = torch.randn(BATCH, 4, 16, 16, device=device)
-        latents = session.source.latents.draw(batch.indices, batch.flips, torch.randn_like(noise))
+        latents = session.source.latents.sample(batch.indices, batch.flips, torch.randn_like(noise))
         timesteps = torch.randint(0, 1000, (BATCH,), device=device)
         noisy = scheduler.add_noise(latents, noise, timesteps)
-        with session.machine.accelerator.autocast():
+        with session.context.accelerator.autocast():
             tokens = session.family.tokenizers[0](  # type: ignore[attr-defined]
                 list(batch.captions), padding="max_length", truncation=True, return_tensors="pt"
             )
@@ -153,7 +153,7 @@ def measure(step: Callable[[], Any], steps: int, session: Session) -> float:
 
 def wait(session: Session) -> None:
     """Waits for the device, so that what is timed is done."""
-    if session.machine.device.type == "cuda":
+    if session.context.device.type == "cuda":
         torch.cuda.synchronize()
 
 
@@ -161,7 +161,7 @@ def write_results(
     rounds: list[dict[str, float]], session: Session, args: argparse.Namespace
 ) -> None:
     """Prints the ratio and keeps it with what it was measured on."""
-    device = session.machine.device
+    device = session.context.device
     ratios = [each["peft"] / each["ours"] for each in rounds]
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
     results = {
@@ -169,7 +169,7 @@ def write_results(
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "device": f"{device.type} {name}".strip(),
         "cores": os.cpu_count(),
-        "precision": session.machine.precision,
+        "precision": session.context.precision,
         "versions": {
             each: version(each) for each in ("torch", "diffusers", "transformers", "peft")
         },

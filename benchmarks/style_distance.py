@@ -1,11 +1,11 @@
-"""How far a set of pictures is from a style: fixed features and an unbiased distance between sets.
+"""How far a set of images is from a style: fixed features and an unbiased distance between sets.
 
-Nothing here is learned. Of every picture only the drawing is looked at: what is not white, and a
-rim around it. It becomes sixteen small histograms that say how it is drawn and little of what it
+Nothing here is trained. Of every image only the foreground counts: what is not white, and a
+rim around it. It becomes sixteen small histograms that describe its style and little of what it
 shows: how light and how colourful its pixels are (never which hue), how strong its edges and its
 dark and light lines are at three widths, and how dark those lines are. Lines and edges come from
-Gaussian derivatives in a form that turning the picture does not change (Lindeberg 1998). Two sets
-of pictures are compared by the energy distance (Székely and Rizzo 2013).
+Gaussian derivatives in a form that turning the image does not change (Lindeberg 1998). Two sets
+of images are compared by the energy distance (Székely and Rizzo 2013).
 """
 
 import functools
@@ -22,23 +22,23 @@ SIDE = 128  # pixels; the starter model's own size
 WIDTHS = (1.0, 2.0, 4.0)  # standard deviations of the Gaussians, in pixels
 _LINE_WIDTH = 2.0  # up to it, the lightness of dark lines is counted as well
 _BINS = 12
-_RIM = 6  # pixels around the drawing
+_RIM = 6  # pixels around the foreground
 _WHITE = 230  # grey levels; what is lighter in all colours is ground
-_SMALLEST_UNIT = 1e-3  # where reference pictures do not differ at all
+_SMALLEST_UNIT = 1e-3  # where reference images do not differ at all
 _STRONGEST = 0.42  # an edge from black to white answers with 1 / sqrt(2 pi) = 0.40
 _MOST_COLOURFUL = 0.55  # pure red is 0.53 from grey in Cb and Cr
 
 
 class StyleRuler:
-    """Measures how far sets of pictures are from a reference set.
+    """Measures how far sets of images are from a reference set.
 
     Attributes:
-        reference: The features of the reference set, a row per picture.
+        reference: The features of the reference set, a row per image.
     """
 
     def __init__(self, reference: Sequence[Image.Image]) -> None:
         histograms = _count_all(reference)
-        # Each histogram counts in units of what two reference pictures differ in it on average:
+        # Each histogram counts in units of what two reference images differ in it on average:
         # what varies within the style (how dark the subject is) weighs less than what does not.
         self._units = [
             max(_measure_spread(histograms[:, each]), _SMALLEST_UNIT)
@@ -46,13 +46,13 @@ class StyleRuler:
         ]
         self.reference = self._scale(histograms)
 
-    def describe(self, pictures: Sequence[Image.Image]) -> Array:
-        """Returns the features of pictures, a row each."""
-        return self._scale(_count_all(pictures))
+    def describe(self, images: Sequence[Image.Image]) -> Array:
+        """Returns the features of images, a row each."""
+        return self._scale(_count_all(images))
 
-    def measure(self, pictures: Sequence[Image.Image]) -> float:
-        """Returns the distance of a set of pictures to the reference set."""
-        return measure_energy_distance(self.describe(pictures), self.reference)
+    def measure(self, images: Sequence[Image.Image]) -> float:
+        """Returns the distance of a set of images to the reference set."""
+        return measure_energy_distance(self.describe(images), self.reference)
 
     def _scale(self, histograms: Array) -> Array:
         units = np.array(self._units)[None, :, None] * math.sqrt(len(self._units))
@@ -60,7 +60,7 @@ class StyleRuler:
 
 
 def measure_energy_distance(first: Array, second: Array) -> float:
-    """Returns the unbiased energy distance of two sets: about 0 for two draws of one style.
+    """Returns the unbiased energy distance of two sets: about 0 for two samples of one style.
 
     It can fall a little below zero, as an unbiased estimate of zero has to.
     """
@@ -68,41 +68,41 @@ def measure_energy_distance(first: Array, second: Array) -> float:
     return float(2 * between - _measure_spread(first) - _measure_spread(second))
 
 
-def _count_all(pictures: Sequence[Image.Image]) -> Array:
-    return np.stack([_count_features(picture) for picture in pictures])
+def _count_all(images: Sequence[Image.Image]) -> Array:
+    return np.stack([_count_features(image) for image in images])
 
 
-def _count_features(picture: Image.Image) -> Array:
-    """Returns the cumulated histograms of a picture, a row each, [16, _BINS - 1].
+def _count_features(image: Image.Image) -> Array:
+    """Returns the cumulated histograms of an image, a row each, [16, _BINS - 1].
 
     Cumulated, because then a line that is slightly less black differs slightly, and not as much
     as one that is white; the last value is always 1 and left out.
     """
-    if picture.size != (SIDE, SIDE):
-        picture = picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS)
-    drawing = find_drawing(picture)
-    light, blue, red = _split_colour(picture)
+    if image.size != (SIDE, SIDE):
+        image = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+    foreground = find_foreground(image)
+    light, blue, red = _split_colour(image)
     colour = np.hypot(blue, red)
-    histograms = [_count(light, 1.0, drawing), _count(colour, _MOST_COLOURFUL, drawing)]
+    histograms = [_count(light, 1.0, foreground), _count(colour, _MOST_COLOURFUL, foreground)]
     for width in WIDTHS:
         edges, dark_lines, light_lines = _measure_lines(light, width)
         colour_edges = np.hypot(_measure_edges(blue, width), _measure_edges(red, width))
         # The root spreads the weak answers, where shading and texture lie.
         histograms += [
-            _count(np.sqrt(answer), math.sqrt(_STRONGEST), drawing)
+            _count(np.sqrt(answer), math.sqrt(_STRONGEST), foreground)
             for answer in (edges, dark_lines, light_lines, colour_edges)
         ]
         if width <= _LINE_WIDTH:
-            histograms.append(_count(light, 1.0, drawing * dark_lines))
+            histograms.append(_count(light, 1.0, foreground * dark_lines))
     return np.cumsum(histograms, axis=1)[:, :-1]
 
 
-def find_drawing(picture: Image.Image) -> Array:
-    """Returns 1 where the drawing is, with a rim around it, and 0 on the white ground.
+def find_foreground(image: Image.Image) -> Array:
+    """Returns 1 on the foreground, with a rim around it, and 0 on the white background.
 
-    Without this, sets are told apart by how much of the page their drawings fill.
+    Without this, sets would differ by how much of the image their subjects fill.
     """
-    darkest = Image.fromarray(np.asarray(picture.convert("RGB")).min(axis=-1))
+    darkest = Image.fromarray(np.asarray(image.convert("RGB")).min(axis=-1))
     inked = darkest.point([255 if level < _WHITE else 0 for level in range(256)])
     for _ in range(_RIM // 2):  # three small squares are one large one, and far cheaper
         inked = inked.filter(ImageFilter.MaxFilter(5))
@@ -120,12 +120,12 @@ def _measure_distances(first: Array, second: Array) -> Array:
     return distances
 
 
-def _split_colour(picture: Image.Image) -> Array:
+def _split_colour(image: Image.Image) -> Array:
     """Returns lightness 0 .. 1 (luma) and two colour axes (Cb, Cr), [3, SIDE, SIDE].
 
-    Not Oklab or linear light: there two blacks that nobody can tell apart lie far from each other.
+    Not Oklab or linear light: there two indistinguishable blacks are far from each other.
     """
-    values = np.asarray(picture.convert("YCbCr"), dtype=np.float64) / 255
+    values = np.asarray(image.convert("YCbCr"), dtype=np.float64) / 255
     return np.moveaxis(values - (0, 128 / 255, 128 / 255), -1, 0)
 
 

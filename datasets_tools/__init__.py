@@ -2,10 +2,10 @@
 
 What lives here:
 
-* ``images``: reading one picture safely, thumbnails, taking an uploaded picture into a folder.
+* ``images``: reading one image safely, thumbnails, taking an uploaded image into a folder.
 * ``examples``: scanning a folder into examples and findings.
 * ``captions``: reading and writing captions, trigger words, tags, the trash with its undo.
-* ``buckets`` and ``crop``: which size a picture is trained at and how it is cut to it.
+* ``buckets`` and ``crop``: which size an image is trained at and how it is cut to it.
 * ``checks``: the dataset check in plain language.
 * ``files``: writing aside and renaming; ``errors``: the one exception that users see.
 

@@ -1,7 +1,7 @@
-"""Buckets: the sizes that batches share, and which of them a picture is trained at.
+"""Buckets: the sizes that batches share, and which of them an image is trained at.
 
-Training a batch needs pictures of one size, and cutting everything square throws away half of a
-tall portrait. So there is a short list of sizes of about the same area, and every picture is
+Training a batch needs images of one size, and cutting everything square throws away half of a
+tall portrait. So there is a short list of sizes of about the same area, and every image is
 resized to cover the one nearest to its own shape, then cut to it around the centre.
 """
 
@@ -27,15 +27,15 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Placement:
-    """How one picture gets into its bucket: resize by `scale`, then cut.
+    """How one image gets into its bucket: resize by `scale`, then cut.
 
     Attributes:
-        bucket: The size the picture ends up with.
-        scale: Resize factor; above 1 the picture is enlarged.
+        bucket: The size the image ends up with.
+        scale: Resize factor; above 1 the image is enlarged.
         resized: Width and height after the resize, before the cut; they cover the bucket.
-        crop: Left and top of the cut within the resized picture.
-        upscaled: Whether the picture is enlarged at all.
-        crop_fraction: The share of the resized picture's area that the cut takes away.
+        crop: Left and top of the cut within the resized image.
+        upscaled: Whether the image is enlarged at all.
+        crop_fraction: The share of the resized image's area that the cut takes away.
     """
 
     bucket: Bucket
@@ -80,7 +80,7 @@ def make_buckets(area_side: int, step: int, max_aspect: float = 2.0) -> list[Buc
 def place_image(
     width: int, height: int, buckets: list[Bucket], step: int, max_upscale: float
 ) -> Placement:
-    """Return how a picture of this size is trained.
+    """Return how an image of this size is trained.
 
     It goes to the bucket whose aspect ratio is nearest, compared as logarithms so that 2:1 and
     1:2 are equally far from a square. Where that would enlarge it by more than `max_upscale`, it
@@ -91,7 +91,7 @@ def place_image(
     """
     if not buckets or min(width, height, step) < 1 or not max_upscale >= 1:
         raise DatasetError(
-            f"A picture of {width} x {height} pixels cannot be placed in {len(buckets)} buckets "
+            f"An image of {width} x {height} pixels cannot be placed in {len(buckets)} buckets "
             f"with a step of {step} and an upscale of at most {max_upscale:g}. At least one "
             "bucket is needed, sizes of at least 1 and an upscale of at least 1."
         )
@@ -115,7 +115,7 @@ def place_image(
 def count_buckets(
     sizes: Iterable[tuple[int, int]], buckets: list[Bucket], step: int, max_upscale: float
 ) -> dict[Bucket, int]:
-    """Return how many pictures of these (width, height) sizes land in each bucket that is used."""
+    """Return how many images of these (width, height) sizes land in each bucket that is used."""
     counts: dict[Bucket, int] = {}
     for width, height in sizes:
         bucket = place_image(width, height, buckets, step, max_upscale).bucket

@@ -85,16 +85,16 @@ def revision_of(caption: str) -> str:
 
 def normalise_caption(text: str) -> str:
     """Return the text as one line, single-spaced, without control characters and order marks."""
-    kept = "".join(
+    printable = "".join(
         char
         for char in text
         if char.isspace() or (unicodedata.category(char) not in ("Cc", "Cs") and char != "\ufeff")
     )
-    return " ".join(kept.split())
+    return " ".join(printable.split())
 
 
 def has_trigger(caption: str, trigger: str) -> bool:
-    """Say whether the trigger is in the caption as whole words; case does not matter."""
+    """Return whether the trigger is in the caption as whole words; case does not matter."""
     return count_trigger(caption, trigger) > 0
 
 
@@ -134,7 +134,7 @@ def replace_trigger(caption: str, trigger: str, word: str) -> str:
         return caption
     if not word:
         return _remove_words(caption, pattern)
-    return pattern.sub(lambda _found: word, caption)
+    return pattern.sub(lambda _match: word, caption)
 
 
 def shuffle_tags(caption: str, keep: int, rng: random.Random) -> str:
@@ -212,8 +212,8 @@ def _match_trigger(trigger: str) -> re.Pattern[str] | None:
 
 
 def _remove_words(text: str, pattern: re.Pattern[str]) -> str:
-    """Return the text without any match, tidied up where matches were taken out."""
-    while pattern.search(text):  # taking one out may push two halves of another together
+    """Return the text without any match, tidied up where matches were removed."""
+    while pattern.search(text):  # removing one may join two halves of another
         tags = pattern.sub("", text).split(",")
         text = ", ".join(" ".join(tag.split()) for tag in tags if tag.strip())
         text = re.sub(r" +([.;:!?])", r"\1", text)
@@ -243,7 +243,7 @@ def _list_trash(trash: Path) -> list[Path]:
 
 
 def _shares_stem(image_path: Path) -> bool:
-    """Say whether another file but the caption has the stem of a removed image."""
+    """Return whether another file but the caption has the stem of a removed image."""
     own = (image_path.name, caption_path(image_path).name)
     return any(
         path.stem == image_path.stem and path.name not in own
@@ -269,5 +269,5 @@ def _restore_entry(entry: Path, image: Path, folder: Path) -> Path:
 
 
 def _caption_fits(path: Path, text: bytes | None) -> bool:
-    """Say whether the caption file is free or already says what the restored one says."""
+    """Return whether the caption file is free or already has the restored text."""
     return not path.exists() or (text is not None and path.read_bytes() == text)

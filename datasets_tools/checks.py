@@ -1,6 +1,6 @@
 """The dataset check: what will go wrong in training, in plain language, each with its remedy.
 
-An *error* keeps the dataset from being trained; a *warning* says that results will be poorer.
+An *error* keeps the dataset from being trained; a *warning* means that results will be poorer.
 """
 
 import math
@@ -74,7 +74,7 @@ class CheckReport:
 def check_dataset(
     folder: Path, trigger: str = "", resolution: int = 512, step: int = 64
 ) -> CheckReport:
-    """Return everything that can be said about a dataset before training on it.
+    """Return all findings about a dataset before training on it.
 
     Args:
         folder: The folder of images; one that is missing or empty is a finding, not an exception.
@@ -155,12 +155,12 @@ def _check_duplicates(examples: list[Example]) -> list[Finding]:
     for same_size in by_size.values():
         if len(same_size) == 1:
             continue
-        seen: dict[str, Example] = {}
+        first_by_digest: dict[str, Example] = {}
         for example in same_size:
-            first = seen.setdefault(pixel_digest(example.path), example)
+            first = first_by_digest.setdefault(pixel_digest(example.path), example)
             if first is not example:
                 message = (
-                    f"{show_name(example.path)} is the same picture as {show_name(first.path)} "
+                    f"{show_name(example.path)} is the same image as {show_name(first.path)} "
                     "and would be learned twice as strongly. Remove one of them."
                 )
                 findings.append(Finding("warning", "duplicate_image", message, example.path))
@@ -169,7 +169,7 @@ def _check_duplicates(examples: list[Example]) -> list[Finding]:
 
 def _check_captions(examples: list[Example], findings: list[Finding]) -> list[Finding]:
     unreadable = {finding.path for finding in findings if finding.code == "unreadable_caption"}
-    found = [
+    problems = [
         Finding(
             "warning",
             "empty_caption",
@@ -182,11 +182,12 @@ def _check_captions(examples: list[Example], findings: list[Finding]) -> list[Fi
     captions = {example.caption for example in examples}
     if len(examples) > 1 and len(captions) == 1 and "" not in captions:
         message = (
-            f"All {len(examples)} captions are the same, so words cannot tell the images apart. "
+            f"All {len(examples)} captions are the same, so captions cannot distinguish the "
+            "images. "
             "Describe in each what is special about it."
         )
-        found.append(Finding("warning", "identical_captions", message, None))
-    return found
+        problems.append(Finding("warning", "identical_captions", message, None))
+    return problems
 
 
 def _check_trigger(examples: list[Example], trigger: str) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""Cutting a picture to its bucket."""
+"""Cutting an image to its bucket."""
 
 from PIL import Image
 
@@ -6,7 +6,7 @@ from datasets_tools.buckets import Placement
 
 
 def fit_image(image: Image.Image, placement: Placement) -> Image.Image:
-    """Return the picture resized (Lanczos) and cut to exactly the size of its bucket."""
+    """Return the image resized (Lanczos) and cut to exactly the size of its bucket."""
     size = (placement.bucket.width, placement.bucket.height)
     # The cut is made in the source: a strip of 16 x 1,000,000 pixels would not fit into memory
     # once it is enlarged to the height of a bucket.

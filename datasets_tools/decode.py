@@ -1,4 +1,4 @@
-"""Opening a picture file: which files are accepted, how large, which way up."""
+"""Opening an image file: which files are accepted, how large, which way up."""
 
 import contextlib
 import struct
@@ -14,10 +14,10 @@ from datasets_tools.files import explain_os_error
 MAX_PIXELS = 64_000_000
 MIN_SIDE = 16
 
-# Only these decoders ever run, whatever a file's name says: some of Pillow's others start programs.
+# Only these decoders are used, whatever the file name is: some of Pillow's others start programs.
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 _PNG_SIGNATURE_BYTES = 8
-# What makes a picture upright, by EXIF orientation; the sideways ones swap width and height.
+# What makes an image upright, by EXIF orientation; the sideways ones swap width and height.
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -45,7 +45,7 @@ DAMAGE = (
 
 @contextlib.contextmanager
 def open_image(path: Path) -> Iterator[Image.Image]:
-    """Open a picture lazily and refuse it by its header if its size is out of bounds."""
+    """Open an image lazily and refuse it by its header if its size is out of bounds."""
     name = show_name(path)
     try:
         if not path.is_file():  # a named pipe would block for ever
@@ -55,7 +55,7 @@ def open_image(path: Path) -> Iterator[Image.Image]:
         raise _too_large(path) from error
     except UnidentifiedImageError as error:
         raise DatasetError(
-            f"{name} is not an image that can be read, whatever its name says. "
+            f"{name} is not an image that can be read, despite its name. "
             "Save it as PNG, JPEG, WebP or BMP, or remove it."
         ) from error
     except PermissionError as error:
@@ -82,7 +82,7 @@ def _too_large(path: Path) -> DatasetError:
 
 
 def damaged(path: Path) -> DatasetError:
-    """Return the error for a picture whose data does not hold together."""
+    """Return the error for an image whose data does not hold together."""
     return DatasetError(
         f"{show_name(path)} is damaged or cut short, so it cannot be read to its end. "
         "Copy it again from where it came from, or remove it."
@@ -94,7 +94,7 @@ def read_orientation(path: Path, image: Image.Image) -> int:
     try:
         if image.format != "PNG" or "exif" in image.info or "Raw profile type exif" in image.info:
             exif = image.getexif()
-        else:  # here getexif would decode the whole picture to look behind it
+        else:  # here getexif would decode the whole image to look behind it
             exif = Image.Exif()
             exif.load(_find_png_exif(path))
         turn = exif.get(ExifTags.Base.Orientation, 1)

@@ -1,6 +1,6 @@
-"""Rules that change one caption: words replaced, tags added and taken out, tags counted.
+"""Rules that change one caption: words replaced, tags added and removed, tags counted.
 
-A tag is what stands between two commas. Several at once are given as in a caption: "red, blue".
+A tag is the text between two commas. Several at once are given as in a caption: "red, blue".
 """
 
 from collections import Counter
@@ -18,7 +18,7 @@ class CaptionChange:
     """A change that is made to every caption.
 
     Attributes:
-        what: The change in a few words, for whoever is asked whether to take it back.
+        what: A short description of the change, shown for undo.
         edit: From the old text of a caption to the new one.
     """
 
@@ -37,7 +37,7 @@ def change_words(old: str, new: str) -> CaptionChange:
         raise DatasetError(
             "There are no words to look for. Give the words that are to be replaced."
         )
-    what = f"Replaced “{old}” by “{new}”" if new else f"Took out the words “{old}”"
+    what = f"Replaced “{old}” by “{new}”" if new else f"Removed the words “{old}”"
     return CaptionChange(what, lambda caption: replace_words(caption, old, new))
 
 
@@ -65,7 +65,7 @@ def change_by_removing(tag: str) -> CaptionChange:
 def replace_words(caption: str, old: str, new: str) -> str:
     """Returns the caption with other words where some whole words stood; case does not matter.
 
-    Where the new words are "", the old ones are taken out and what is left is tidied up.
+    Where the new words are "", the old ones are removed and what is left is tidied up.
     """
     return replace_trigger(caption, old, new)
 
@@ -86,8 +86,8 @@ def remove_tag(caption: str, tag: str) -> str:
     caption = normalise_caption(caption)
     unwanted = {*map(_fold, split_tags(normalise_caption(tag)))}
     tags = split_tags(caption)
-    kept = [one for one in tags if _fold(one) not in unwanted]
-    return caption if kept == tags else ", ".join(kept)
+    remaining = [one for one in tags if _fold(one) not in unwanted]
+    return caption if remaining == tags else ", ".join(remaining)
 
 
 def split_tags(caption: str) -> list[str]:

@@ -16,7 +16,7 @@ from datasets_tools.masks import MASK_FOLDER
 class Example:
     """One image with its caption.
 
-    `width` and `height` are those of the upright picture. `id` is the fingerprint of the image
+    `width` and `height` are those of the upright image. `id` is the fingerprint of the image
     file: it survives moving and renaming, and two identical files in a folder share it.
     """
 

@@ -25,7 +25,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 
 
 def save_for_person(path: Path, content: bytes | str, subject: str) -> None:
-    """Write as `write_atomically` does, and say what went wrong in a sentence.
+    """Write as `write_atomically` does, and raise a readable error when it fails.
 
     Args:
         path: The file to create or replace; its folder must exist.
@@ -88,4 +88,4 @@ def _remove_quietly(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
     except OSError:
-        return  # the error that brought us here is the one worth telling
+        return  # the original error is the one to report

@@ -1,4 +1,4 @@
-"""Reading one picture safely, and what hangs on that: identity, thumbnails, taking in uploads."""
+"""Reading one image safely, and what hangs on that: identity, thumbnails, taking in uploads."""
 
 import hashlib
 import re
@@ -53,7 +53,7 @@ _import_lock = threading.Lock()  # two uploads at once must not choose the same 
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What is known of a picture that was decoded to its end: upright size and content id."""
+    """What is known of an image that was decoded to its end: upright size and content id."""
 
     width: int
     height: int
@@ -61,7 +61,7 @@ class ImageFacts:
 
 
 def read_image(path: Path) -> Image.Image:
-    """Return the picture as 8-bit RGB: upright, on white, in sRGB, the first frame if it moves.
+    """Return the image as 8-bit RGB: upright, on white, in sRGB, the first frame if it moves.
 
     Raises:
         DatasetError: Not an image, damaged, too large or too small; the message names the file.
@@ -77,7 +77,7 @@ def read_image(path: Path) -> Image.Image:
 
 
 def read_size(path: Path) -> tuple[int, int]:
-    """Return width and height of the upright picture, from the header alone.
+    """Return width and height of the upright image, from the header alone.
 
     Raises:
         DatasetError: Not an image, too large or too small; the message names the file.
@@ -91,23 +91,23 @@ def read_size(path: Path) -> tuple[int, int]:
 
 
 def inspect_image(path: Path) -> ImageFacts:
-    """Return size and content id of a picture after decoding all of it.
+    """Return size and content id of an image after decoding all of it.
 
     A file that has not changed since the last call is not read again.
 
     Raises:
-        DatasetError: The picture cannot be used; the message names the file.
+        DatasetError: The image cannot be used; the message names the file.
     """
     return _inspect(path, _file_state(path))
 
 
 def pixel_digest(path: Path) -> str:
-    """Return a hash of the decoded picture: equal pixels, equal hash, whatever the file format.
+    """Return a hash of the decoded image: equal pixels, equal hash, whatever the file format.
 
     A file that has not changed since the last call is not read again.
 
     Raises:
-        DatasetError: The picture cannot be used; the message names the file.
+        DatasetError: The image cannot be used; the message names the file.
     """
     return _digest_file(path, _file_state(path))
 
@@ -135,7 +135,7 @@ def write_thumbnail(path: Path, to: Path, side: int = 256) -> None:
     """Write a small copy whose longer side is at most `side` pixels; the format is `to`'s suffix.
 
     Raises:
-        DatasetError: The picture cannot be used or the thumbnail cannot be written.
+        DatasetError: The image cannot be used or the thumbnail cannot be written.
     """
     kind = _THUMBNAIL_FORMATS.get(to.suffix.lower())
     if kind is None:
@@ -149,15 +149,15 @@ def write_thumbnail(path: Path, to: Path, side: int = 256) -> None:
 
 
 def import_image(source: Path, folder: Path) -> Path:
-    """Take an uploaded picture into a dataset folder and return where it lies.
+    """Take an uploaded image into a dataset folder and return where it lies.
 
     The copy is encoded anew, so nothing of the upload but its pixels arrives: no EXIF, no place,
     no hidden data. A JPEG stays a JPEG of high quality, as a photograph in PNG is four times the
     size; everything else becomes PNG. The file name is ours, made of the letters and digits of
-    the source's. A picture that the folder already holds is not added a second time.
+    the source's. An image that the folder already holds is not added a second time.
 
     Raises:
-        DatasetError: The picture cannot be used or cannot be written; nothing is left behind.
+        DatasetError: The image cannot be used or cannot be written; nothing is left behind.
     """
     image = read_image(source)
     with open_image(source) as header:
@@ -169,7 +169,7 @@ def import_image(source: Path, folder: Path) -> Path:
             digests.add(_digest_pixels(encoded.convert("RGB")))
     _make_folder(folder)
     with _import_lock:
-        existing = _find_picture(folder, image.size, digests)
+        existing = _find_image(folder, image.size, digests)
         if existing is not None:
             return existing
         path = folder / f"{_choose_stem(source.stem, folder)}{suffix}"
@@ -213,7 +213,7 @@ def _digest_pixels(image: Image.Image) -> str:
 
 
 def _encode(image: Image.Image, kind: str) -> bytes:
-    """Return the picture in a file format, with none of its metadata."""
+    """Return the image in a file format, with none of its metadata."""
     bare = Image.new("RGB", image.size)
     bare.paste(image)
     memory = BytesIO()
@@ -242,7 +242,7 @@ def _list_folder(folder: Path) -> list[Path]:
         raise DatasetError(message) from error
 
 
-def _find_picture(folder: Path, size: tuple[int, int], digests: set[str]) -> Path | None:
+def _find_image(folder: Path, size: tuple[int, int], digests: set[str]) -> Path | None:
     """Return the file in `folder` whose decoded pixels have one of `digests`."""
     for path in _list_folder(folder):
         if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
@@ -261,8 +261,8 @@ def _choose_stem(wish: str, folder: Path) -> str:
     stem = re.sub(r"[^A-Za-z0-9_]+", "-", plain).strip("-_")[:_LONGEST_STEM] or "image"
     if _WINDOWS_DEVICES.fullmatch(stem):
         stem = f"image-{stem}"
-    taken = {path.stem.lower() for path in _list_folder(folder)}
+    used = {path.stem.lower() for path in _list_folder(folder)}
     free, number = stem, 2
-    while free.lower() in taken:
+    while free.lower() in used:
         free, number = f"{stem}-{number}", number + 1
     return free

@@ -1,4 +1,4 @@
-"""Masks: which part of a picture is to be learned. White is learned, black is not."""
+"""Masks: which part of an image is to be learned. White is learned, black is not."""
 
 from pathlib import Path
 from typing import Literal
@@ -12,21 +12,21 @@ from datasets_tools.images import IMAGE_SUFFIXES
 MASK_FOLDER = "masks"
 MaskSource = Literal["off", "folder", "alpha"]
 
-# Two decimals of aspect ratio: a mask that was drawn at another size may be rounded by a pixel.
+# Two decimals of aspect ratio: a mask that was made at another size may be rounded by a pixel.
 _ASPECT_TOLERANCE = 0.02
 
 
 def read_mask(image_path: Path, source: MaskSource, size: tuple[int, int]) -> Image.Image | None:
-    """Return the mask of a picture in its upright size, 8-bit grey; None where it has none.
+    """Return the mask of an image in its upright size, 8-bit grey; None where it has none.
 
     Args:
-        image_path: The picture.
-        source: "folder" looks for the picture's name in the sub-folder `masks`, "alpha" takes the
-            picture's own transparency: what is transparent is not learned.
-        size: Width and height of the upright picture.
+        image_path: The image.
+        source: "folder" looks for the image's name in the sub-folder `masks`, "alpha" takes the
+            image's own transparency: what is transparent is not learned.
+        size: Width and height of the upright image.
 
     Raises:
-        DatasetError: The mask is damaged or has another shape than its picture.
+        DatasetError: The mask is damaged or has another shape than its image.
     """
     if source == "off":
         return None
@@ -40,13 +40,13 @@ def read_mask(image_path: Path, source: MaskSource, size: tuple[int, int]) -> Im
         shape = f"{mask.width} x {mask.height}" if mask else "unknown"
         raise DatasetError(
             f"The mask {MASK_FOLDER}/{show_name(path)} has another shape ({shape} pixels) than its "
-            f"picture ({size[0]} x {size[1]}). Draw it over the picture, at any size."
+            f"image ({size[0]} x {size[1]}). Save it with the image's proportions, at any size."
         )
     return mask.resize(size, Image.Resampling.BILINEAR)
 
 
 def find_mask(image_path: Path) -> Path | None:
-    """Return where a picture's mask lies: `masks/NAME` with the ending of any image format."""
+    """Return where an image's mask lies: `masks/NAME` with the ending of any image format."""
     for suffix in sorted(IMAGE_SUFFIXES):
         path = image_path.parent / MASK_FOLDER / f"{image_path.stem}{suffix}"
         if path.is_file():

@@ -1,8 +1,8 @@
-"""Changing many captions at once, so that it can be taken back.
+"""Changing many captions at once, with undo.
 
-What a caption was before stands in a journal in the dataset's folder (see `journals`), on the disk,
-before the caption is written. So an interruption leaves captions that are old or new, and each can
-be had back.
+The old text of a caption is saved in an undo log in the dataset's folder (see `undo_log`) before
+the caption is written. So an interruption leaves captions that are old or new, and each can be
+restored.
 """
 
 from dataclasses import dataclass
@@ -23,20 +23,20 @@ from datasets_tools.files import explain_os_error, save_for_person
 from datasets_tools.undo_log import (
     Entry,
     append_entry,
-    begin_journal,
-    list_journals,
-    read_journal,
-    remove_journal,
+    create_log,
+    list_logs,
+    read_log,
+    remove_log,
 )
 
 
 @dataclass(frozen=True)
-class Undone:
-    """What taking back a change did.
+class UndoResult:
+    """The result of an undo.
 
     Attributes:
-        what: The change, in words.
-        restored: So many captions were put back.
+        what: Description of the change.
+        restored: Number of captions restored.
         kept: Names of images that were not touched, because they or their captions have been
             changed or removed since.
     """
@@ -47,21 +47,21 @@ class Undone:
 
 
 class Rewriting:
-    """A change of many captions while it goes on, which `undo_rewriting` takes back as a whole.
+    """A running change of many captions, which `undo_rewriting` undoes as a whole.
 
     Args:
         folder: The dataset.
-        what: The change in a few words, for whoever is asked whether to take it back.
+        what: A short description of the change, shown for undo.
     """
 
     def __init__(self, folder: Path, what: str) -> None:
         self.count = 0
         self._folder = folder
         self._what = what
-        self._journal: Path | None = None
+        self._log: Path | None = None
 
     def write(self, image_path: Path, text: str) -> bool:
-        """Writes the caption of an image of the dataset; False if it says that already.
+        """Writes the caption of an image of the dataset; False if the text is the same already.
 
         Raises:
             DatasetError: it could not be written; the old caption is untouched.
@@ -71,11 +71,11 @@ class Rewriting:
             return False
         entry = Entry(image_path.name, before, after)
         try:
-            # Whoever took back the first half meanwhile has removed its journal.
-            if self._journal is None or not self._journal.exists():
-                self._journal = begin_journal(self._folder, self._what, entry)
+            # An undo of the first half meanwhile has removed the log.
+            if self._log is None or not self._log.exists():
+                self._log = create_log(self._folder, self._what, entry)
             else:
-                append_entry(self._journal, entry)
+                append_entry(self._log, entry)
         except OSError as error:
             msg = f"The captions of {show_name(self._folder)} cannot be changed: "
             raise DatasetError(f"{msg}{explain_os_error(error)}") from error
@@ -89,7 +89,7 @@ def rewrite_all(folder: Path, change: CaptionChange) -> int:
 
     Raises:
         DatasetError: the folder cannot be read, or a caption cannot be read or written; what was
-            changed before that can be taken back.
+            changed before that can be undone.
     """
     examples, findings = scan_folder(folder)
     unreadable = [each.message for each in findings if each.code == "unreadable_caption"]
@@ -104,60 +104,61 @@ def rewrite_all(folder: Path, change: CaptionChange) -> int:
 
 
 def find_last_rewriting(folder: Path) -> str | None:
-    """Returns what the last change was that can be taken back; None if there is none.
+    """Returns the description of the last change that can be undone; None if there is none.
 
     Raises:
-        DatasetError: the journal cannot be read.
+        DatasetError: the undo log cannot be read.
     """
-    for journal in reversed(list_journals(folder)):
-        what, entries = read_journal(journal)
+    for log in reversed(list_logs(folder)):
+        what, entries = read_log(log)
         if entries:
             return what
     return None
 
 
-def undo_rewriting(folder: Path) -> Undone | None:
-    """Takes back the last change of many captions; None if there is none.
+def undo_rewriting(folder: Path) -> UndoResult | None:
+    """Undoes the last change of many captions; None if there is none.
 
-    A caption that somebody has edited since stays as it is.
+    A caption that was edited since stays as it is.
 
     Raises:
-        DatasetError: a caption or the journal cannot be read or written; doing it again goes on.
+        DatasetError: a caption or the undo log cannot be read or written; calling it again
+            continues.
     """
-    for journal in reversed(list_journals(folder)):
-        what, entries = read_journal(journal)
-        done = _take_back(folder, what, entries)
+    for log in reversed(list_logs(folder)):
+        what, entries = read_log(log)
+        done = _restore_captions(folder, what, entries)
         try:
-            remove_journal(journal)
+            remove_log(log)
         except OSError as error:
-            msg = f"The journal {show_name(journal)} cannot be removed: {explain_os_error(error)}"
+            msg = f"The undo log {show_name(log)} cannot be removed: {explain_os_error(error)}"
             raise DatasetError(msg) from error
         if entries:  # one without was interrupted before it had changed anything
             return done
     return None
 
 
-def _take_back(folder: Path, what: str, entries: list[Entry]) -> Undone:
+def _restore_captions(folder: Path, what: str, entries: list[Entry]) -> UndoResult:
     by_caption: dict[Path, list[Entry]] = {}
     for entry in entries:
         by_caption.setdefault(caption_path(folder / entry.image), []).append(entry)
-    restored, kept = 0, []
+    restored, unchanged = 0, []
     for path, changes in by_caption.items():
         image = folder / changes[-1].image
         before = changes[0].before
         now = _read_bytes(path)
         if now == (None if before is None else before.encode()):
             continue  # it was never written, or an undo before this one was interrupted
-        if now is None or not image.is_file() or not _is_ours(now, changes):
-            kept.append(show_name(image))
+        if now is None or not image.is_file() or not _is_unedited(now, changes):
+            unchanged.append(show_name(image))
             continue
-        _put_back(image, before)
+        _restore_caption(image, before)
         restored += 1
-    return Undone(what, restored, tuple(kept))
+    return UndoResult(what, restored, tuple(unchanged))
 
 
-def _is_ours(now: bytes, changes: list[Entry]) -> bool:
-    """Tells whether a caption says what the change had made of it, at any of its steps."""
+def _is_unedited(now: bytes, changes: list[Entry]) -> bool:
+    """Returns whether a caption has a text that the change gave it, at any of its steps."""
     text = normalise_caption(now.decode("utf-8", "replace"))
     return any(text == change.after for change in changes)
 
@@ -173,7 +174,7 @@ def _read_bytes(path: Path) -> bytes | None:
         raise DatasetError(msg) from error
 
 
-def _put_back(image: Path, before: str | None) -> None:
+def _restore_caption(image: Path, before: str | None) -> None:
     path = caption_path(image)
     if before is not None:
         save_for_person(path, before, f"The caption of {show_name(image)}")

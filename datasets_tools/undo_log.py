@@ -1,10 +1,10 @@
-"""The journal of a change of many captions: what each of them was before, line by line.
+"""The undo log of a change of many captions: the old text of each, line by line.
 
     .undo/000001.jsonl     {"what": "Suggested by blip"}
                            {"image": "a.png", "before": null, "after": "a red cat"}
 
-`before` is all that was in the caption file, null where there was none. A dataset may come from a
-stranger, so what a journal says is looked at before it is believed.
+`before` is all that was in the caption file, null where there was none. A dataset may come from
+anywhere, so the content of a log is validated before it is used.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from datasets_tools.files import explain_os_error
 from datasets_tools.images import IMAGE_SUFFIXES
 
 UNDO_FOLDER = ".undo"
-KEPT_CHANGES = 50
+MAX_LOGS = 50
 LONGEST_WHAT = 200
 
 _DIGITS = 6
@@ -29,128 +29,128 @@ _DIGITS = 6
 
 @dataclass(frozen=True)
 class Entry:
-    """One caption that was changed: a line of a journal."""
+    """One caption that was changed: a line of an undo log."""
 
     image: str
     before: str | None
     after: str
 
 
-def begin_journal(dataset: Path, what: str, first: Entry) -> Path:
-    """Begins the journal of a change with its first caption, and returns where it is.
+def create_log(dataset: Path, what: str, first: Entry) -> Path:
+    """Creates the undo log of a change with its first caption, and returns its path.
 
-    Only the last changes are kept; the journals of older ones are removed.
+    Only the last changes are kept; the logs of older ones are removed.
 
     Raises:
-        DatasetError: the folder of journals leads out of the dataset.
-        OSError: from the system; no journal was begun.
+        DatasetError: the folder of undo logs is a link out of the dataset.
+        OSError: from the system; no log was created.
     """
     folder = dataset / UNDO_FOLDER
     if folder.is_symlink():
-        msg = f"{UNDO_FOLDER} in {show_name(dataset)} is a link, so no change could be taken back."
+        msg = f"{UNDO_FOLDER} in {show_name(dataset)} is a link, so changes could not be undone."
         raise DatasetError(f"{msg} Remove the link and try again.")
     folder.mkdir(exist_ok=True)
-    known = list_journals(dataset)
+    known = list_logs(dataset)
     number = int(known[-1].stem) + 1 if known else 1
     while True:
-        journal = folder / f"{number:0{_DIGITS}d}.jsonl"
+        log = folder / f"{number:0{_DIGITS}d}.jsonl"
         try:
-            journal.touch(exist_ok=False)
+            log.touch(exist_ok=False)
         except FileExistsError:
-            number += 1  # another change began in this moment
+            number += 1  # another change started at the same time
             continue
         break
     try:
-        _append(journal, {"what": what}, asdict(first))
+        _append(log, {"what": what}, asdict(first))
     except OSError:
-        remove_journal(journal)
+        remove_log(log)
         raise
-    for old in known[: 1 - KEPT_CHANGES]:
+    for old in known[: 1 - MAX_LOGS]:
         with contextlib.suppress(OSError):
-            remove_journal(old)
-    return journal
+            remove_log(old)
+    return log
 
 
-def append_entry(journal: Path, entry: Entry) -> None:
+def append_entry(log: Path, entry: Entry) -> None:
     """Adds a caption and waits until the disk has it.
 
     Raises:
-        OSError: from the system; the journal is as it was.
+        OSError: from the system; the log is unchanged.
     """
-    _append(journal, asdict(entry))
+    _append(log, asdict(entry))
 
 
-def remove_journal(journal: Path) -> None:
-    """Removes a journal, and the folder of journals with the last one.
+def remove_log(log: Path) -> None:
+    """Removes an undo log, and the folder of logs with the last one.
 
     Raises:
         OSError: from the system.
     """
-    journal.unlink()
+    log.unlink()
     with contextlib.suppress(OSError):  # there are others in it
-        journal.parent.rmdir()
+        log.parent.rmdir()
 
 
-def list_journals(dataset: Path) -> list[Path]:
-    """Returns the journals, oldest first."""
+def list_logs(dataset: Path) -> list[Path]:
+    """Returns the undo logs, oldest first."""
     folder = dataset / UNDO_FOLDER
     if folder.is_symlink():
-        return []  # what it leads to is not this dataset's
+        return []  # its target is not part of the dataset
     try:
-        found = [path for path in folder.iterdir() if re.fullmatch(r"[0-9]+\.jsonl", path.name)]
+        logs = [path for path in folder.iterdir() if re.fullmatch(r"[0-9]+\.jsonl", path.name)]
     except OSError:
         return []
-    files = [path for path in found if path.is_file() and not path.is_symlink()]
+    files = [path for path in logs if path.is_file() and not path.is_symlink()]
     return sorted(files, key=lambda path: int(path.stem))
 
 
-def read_journal(journal: Path) -> tuple[str, list[Entry]]:
-    """Returns the change in words, and its entries; half a last line is no entry.
+def read_log(log: Path) -> tuple[str, list[Entry]]:
+    """Returns the description of the change, and its entries; an incomplete last line is skipped.
 
     Raises:
         DatasetError: it cannot be read.
     """
     try:
-        lines = journal.read_bytes().splitlines()
+        lines = log.read_bytes().splitlines()
     except OSError as error:
-        name = f"{UNDO_FOLDER}/{show_name(journal)}"
-        msg = f"The journal {name} cannot be read: {explain_os_error(error)}"
+        name = f"{UNDO_FOLDER}/{show_name(log)}"
+        msg = f"The undo log {name} cannot be read: {explain_os_error(error)}"
         raise DatasetError(msg) from error
     what, entries = "", []
     for line in lines:
-        told = _parse(line)
-        if isinstance(told.get("what"), str):
-            what = _show_what(told["what"])
-        elif (entry := _make_entry(told)) is not None:
+        fields = _parse(line)
+        if isinstance(fields.get("what"), str):
+            what = _show_what(fields["what"])
+        elif (entry := _make_entry(fields)) is not None:
             entries.append(entry)
     return what, entries
 
 
-def _append(journal: Path, *lines: dict[str, Any]) -> None:
-    size = journal.stat().st_size
+def _append(log: Path, *lines: dict[str, Any]) -> None:
+    size = log.stat().st_size
     try:
-        with journal.open("a", encoding="ascii", newline="\n") as file:
+        with log.open("a", encoding="ascii", newline="\n") as file:
             # Names of files need not be Unicode; in ASCII each of them comes back as it was.
             file.writelines(f"{json.dumps(line)}\n" for line in lines)
             file.flush()
             os.fsync(file.fileno())
     except OSError:
-        with contextlib.suppress(OSError):  # half a line would spoil the one that comes after it
-            os.truncate(journal, size)
+        with contextlib.suppress(OSError):  # half a line would damage the next one
+            os.truncate(log, size)
         raise
 
 
 def _parse(line: bytes) -> dict[str, Any]:
     try:
-        told: Any = json.loads(line)
+        fields: Any = json.loads(line)
     except (ValueError, RecursionError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return fields if isinstance(fields, dict) else {}
 
 
-def _make_entry(told: dict[str, Any]) -> Entry | None:
+def _make_entry(fields: dict[str, Any]) -> Entry | None:
     """Returns an entry that names an image of the dataset itself, and nothing outside of it."""
-    image, before, after = (told.get(name) for name in ("image", "before", "after"))
+    image, before, after = (fields.get(name) for name in ("image", "before", "after"))
     if not isinstance(image, str) or not isinstance(before, str | None):
         return None
     plain = Path(image).name == image and "\0" not in image

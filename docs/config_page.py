@@ -98,7 +98,7 @@ def _render_subsection(
 
 
 def _list_models(annotation: Any) -> list[type[BaseModel]]:
-    """Returns the section models an annotation holds: one, several told apart by kind, or none."""
+    """Returns the section models of an annotation: one, several distinguished by kind, or none."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     origin = get_origin(annotation)

@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def _take_dataset(page: Page, dataset: Path) -> None:
-    """Has captions suggested for the picture, then gives the dataset its own ones back."""
+    """Has captions suggested for the image, then gives the dataset its own ones back."""
     tiles = page.locator("#dataset-grid .tile")
     expect(tiles).to_have_count(16, timeout=60_000)
     for caption in dataset.glob("*.txt"):

@@ -1,4 +1,4 @@
-"""Where the arithmetic runs and in which number format, through accelerate."""
+"""The device and number format of a run, through accelerate."""
 
 from dataclasses import dataclass
 
@@ -6,13 +6,12 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
+from trainer.dtypes import DTYPES
 from trainer.runs import RunError
-
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
-class Machine:
+class DeviceContext:
     """The device and the precision of a run.
 
     Attributes:
@@ -28,31 +27,34 @@ class Machine:
     @property
     def dtype(self) -> torch.dtype:
         """Number format of the frozen weights."""
-        return _DTYPES[self.precision]
+        return DTYPES[self.precision]
 
     def memory_bytes(self) -> int:
-        """Returns the peak memory of the device so far; 0 where the device does not say."""
+        """Returns the peak memory of the device so far; 0 where unknown."""
         if self.device.type == "cuda":
             return int(torch.cuda.max_memory_allocated(self.device))
         return 0
 
 
-def open_machine(device: str = "auto", precision: str = "auto") -> Machine:
-    """Returns the machine to work on.
+def open_device_context(device: str = "auto", precision: str = "auto") -> DeviceContext:
+    """Returns the device context of a run or a preview.
 
     Args:
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
-        precision: "auto" or a number format; auto takes what the device does best.
+        precision: "auto" or a number format; auto takes the fastest that the device supports.
 
     Raises:
-        RunError: the device is not there or cannot do the format.
+        RunError: the device does not exist or does not support the format.
     """
     chosen = _choose_device(device)
-    wanted = _choose_precision(chosen) if precision == "auto" else precision
-    if wanted == "bf16" and chosen.type == "cuda" and not torch.cuda.is_bf16_supported():
-        msg = f"{torch.cuda.get_device_name(chosen)} has no bf16. Set base_model.precision to fp16."
+    number_format = _choose_precision(chosen) if precision == "auto" else precision
+    if number_format == "bf16" and chosen.type == "cuda" and not torch.cuda.is_bf16_supported():
+        msg = (
+            f"{torch.cuda.get_device_name(chosen)} does not support bf16. Set base_model.precision "
+            "to fp16."
+        )
         raise RunError(msg)
-    if wanted == "fp16" and chosen.type == "cpu":
+    if number_format == "fp16" and chosen.type == "cpu":
         msg = "A CPU cannot train in fp16. Set base_model.precision to fp32 or bf16."
         raise RunError(msg)
     # accelerate keeps its state per process; a second run in this process starts afresh.
@@ -60,9 +62,9 @@ def open_machine(device: str = "auto", precision: str = "auto") -> Machine:
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     accelerator = Accelerator(
-        mixed_precision="no" if wanted == "fp32" else wanted, cpu=chosen.type == "cpu"
+        mixed_precision="no" if number_format == "fp32" else number_format, cpu=chosen.type == "cpu"
     )
-    return Machine(accelerator, chosen, wanted)
+    return DeviceContext(accelerator, chosen, number_format)
 
 
 def _choose_device(name: str) -> torch.device:
@@ -81,7 +83,7 @@ def _choose_device(name: str) -> torch.device:
             raise RunError(msg)
         return torch.device("cuda", device.index or 0)
     if device.type == "mps" and not torch.backends.mps.is_available():
-        msg = "train.device is mps, but this computer has none. Set it to auto."
+        msg = "train.device is mps, but this computer has no MPS device. Set it to auto."
         raise RunError(msg)
     return device
 

@@ -150,7 +150,7 @@ def _bake(args: argparse.Namespace, options: BakeOptions, *, out: bool) -> int:
 
     base = find_base_model(options.base_model, args.workspace / "models")
     files = [split_weight(text) for text in args.file]
-    done = bake(base, files, args.to, force=args.force, out=out)
+    done = bake(base, files, args.to, force=args.force, subtract=out)
     if args.json:
         print(json.dumps({"file": str(args.to), **done}, indent=1))
         return 0

@@ -75,12 +75,12 @@ def run_inspect(args: argparse.Namespace) -> int:
     """Says what a file is and which programs read it, or what its numbers look like."""
     if args.spectrum:
         return _tell_spectrum(args)
-    from trainer.commands import describe_file, tell_file
+    from trainer.commands import describe_as_text, describe_file
 
     if args.json:
         print(json.dumps(describe_file(args.file), indent=1, ensure_ascii=False))
     else:
-        print(tell_file(args.file))
+        print(describe_as_text(args.file))
     return 0
 
 

@@ -48,9 +48,9 @@ def run_grid(args: argparse.Namespace) -> int:
     if not mix:
         msg = "Name a LoRA file to draw with."
         raise RunError(msg)
-    from trainer.commands import Drawing, draw_grid
+    from trainer.commands import GenerationRequest, generate_grid
 
-    drawing = Drawing(
+    drawing = GenerationRequest(
         prompt="",
         negative_prompt=args.negative_prompt,
         seed=args.seed,
@@ -60,7 +60,7 @@ def run_grid(args: argparse.Namespace) -> int:
         height=args.height,
     )
     base_model = find_base_model(args.base_model, args.workspace / "models")
-    draw_grid(base_model, mix, args.prompt, args.weight, drawing, args.to)
+    generate_grid(base_model, mix, args.prompt, args.weight, drawing, args.to)
     print(f"grid: {args.to}")
     return 0
 

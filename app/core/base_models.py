@@ -8,6 +8,7 @@ from app.core import text
 from app.core.jobs import name_job, read_job
 from app.core.known_models import KnownModels, read_known, stamp_base_model, write_known
 from app.core.workspace import Workspace, WorkspaceError
+from trainer.formats.families import FAMILIES
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class BaseModelView:
     Attributes:
         name: As it stands in the list.
         state: "unasked" before anybody looked, then "looking", then "known" or "refused".
-        family: "sd15", "sd2", "sdxl"; "" before it is known.
+        family: A key of `FAMILIES`; "" before it is known.
         prediction: What it predicts, or most likely does.
         asks: It does not say what it predicts, and nobody has answered yet.
         answered: What the person answered; "" where they did not.
@@ -113,7 +114,7 @@ def _make_view(workspace: Workspace, name: str, path: Path, entry: dict[str, Any
     if entry.get("zero_snr"):
         predicts.append(text.ZERO_SNR)
     facts = (
-        (text.FACT_FAMILY, text.FAMILIES.get(family, family)),
+        (text.FACT_FAMILY, FAMILIES[family].long_title if family in FAMILIES else family),
         (text.FACT_PREDICTION, ", ".join(predicts)),
         (text.FACT_SIZE, text.show_bytes(int(entry.get("bytes", 0)))),
         (text.FACT_PLACE, text.LAYOUTS.get(str(entry.get("layout", "")), "")),

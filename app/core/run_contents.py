@@ -9,14 +9,13 @@ from urllib.parse import quote
 
 from app.core.run_views import read_event_log
 from trainer.config import ConfigError, RunConfig, layer_config, list_presets
+from trainer.formats.families import FAMILIES, SD15
 from trainer.runs import RunFolder
 from trainer.runs.events import Event
 
 MAX_POINTS = 500
 _SMOOTHING = 0.9
 _SAMPLE_FILE = re.compile(r"samples/step-(\d{6,})/(\d{2,})\.png")
-_DEFAULT_RESOLUTION = 512
-_USUAL_RESOLUTION = {"sdxl": 1024}  # of families whose single files carry no config
 _TOUR = "starter"
 OPENED = "opened"  # what stands for a preset while the form shows the settings of a file
 
@@ -125,9 +124,7 @@ def fits_preset(preset: str, base_model: str, family: str = "") -> bool:
     made_for = preset.partition("-")[0]
     if base_model.lower().startswith(_TOUR):
         return made_for == _TOUR
-    # No preset is called after SD 2.x: its sizes and rates are those of SD 1.x.
-    prefix = {"sd2": "sd15", "": "sd15"}.get(family, family)
-    return made_for == prefix
+    return made_for == FAMILIES.get(family, SD15).presets
 
 
 def read_preset_config(name: str) -> RunConfig:
@@ -141,7 +138,7 @@ def read_preset_config(name: str) -> RunConfig:
 
 def read_resolution(base_model: Path | None, family: str = "") -> int:
     """Returns the side of the images that a base model was made for: its own config's, or usual."""
-    usual = _USUAL_RESOLUTION.get(family, _DEFAULT_RESOLUTION)
+    usual = FAMILIES.get(family, SD15).resolution  # single files carry no config
     if base_model is None:
         return usual
     try:

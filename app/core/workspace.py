@@ -11,6 +11,7 @@ from pathlib import Path
 
 from app.core import text as folders_text
 from app.core.known_models import list_base_models
+from datasets_tools.errors import LorasmithError
 from trainer.runs import PreviewFolder, RunFolder, list_runs
 
 MAX_DATASET_IMAGES = 1000
@@ -23,7 +24,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 WINDOWS_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
-class WorkspaceError(Exception):
+class WorkspaceError(LorasmithError):
     """Something that a person asked for cannot be done; the message is a sentence for them."""
 
 

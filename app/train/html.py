@@ -20,8 +20,8 @@ from app.core.workspace import Workspace, WorkspaceError
 from app.train import memory, rates, settings
 from app.train import text as words
 from app.train.settings import read_shared
-from app.ui.form import put
 from app.ui.components import make_future_header
+from app.ui.form import put
 from app.ui.fragments import Params, View
 from app.ui.markup import Markup, element, join, make_log, note
 from trainer.config import ConfigError, layer_config

@@ -1,4 +1,4 @@
-"""Programs that say what is in a picture; only what they load inside needs torch.
+"""Captioners: models that describe an image; only what they load when used needs torch.
 
 `table.CAPTIONERS` lists them. A new one is one file and one row.
 """

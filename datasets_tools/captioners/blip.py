@@ -19,7 +19,7 @@ def load_blip(folder: Path, options: CaptionerOptions) -> Describe:
     """
     blip = Pretrained(folder, "BlipForConditionalGeneration", options)
 
-    def say(image: Image.Image) -> str:
+    def caption_image(image: Image.Image) -> str:
         return blip.write(blip.prepare(image, options.prompt or None), _MAX_TOKENS, _BEAMS)
 
-    return blip.describe_with(say)
+    return blip.describe_with(caption_image)

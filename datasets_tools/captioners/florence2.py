@@ -26,10 +26,10 @@ def load_florence2(folder: Path, options: CaptionerOptions) -> Describe:
     task = _find_task(options.prompt)
     florence = Pretrained(folder, "Florence2ForConditionalGeneration", options)
 
-    def say(image: Image.Image) -> str:
+    def caption_image(image: Image.Image) -> str:
         return florence.write(florence.prepare(image, task), _MAX_TOKENS, _BEAMS)
 
-    return florence.describe_with(say)
+    return florence.describe_with(caption_image)
 
 
 def _find_task(prompt: str) -> str:

@@ -8,7 +8,7 @@ from typing import Literal
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
-# From an upright RGB picture to its caption; "" where the captioner cannot tell.
+# From an upright RGB image to its caption; "" where the captioner is unsure.
 Describe = Callable[[Image.Image], str]
 Existing = Literal["keep", "append", "replace"]
 

@@ -1,7 +1,7 @@
 """Models in the layout of transformers: checked, read without running foreign code, and asked.
 
 Only a folder on the disk is ever read, with the library off line; weights only from safetensors,
-because a pickle can run code; and pictures are prepared by Pillow, so torchvision is not needed.
+because a pickle can run code; and images are prepared by Pillow, so torchvision is not needed.
 """
 
 import contextlib
@@ -20,11 +20,11 @@ _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _TROUBLE = (OSError, ValueError, LookupError, ImportError, RuntimeError, AttributeError, TypeError)
 _LONGEST_QUOTE = 200
 _OTHER_MODEL = "Check that it is the right kind of model, or download it again."
-_OTHER_PICTURE = "Save the picture in an ordinary size and shape, or caption it by hand."
+_OTHER_IMAGE = "Save the image in an ordinary size and shape, or caption it by hand."
 
 
 class Pretrained:
-    """A loaded model with what prepares pictures for it and reads its answers.
+    """A loaded model with what prepares images for it and reads its answers.
 
     Args:
         folder: The model's folder.
@@ -76,12 +76,12 @@ class Pretrained:
         text: str = self.processor.batch_decode(written[:, skip:], skip_special_tokens=True)[0]
         return text
 
-    def describe_with(self, say: Callable[[Image.Image], str]) -> Describe:
+    def describe_with(self, caption_image: Callable[[Image.Image], str]) -> Describe:
         """Returns a captioner whose words are tidy and whose troubles are sentences."""
 
         def describe(image: Image.Image) -> str:
-            with explain_trouble(f"{self._name} cannot describe this picture", _OTHER_PICTURE):
-                return tidy_caption(say(image), self._options.max_words)
+            with explain_trouble(f"{self._name} cannot describe this image", _OTHER_IMAGE):
+                return tidy_caption(caption_image(image), self._options.max_words)
 
         return describe
 
@@ -137,12 +137,12 @@ def explain_trouble(what: str, remedy: str) -> Iterator[None]:
         yield
     except (*_TROUBLE, SafetensorError) as error:
         lines = [line.strip() for line in str(error).splitlines()]
-        said = next((line for line in lines if line), type(error).__name__)[:_LONGEST_QUOTE]
+        detail = next((line for line in lines if line), type(error).__name__)[:_LONGEST_QUOTE]
         if "out of memory" in str(error).lower():
-            said, remedy = "out of memory", "Choose a smaller model, or cpu for --device."
+            detail, remedy = "out of memory", "Choose a smaller model, or cpu for --device."
         if isinstance(error, ImportError):
             remedy = "Install what is missing, or choose another model."
-        raise DatasetError(f"{what}: {said.rstrip(' .:')}. {remedy}") from error
+        raise DatasetError(f"{what}: {detail.rstrip(' .:')}. {remedy}") from error
 
 
 def _load(folder: Path, model_class: str, device: Any, *, half: bool) -> tuple[Any, Any]:
@@ -153,7 +153,7 @@ def _load(folder: Path, model_class: str, device: Any, *, half: bool) -> tuple[A
     config = transformers.AutoConfig.from_pretrained(folder, **local)
     kind = getattr(transformers, model_class)
     if not isinstance(config, getattr(kind, "config_class", type(config))):
-        msg = f"its config.json says that it is a {config.model_type}"
+        msg = f"its config.json describes a {config.model_type}"
         raise ValueError(msg)
     processor = _load_processor(folder, config, local)
     model, report = kind.from_pretrained(
@@ -178,7 +178,7 @@ def _load_processor(folder: Path, config: Any, local: dict[str, bool]) -> Any:
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
     if type(config) not in PROCESSOR_MAPPING:
-        msg = f"a {config.model_type} does not look at pictures"
+        msg = f"a {config.model_type} does not look at images"
         raise ValueError(msg)
     kind: Any = PROCESSOR_MAPPING[type(config)]
     settings, _ = kind.get_processor_dict(folder, local_files_only=True)
@@ -186,13 +186,13 @@ def _load_processor(folder: Path, config: Any, local: dict[str, bool]) -> Any:
         "image_processor": AutoImageProcessor.from_pretrained(folder, backend="pil", **local),
         "tokenizer": AutoTokenizer.from_pretrained(folder, **local),
     }
-    pictures_only: Any = type(kind.__name__, (_PicturesOnly, kind), {})
-    return pictures_only.from_args_and_dict(
+    images_only: Any = type(kind.__name__, (_ImagesOnly, kind), {})
+    return images_only.from_args_and_dict(
         [parts.get(name) for name in kind.get_attributes()], settings
     )
 
 
-class _PicturesOnly:
+class _ImagesOnly:
     """In front of a processor's class: parts for video and sound, which need more, may be None."""
 
     def check_argument_for_proper_class(self, name: str, part: Any) -> Any:

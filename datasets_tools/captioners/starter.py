@@ -1,7 +1,7 @@
 """The starter captioner: it comes along, needs no network, and knows emoji and nothing else.
 
-It was trained on the drawings that the starter model was trained on (examples/starter-model). It
-names the one thing in a picture and the colour of a plain background.
+It was trained on the emoji that the starter model was trained on (examples/starter-model). It
+names the single subject of an image and the colour of a plain background.
 """
 
 from collections.abc import Mapping
@@ -45,13 +45,13 @@ def load_starter(folder: Path, options: CaptionerOptions) -> Describe:
     network = network.to(device)
     threshold = options.threshold or description.threshold
 
-    def describe(picture: Image.Image) -> str:
-        looked_at = torch.from_numpy(prepare_picture(picture, SIZE)).unsqueeze(0)
-        found = recognise(network, looked_at.to(device))[0]
-        if float(found.max()) < threshold:
+    def describe(image: Image.Image) -> str:
+        looked_at = torch.from_numpy(prepare_image(image, SIZE)).unsqueeze(0)
+        probabilities = recognise(network, looked_at.to(device))[0]
+        if float(probabilities.max()) < threshold:
             return ""
-        label = description.labels[int(found.argmax())]
-        ground = name_ground(picture, description.colours)
+        label = description.labels[int(probabilities.argmax())]
+        ground = name_ground(image, description.colours)
         if ground not in {"", "white"}:
             label += f", on {'an' if ground[0] in 'aeiou' else 'a'} {ground} background"
         return cut_caption(label, options.max_words)
@@ -80,12 +80,12 @@ def read_network(folder: Path) -> "nn.Module":
     return network.eval().requires_grad_(requires_grad=False)
 
 
-def name_ground(picture: Image.Image, colours: Mapping[str, tuple[int, int, int]]) -> str:
+def name_ground(image: Image.Image, colours: Mapping[str, tuple[int, int, int]]) -> str:
     """Returns the name of a plain background's colour; "" where it is not plain, or has no name.
 
     Plain is where three quarters of the outermost pixels are near their median.
     """
-    rim = _read_rim(picture)
+    rim = _read_rim(image)
     median = np.median(rim, axis=0)
     if np.mean(np.abs(rim - median).max(axis=1) < _PLAIN) < 0.75:
         return ""
@@ -94,20 +94,20 @@ def name_ground(picture: Image.Image, colours: Mapping[str, tuple[int, int, int]
     return nearest if distances[nearest] < _NEAREST else ""
 
 
-def prepare_picture(picture: Image.Image, size: int) -> NDArray[np.float32]:
-    """Returns a picture as the network looks at it, in -1 .. 1, [3, size, size].
+def prepare_image(image: Image.Image, size: int) -> NDArray[np.float32]:
+    """Returns an image as the network looks at it, in -1 .. 1, [3, size, size].
 
     What is not square is filled up with the colour of its border, so that nothing is cut off.
     """
-    edge = max(picture.size)
-    red, green, blue = np.median(_read_rim(picture), axis=0).astype(int).tolist()
+    edge = max(image.size)
+    red, green, blue = np.median(_read_rim(image), axis=0).astype(int).tolist()
     square = Image.new("RGB", (edge, edge), (red, green, blue))
-    square.paste(picture, ((edge - picture.width) // 2, (edge - picture.height) // 2))
+    square.paste(image, ((edge - image.width) // 2, (edge - image.height) // 2))
     small = square.resize((size, size), Image.Resampling.BOX)
     return (np.asarray(small).transpose(2, 0, 1) / 127.5 - 1).astype(np.float32)
 
 
-def _read_rim(picture: Image.Image) -> NDArray[np.float64]:
+def _read_rim(image: Image.Image) -> NDArray[np.float64]:
     """Returns the outermost pixels, [N, 3]."""
-    pixels = np.asarray(picture.convert("RGB")).astype(float)
+    pixels = np.asarray(image.convert("RGB")).astype(float)
     return np.concatenate((pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]))

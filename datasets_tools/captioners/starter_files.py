@@ -23,9 +23,9 @@ class StarterDescription:
 
     Attributes:
         widths: Channels of the network, by resolution.
-        labels: What it tells apart, with articles, in the order of its outputs.
+        labels: The classes, with articles, in the order of its outputs.
         colours: Names of background colours, with red, green and blue in 0 .. 255.
-        threshold: How probable a label must be to be said, 0 .. 1.
+        threshold: How probable a label must be to be used, 0 .. 1.
     """
 
     widths: tuple[int, ...]

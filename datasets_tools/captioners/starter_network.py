@@ -22,19 +22,19 @@ class _Block(nn.Module):
         self.second = nn.Conv2d(after, after, 3, padding=1)
         self.shortcut = nn.Conv2d(before, after, 1)
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """Returns the block's output at the size of its input, [B, after, h, w]."""
-        inner = self.first(functional.silu(self.norm_1(pictures)))
+        inner = self.first(functional.silu(self.norm_1(images)))
         inner = self.second(functional.silu(self.norm_2(inner)))
-        return inner + self.shortcut(pictures)
+        return inner + self.shortcut(images)
 
 
 def build_network(widths: Sequence[int], labels: int, dropout: float = 0.0) -> nn.Module:
-    """Returns an untrained network from pictures in -1 .. 1, [B, 3, SIZE, SIZE], to logits.
+    """Returns an untrained network from images in -1 .. 1, [B, 3, SIZE, SIZE], to logits.
 
     Args:
         widths: Channels per resolution, each half of the one before; the first is at SIZE / 2.
-        labels: How many things it tells apart, [B, labels].
+        labels: Number of classes, [B, labels].
         dropout: Before the last layer, while it is trained.
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict()
@@ -50,12 +50,12 @@ def build_network(widths: Sequence[int], labels: int, dropout: float = 0.0) -> n
 
 
 @torch.no_grad()
-def recognise(network: nn.Module, pictures: Tensor) -> Tensor:
-    """Returns the probability of each label, [B, labels], averaged over a picture and its mirror.
+def recognise(network: nn.Module, images: Tensor) -> Tensor:
+    """Returns the probability of each label, [B, labels], averaged over an image and its mirror.
 
     Args:
         network: As `build_network` makes it, trained.
-        pictures: In -1 .. 1, [B, 3, SIZE, SIZE].
+        images: In -1 .. 1, [B, 3, SIZE, SIZE].
     """
-    views = (pictures, pictures.flip(3))
+    views = (images, images.flip(3))
     return torch.stack([network(view).softmax(dim=1) for view in views]).mean(dim=0)

@@ -33,7 +33,7 @@ _TRANSFORMERS_FILES = (
 CAPTIONERS: dict[str, Captioner] = {
     "starter": Captioner(
         title="Starter captioner",
-        summary="Names the emoji in a picture, for the starter model; it knows nothing else.",
+        summary="Names the emoji in an image, for the starter model; it knows nothing else.",
         load=load_starter,
         licence="Apache-2.0, MIT and CC-BY-4.0",
         takes=("threshold",),
@@ -60,7 +60,7 @@ CAPTIONERS: dict[str, Captioner] = {
     ),
     "tagger": Captioner(
         title="WD tagger",
-        summary="Tags as on booru sites, for base models that learned from drawings with tags.",
+        summary="Tags as on booru sites, for base models trained on tagged illustrations.",
         load=load_tagger,
         model="SmilingWolf/wd-vit-tagger-v3",
         files=(MODEL_FILE, TAGS_FILE),
@@ -102,8 +102,8 @@ def check_options(name: str, options: CaptionerOptions) -> None:
         DatasetError: this captioner does not heed an option.
     """
     takes = find_captioner(name).takes
-    asked = {"threshold": options.threshold, "prompt": options.prompt}
-    for option in [each for each, value in asked.items() if value and each not in takes]:
+    options_by_name = {"threshold": options.threshold, "prompt": options.prompt}
+    for option in [each for each, value in options_by_name.items() if value and each not in takes]:
         others = [each for each, row in CAPTIONERS.items() if option in row.takes]
         msg = (
             f"The captioner {name} has no {option}. Leave out --{option}, or choose one that has: "

@@ -1,6 +1,6 @@
-"""Taggers of the WD family: the tags of a picture as booru sites use them, by an ONNX model.
+"""Taggers of the WD family: the tags of an image as booru sites use them, by an ONNX model.
 
-They come from https://huggingface.co/SmilingWolf; which tag an output stands for is told by
+They come from https://huggingface.co/SmilingWolf; which tag an output stands for is listed in
 `selected_tags.csv`. Ratings are left out.
 """
 
@@ -50,7 +50,7 @@ def load_tagger(folder: Path, options: CaptionerOptions) -> Describe:
     name = session.get_inputs()[0].name
 
     def look(image: Image.Image) -> Any:
-        (scores,) = session.run(None, {name: prepare_picture(image, side)})
+        (scores,) = session.run(None, {name: prepare_image(image, side)})
         return scores[0]  # [tags]
 
     known = len(look(Image.new("RGB", (side, side))))
@@ -112,8 +112,8 @@ def choose_tags(tags: list[Tag], scores: Any, threshold: float) -> list[str]:
     return [words for _, _, words in sorted(sure)]
 
 
-def prepare_picture(image: Image.Image, side: int) -> Any:
-    """Returns a picture as the model was trained with: square on white, BGR, 0 .. 255."""
+def prepare_image(image: Image.Image, side: int) -> Any:
+    """Returns an image as the model was trained with: square on white, BGR, 0 .. 255."""
     longest = max(image.size)
     square = Image.new("RGB", (longest, longest), "white")
     square.paste(image, ((longest - image.width) // 2, (longest - image.height) // 2))
@@ -143,7 +143,7 @@ def _open_session(path: Path, device: str) -> Any:
 
 
 def _find_side(session: Any, name: str) -> int:
-    """Returns the edge of the pictures that a model takes."""
+    """Returns the edge of the images that a model takes."""
     inputs = session.get_inputs()
     shape = inputs[0].shape if len(inputs) == len(session.get_outputs()) == 1 else []
     # [batch, height, width, 3]

@@ -1,4 +1,4 @@
-"""Language models that see: they caption as they are told, at more cost than the others."""
+"""Vision-language models: they follow an instruction, at more cost than the others."""
 
 from pathlib import Path
 
@@ -10,12 +10,12 @@ from datasets_tools.errors import DatasetError, show_name
 
 _MAX_TOKENS = 256
 _USUAL_WORDS = 40
-# Such a model reads a picture in patches: four times the pixels take four times as long.
+# Such a model reads an image in patches: four times the pixels take four times as long.
 _LONGEST_SIDE = 768
 
 
 def load_vlm(folder: Path, options: CaptionerOptions) -> Describe:
-    """Loads any model of transformers that answers to a picture with a text, and has a chat.
+    """Loads any model of transformers that answers to an image with a text, and has a chat.
 
     Raises:
         DatasetError: it is no such model, or cannot be loaded.
@@ -23,7 +23,7 @@ def load_vlm(folder: Path, options: CaptionerOptions) -> Describe:
     model = Pretrained(folder, "AutoModelForImageTextToText", options, half=True)
     if not model.processor.chat_template:
         msg = (
-            f"{show_name(folder)} has no chat template, so it cannot be told what to do. Choose a "
+            f"{show_name(folder)} has no chat template, so it cannot take an instruction. Choose a "
             "model that was tuned to follow instructions."
         )
         raise DatasetError(msg)
@@ -33,17 +33,17 @@ def load_vlm(folder: Path, options: CaptionerOptions) -> Describe:
         [{"role": "user", "content": question}], add_generation_prompt=True, tokenize=False
     )
 
-    def say(image: Image.Image) -> str:
+    def caption_image(image: Image.Image) -> str:
         small = image.copy()
         small.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE), Image.Resampling.LANCZOS)
         inputs = model.prepare(small, text)
         return model.write(inputs, _MAX_TOKENS, skip=inputs["input_ids"].shape[1])
 
-    return model.describe_with(say)
+    return model.describe_with(caption_image)
 
 
 def make_instruction(max_words: int) -> str:
-    """Returns what a model is told that captions for training."""
+    """Returns the default instruction for captions for training."""
     return (
         f"Write a caption of at most {max_words} words for this image, for training a "
         "text-to-image model. Name the subject first, then what it does, its clothes and colours, "

@@ -1,15 +1,15 @@
-"""From what a model says to a caption: its way of beginning is taken off, and its length kept."""
+"""Turning a model's answer into a caption: introductions are removed, the length is limited."""
 
 import re
 
 from datasets_tools.captions import normalise_caption
 from datasets_tools.edits import split_tags
 
-_PICTURE = "(?:image|picture|photo|photograph|illustration|drawing|painting)"
+_IMAGE_NOUNS = "(?:image|picture|photo|photograph|illustration|drawing|painting)"
 # These words are the same in every caption, so training would learn nothing from them but them.
 _OPENING = re.compile(
-    rf"(?:in (?:this|the) {_PICTURE},? (?:we can see|there (?:is|are)) "
-    rf"|(?:this|the) {_PICTURE} (?:shows|depicts|features|displays|captures|contains|is of) "
+    rf"(?:in (?:this|the) {_IMAGE_NOUNS},? (?:we can see|there (?:is|are)) "
+    rf"|(?:this|the) {_IMAGE_NOUNS} (?:shows|depicts|features|displays|captures|contains|is of) "
     r"|there (?:is|are) |caption: ?)",
     re.IGNORECASE,
 )
@@ -21,10 +21,10 @@ _AROUND = " \"'\u2018\u2019\u201c\u201d"  # quotation marks of all kinds
 
 
 def tidy_caption(text: str, max_words: int = 0) -> str:
-    """Returns a caption from what a language model said about a picture; "" if nothing is left.
+    """Returns a caption from a language model's answer; "" if nothing is left.
 
     Args:
-        text: The model's words, perhaps with quotes, line breaks or an introduction.
+        text: The model's answer, perhaps with quotes, line breaks or an introduction.
         max_words: A longer caption is cut at a word; 0 never cuts.
     """
     plain = normalise_caption(_MARKUP.sub("", _THOUGHTS.sub("", text).strip())).strip(_AROUND)
@@ -46,10 +46,10 @@ def cut_tags(text: str, max_words: int) -> str:
     """Returns as many whole tags from the front as have together at most so many words."""
     if not max_words:
         return text
-    kept: list[str] = []
+    result: list[str] = []
     for tag in split_tags(text):
         max_words -= len(tag.split())
         if max_words < 0:
             break
-        kept.append(tag)
-    return ", ".join(kept)
+        result.append(tag)
+    return ", ".join(result)

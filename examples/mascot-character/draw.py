@@ -1,4 +1,4 @@
-"""Draws the mascot dataset: fourteen pictures of Smitty, the little fox smith, with captions.
+"""Draws the mascot dataset: fourteen images of Smitty, the little fox smith, with captions.
 
 Usage: python draw.py [FOLDER]   (default: the folder "images" next to this file)
 """
@@ -12,7 +12,7 @@ from figure import Pose, draw_figure
 from PIL import Image
 from scenes import draw_background, draw_prop
 
-SIZE = 256  # pixels, edge of a finished picture
+SIZE = 256  # pixels, edge of a finished image
 SUPERSAMPLING = 4
 
 POSES = [
@@ -114,19 +114,19 @@ POSES = [
 ]
 
 
-def compose_picture(pose: Pose) -> str:
-    """The whole picture as SVG."""
+def compose_image(pose: Pose) -> str:
+    """The whole image as SVG."""
     # The prop comes before the figure, so that the glove closes around it.
     layers = draw_background(pose.background) + draw_prop(pose.prop) + draw_figure(pose)
     return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {SIZE} {SIZE}">{layers}</svg>'
 
 
-def render_picture(pose: Pose) -> Image.Image:
-    """The finished picture: rendered large, then reduced, so that edges are smooth."""
+def render_image(pose: Pose) -> Image.Image:
+    """The finished image: rendered large, then reduced, so that edges are smooth."""
     large = SIZE * SUPERSAMPLING
-    png = resvg_py.svg_to_bytes(svg_string=compose_picture(pose), width=large, height=large)
-    with Image.open(io.BytesIO(png)) as picture:
-        return picture.convert("RGB").resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+    png = resvg_py.svg_to_bytes(svg_string=compose_image(pose), width=large, height=large)
+    with Image.open(io.BytesIO(png)) as image:
+        return image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.LANCZOS)
 
 
 def write_dataset(folder: Path) -> None:
@@ -134,7 +134,7 @@ def write_dataset(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for number, pose in enumerate(POSES, start=1):
         stem = folder / f"{number:02d}-{pose.name}"
-        render_picture(pose).save(stem.with_suffix(".png"), optimize=True)
+        render_image(pose).save(stem.with_suffix(".png"), optimize=True)
         stem.with_suffix(".txt").write_text(pose.caption + "\n", encoding="utf-8")
 
 

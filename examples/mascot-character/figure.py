@@ -1,6 +1,6 @@
 """Smitty, part by part, as SVG around the origin, with y pointing down.
 
-A `Pose` says what differs from picture to picture; everything else is the same in all of them.
+A `Pose` has what differs from image to image; everything else is the same in all of them.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ BODY_CLIP = f'<clipPath id="body"><path d="{BODY}"/></clipPath>'
 
 @dataclass(frozen=True)
 class Pose:
-    """One picture: who does what, and where.
+    """One image: who does what, and where.
 
     Arm angles are in degrees: 0 hangs down, 90 points outwards, 180 points up.
     """
@@ -28,7 +28,7 @@ class Pose:
     face: str = "smile"
     view: str = "front"  # a key of VIEWS
     legs: str = "stand"  # a key of LEGS
-    arms: tuple[float, float] = (30.0, 30.0)  # left and right in the picture
+    arms: tuple[float, float] = (30.0, 30.0)  # left and right in the image
     prop: str = ""  # a key of scenes.PROPS; held in the right hand unless it stands alone
     at: tuple[float, float] = (128.0, 146.0)
     turn: float = 0.0  # degrees, clockwise
@@ -179,6 +179,6 @@ VIEWS = {"front": draw_front, "side": draw_side, "back": draw_back}
 
 
 def draw_figure(pose: Pose) -> str:
-    """Smitty in that pose, in its place on the canvas."""
+    """Smitty in that pose, at the right position of the canvas."""
     place = f"translate({pose.at[0]},{pose.at[1]}) rotate({pose.turn}) scale({pose.scale})"
     return f'{BODY_CLIP}<g transform="{place}">{VIEWS[pose.view](pose)}</g>'

@@ -1,9 +1,9 @@
-"""Renders the OpenMoji pictures: the style dataset beside this file and its held-out counterpart.
+"""Renders the OpenMoji images: the style dataset beside this file and its held-out counterpart.
 
 Usage: python prepare.py [--package FOLDER] [--root FOLDER]
 
 FOLDER of `--package` is the unpacked npm package; without it, the script fetches the exact version
-below with `npm pack`. Rendering is deterministic: the same package gives the same pictures.
+below with `npm pack`. Rendering is deterministic: the same package gives the same images.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from PIL import Image
 PACKAGE = "@iconify-json/openmoji"
 VERSION = "1.2.29"
 
-SIZE = 256  # pixels, edge of a finished picture
+SIZE = 256  # pixels, edge of a finished image
 DRAWING_SIZE = 232  # pixels, edge of the drawing centred on it, as for the starter model
 SUPERSAMPLING = 4
 
@@ -136,7 +136,7 @@ def read_icons(package: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError) as error:
         sys.exit(f"{package} is not an unpacked {PACKAGE} ({error}); give its folder as --package.")
     if version != VERSION:
-        sys.exit(f"{package} holds version {version}; these pictures need {PACKAGE} {VERSION}.")
+        sys.exit(f"{package} holds version {version}; these images need {PACKAGE} {VERSION}.")
     return icons
 
 
@@ -150,9 +150,9 @@ def render_icon(icons: dict[str, Any], name: str) -> Image.Image:
         f' width="{width}" height="{height}">{icon["body"]}</svg>'
     )
     png = resvg_py.svg_to_bytes(svg_string=svg, width=large, height=large, background="#ffffff")
-    with Image.open(io.BytesIO(png)) as picture:
+    with Image.open(io.BytesIO(png)) as image:
         shape = (DRAWING_SIZE, DRAWING_SIZE)
-        drawing = picture.convert("RGB").resize(shape, Image.Resampling.LANCZOS)
+        drawing = image.convert("RGB").resize(shape, Image.Resampling.LANCZOS)
     canvas = Image.new("RGB", (SIZE, SIZE), "white")
     margin = (SIZE - DRAWING_SIZE) // 2
     canvas.paste(drawing, (margin, margin))

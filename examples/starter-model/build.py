@@ -6,7 +6,7 @@ Stages: fetch, render, captions, tokenizer, VAE, latents, UNet with text encoder
 captioner, model. Each is made once per content of what goes into it (settings, inputs, code) and
 kept in --work; the same command goes on where it was interrupted. The full preset wants a large
 GPU; without one, `--preset cpu` makes a model of fewer names in hours. `--only captioner` makes the
-captioner alone, in an hour. `--only speed` says how long the trainings take here. `--measure
+captioner alone, in an hour. `--only speed` estimates how long the trainings take here. `--measure
 FOLDER` trains nothing: it measures a finished model, by the numbers of the model card.
 """
 
@@ -56,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    """Reads the arguments, runs the recipe, explains what a person can mend."""
+    """Reads the arguments, runs the recipe, explains expected errors."""
     began = time.monotonic()
     arguments = build_parser().parse_args()
     if arguments.list_settings:
@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace, began: float) -> None:
     """Sets up the build and runs it.
 
     Raises:
-        RecipeError: something that a person can mend.
+        RecipeError: an expected error, with what to do.
         OutOfTimeError: the time of --stop-after is over.
     """
     settings = assign(PRESETS[arguments.preset], arguments.set)
@@ -99,7 +99,7 @@ def run(arguments: argparse.Namespace, began: float) -> None:
         packages=arguments.packages,
         tokenizer=HERE / "tokenizer" / "tokenizer.json",
         settings=settings,
-        machine=training.make_machine(arguments.device, arguments.compile, stop_at),
+        context=training.make_device_context(arguments.device, arguments.compile, stop_at),
     )
     if arguments.measure:
         build.measure_folder(arguments.measure)

@@ -37,8 +37,9 @@ def train(folder: Path) -> None:
     with own_folder(folder):
         first = max((one.step for one in run.list_checkpoints()), default=0)
         steps = config.train.steps
-        append_event(events, "started", from_step=first, steps=steps, device="fake")
-        append_event(events, "data", examples=3, buckets={"128x128": 3})
+        append_event(events, "started", from_step=first, steps=steps)
+        report_data(run)
+        reason, step = "finished", first
         if first == 0:
             make_samples(run, 0)
         for step in range(first + 1, steps + 1):
@@ -46,57 +47,109 @@ def train(folder: Path) -> None:
             if config.name == "dies" and step == 20:
                 print("RuntimeError: out of memory", flush=True)
                 os._exit(1)
-            loss = 0.4 / step**0.3 + 0.05 * (step * 7919 % 13) / 13
-            left = (steps - step) * SECONDS_PER_STEP
-            append_event(events, "step", step=step, steps=steps, loss=loss, seconds_left=left)
-            if not obey(run, step):
-                append_event(events, "ended", reason="stopped", message="", step=step)
-                return
-            if config.samples.every_steps and step % config.samples.every_steps == 0:
+            report_step(run, step)
+            if is_due(step, config.samples.every_steps, steps):
                 make_samples(run, step)
-        write_adapter(folder / f"{config.name}.safetensors")
-        append_event(events, "exported", file=f"{config.name}.safetensors", bytes=8)
-        append_event(events, "ended", reason="finished", message="", step=steps)
+            if is_due(step, config.output.checkpoint_every_steps, steps) or step == steps:
+                save_checkpoint(run, step)
+            if not obey(run, step):
+                reason = "stopped"
+                break
+        export(run, step, f"{config.name}.safetensors")
+        append_event(events, "ended", reason=reason, message="", step=step)
+
+
+def report_data(run: RunFolder) -> None:
+    total = 3
+    for done in range(1, total + 1):
+        append_event(run.events_path, "cache", what="images", done=done, total=total)
+    facts = {"device": "cpu", "precision": "fp32", "layers": 2, "parameters": 64}
+    append_event(run.events_path, "data", examples=total, buckets={"128x128": total}, **facts)
+
+
+def report_step(run: RunFolder, step: int) -> None:
+    """Every step is reported, whatever train.log_every_steps is."""
+    steps, rates = run.config.train.steps, run.config.optimizer.learning_rates
+    append_event(
+        run.events_path,
+        "step",
+        step=step,
+        steps=steps,
+        loss=0.4 / step**0.3 + 0.05 * (step * 7919 % 13) / 13,
+        learning_rates={part: rates[part] for part in ("unet", "conv", "text")},
+        steps_per_second=1 / max(SECONDS_PER_STEP, 0.001),
+        seconds_left=(steps - step) * SECONDS_PER_STEP,
+        memory_bytes=0,
+    )
+
+
+def is_due(step: int, every: int, steps: int) -> bool:
+    return every > 0 and (step % every == 0 or step == steps)
 
 
 def obey(run: RunFolder, step: int) -> bool:
     asked = read_requests(run.path)
-    for what in asked & {"sample", "save"}:  # called without a name, it would clear all
-        clear_requests(run.path, what)
     if "sample" in asked:
         make_samples(run, step)
-    if asked & {"save", "stop"}:
-        folder = run.checkpoints_path / f"step-{step:06d}"
-        folder.mkdir(parents=True, exist_ok=True)
-        write_adapter(folder / "adapter.safetensors")
-        (folder / "meta.json").write_text("{}")
-        append_event(run.events_path, "checkpoint", step=step, folder=f"checkpoints/{folder.name}")
-    if "stop" in asked:
-        clear_requests(run.path)
-        return False
-    if "pause" in asked:
+        clear_requests(run.path, "sample")
+    if "save" in asked:
+        save_checkpoint(run, step)
+        export(run, step, f"{run.config.name}-{step:06d}.safetensors")
+        clear_requests(run.path, "save")
+    if "pause" in asked and "stop" not in asked:
+        save_checkpoint(run, step)
         append_event(run.events_path, "paused", step=step)
-        while not {"resume", "stop"} & (now := read_requests(run.path)) and "pause" in now:
+        while not {"resume", "stop"} & read_requests(run.path):
             time.sleep(0.05)
         clear_requests(run.path, "pause", "resume")
         append_event(run.events_path, "resumed", step=step)
-    return True
+        asked = read_requests(run.path)
+    if "stop" not in asked:
+        return True
+    save_checkpoint(run, step)
+    clear_requests(run.path)
+    return False
+
+
+def save_checkpoint(run: RunFolder, step: int) -> None:
+    if any(one.step == step for one in run.list_checkpoints()):
+        return
+    folder = run.checkpoints_path / f"step-{step:06d}"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_adapter(folder / "adapter.safetensors")
+    (folder / "meta.json").write_text("{}")
+    append_event(run.events_path, "checkpoint", step=step, folder=f"checkpoints/{folder.name}")
+
+
+def export(run: RunFolder, step: int, name: str) -> None:
+    size = write_adapter(run.path / name)
+    proof = {"modules": 2, "max_relative_error": 0.0, "sha256": "0" * 64}
+    append_event(run.events_path, "exported", step=step, file=name, bytes=size, **proof)
 
 
 def make_samples(run: RunFolder, step: int) -> None:
+    samples = run.config.samples
+    if samples.every_steps == 0:
+        return
     folder = run.samples_path / f"step-{step:06d}"
     folder.mkdir(parents=True, exist_ok=True)
-    for index, prompt in enumerate(run.config.samples.prompts or ["a cat", "a ${alert(1)} dog"]):
+    for index, prompt in enumerate(samples.prompts or ["a cat", "a ${alert(1)} dog"]):
         colour = (40 + step % 200, 90 * index % 255, 160)
         Image.new("RGB", (128, 128), colour).save(folder / f"{index:02d}.png")
-        file = f"samples/{folder.name}/{index:02d}.png"
         append_event(
-            run.events_path, "sample", step=step, index=index, prompt=prompt, seed=1, file=file
+            run.events_path,
+            "sample",
+            step=step,
+            index=index,
+            prompt=prompt,
+            seed=samples.seed + index,
+            weight=samples.weight,
+            file=f"samples/{folder.name}/{index:02d}.png",
         )
 
 
-def write_adapter(path: Path) -> None:
-    path.write_bytes(b"\x02\0\0\0\0\0\0\0{}")
+def write_adapter(path: Path) -> int:
+    return path.write_bytes(b"\x02\0\0\0\0\0\0\0{}")
 
 
 def serve_previews(folder: PreviewFolder) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from benchmarks.style_distance import SIDE, StyleRuler, find_drawing
+from benchmarks.style_distance import SIDE, StyleRuler, find_foreground
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -73,7 +73,7 @@ def test_another_drawing_style_is_far(ruler, other_half):
 
 def test_distance_grows_with_blur(ruler, other_half):
     found = [
-        ruler.measure([picture.filter(ImageFilter.GaussianBlur(radius)) for picture in other_half])
+        ruler.measure([image.filter(ImageFilter.GaussianBlur(radius)) for image in other_half])
         for radius in (0.0, 0.5, 1.0, 2.0, 4.0)
     ]
     assert found == sorted(found)
@@ -82,10 +82,10 @@ def test_distance_grows_with_blur(ruler, other_half):
 
 def test_random_noise_is_farther_than_any_drawing(ruler, base_pictures):
     noise = np.random.default_rng(3)
-    pictures = [
+    images = [
         Image.fromarray(noise.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)) for _ in range(12)
     ]
-    assert ruler.measure(pictures) > ruler.measure(base_pictures)
+    assert ruler.measure(images) > ruler.measure(base_pictures)
 
 
 def test_order_of_the_pictures_does_not_matter(ruler, base_pictures, held_out):
@@ -96,39 +96,39 @@ def test_order_of_the_pictures_does_not_matter(ruler, base_pictures, held_out):
 
 
 def test_turned_and_mirrored_pictures_keep_their_style(ruler, other_half):
-    turned = [picture.transpose(Image.Transpose.ROTATE_90) for picture in other_half]
-    mirrored = [picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for picture in other_half]
+    turned = [image.transpose(Image.Transpose.ROTATE_90) for image in other_half]
+    mirrored = [image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for image in other_half]
     assert ruler.measure(turned) == pytest.approx(ruler.measure(other_half), abs=0.02)
     assert ruler.measure(mirrored) == pytest.approx(ruler.measure(other_half), abs=1e-6)
 
 
 def test_hue_is_no_part_of_the_style(ruler, other_half, base_pictures):
-    def swap(picture):
-        light, blue, red = picture.convert("YCbCr").split()
+    def swap(image):
+        light, blue, red = image.convert("YCbCr").split()
         return Image.merge("YCbCr", (light, red, blue)).convert("RGB")
 
     # The swapped colours that a screen cannot show are clipped, so it is not exactly zero.
-    moved = ruler.measure([swap(picture) for picture in other_half])
+    moved = ruler.measure([swap(image) for image in other_half])
     assert moved < 0.2 * ruler.measure(base_pictures)
 
 
 def test_where_a_drawing_stands_on_the_page_does_not_matter(ruler, other_half):
-    def move(picture):
-        page = Image.new("RGB", picture.size, "white")
-        page.paste(picture, (0, 3))
+    def move(image):
+        page = Image.new("RGB", image.size, "white")
+        page.paste(image, (0, 3))
         return page
 
-    moved = [move(picture) for picture in other_half]
+    moved = [move(image) for image in other_half]
     assert ruler.measure(moved) == pytest.approx(ruler.measure(other_half), abs=0.05)
 
 
 def test_drawing_is_what_is_not_white_and_a_rim():
     page = Image.new("RGB", (SIDE, SIDE), "white")
-    assert find_drawing(page).sum() == 0
+    assert find_foreground(page).sum() == 0
     page.putpixel((40, 50), (255, 220, 255))
-    drawing = find_drawing(page)
-    assert drawing.sum() == 13 * 13
-    assert drawing[50, 40] == drawing[44, 34] == 1
+    foreground = find_foreground(page)
+    assert foreground.sum() == 13 * 13
+    assert foreground[50, 40] == foreground[44, 34] == 1
 
 
 def test_a_set_of_one_grey_page_is_measured(ruler):

@@ -83,7 +83,7 @@ def test_a_dataset_is_captioned_as_lines_of_json(say, dataset, models):
             "image": "c.png",
             "caption": "grey",
             "outcome": "unsure",
-            "message": "The captioner cannot tell what this is.",
+            "message": "The captioner is not sure what this is.",
             "done": 3,
             "total": 3,
         },

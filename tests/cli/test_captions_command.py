@@ -33,7 +33,7 @@ def test_tags_are_listed_with_their_counts(folder, capsys):
     [
         (["--replace", "red", "blue"], "Replaced “red” by “blue”",
          ["blue cat, sitting", "blue cat, lying"]),
-        (["--replace", "red cat", ""], "Took out the words “red cat”", ["sitting", "lying"]),
+        (["--replace", "red cat", ""], "Removed the words “red cat”", ["sitting", "lying"]),
         (["--remove", "SITTING"], "Removed the tag “SITTING”", ["red cat", "Red cat, lying"]),
         (["--add", "photo"], "Added “photo” at the end",
          ["red cat, sitting, photo", "Red cat, lying, photo", "photo"]),

@@ -70,13 +70,13 @@ def draw(colour="white", dot=None, size=(96, 64)):
 
 @pytest.mark.parametrize("name", TEXT_MODELS)
 def test_a_model_describes_what_it_sees_and_always_the_same(models, name):
-    pictures = [draw("red"), draw("blue"), draw("white", "green", (32, 80))]
+    images = [draw("red"), draw("blue"), draw("white", "green", (32, 80))]
     describe = load(name, models(name))
-    captions = [describe(picture) for picture in pictures]
+    captions = [describe(image) for image in images]
     assert all(set(caption.split()) for caption in captions)
     assert len(set(captions)) > 1, "the picture does not reach the model"
     again = load(name, models(name))
-    assert [again(picture) for picture in reversed(pictures)] == captions[::-1]
+    assert [again(image) for image in reversed(images)] == captions[::-1]
 
 
 @pytest.mark.parametrize("name", TEXT_MODELS)
@@ -161,7 +161,7 @@ def test_weights_that_are_lacking_are_not_made_up(copy_of, name):
 
 
 def test_a_model_of_another_kind_is_told(models, copy_of):
-    with pytest.raises(DatasetError, match=r"its config\.json says that it is a qwen3_vl"):
+    with pytest.raises(DatasetError, match=r"its config\.json describes a qwen3_vl"):
         load("blip", models("qwen"))
     with pytest.raises(DatasetError, match="has no chat template"):
         load("qwen", models("florence2"))
@@ -184,7 +184,7 @@ def test_code_that_comes_with_a_model_is_not_run(copy_of, tmp_path):
 
 def test_a_picture_that_a_model_cannot_take_is_one_sentence(models):
     describe = load("qwen", models("qwen"))
-    with pytest.raises(DatasetError, match="qwen cannot describe this picture: ") as caught:
+    with pytest.raises(DatasetError, match="qwen cannot describe this image: ") as caught:
         describe(draw(size=(5000, 16)))
     assert "\n" not in str(caught.value)
 
@@ -216,7 +216,7 @@ def test_ratings_are_never_tags(models):
 
 
 def test_a_picture_is_made_square_on_white_for_the_tagger():
-    prepared = tagger.prepare_picture(draw("red", size=(40, 20)), 40)
+    prepared = tagger.prepare_image(draw("red", size=(40, 20)), 40)
     assert prepared.shape == (1, 40, 40, 3)
     assert prepared.dtype.name == "float32"
     assert prepared[0, 20, 20].tolist() == [0, 0, 255]  # BGR

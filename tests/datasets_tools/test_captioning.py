@@ -91,7 +91,7 @@ def test_doing_it_twice_changes_nothing(folder, existing):
     reports, tally = run(folder, existing)
     assert read_captions(folder) == before
     assert tally == {"written": 0, "unsure": 2, "kept": 3, "failed": 0}
-    assert reports[0].message == "It says that already."
+    assert reports[0].message == "The caption is the same already."
 
 
 def test_a_broken_image_and_a_broken_caption_do_not_end_the_rest(folder):

@@ -86,7 +86,7 @@ def test_changes_say_what_they_do_and_do_it():
         change_by_removing("Sitting"): "a red cat",
     }
     assert [change.what for change in changes] == [
-        "Replaced “red cat” by “dog”", "Took out the words “red”", "Added “photo” at the end",
+        "Replaced “red cat” by “dog”", "Removed the words “red”", "Added “photo” at the end",
         "Added “photo” first", "Removed the tag “Sitting”",
     ]  # fmt: skip
     for change, caption in changes.items():

@@ -235,13 +235,11 @@ def test_missing_file_folder_and_pipe_are_refused(tmp_path):
 
 
 def small_files() -> list[bytes]:
-    picture = Image.radial_gradient("L").resize((24, 20)).convert("RGB")
+    image = Image.radial_gradient("L").resize((24, 20)).convert("RGB")
     files = []
     for kind in ("PNG", "JPEG", "WEBP", "BMP"):
         memory = io.BytesIO()
-        picture.save(memory, kind, exif=orientation(6)) if kind != "BMP" else picture.save(
-            memory, kind
-        )
+        image.save(memory, kind, exif=orientation(6)) if kind != "BMP" else image.save(memory, kind)
         files.append(memory.getvalue())
     return files
 

@@ -8,19 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from datasets_tools import rewriting
-from datasets_tools import undo_log as journals
+from datasets_tools import rewriting, undo_log
 from datasets_tools.captions import move_to_trash, write_caption
 from datasets_tools.edits import CaptionChange
 from datasets_tools.errors import DatasetError
 from datasets_tools.rewriting import (
     Rewriting,
-    Undone,
+    UndoResult,
     find_last_rewriting,
     rewrite_all,
     undo_rewriting,
 )
-from datasets_tools.undo_log import KEPT_CHANGES, UNDO_FOLDER, Entry, list_journals, read_journal
+from datasets_tools.undo_log import MAX_LOGS, UNDO_FOLDER, Entry, list_logs, read_log
 
 
 @pytest.fixture
@@ -44,10 +43,10 @@ def read_all(folder):
 
 def write_journal(folder, *lines, number=1):
     (folder / UNDO_FOLDER).mkdir(exist_ok=True)
-    journal = folder / UNDO_FOLDER / f"{number:06d}.jsonl"
+    log = folder / UNDO_FOLDER / f"{number:06d}.jsonl"
     texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
-    journal.write_text("".join(f"{text}\n" for text in texts))
-    return journal
+    log.write_text("".join(f"{text}\n" for text in texts))
+    return log
 
 
 def test_undo_restores_every_byte_and_removes_captions_that_did_not_exist(folder):
@@ -58,7 +57,7 @@ def test_undo_restores_every_byte_and_removes_captions_that_did_not_exist(folder
         "c.txt": b"on grass", "d.txt": b"on grass",
     }  # fmt: skip
     assert find_last_rewriting(folder) == "Grass"
-    assert undo_rewriting(folder) == Undone("Grass", 4, ())
+    assert undo_rewriting(folder) == UndoResult("Grass", 4, ())
     assert read_all(folder) == before
     assert find_last_rewriting(folder) is None
     assert undo_rewriting(folder) is None
@@ -90,7 +89,7 @@ def test_caption_edited_since_stays_and_is_named(folder):
     (folder / "b.txt").unlink()
     (folder / "c.txt").write_text("on grass\n")  # an editor's line break is no edit
     (folder / "d.txt").write_bytes(b"\xff\xfe")
-    assert undo_rewriting(folder) == Undone("Grass", 1, ("a.png", "b.png", "d.png"))
+    assert undo_rewriting(folder) == UndoResult("Grass", 1, ("a.png", "b.png", "d.png"))
     assert read_all(folder) == {
         "a.txt": b"written by hand", "c.txt": b"", "d.txt": b"\xff\xfe",
     }  # fmt: skip
@@ -100,7 +99,7 @@ def test_removed_image_is_named_and_its_neighbours_come_back(folder):
     before = read_all(folder)
     change_all(folder, lambda text: f"{text} on grass", "Grass")
     move_to_trash(folder / "a.png")
-    assert undo_rewriting(folder) == Undone("Grass", 3, ("a.png",))
+    assert undo_rewriting(folder) == UndoResult("Grass", 3, ("a.png",))
     del before["a.txt"]
     assert read_all(folder) == before
 
@@ -112,7 +111,7 @@ def test_caption_written_twice_in_one_change_comes_back_to_the_first(folder):
     assert change.write(folder / "a.png", "two")
     assert not change.write(folder / "a.png", " two ")
     assert change.count == 2
-    assert undo_rewriting(folder) == Undone("Twice", 1, ())
+    assert undo_rewriting(folder) == UndoResult("Twice", 1, ())
     assert read_all(folder) == before
 
 
@@ -124,7 +123,7 @@ def test_shared_caption_is_edited_once_and_comes_back(folder, make_image):
     change = Rewriting(folder, "Both")
     change.write(folder / "a.jpg", "the jpg")
     change.write(folder / "a.png", "the png")
-    assert undo_rewriting(folder) == Undone("Both", 1, ())
+    assert undo_rewriting(folder) == UndoResult("Both", 1, ())
     assert undo_rewriting(folder).restored == 4
     assert read_all(folder) == before
 
@@ -146,16 +145,16 @@ def test_name_that_is_not_unicode_comes_back(folder, make_image):
         pytest.skip("this disk takes Unicode names only")
     change = Rewriting(folder, "One")
     change.write(image, "a café")
-    assert undo_rewriting(folder) == Undone("One", 1, ())
+    assert undo_rewriting(folder) == UndoResult("One", 1, ())
     assert not image.with_suffix(".txt").exists()
 
 
 def test_half_a_last_line_is_no_entry(folder):
     before = read_all(folder)
     change_all(folder, lambda text: f"{text} on grass", "Grass")
-    (journal,) = list_journals(folder)
-    journal.write_bytes(journal.read_bytes() + b'{"image": "a.png", "before": "x", "aft')
-    assert undo_rewriting(folder) == Undone("Grass", 4, ())
+    (log,) = list_logs(folder)
+    log.write_bytes(log.read_bytes() + b'{"image": "a.png", "before": "x", "aft')
+    assert undo_rewriting(folder) == UndoResult("Grass", 4, ())
     assert read_all(folder) == before
 
 
@@ -169,7 +168,7 @@ def test_killed_between_journal_and_caption_is_no_change(folder, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         change_all(folder, lambda text: f"{text} on grass", "Grass")
     monkeypatch.undo()
-    assert undo_rewriting(folder) == Undone("Grass", 0, ())
+    assert undo_rewriting(folder) == UndoResult("Grass", 0, ())
     assert read_all(folder) == before
 
 
@@ -179,7 +178,7 @@ def test_killed_before_the_first_entry_is_skipped_by_undo(folder):
     write_journal(folder, number=2)
     write_journal(folder, {"what": "Never done"}, number=3)
     assert find_last_rewriting(folder) == "Grass"
-    assert undo_rewriting(folder) == Undone("Grass", 4, ())
+    assert undo_rewriting(folder) == UndoResult("Grass", 4, ())
     assert read_all(folder) == before
     assert not (folder / UNDO_FOLDER).exists()
 
@@ -198,8 +197,8 @@ def test_full_disk_changes_nothing_that_cannot_be_taken_back(folder, monkeypatch
     with pytest.raises(DatasetError, match="disk is full"):
         change_all(folder, lambda text: f"{text} on grass", "Grass")
     monkeypatch.undo()
-    (journal,) = list_journals(folder)
-    assert journal.read_bytes().endswith(b"\n")
+    (log,) = list_logs(folder)
+    assert log.read_bytes().endswith(b"\n")
     assert undo_rewriting(folder).restored == 1
     assert read_all(folder) == before
 
@@ -220,8 +219,8 @@ def test_journal_that_fails_once_goes_on_whole(folder, monkeypatch):
         change.write(folder / "b.png", "two")
     change.write(folder / "c.png", "three")
     assert change.count == 2
-    (journal,) = list_journals(folder)
-    assert [entry.image for entry in read_journal(journal)[1]] == ["a.png", "c.png"]
+    (log,) = list_logs(folder)
+    assert [entry.image for entry in read_log(log)[1]] == ["a.png", "c.png"]
     assert undo_rewriting(folder).restored == 2
     assert read_all(folder) == before
 
@@ -240,7 +239,7 @@ def test_first_line_that_cannot_be_written_leaves_no_journal(folder, monkeypatch
 def test_undo_that_failed_goes_on_when_it_is_done_again(folder, monkeypatch):
     before = read_all(folder)
     change_all(folder, lambda text: f"{text} on grass", "Grass")
-    put_back, calls = rewriting._put_back, []
+    put_back, calls = rewriting._restore_caption, []
 
     def fail_at_the_third(image, text):
         calls.append(image)
@@ -248,12 +247,12 @@ def test_undo_that_failed_goes_on_when_it_is_done_again(folder, monkeypatch):
             raise DatasetError("The caption could not be saved.")
         put_back(image, text)
 
-    monkeypatch.setattr(rewriting, "_put_back", fail_at_the_third)
+    monkeypatch.setattr(rewriting, "_restore_caption", fail_at_the_third)
     with pytest.raises(DatasetError):
         undo_rewriting(folder)
     monkeypatch.undo()
     assert find_last_rewriting(folder) == "Grass"
-    assert undo_rewriting(folder) == Undone("Grass", 2, ())
+    assert undo_rewriting(folder) == UndoResult("Grass", 2, ())
     assert read_all(folder) == before
 
 
@@ -263,16 +262,16 @@ def test_change_taken_back_while_it_goes_on_can_be_taken_back_to_its_end(folder)
     change.write(folder / "a.png", "one")
     undo_rewriting(folder)
     change.write(folder / "b.png", "two")
-    assert undo_rewriting(folder) == Undone("Suggested", 1, ())
+    assert undo_rewriting(folder) == UndoResult("Suggested", 1, ())
     assert read_all(folder) == before
 
 
 def test_only_the_last_changes_are_kept(folder):
-    for number in range(KEPT_CHANGES + 3):
+    for number in range(MAX_LOGS + 3):
         change = Rewriting(folder, f"Change {number}")
         change.write(folder / "a.png", f"text {number}")
-    kept = [read_journal(journal)[0] for journal in list_journals(folder)]
-    assert kept == [f"Change {number}" for number in range(3, KEPT_CHANGES + 3)]
+    kept = [read_log(log)[0] for log in list_logs(folder)]
+    assert kept == [f"Change {number}" for number in range(3, MAX_LOGS + 3)]
 
 
 OUTSIDE = ["../victim.png", "/etc/victim.png", "..", ".", "", "x/../../victim.png", "set/a.png",
@@ -307,7 +306,7 @@ def test_damaged_line_is_passed_over_and_the_others_are_taken_back(folder, line)
     write_journal(
         folder, {"what": "Mixed"}, line, {"image": "c.png", "before": "c before", "after": ""}
     )
-    assert undo_rewriting(folder) == Undone("Mixed", 1, ())
+    assert undo_rewriting(folder) == UndoResult("Mixed", 1, ())
     assert (folder / "c.txt").read_text() == "c before"
     assert (folder / "a.txt").read_text() == "a red cat"
 
@@ -317,22 +316,20 @@ def test_what_a_journal_calls_the_change_is_fit_for_a_terminal(folder):
     write_journal(folder, {"what": "\x1b[31mred\x1b[0m \u202e" + "x" * 1000}, entry)
     what = find_last_rewriting(folder)
     assert what.startswith("[31mred[0m xx")
-    assert len(what) == journals.LONGEST_WHAT
+    assert len(what) == undo_log.LONGEST_WHAT
 
 
 def test_folder_of_journals_that_leads_elsewhere_is_not_followed(folder, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (folder / UNDO_FOLDER).symlink_to(elsewhere)
-    journal = elsewhere / "000001.jsonl"
-    journal.write_text(
-        '{"what": "Trap"}\n{"image": "a.png", "before": "x", "after": "a red cat"}\n'
-    )
+    log = elsewhere / "000001.jsonl"
+    log.write_text('{"what": "Trap"}\n{"image": "a.png", "before": "x", "after": "a red cat"}\n')
     assert find_last_rewriting(folder) is None
     assert undo_rewriting(folder) is None
     with pytest.raises(DatasetError, match=r"\.undo in set is a link"):
         change_all(folder, lambda text: f"{text}!", "Louder")
-    assert list(elsewhere.iterdir()) == [journal]
+    assert list(elsewhere.iterdir()) == [log]
     assert (folder / "a.txt").read_text() == "a red cat"
 
 
@@ -352,10 +349,10 @@ def test_what_only_has_the_name_of_a_journal_is_none(folder, make):
     assert undo_rewriting(folder) is None
     change = Rewriting(folder, "One")
     change.write(folder / "a.png", "one")
-    assert undo_rewriting(folder) == Undone("One", 1, ())
+    assert undo_rewriting(folder) == UndoResult("One", 1, ())
 
 
 def test_entries_are_read_as_they_were_written(folder):
     entry = Entry("a.png", "a\u2028b \U0001f600\r\n", "a b")
-    journal = journals.begin_journal(folder, "Odd letters", entry)
-    assert read_journal(journal) == ("Odd letters", [entry])
+    log = undo_log.create_log(folder, "Odd letters", entry)
+    assert read_log(log) == ("Odd letters", [entry])

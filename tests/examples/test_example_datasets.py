@@ -23,8 +23,8 @@ every_dataset = pytest.mark.parametrize("folder", COUNTS, ids=lambda folder: fol
 def read_captions(folder: Path) -> dict[str, str]:
     """The caption of every picture, by the picture's stem."""
     return {
-        picture.stem: picture.with_suffix(".txt").read_text(encoding="utf-8").strip()
-        for picture in sorted(folder.glob("*.png"))
+        image.stem: image.with_suffix(".txt").read_text(encoding="utf-8").strip()
+        for image in sorted(folder.glob("*.png"))
     }
 
 
@@ -57,8 +57,8 @@ def test_no_caption_occurs_twice_or_names_a_trigger_word(folder: Path) -> None:
 @every_dataset
 def test_pictures_are_opaque_squares_of_256_pixels(folder: Path) -> None:
     for path in folder.glob("*.png"):
-        with Image.open(path) as picture:
-            assert (picture.size, picture.mode) == ((256, 256), "RGB"), path.name
+        with Image.open(path) as image:
+            assert (image.size, image.mode) == ((256, 256), "RGB"), path.name
 
 
 @every_dataset
@@ -70,8 +70,8 @@ def test_dataset_is_smaller_than_a_megabyte(folder: Path) -> None:
 def test_openmoji_drawings_keep_a_white_margin(folder: Path) -> None:
     white = Image.new("RGB", (256, 256), "white")
     for path in folder.glob("*.png"):
-        with Image.open(path) as picture:
-            drawn = ImageChops.difference(picture, white).getbbox()
+        with Image.open(path) as image:
+            drawn = ImageChops.difference(image, white).getbbox()
         assert drawn is not None, path.name
         assert min(drawn[:2]) >= 12, path.name
         assert max(drawn[2:]) <= 244, path.name

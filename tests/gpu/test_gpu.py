@@ -17,9 +17,9 @@ from tests.trainer.conftest import (  # noqa: F401 - fixtures
 )
 from trainer.commands import train
 from trainer.config import AdapterConfig
-from trainer.device import open_machine
-from trainer.inference.sampling import draw
-from trainer.models.family import Drawing
+from trainer.device import open_device_context
+from trainer.inference.sampling import generate
+from trainer.models.family import GenerationRequest
 from trainer.runs import read_events, read_status
 from trainer.training.attach import attach_new
 from trainer.training.loss import compute_losses
@@ -39,12 +39,12 @@ def test_a_run_finishes_in_every_precision(make_run, cache, precision):  # noqa:
 
 
 def test_at_step_0_the_output_is_the_base_models(pico):  # noqa: F811
-    machine = open_machine("cuda")
-    family = load_plain(pico, machine.device, machine.dtype)
-    drawing = Drawing("a blob", inference_steps=3, width=32, height=32)
-    plain = np.asarray(draw(family, machine, drawing))
-    attach_new(family, AdapterConfig(), seed=1, device=machine.device)
-    assert np.array_equal(plain, np.asarray(draw(family, machine, drawing)))
+    context = open_device_context("cuda")
+    family = load_plain(pico, context.device, context.dtype)
+    request = GenerationRequest("a blob", inference_steps=3, width=32, height=32)
+    plain = np.asarray(generate(family, context, request))
+    attach_new(family, AdapterConfig(), seed=1, device=context.device)
+    assert np.array_equal(plain, np.asarray(generate(family, context, request)))
 
 
 def test_losses_on_the_gpu_equal_those_on_the_cpu_for_the_same_noise(make_run, cache):  # noqa: F811
@@ -54,17 +54,17 @@ def test_losses_on_the_gpu_equal_those_on_the_cpu_for_the_same_noise(make_run, c
         session = open_session(run, cache)
         batch = next(session.source.plan.read(0))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("trainer.training.loss.draw_randomness", _draw_on_cpu)
+            patch.setattr("trainer.training.loss.sample_randomness", _draw_on_cpu)
             losses.append(compute_losses(session, batch).detach().cpu())
     torch.testing.assert_close(losses[0], losses[1], rtol=1e-3, atol=1e-4)
 
 
-def _draw_on_cpu(seeds, shape, objective, device):
-    from trainer.diffusion import Draws, draw_randomness
+def _draw_on_cpu(seeds, shape, process, objective, device):
+    from trainer.diffusion import BatchNoise, sample_randomness
 
-    drawn = draw_randomness(seeds, shape, objective, torch.device("cpu"))
-    moved = (drawn.timesteps, drawn.noise, drawn.latent_noise)
-    return Draws(*(tensor.to(device) for tensor in moved))
+    drawn = sample_randomness(seeds, shape, process, objective, torch.device("cpu"))
+    moved = (drawn.timesteps, drawn.noise, drawn.latent_noise, drawn.added_noise)
+    return BatchNoise(*(tensor.to(device) for tensor in moved))
 
 
 def test_a_stopped_run_resumes(make_run, cache):  # noqa: F811
@@ -88,10 +88,10 @@ def test_sdxl_trains_with_and_without_resting_models(make_run, cache, pico_xl, o
 
 def test_resting_models_leave_the_gpu(pico_xl):  # noqa: F811
     family = load_plain(pico_xl, "cuda", torch.float16)
-    family.settle({"unet"})
+    family.keep_on_device({"unet"})
     assert {p.device.type for p in family.vae.parameters()} == {"cpu"}
     assert {p.device.type for p in family.unet.parameters()} == {"cuda"}
-    first = family.generate(Drawing("x", "", 3, 2, 7.0, 32, 32))
+    first = family.generate(GenerationRequest("x", "", 3, 2, 7.0, 32, 32))
     assert np.isfinite(np.asarray(first)).all()
     assert {p.device.type for p in family.vae.parameters()} == {"cpu"}
 

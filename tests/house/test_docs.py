@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import re
 import subprocess
 import sys
 from typing import Annotated, Literal
@@ -106,3 +107,31 @@ def test_commands_page_shows_arguments_options_and_defaults(pages):
     wanted += ["- `-s, --steps STEPS`: Steps (7).", "- `--mode {fast,good}`: How."]
     assert [line for line in wanted if line not in lines] == []
     assert not any("hidden" in line for line in lines)
+
+
+def list_links(root, page):
+    """Returns the files that a page links to, by path from the root."""
+    text = (root / page).read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", re.sub(r"(?ms)^```.*?^```", "", text))
+    places = [(root / page).parent / target for target in targets if "://" not in target]
+    return [place.resolve().relative_to(root).as_posix() for place in places]
+
+
+def list_pages(root):
+    return [path.relative_to(root).as_posix() for path in sorted((root / "docs").glob("*.md"))]
+
+
+def test_the_index_links_every_page(root):
+    assert set(list_pages(root)) - set(list_links(root, "docs/README.md")) == {"docs/README.md"}
+    assert "docs/README.md" in list_links(root, "README.md")
+
+
+def test_every_link_of_a_page_leads_to_a_file(root):
+    pages = ["README.md", "CONTRIBUTING.md", *list_pages(root)]
+    broken = [
+        (page, target)
+        for page in pages
+        for target in list_links(root, page)
+        if not (root / target).exists()
+    ]
+    assert broken == []

@@ -113,14 +113,14 @@ def run_build(command_line, monkeypatch):
     return run
 
 
-def make_build(work, packages, machine=None, settings=None):
+def make_build(work, packages, context=None, settings=None):
     """The recipe on some packages, by default in miniature and on the processor."""
     from recipe.pipeline import Build
     from recipe.settings import SMOKE
-    from recipe.training import make_machine
+    from recipe.training import make_device_context
 
-    machine = machine or make_machine("cpu", compiled=False)
-    return Build(work, packages, TOKENIZER, settings or SMOKE, machine)
+    context = context or make_device_context("cpu", compiled=False)
+    return Build(work, packages, TOKENIZER, settings or SMOKE, context)
 
 
 @pytest.fixture(scope="package")

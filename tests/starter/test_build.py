@@ -15,11 +15,11 @@ from recipe.pipeline import GOALS
 from recipe.settings import SMOKE, assign
 from recipe.train_unet import make_unet_loss
 from recipe.train_vae import load_vae
-from recipe.training import make_machine
+from recipe.training import make_device_context
 
 from tests.starter.conftest import STARTER, make_build, read_weights
 
-MACHINE = make_machine("cpu", compiled=False)
+MACHINE = make_device_context("cpu", compiled=False)
 
 
 def test_command_line_offers_every_goal(command_line):
@@ -39,9 +39,9 @@ def test_other_settings_of_the_unet_leave_the_stages_before_it_alone(build, shar
     settings = assign(SMOKE, ["unet.learning_rate=0.5"])
     other = make_build(build.work, shared_packages, settings=settings)
     assert other.latents == build.latents
-    machine = make_machine("cpu", compiled=False, stop_at=0)
+    context = make_device_context("cpu", compiled=False, stop_at=0)
     with pytest.raises(OutOfTimeError):
-        make_build(build.work, shared_packages, machine, settings).run("unet", build.work / "x")
+        make_build(build.work, shared_packages, context, settings).run("unet", build.work / "x")
     assert not (build.work / "x").exists()
 
 
@@ -59,11 +59,11 @@ def test_second_round_alone_is_made_anew_for_its_settings(build, shared_packages
 
 
 def test_weighting_decides_how_much_heavy_noise_counts(build):
-    lessons, vocabulary = build.gather_lessons()
+    training_set, vocabulary = build.gather_training_set()
     losses = {}
     for name in ("min_snr", "none", "debiased"):
         settings = dataclasses.replace(SMOKE.unet, weighting=name)
-        _, loss_at = make_unet_loss(lessons, vocabulary, settings, 0, MACHINE)
+        _, loss_at = make_unet_loss(training_set, vocabulary, settings, 0, MACHINE)
         losses[name] = loss_at(0).item()
     # Untrained, a network errs alike at all time steps, so the weights alone set these apart.
     assert losses["min_snr"] < losses["none"] < losses["debiased"]
@@ -73,15 +73,15 @@ def test_interrupted_build_ends_with_identical_weights(build, shared_packages, t
     stops = []
     while len(stops) < 100:
         # Time is over at once, so every call takes one step and stops.
-        machine = make_machine("cpu", compiled=False, stop_at=0)
+        context = make_device_context("cpu", compiled=False, stop_at=0)
         try:
-            make_build(tmp_path, shared_packages, machine).run("unet", tmp_path / "model")
+            make_build(tmp_path, shared_packages, context).run("unet", tmp_path / "model")
             break
         except OutOfTimeError as stop:
             stops.append(str(stop))
     steps = [SMOKE.vae.steps, SMOKE.unet.steps, SMOKE.refine.steps]
     assert sum("step" in text for text in stops) == sum(steps) - len(steps)
-    assert sum("picture" in text for text in stops) > 1
+    assert sum("image" in text for text in stops) > 1
     for stage in (build.vae, build.unet, build.refined, build.latents):
         again = tmp_path / stage.folder.name
         files = {path.relative_to(stage.folder) for path in stage.folder.rglob("*.*")}
@@ -100,9 +100,9 @@ def test_another_seed_gives_other_weights(build, shared_packages, tmp_path):
 
 
 def test_damaged_checkpoint_is_reported_by_name(shared_packages, tmp_path):
-    machine = make_machine("cpu", compiled=False, stop_at=0)
+    context = make_device_context("cpu", compiled=False, stop_at=0)
     with pytest.raises(OutOfTimeError):
-        make_build(tmp_path, shared_packages, machine).run("vae", tmp_path / "model")
+        make_build(tmp_path, shared_packages, context).run("vae", tmp_path / "model")
     checkpoint = next(tmp_path.glob("vae-*.unfinished/checkpoint.safetensors"))
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
     with pytest.raises(RecipeError, match=r"checkpoint\.safetensors is damaged"):
@@ -115,13 +115,13 @@ def test_latents_are_those_of_the_pictures_that_the_captions_describe(build):
     vae = load_vae(build.vae.folder, MACHINE)
     for kind in range(len(KINDS)):
         row = int(np.flatnonzero(table.kinds == kind)[-1])
-        picture = compose(
+        image = compose(
             build.sprites,
             LAYOUTS[table.layouts[row]],
             torch.tensor(table.drawings[row])[None],
             make_palette(MACHINE.device)[table.grounds[row]][None],
         )
-        wanted = vae.encode(picture).latent_dist.mean * vae.config.scaling_factor
+        wanted = vae.encode(image).latent_dist.mean * vae.config.scaling_factor
         assert np.abs(latents[row] - wanted[0].detach().numpy()).max() < 0.02
 
 

@@ -6,19 +6,19 @@ import shutil
 import pytest
 import torch
 from PIL import Image
-from recipe.captioner_pictures import disturb_drawings
+from recipe.captioner_images import disturb_drawings
 from recipe.colours import COLOURS
 from recipe.composing import compose_on_white, to_bytes
 from recipe.errors import OutOfTimeError
 from recipe.settings import PRESETS, SMOKE, assign
 from recipe.train_captioner import name_labels
-from recipe.training import make_machine
+from recipe.training import make_device_context
 
 from datasets_tools.captioners.options import CaptionerOptions
 from datasets_tools.captioners.starter import (
     load_starter,
     name_ground,
-    prepare_picture,
+    prepare_image,
     read_network,
 )
 from datasets_tools.captioners.starter_files import DESCRIPTION, WEIGHTS, read_description
@@ -50,7 +50,7 @@ def test_a_face_and_the_whole_animal_are_two_labels_where_a_set_draws_both(icons
     from dataclasses import replace
 
     bear = next(icon for icon in icons if icon.name == "bear-face" and icon.style == "noto")
-    seen = replace(bear, held_out=False, taught=True)
+    seen = replace(bear, held_out=False, captioned=True)
     whole = replace(seen, name="bear")
     apart = name_labels([seen, whole], ["noto"])
     assert apart.phrases == ("a bear", "a bear face")
@@ -72,9 +72,9 @@ def test_disturbed_drawings_are_pictures_by_the_seed_alone(build):
 def test_interrupted_training_ends_with_identical_weights(build, shared_packages, tmp_path):
     stops = 0
     while stops < 20:
-        machine = make_machine("cpu", compiled=False, stop_at=0)
+        context = make_device_context("cpu", compiled=False, stop_at=0)
         try:
-            made = make_build(tmp_path, shared_packages, machine).named
+            made = make_build(tmp_path, shared_packages, context).named
             break
         except OutOfTimeError:
             stops += 1
@@ -101,22 +101,22 @@ def test_model_carries_the_captioner_and_its_card(model, build):
 def test_captioner_says_what_its_network_finds_most_probable(build, folder):
     index = next(i for i, icon in enumerate(build.icons) if icon.style == "openmoji")
     drawn = to_bytes(compose_on_white(build.sprites, [index]))[0].numpy()
-    picture = Image.fromarray(drawn)
-    looked_at = torch.from_numpy(prepare_picture(picture, SIZE)).unsqueeze(0)
+    image = Image.fromarray(drawn)
+    looked_at = torch.from_numpy(prepare_image(image, SIZE)).unsqueeze(0)
     found = recognise(read_network(folder), looked_at)[0]
     label = read_description(folder).labels[int(found.argmax())]
     sure = float(found.max())
-    assert load_starter(folder, CaptionerOptions(threshold=sure - 1e-4))(picture) == label
-    assert load_starter(folder, CaptionerOptions(threshold=sure + 1e-4))(picture) == ""
+    assert load_starter(folder, CaptionerOptions(threshold=sure - 1e-4))(image) == label
+    assert load_starter(folder, CaptionerOptions(threshold=sure + 1e-4))(image) == ""
 
 
 @pytest.mark.parametrize(
     ("rgb", "named"), [((250, 250, 250), "white"), ((220, 45, 40), "red"), ((40, 100, 210), "blue")]
 )
 def test_plain_background_is_named(rgb, named):
-    picture = Image.new("RGB", (90, 60), rgb)
-    picture.paste((0, 0, 0), (20, 10, 70, 50))
-    assert name_ground(picture, COLOURS) == named
+    image = Image.new("RGB", (90, 60), rgb)
+    image.paste((0, 0, 0), (20, 10, 70, 50))
+    assert name_ground(image, COLOURS) == named
 
 
 def test_background_that_is_not_plain_or_has_no_name_is_not_named():
@@ -129,7 +129,7 @@ def test_background_that_is_not_plain_or_has_no_name_is_not_named():
 def test_long_picture_is_filled_up_and_not_cut():
     wide = Image.new("RGB", (200, 50), (10, 10, 10))
     wide.paste((250, 0, 0), (0, 10, 20, 40))
-    looked_at = prepare_picture(wide, SIZE)
+    looked_at = prepare_image(wide, SIZE)
     assert looked_at.shape == (3, SIZE, SIZE)
     assert looked_at[0, :, :6].max() > 0.5  # what was at the very left is still seen
     assert looked_at[:, :16].max() < -0.8

@@ -20,8 +20,8 @@ def test_diffusers_loads_the_model_and_draws(model):
     pipeline = StableDiffusionPipeline.from_pretrained(model).to(torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     generator = torch.Generator().manual_seed(0)
-    picture = pipeline("an owl", num_inference_steps=2, generator=generator).images[0]
-    assert picture.size == (128, 128)
+    image = pipeline("an owl", num_inference_steps=2, generator=generator).images[0]
+    assert image.size == (128, 128)
     assert pipeline.tokenizer.model_max_length == POSITIONS
     assert pipeline.text_encoder.config.max_position_embeddings == POSITIONS
     assert pipeline.vae_scale_factor == 8
@@ -62,12 +62,12 @@ def test_card_gives_attribution_data_limits_and_numbers(model, build, icons):
     assert "What it cannot do" in card
     held_out = {icon.name for icon in icons if icon.held_out}
     assert all(name in card for name in held_out)
-    taught = card.split("Captions name")[1].split(": ")[1].split(".")[0].split(", ")
-    assert set(taught) == {icon.name for icon in icons} - held_out
+    captioned = card.split("Captions name")[1].split(": ")[1].split(".")[0].split(", ")
+    assert set(captioned) == {icon.name for icon in icons} - held_out
     assert "--preset smoke" in card
-    for picture in ("contact-sheet.png", "vae-sheet.png"):
-        assert picture in card
-        assert (model / picture).is_file()
+    for image in ("contact-sheet.png", "vae-sheet.png"):
+        assert image in card
+        assert (model / image).is_file()
 
 
 def test_every_measure_of_the_card_is_there(build):

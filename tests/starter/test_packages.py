@@ -6,9 +6,9 @@ import tarfile
 
 import pytest
 from recipe.errors import RecipeError
-from recipe.icons import arrange_concepts, choose_taught, read_icons
+from recipe.icons import arrange_concepts, choose_captioned, read_icons
 from recipe.packages import SETS, TRAINABLE, load_package
-from recipe.words import KEPT, PICTURED
+from recipe.words import FIRST_CONCEPTS, ILLUSTRATED
 
 from tests.starter.conftest import LICENCES, NAMES, ROOT, make_icons, write_package
 
@@ -121,24 +121,24 @@ def test_what_the_benchmarks_prompt_for_is_never_held_out(icons):
     subjects = {row["prompt"].split(" ", 1)[1].replace(" ", "-") for row in prompts}
     captions = (ROOT / "examples/openmoji-style/images").glob("*.txt")
     subjects |= {path.read_text().split(" ", 1)[1].strip().replace(" ", "-") for path in captions}
-    assert subjects - set(KEPT.split()) == set()
+    assert subjects - set(FIRST_CONCEPTS.split()) == set()
 
 
 def test_taught_names_are_the_same_in_all_sets_and_those_prompted_for_come_first(icons):
     arranged = arrange_concepts(icons, share=0.2, seed=0)
     unseen = {icon.name for icon in arranged if icon.held_out}
-    taught = {name: set() for name in LICENCES}
-    for icon in choose_taught(arranged, 10):
-        if icon.taught:
-            taught[icon.style].add(icon.name)
-    assert len({frozenset(names) for names in taught.values()}) == 1
+    captioned = {name: set() for name in LICENCES}
+    for icon in choose_captioned(arranged, 10):
+        if icon.captioned:
+            captioned[icon.style].add(icon.name)
+    assert len({frozenset(names) for names in captioned.values()}) == 1
     # Eight are prompted for, hammer and glasses are pictured, a kite is neither.
     prompted = ("cat-face", "dog-face", "owl", "red-apple", "robot", "bus", "bell", "bear-face")
-    assert taught["noto"] == ({*prompted, "hammer", "glasses"} - unseen)
-    assert {icon.name for icon in choose_taught(arranged, 0) if not icon.taught} == unseen
+    assert captioned["noto"] == ({*prompted, "hammer", "glasses"} - unseen)
+    assert {icon.name for icon in choose_captioned(arranged, 0) if not icon.captioned} == unseen
 
 
 def test_every_listed_name_is_that_of_one_drawing_at_most():
-    for words in (KEPT.split(), PICTURED.split()):
+    for words in (FIRST_CONCEPTS.split(), ILLUSTRATED.split()):
         assert len(set(words)) == len(words)
-    assert not set(PICTURED.split()) & set(KEPT.split())
+    assert not set(ILLUSTRATED.split()) & set(FIRST_CONCEPTS.split())

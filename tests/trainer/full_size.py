@@ -10,12 +10,12 @@ from pathlib import Path
 
 import torch
 
+from trainer.dtypes import CODES
+from trainer.formats.families import FAMILIES
 from trainer.models import shipped
-from trainer.models.detect import TEXT_ENCODERS, UNET_PREFIX
+from trainer.models.detect import UNET_PREFIX
 from trainer.models.layouts import NAMINGS
 from trainer.models.loading import build_model
-
-_NAMES = {torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F32"}
 
 
 def list_stored(family):
@@ -26,10 +26,12 @@ def list_stored(family):
         ("vae", config["vae"], "first_stage_model.", "vae"),
     ]
     for number, encoder in enumerate(config["text_encoders"]):
-        prefix, naming = TEXT_ENCODERS[family][number]
+        spec = FAMILIES[family].text_encoders[number]
         if family == "sd2":  # files hold the last layer, which is never run
             encoder = encoder | {"num_hidden_layers": encoder["num_hidden_layers"] + 1}
-        rows.append((("text_encoder", "text_encoder_2")[number], encoder, prefix, naming))
+        rows.append(
+            (("text_encoder", "text_encoder_2")[number], encoder, spec.file_prefix, spec.naming)
+        )
     stored = {}
     for part, settings, prefix, naming in rows:
         shapes = {k: tuple(v.shape) for k, v in build_model(part, settings).state_dict().items()}
@@ -59,7 +61,7 @@ def write_random_checkpoint(path, family, dtype=torch.float16, *, seed=0, withou
     header, end = {"__metadata__": {"format": "pt"}}, 0
     for name, shape in stored.items():
         start, end = end, end + math.prod(shape) * dtype.itemsize
-        header[name] = {"dtype": _NAMES[dtype], "shape": shape, "data_offsets": [start, end]}
+        header[name] = {"dtype": CODES[dtype], "shape": shape, "data_offsets": [start, end]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     # One pool of normal numbers, read from a different place for every tensor: fast and random

@@ -5,9 +5,10 @@ from functools import cache
 import torch
 
 from tests.trainer.conftest import load_plain
-from trainer.adapters import ADAPTERS, find_targets, inject
+from trainer.adapters import ADAPTERS, inject
 from trainer.export import name_layers, read_adapter_file, write_kohya
-from trainer.export.families import FAMILY_LABELS
+from trainer.formats.families import FAMILIES
+from trainer.training.layers import list_targets
 
 
 @cache
@@ -20,7 +21,7 @@ def write_adapter(path, base, *, kind="lora", rank=4, alpha=2.0, seed=0, only=""
     """Writes a random adapter on every layer whose name holds `only`; returns the changes."""
     family = open_family(base)
     generator = torch.Generator().manual_seed(seed)
-    targets = [t for t in find_targets(family.adaptable_models()) if only in t.name]
+    targets = [t for t in list_targets(family) if only in t.name]
     adapters = inject(targets, lambda target: ADAPTERS[kind](target.layer, rank, alpha, 0.0))
     with torch.no_grad():
         for name, parameter in adapters.named_parameters().items():
@@ -30,7 +31,7 @@ def write_adapter(path, base, *, kind="lora", rank=4, alpha=2.0, seed=0, only=""
             else:
                 parameter.copy_(drawn)
     names = name_layers(adapters.adapters, family.name, family.unet_names)
-    labels = FAMILY_LABELS[family.name, "epsilon"]
+    labels = FAMILIES[family.name].labels["epsilon"]
     header = {
         "ss_base_model_version": labels.version,
         "ss_v2": str(family.name == "sd2"),
@@ -51,7 +52,7 @@ def write_adapter(path, base, *, kind="lora", rank=4, alpha=2.0, seed=0, only=""
 def read_changes(path, base):
     """Returns what a LoRA file changes, per layer, as the reader for training sees it."""
     family = open_family(base)
-    targets = find_targets(family.adaptable_models())
+    targets = list_targets(family)
     layers = {target.name: target.layer.weight.shape for target in targets}
     file = read_adapter_file(path, layers, family.unet_names, family.name)
     found = {}

@@ -58,7 +58,7 @@ def compare(ours, theirs, x, pairs):
 
 
 def attach(base, adapter):
-    inject([Target("unet.layer", base, "unet", wide=False)], lambda _: adapter)
+    inject([Target("unet.layer", base, "unet")], lambda _: adapter)
     return base
 
 
@@ -257,7 +257,7 @@ def start_adalora():
         with torch.no_grad():
             for own, other in [*pairs, (adapter.left, layer.lora_B)]:
                 own.copy_(other["default"].view(own.shape))
-    targets = [Target(name, getattr(ours, name), "unet", wide=False) for name in names]
+    targets = [Target(name, getattr(ours, name), "unet") for name in names]
     inject(targets, lambda target: adapters[target.name])
     plan = BudgetPlan(24, 3, 6, every_steps=2, kept_share=0.5, orthogonality=0.3)
     return theirs, ours, RankAllocator(adapters, plan), adapters

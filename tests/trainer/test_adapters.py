@@ -13,14 +13,14 @@ from trainer.adapters import (
     LoHa,
     LoKr,
     LoRA,
-    find_layers,
-    find_targets,
     inject,
     restore_adapter,
 )
 from trainer.adapters.base import apply_weight, geometry_of, read_weight
-from trainer.adapters.targets import Target, name_layer
+from trainer.adapters.targets import Target
 from trainer.export import write_kohya
+from trainer.formats.families import SD15
+from trainer.models.layers import list_adaptable_layers, list_all_layers, name_layer
 
 
 def pack_linear():
@@ -64,7 +64,7 @@ def make(kind, layer, *, trained):
     build, shape = LAYERS[layer]
     base = build().requires_grad_(False)
     dtype = torch.float32 if layer == "linear4bit" else torch.float64
-    target = Target("unet.layer", base, "unet", wide=False)
+    target = Target("unet.layer", base, "unet")
     adapters = inject([target], lambda t: KINDS[kind](t.layer, 4, 3.0, 0.0).to(dtype))
     adapter = adapters.adapters["unet.layer"]
     adapter.reset(torch.Generator().manual_seed(1))
@@ -226,7 +226,7 @@ def test_adapters_learn_in_fp32_on_a_half_precision_base(kind):
     """Under autocast, as training runs: the output stays bf16 and the gradients are fp32."""
     base = nn.Linear(12, 10).to(torch.bfloat16).requires_grad_(False)
     adapters = inject(
-        [Target("unet.layer", base, "unet", wide=False)],
+        [Target("unet.layer", base, "unet")],
         lambda t: ADAPTERS[kind](t.layer, 4, 4.0, 0.0),
     )
     adapter = adapters.adapters["unet.layer"]
@@ -277,7 +277,7 @@ def test_a_full_difference_too_small_for_fp16_keeps_its_digits(size, dtype, tmp_
 
 
 def test_only_lora_has_factors():
-    targets = [Target("unet.a", nn.Linear(4, 4), "unet", wide=False)]
+    targets = [Target("unet.a", nn.Linear(4, 4), "unet")]
     assert set(inject(targets, lambda t: LoRA(t.layer, 2, 1.0)).factors()) == {"unet.a"}
     with pytest.raises(ValueError, match=r"unet\.a carries loha"):
         inject(targets, lambda t: LoHa(t.layer, 2, 1.0)).factors()
@@ -332,7 +332,7 @@ def test_targets_are_all_attention_feed_forward_and_convolution_layers(pico):
     unet = UNet2DConditionModel.from_pretrained(pico / "unet")
     text = CLIPTextModel.from_pretrained(pico / "text_encoder")
     models = {"unet": unet, "text_encoder": text}
-    found = {target.name for target in find_targets(models)}
+    found = {target.name for target in list_adaptable_layers(models, SD15.adaptable_blocks)}
     outside = ("conv_in", "conv_out", "time_embedding")
     every = {
         f"unet.{name}"
@@ -345,4 +345,4 @@ def test_targets_are_all_attention_feed_forward_and_convolution_layers(pico):
     }
     assert found == {name for name in every if not name.startswith(outside, len("unet."))}
     assert len(found) > 80
-    assert {target.name for target in find_layers(models)} == every
+    assert {target.name for target in list_all_layers(models, SD15.adaptable_blocks)} == every

@@ -222,7 +222,7 @@ def test_a_run_without_a_file_and_a_file_without_a_family_are_told(tmp_path):
     with pytest.raises(ExportError, match="no run that has exported"):
         make_hub_folder(empty.path, tmp_path / "hub")
     write_peft(tmp_path / "x.safetensors", make_factors(), {}, "fp16")
-    with pytest.raises(ExportError, match="does not say for which family"):
+    with pytest.raises(ExportError, match="does not name the family"):
         make_civitai_zip(tmp_path / "x.safetensors", tmp_path / "x.zip")
 
 
@@ -236,7 +236,7 @@ def test_a_civitai_zip_holds_file_pictures_and_answers(run, tmp_path):
             "civitai.txt", "images/00.png", "images/01.png", "zorp-style.safetensors"
         ]  # fmt: skip
         form = archive.read("civitai.txt").decode()
-        picture = Image.open(io.BytesIO(archive.read("images/00.png")))
+        image = Image.open(io.BytesIO(archive.read("images/00.png")))
     for line in (
         "Trigger words: zorp, the style",
         "Recommended strength: 0.8",
@@ -246,7 +246,7 @@ def test_a_civitai_zip_holds_file_pictures_and_answers(run, tmp_path):
     ):
         assert line in form.splitlines()
     assert "Base model: SD 1.5" in form
-    assert picture.info["parameters"].endswith(f'Seed: 1, Lora hashes: "zorp-style: {digest}"')
+    assert image.info["parameters"].endswith(f'Seed: 1, Lora hashes: "zorp-style: {digest}"')
     assert [each.name for each in (tmp_path / "out").iterdir()] == ["zorp.zip"]
 
 

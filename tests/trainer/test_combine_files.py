@@ -9,12 +9,11 @@ from safetensors.torch import load_file, save_file
 from tests.trainer.conftest import build_pico
 from tests.trainer.random_adapters import distance, open_family, read_changes, write_adapter
 from tests.trainer.test_interop import adapted_models, no_complaint, open_pipeline
-from trainer.adapters import find_targets
 from trainer.combine import (
     MERGES,
     CombineError,
     MergeRequest,
-    measure_spectrum,
+    measure_singular_values,
     merge_files,
     resize_file,
     scale_file,
@@ -23,7 +22,9 @@ from trainer.config import MergeOptions, RankChoice
 from trainer.export import ExportError
 from trainer.files.verify import verify_file
 from trainer.files.verify.facts import BaseLayers
+from trainer.formats.families import SD15
 from trainer.formats.header import read_header
+from trainer.models.layers import list_adaptable_layers
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ def test_diffusers_applies_the_sum_of_what_was_merged(family, bases, write, tmp_
     pipeline = open_pipeline(bases[family], family)
 
     def weights():
-        targets = find_targets(adapted_models(pipeline))
+        targets = list_adaptable_layers(adapted_models(pipeline), SD15.adaptable_blocks)
         return {target.name: target.layer.weight.detach().clone() for target in targets}
 
     before = weights()
@@ -209,7 +210,7 @@ def test_weights_that_are_no_numbers_are_named(write, tmp_path):
 
 def test_a_rank_above_the_layer_is_refused_with_the_largest(write, tmp_path):
     one, other = write("a"), write("b", seed=2)
-    with pytest.raises(CombineError, match=r"rank 17 is above what .* Choose 16 or less"):
+    with pytest.raises(CombineError, match=r"rank 17 is too large for .* Choose 16 or less"):
         merge(tmp_path / "ab.safetensors", [(one[0], 1.0), (other[0], 1.0)], "svd", rank=17)
 
 
@@ -228,8 +229,8 @@ def test_an_existing_file_is_kept_unless_forced(write, tmp_path):
     ("to", "weight", "settings", "says"),
     [
         ("ab.ckpt", 1.0, {}, "must end in .safetensors"),
-        ("no/ab.safetensors", 1.0, {}, "there is no folder"),
-        ("ab.safetensors", float("nan"), {}, "no number to multiply with"),
+        ("no/ab.safetensors", 1.0, {}, "does not exist. Create it first"),
+        ("ab.safetensors", float("nan"), {}, "not a finite number"),
         ("ab.safetensors", 0.0, {"method": "concatenate"}, "changes nothing"),
     ],
 )
@@ -285,7 +286,9 @@ def test_what_programs_would_stumble_over_is_written_only_by_force(tmp_path):
     to = tmp_path / "ab.safetensors"
     exact = MergeOptions(method="concatenate")
     request = MergeRequest([(path, 1.0) for path in files], to, exact)
-    with pytest.raises(CombineError, match=r"would not be read rightly everywhere.*--force"):
+    with pytest.raises(
+        CombineError, match=r"would not be read correctly by every program.*--force"
+    ):
         merge_files(request)
     assert not to.exists()
     merge_files(MergeRequest([(path, 1.0) for path in files], to, exact, force=True))
@@ -304,22 +307,24 @@ def test_scaling_says_what_would_be_left_out_by_programs_and_writes_it_by_force(
     path = write_text_attention(tmp_path, ["q_proj", "k_proj", "v_proj", "out_proj"])
     to = tmp_path / "b.safetensors"
     without, told = [("*.k_proj", 0.0)], []
-    with pytest.raises(CombineError, match=r"b.safetensors would not be read rightly everywhere"):
-        scale_file(path, to, [("*.out_proj", 0.0)], tell=told.extend)
+    with pytest.raises(
+        CombineError, match=r"b.safetensors would not be read correctly by every program"
+    ):
+        scale_file(path, to, [("*.out_proj", 0.0)], on_findings=told.extend)
     assert {finding.rule for finding in told if finding.severity == "error"} == {"text_sets"}
     assert [each.name for each in tmp_path.iterdir()] == ["a.safetensors"]
     told.clear()
-    scale_file(path, to, without, force=True, tell=told.extend)
+    scale_file(path, to, without, force=True, on_findings=told.extend)
     assert [finding.rule for finding in told] == ["text_sets"]
     told.clear()
-    scale_file(path, tmp_path / "c.safetensors", [("*.k_proj", 0.5)], tell=told.extend)
+    scale_file(path, tmp_path / "c.safetensors", [("*.k_proj", 0.5)], on_findings=told.extend)
     assert told == []
 
 
 def test_what_is_foretold_of_a_scaled_file_is_what_a_check_finds(pico, write, tmp_path):
     path, changes = write("a", kind="loha")
     to, told = tmp_path / "b.safetensors", []
-    scale_file(path, to, [("text_encoder.*", 0.5)], base_model=pico, tell=told.extend)
+    scale_file(path, to, [("text_encoder.*", 0.5)], base_model=pico, on_findings=told.extend)
     shapes = {layer: tuple(value.shape) for layer, value in changes.items()}
     found = verify_file(to, BaseLayers(shapes, _names(pico)))
     assert [each.to_line() for each in told] == [each.to_line() for each in found]
@@ -330,7 +335,7 @@ def test_resizing_says_what_programs_make_of_the_file_before_it_is_computed(tmp_
     path = write_text_attention(tmp_path, ["q_proj", "v_proj"])
     to, told = tmp_path / "b.safetensors", []
     with pytest.raises(CombineError, match=r"in part.*has only q_proj, v_proj.*--force"):
-        resize_file(path, to, RankChoice(rank=1), tell=told.extend)
+        resize_file(path, to, RankChoice(rank=1), on_findings=told.extend)
     assert [finding.rule for finding in told] == ["text_sets"]
     assert not to.exists()
     resize_file(path, to, RankChoice(rank=1), force=True)
@@ -401,7 +406,7 @@ def test_other_kinds_become_lora_when_resized(kind, pico, write, tmp_path):
 
 def test_resizing_needs_a_choice(write, tmp_path):
     path, _ = write("a")
-    with pytest.raises(CombineError, match="Say what to keep"):
+    with pytest.raises(CombineError, match="Give the rank to keep"):
         resize_file(path, tmp_path / "b.safetensors", RankChoice())
 
 
@@ -425,9 +430,9 @@ def test_blocks_are_scaled_by_the_first_pattern_that_fits(kind, pico, write, tmp
 @pytest.mark.parametrize(
     ("kind", "pattern", "says"),
     [
-        ("lora", ("unet.nowhere.*", 1.0), "fits none of the layers"),
+        ("lora", ("unet.nowhere.*", 1.0), "matches no layer"),
         ("lora", ("*", 0.0), "would be left out"),
-        ("lora", ("*", float("inf")), "no number to multiply with"),
+        ("lora", ("*", float("inf")), "not a finite number"),
         ("dora", ("*", 0.5), "lorasmith resize"),
     ],
 )
@@ -440,7 +445,7 @@ def test_what_cannot_be_scaled_is_said(kind, pattern, says, write, tmp_path):
 
 def test_the_spectrum_of_a_file(pico, write):
     path, changes = write("a", rank=4)
-    spectrum = measure_spectrum(path, pico)
+    spectrum = measure_singular_values(path, pico)
     assert {layer.layer for layer in spectrum.layers} == set(changes)
     for layer in spectrum.layers:
         change = changes[layer.layer].flatten(1)

@@ -9,7 +9,7 @@ from peft.utils import merge_utils
 from trainer.combine import MERGES, CombineError
 from trainer.combine import truncated_svd as leading
 from trainer.combine.delta import (
-    Change,
+    Delta,
     choose_rank,
     decompose,
     from_matrix,
@@ -18,7 +18,7 @@ from trainer.combine.delta import (
     multiply_inner,
 )
 from trainer.combine.merge import fit_rank
-from trainer.combine.similarity import InterferenceReport, measure_interference
+from trainer.combine.similarity import SimilarityReport, measure_similarity
 from trainer.combine.sparsify import trim
 from trainer.config import MergeOptions
 
@@ -29,7 +29,7 @@ def draw(shape, rank=3, seed=0, scale=1.0):
     generator = torch.Generator().manual_seed(seed)
     inner = math.prod(shape[1:])
     up = torch.randn(shape[0], rank, generator=generator) * scale
-    return Change(shape, up, torch.randn(rank, inner, generator=generator))
+    return Delta(shape, up, torch.randn(rank, inner, generator=generator))
 
 
 def merge(method, changes, weights, seed=0, **options):
@@ -133,7 +133,7 @@ def split(shape, count, rank):
     v = torch.linalg.qr(torch.randn(inner, count * rank, generator=generator))[0]
     values = torch.rand(count * rank, generator=generator) + 0.5
     columns = [slice(n * rank, (n + 1) * rank) for n in range(count)]
-    return [Change(shape, u[:, c] * values[c], v[:, c].T) for c in columns]
+    return [Delta(shape, u[:, c] * values[c], v[:, c].T) for c in columns]
 
 
 def test_orthogonal_adds_changes_that_share_nothing_exactly():
@@ -225,8 +225,8 @@ def test_joining_factors_and_matrices_is_the_sum(changes):
 
 
 def report_on(changes, result):
-    layer = measure_interference("x", range(len(changes)), changes, result, signs=True)
-    return InterferenceReport([layer])
+    layer = measure_similarity("x", range(len(changes)), changes, result, signs=True)
+    return SimilarityReport([layer])
 
 
 def test_interference_of_equal_and_of_opposite_changes():
@@ -294,7 +294,7 @@ def test_a_rank_holds_the_most_energy_that_it_can_to_a_thousandth(shape, method,
     for seed in range(2):
         change = draw(shape, rank=32, seed=seed)
         strengths = torch.arange(1, 33).float() ** -decay
-        changes.append(Change(shape, change.up * strengths, change.down))
+        changes.append(Delta(shape, change.up * strengths, change.down))
     options = MergeOptions(density=density)
     merged = MERGES[method](changes, [1.0, 0.8], options, torch.Generator().manual_seed(1))
     for rank in (8, 32):
@@ -325,11 +325,11 @@ def test_the_strongest_directions_are_those_of_an_exact_decomposition():
 
 def test_a_small_matrix_and_one_that_does_not_settle_are_taken_apart_exactly(monkeypatch):
     small = draw((40, 50), rank=30).multiply_out()
-    assert leading.find_leading(small, 4) is None
+    assert leading.compute_truncated_svd(small, 4) is None
     large = from_matrix((300, 400), torch.randn(300, 400, generator=torch.Generator()))
-    assert leading.find_leading(large.whole, 4) is not None
-    monkeypatch.setattr(leading, "_MOST_ROUNDS", 2)
-    assert leading.find_leading(large.whole, 4) is None
+    assert leading.compute_truncated_svd(large.whole, 4) is not None
+    monkeypatch.setattr(leading, "_MAX_ITERATIONS", 2)
+    assert leading.compute_truncated_svd(large.whole, 4) is None
     assert decompose(large, most=4).values.numel() == 300
 
 

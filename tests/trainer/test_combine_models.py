@@ -13,7 +13,6 @@ from safetensors.torch import load_file, save_file
 from tests.trainer.conftest import ROOT, build_pico, load_plain
 from tests.trainer.full_size import write_random_checkpoint, write_small_configs
 from tests.trainer.random_adapters import distance, open_family, read_changes, write_adapter
-from trainer.adapters import find_targets
 from trainer.combine import (
     CombineError,
     MergeRequest,
@@ -41,7 +40,7 @@ def files(tmp_path_factory):
 
 
 def weights_of(base):
-    targets = find_targets(load_plain(base).adaptable_models())
+    targets = load_plain(base).adaptable_layers()
     return {target.name: target.layer.weight.detach() for target in targets}
 
 
@@ -161,11 +160,11 @@ def test_a_change_below_the_number_format_is_told(files, tmp_path):
 @pytest.mark.parametrize(
     ("to", "kind", "out", "says"),
     [
-        ("baked.safetensors", "lora", False, "will be one. Leave the ending out"),
+        ("baked.safetensors", "lora", False, "the result is a folder too"),
         ("model", "lora", False, "is the base model itself"),
         ("there", "lora", False, "exists"),
-        ("no/baked", "lora", False, "there is no folder"),
-        ("baked", "dora", True, "cannot be taken out again"),
+        ("no/baked", "lora", False, "does not exist. Create it first"),
+        ("baked", "dora", True, "cannot be subtracted"),
     ],
 )
 def test_what_cannot_be_baked_is_said(to, kind, out, says, pico, tmp_path):
@@ -184,7 +183,7 @@ def test_force_replaces_a_base_model_and_nothing_else(pico, tmp_path):
     changes = write_adapter(path, pico)
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").write_bytes(b"x")
-    with pytest.raises(CombineError, match="is no base model, so it is not replaced"):
+    with pytest.raises(CombineError, match="is not a base model, so it is not replaced"):
         bake_files(pico, [(path, 1.0)], tmp_path / "photos", force=True)
     assert (tmp_path / "photos" / "cat.jpg").read_bytes() == b"x"
     for weight in (1.0, 0.5):
@@ -196,7 +195,7 @@ def test_force_replaces_a_base_model_and_nothing_else(pico, tmp_path):
 def test_weights_that_overflow_are_refused_and_nothing_is_left(files, tmp_path):
     path = tmp_path / "a.safetensors"
     write_adapter(path, files["sd15"])
-    with pytest.raises(CombineError, match="not finite with the adapters in it"):
+    with pytest.raises(CombineError, match="not finite with the adapters added"):
         bake_files(files["sd15"], [(path, 1e9)], tmp_path / "baked.safetensors")
     assert [each.name for each in tmp_path.iterdir()] == ["a.safetensors"]
 
@@ -245,7 +244,7 @@ def test_what_programs_would_leave_out_of_an_extracted_file_is_said_before_it_is
     tensors[next(key for key in tensors if key.endswith("q_proj.weight"))] += 0.1
     save_file(tensors, path, {"format": "pt"})
     with pytest.raises(CombineError, match=r"has only q_proj\. .*Give --force"):
-        extract_file(pico, tuned, to, RankChoice(rank=2), tell=told.extend)
+        extract_file(pico, tuned, to, RankChoice(rank=2), on_findings=told.extend)
     assert "text_sets" in {finding.rule for finding in told}
     assert [each.name for each in tmp_path.iterdir()] == ["tuned"]
     extract_file(pico, tuned, to, RankChoice(rank=2), force=True)
@@ -259,7 +258,9 @@ def test_models_that_do_not_differ_give_no_file(pico, tmp_path):
 
 
 def test_models_of_different_families_have_no_difference(pico, pico_xl, tmp_path):
-    with pytest.raises(CombineError, match=r"\(SD 1.x\) and .* \(SDXL\) are not of the same shape"):
+    with pytest.raises(
+        CombineError, match=r"\(SD 1.x\) and .* \(SDXL\) have different layer shapes"
+    ):
         extract_file(pico, pico_xl, tmp_path / "x.safetensors", RankChoice(rank=2))
 
 

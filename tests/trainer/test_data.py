@@ -112,7 +112,7 @@ def test_cached_latents_equal_uncached_ones_and_are_not_encoded_again(tmp_path, 
     assert encoder.calls == 12
     _, second = encode(images, tmp_path / "cache", encoder, flip=True)
     assert encoder.calls == 12
-    assert torch.equal(first.draw(indices, flips, noise), second.draw(indices, flips, noise))
+    assert torch.equal(first.sample(indices, flips, noise), second.sample(indices, flips, noise))
 
 
 def test_moving_the_folder_keeps_the_cache_and_another_vae_does_not(tmp_path, images):
@@ -137,7 +137,7 @@ def test_a_damaged_cache_file_is_made_again(tmp_path, images):
 def test_flipped_latents_are_of_the_mirrored_image(tmp_path, images):
     _, store = encode(images, tmp_path / "cache", CountingEncoder(), flip=True)
     zero = torch.zeros(1, 3, 8, 8)
-    plain, mirrored = store.draw([0], [False], zero), store.draw([0], [True], zero)
+    plain, mirrored = store.sample([0], [False], zero), store.draw([0], [True], zero)
     torch.testing.assert_close(plain.flip(-1), mirrored, atol=1e-5, rtol=0)
 
 

@@ -123,7 +123,7 @@ def test_what_the_person_says_about_the_prediction_counts(check):
 
 def test_a_family_that_the_file_contradicts_is_refused(check):
     assert check(checkpoint("sdxl"), family="sdxl").family == "sdxl"
-    with pytest.raises(ModelError, match=r"is an SDXL model, and base_model\.family says sd15"):
+    with pytest.raises(ModelError, match=r"is an SDXL model, and base_model\.family is sd15"):
         check(checkpoint("sdxl"), family="sd15")
 
 
@@ -220,7 +220,7 @@ def test_a_folder_of_another_pipeline_is_refused_by_its_name(tmp_path, index, sa
     (tmp_path / "model_index.json").write_text(json.dumps(index))
     with pytest.raises(ModelError, match=says) as caught:
         check_base_model(tmp_path)
-    assert "trains SD 1.x and SD 2.x models, and SDXL" in str(caught.value)
+    assert "Choose an SD 1.x, SD 2.x or SDXL model" in str(caught.value)
 
 
 def test_zero_snr_is_read_from_a_folders_scheduler(pico_v, tmp_path):

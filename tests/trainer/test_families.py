@@ -12,8 +12,8 @@ from trainer.data import EncodedExample
 from trainer.formats.header import read_header
 from trainer.models import Geometry, ModelError
 from trainer.models.attention import use_xformers
-from trainer.models.family import Drawing
-from trainer.models.prompts import split_into_windows
+from trainer.models.family import GenerationRequest
+from trainer.models.prompts import split_into_chunks
 from trainer.runs import read_events
 from trainer.training.attach import attach_new
 from trainer.training.sources import describe_geometry
@@ -81,9 +81,9 @@ def test_long_captions_are_read_window_by_window(tmp_path, build):
     tokenizer = family.tokenizers[0]
     words = tokenizer(LONG, add_special_tokens=False, verbose=False).input_ids
     room = tokenizer.model_max_length - 2
-    windows = split_into_windows(tokenizer, words, 20)
-    assert len(windows) == -(-len(words) // room) > 2
-    assert [token for window in windows for token in window[1:-1]][: len(words)] == words
+    chunks = split_into_chunks(tokenizer, words, 20)
+    assert len(chunks) == -(-len(words) // room) > 2
+    assert [token for window in chunks for token in window[1:-1]][: len(words)] == words
     text = family.encode_captions([LONG])["text"]
     assert text.shape[1] == (room + 2) * 3
     # The reference: every window is a prompt of its own.
@@ -130,14 +130,14 @@ def test_sdxl_draws_what_diffusers_draws(pico_xl):
         width=32,
         height=32,
     ).images[0]
-    ours = load_plain(pico_xl).generate(Drawing("x", "y", 3, 3, 6.0, 32, 32))
+    ours = load_plain(pico_xl).generate(GenerationRequest("x", "y", 3, 3, 6.0, 32, 32))
     assert np.abs(np.asarray(ours).astype(int) - np.asarray(theirs).astype(int)).max() <= 1
 
 
 def test_long_prompts_are_drawn_beside_a_short_negative_one(pico):
     family = load_plain(pico)
-    image = family.generate(Drawing(LONG, "bad", 3, 2, 7.0, 32, 32))
-    short = family.generate(Drawing(LONG[:100], "bad", 3, 2, 7.0, 32, 32))
+    image = family.generate(GenerationRequest(LONG, "bad", 3, 2, 7.0, 32, 32))
+    short = family.generate(GenerationRequest(LONG[:100], "bad", 3, 2, 7.0, 32, 32))
     assert np.abs(np.asarray(image).astype(int) - np.asarray(short).astype(int)).max() > 0
 
 
@@ -158,7 +158,7 @@ def test_zero_snr_ends_in_pure_noise_and_equals_diffusers(pico_v):
     ).alphas_cumprod
     assert ours[-1] == 0
     assert torch.allclose(ours, theirs, atol=1e-6)
-    image = family.generate(Drawing("x", "", 3, 2, 7.0, 32, 32))
+    image = family.generate(GenerationRequest("x", "", 3, 2, 7.0, 32, 32))
     assert np.isfinite(np.asarray(image)).all()
 
 
@@ -172,9 +172,9 @@ def test_xformers_is_refused_where_it_cannot_work(pico, monkeypatch):
 
 def test_resting_models_come_back_when_they_are_needed(pico_xl):
     family = load_plain(pico_xl)
-    before = family.generate(Drawing("x", "", 3, 2, 7.0, 32, 32))
-    family.settle({"unet"})
-    again = family.generate(Drawing("x", "", 3, 2, 7.0, 32, 32))
+    before = family.generate(GenerationRequest("x", "", 3, 2, 7.0, 32, 32))
+    family.keep_on_device({"unet"})
+    again = family.generate(GenerationRequest("x", "", 3, 2, 7.0, 32, 32))
     assert np.array_equal(np.asarray(before), np.asarray(again))
 
 

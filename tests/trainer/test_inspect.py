@@ -111,7 +111,7 @@ def test_kinds_are_named(change, kinds, path):
 def test_a_stale_hash_is_shown_beside_the_true_one(path):
     found = inspect(path, make_tensors(), {"sshs_model_hash": "0x12"})
     assert found.digest != found.stated_digest == "0x12"
-    assert f"{found.digest} (the header says 0x12)" in found.to_text()
+    assert f"{found.digest} (the header has 0x12)" in found.to_text()
 
 
 def test_a_file_for_another_architecture_is_named_and_not_judged(path):

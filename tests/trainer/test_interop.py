@@ -9,9 +9,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from tests.trainer.conftest import build_pico
-from trainer.adapters import find_targets
 from trainer.export import ExportError, name_layers, write_kohya, write_peft
+from trainer.formats.families import SD15
 from trainer.formats.unet_names import UNetNames
+from trainer.models.layers import list_adaptable_layers
 
 FAMILIES = ("sd15", "sd2", "sdxl")
 
@@ -42,7 +43,7 @@ def adapted_models(pipeline):
 
 
 def weights_of(pipeline):
-    targets = find_targets(adapted_models(pipeline))
+    targets = list_adaptable_layers(adapted_models(pipeline), SD15.adaptable_blocks)
     return {target.name: target.layer.weight.detach().clone() for target in targets}
 
 

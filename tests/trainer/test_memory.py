@@ -13,6 +13,7 @@ from torch.nn import functional
 from benchmarks.memory import PAGE, RESULTS, SETTINGS, make_config, measure_run, render_table
 from tests.trainer.conftest import write_images
 from tests.trainer.full_size import write_random_checkpoint
+from trainer.commands.training import _warn_of_shortage
 from trainer.config import layer_config
 from trainer.memory import (
     EstimateError,
@@ -24,13 +25,15 @@ from trainer.memory import (
     warn_of_shortage,
 )
 from trainer.memory import estimate as estimate_module
-from trainer.memory.fake_accelerator import CUDA_FP32, Device, casting_like
-from trainer.memory.fake_tensors import Ghost, Meter
-from trainer.memory.measure import count_living_bytes, measure_peak
+from trainer.memory.fake_accelerator import CUDA_FP32, Device, emulate_autocast
+from trainer.memory.fake_tensors import FakeTensor, Meter
+from trainer.memory.measure import count_allocated_bytes, measure_peak
 from trainer.models import ModelError
 from trainer.models.check import BaseModelInfo
 from trainer.models.parts import Part
 from trainer.models.shipped import read_config
+from trainer.runs import read_events
+from trainer.training.sources import scan_datasets
 
 TOLERANCE = 0.15
 CPU = torch.device("cpu")
@@ -78,9 +81,9 @@ def test_numbers_that_come_from_no_ghost_stay_numbers():
 
 def test_a_ghost_outside_of_its_meter_is_refused():
     with Meter():
-        ghost = torch.empty(3)
+        fake = torch.empty(3)
     with pytest.raises(RuntimeError, match="without content"):
-        ghost + 1
+        fake + 1
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -99,7 +102,7 @@ def test_a_small_network_takes_what_its_rehearsal_says(dtype):
     with Meter() as meter:
         work()
     work()  # libraries allocate what they keep
-    real = measure_peak(work, CPU) - count_living_bytes()
+    real = measure_peak(work, CPU) - count_allocated_bytes()
     # The fused attention of the CPU has scratch of its own, which no shape tells.
     assert meter.peak == pytest.approx(real, rel=0.1)
 
@@ -113,7 +116,7 @@ def check_setting(name, folder):
     images = write_images(folder / "images", [(128, 128)] * 2)
     config = make_config(SETTINGS[name], "cpu", images)
     estimate = estimate_memory(config)
-    before = count_living_bytes()
+    before = count_allocated_bytes()
     measured = measure_run(config, folder)
     step = next(p.peak_bytes for p in estimate.phases if p.name == "training step")
     assert estimate.peak.peak_bytes == pytest.approx(measured["peak"] - before, rel=TOLERANCE)
@@ -209,10 +212,10 @@ def test_the_running_average_is_counted_once_and_beside_the_moments(told):
 
 
 def test_an_estimate_leaves_real_tensors_and_libraries_as_they_were(told):
-    before = count_living_bytes()
+    before = count_allocated_bytes()
     told("train.gradient_checkpointing=true")
-    assert count_living_bytes() - before < MEGABYTE  # which collects what is left behind
-    assert not any(type(each) is Ghost for each in gc.get_objects())
+    assert count_allocated_bytes() - before < MEGABYTE  # which collects what is left behind
+    assert not any(type(each) is FakeTensor for each in gc.get_objects())
     assert torch.linspace(0, 1, 3).tolist() == [0, 0.5, 1]
 
 
@@ -232,7 +235,7 @@ def test_what_cannot_be_rehearsed_names_the_probe(told, monkeypatch):
     def fail(*_args):
         raise NotImplementedError("an operation without a shape")
 
-    monkeypatch.setattr(estimate_module, "rehearse", fail)
+    monkeypatch.setattr(estimate_module, "simulate", fail)
     with pytest.raises(EstimateError, match=r"an operation without a shape.*lorasmith probe"):
         told()
 
@@ -240,7 +243,7 @@ def test_what_cannot_be_rehearsed_names_the_probe(told, monkeypatch):
 # --- full size ----------------------------------------------------------------------------------
 
 
-def summon_full_size(family):
+def describe_full_size(family):
     config = read_config(family)
     parts = {"unet": Part(config["unet"], ()), "vae": Part(config["vae"], ())}
     for number, text in enumerate(config["text_encoders"], start=1):
@@ -270,7 +273,7 @@ def summon_full_size(family):
 def test_full_size_models_are_rehearsed_without_their_weights(
     family, weights_bytes, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(estimate_module, "check_config", lambda _: summon_full_size(family))
+    monkeypatch.setattr(estimate_module, "check_config", lambda _: describe_full_size(family))
     config = layer_config(
         settings={"base_model": {"path": str(tmp_path)}},
         assignments=["train.gradient_checkpointing=true", "train.batch_size=1"],
@@ -300,10 +303,10 @@ def test_norms_run_in_fp32_as_on_cuda_and_matrices_in_16_bits():
     norm, linear = nn.GroupNorm(2, 4), nn.Linear(4, 4)
     pixels = torch.randn(1, 4, 4, 4)
     half = torch.autocast("cpu", torch.bfloat16)
-    with casting_like(Device("cuda", "bf16")), half:
+    with emulate_autocast(Device("cuda", "bf16")), half:
         assert norm(linear(pixels)).dtype == torch.float32
         assert linear(pixels).dtype == torch.bfloat16
-    with casting_like(Device("cpu", "bf16")), half:
+    with emulate_autocast(Device("cpu", "bf16")), half:
         assert norm(linear(pixels)).dtype == torch.bfloat16
 
 
@@ -346,8 +349,20 @@ def test_a_run_is_warned_of_only_where_it_does_not_fit(settings, monkeypatch):
     assert warn_of_shortage(config) == ""
 
 
+def test_a_start_is_warned_by_the_scan_that_was_made_for_it(make_run, monkeypatch):
+    run = make_run("train.device=auto")
+    scans = scan_datasets(run.config)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr("trainer.memory.estimate.read_training_examples", pytest.fail)
+    monkeypatch.setattr(fitting, "read_free_bytes", lambda *_: 10 * MEGABYTE)
+    _warn_of_shortage(run, scans)
+    (warning,) = [e for e in read_events(run.events_path) if e["event"] == "warning"]
+    assert "10 MB are free" in warning["message"]
+
+
 def test_a_run_is_not_stopped_by_what_cannot_be_told(settings, monkeypatch):
-    def fail(*_args):
+    def fail(*_args, **_settings):
         raise EstimateError("an operation without a shape")
 
     monkeypatch.setattr(fitting, "estimate_memory", fail)
@@ -369,7 +384,7 @@ def test_probe_measures_two_steps_and_leaves_nothing(settings, images, tmp_path,
     (tmp_path / "scratch").mkdir()
     config = layer_config(settings=settings)
     before = sorted(images.iterdir())
-    living = count_living_bytes()
+    living = count_allocated_bytes()
     probe = probe_memory(config)
     assert sorted(images.iterdir()) == before
     assert list((tmp_path / "scratch").iterdir()) == []
@@ -382,7 +397,7 @@ def test_probe_measures_two_steps_and_leaves_nothing(settings, images, tmp_path,
 def test_estimate_and_probe_agree_on_a_model_with_two_text_encoders(settings, pico_xl):
     settings["base_model"]["path"] = str(pico_xl)
     config = layer_config(settings=settings, assignments=["train.gradient_checkpointing=true"])
-    living = count_living_bytes()
+    living = count_allocated_bytes()
     probe = probe_memory(config)
     told = estimate_memory(config).step_bytes
     assert probe.peak_bytes - living == pytest.approx(told, rel=TOLERANCE)

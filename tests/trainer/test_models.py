@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.trainer.conftest import build_pico, load_plain
-from trainer.device import open_machine
+from trainer.device import open_device_context
 from trainer.models import ModelError, check_base_model
 from trainer.runs import RunError
 
@@ -71,7 +71,7 @@ def test_models_we_cannot_train_are_refused_by_kind(model):
     with pytest.raises(ModelError, match="inpainting"):
         check_base_model(model)
     change(model / "model_index.json", text_encoder_2=["transformers", "CLIPTextModel"])
-    with pytest.raises(ModelError, match=r"trains SD 1\.x and SD 2\.x"):
+    with pytest.raises(ModelError, match=r"Choose an SD 1\.x, SD 2\.x or SDXL"):
         check_base_model(model)
 
 
@@ -101,7 +101,7 @@ def test_the_pipeline_draws_what_diffusers_draws(pico):
     import numpy as np
     from diffusers import DDIMScheduler, StableDiffusionPipeline
 
-    from trainer.models.family import Drawing
+    from trainer.models.family import GenerationRequest
 
     pipeline = StableDiffusionPipeline.from_pretrained(pico, safety_checker=None)
     pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
@@ -113,7 +113,7 @@ def test_the_pipeline_draws_what_diffusers_draws(pico):
         height=32,
     ).images[0]
     family = load_plain(pico)
-    ours = family.generate(Drawing("x", "", 3, 3, 7.5, 32, 32))
+    ours = family.generate(GenerationRequest("x", "", 3, 3, 7.5, 32, 32))
     assert np.abs(np.asarray(ours).astype(int) - np.asarray(theirs).astype(int)).max() <= 1
 
 
@@ -123,4 +123,4 @@ def test_the_pipeline_draws_what_diffusers_draws(pico):
 )
 def test_a_device_that_is_not_there_is_told(device, precision, says):
     with pytest.raises(RunError, match=says):
-        open_machine(device, precision)
+        open_device_context(device, precision)

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from trainer.adapters import find_targets
 from trainer.export import known_names, name_layers, recognise_layers
+from trainer.formats.families import SD15
 from trainer.formats.unet_names import SD_NAMES, SDXL_NAMES, UNetNames
+from trainer.models.layers import list_adaptable_layers
 from trainer.models.shipped import read_config
 
 # What kohya's trainer can write, counted in its own models.
@@ -31,7 +32,9 @@ def layers():
             for (name, build), each in zip(encoders.items(), config["text_encoders"], strict=False):
                 models[name] = build(CLIPTextConfig(**each))
         assert UNetNames.from_config(config["unet"]) == NAMES[family]
-        found[family] = [target.name for target in find_targets(models)]
+        found[family] = [
+            target.name for target in list_adaptable_layers(models, SD15.adaptable_blocks)
+        ]
     return found
 
 

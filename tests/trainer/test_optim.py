@@ -73,7 +73,7 @@ def test_rex_and_stable_decay_equal_their_formulas():
 def test_each_part_has_its_learning_rate_and_empty_parts_are_left_out():
     weights = {
         ("text", 1.0, "zero"): [nn.Parameter(torch.zeros(2))],
-        ("unet", 1.0, "drawn"): [nn.Parameter(torch.zeros(2))],
+        ("unet", 1.0, "random"): [nn.Parameter(torch.zeros(2))],
     }
     config = OptimizerConfig(unet_learning_rate=0.1, text_learning_rate=0.3)
     groups = group_parameters(config, weights)
@@ -111,7 +111,7 @@ def test_average_follows_and_swaps_in_and_out():
 def test_lora_plus_gives_the_weights_that_start_at_zero_their_own_rate():
     down, up = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(3))
     config = OptimizerConfig(unet_learning_rate=0.01, lora_plus_ratio=16)
-    weights = {("unet", 1.0, "drawn"): [down], ("unet", 1.0, "zero"): [up]}
+    weights = {("unet", 1.0, "random"): [down], ("unet", 1.0, "zero"): [up]}
     groups = group_parameters(config, weights)
     assert [(each.part, each.learning_rate) for each in groups] == [
         ("unet", 0.01),
@@ -122,10 +122,10 @@ def test_lora_plus_gives_the_weights_that_start_at_zero_their_own_rate():
 
 def test_layers_with_a_factor_are_groups_of_their_own():
     rows = [
-        (("unet", 0.5, "drawn"), "unet x0.5", 0.05),
+        (("unet", 0.5, "random"), "unet x0.5", 0.05),
         (("unet", 0.5, "zero"), "unet x0.5 B", 0.2),
-        (("unet", 1.0, "drawn"), "unet", 0.1),
-        (("unet", 2.0, "drawn"), "unet x2", 0.2),
+        (("unet", 1.0, "random"), "unet", 0.1),
+        (("unet", 2.0, "random"), "unet x2", 0.2),
         (("text", 2.0, "zero"), "text x2 B", 0.08),
     ]
     weights = {key: [nn.Parameter(torch.zeros(2))] for key, _, _ in rows}
@@ -141,7 +141,7 @@ def test_layers_with_a_factor_are_groups_of_their_own():
 def test_weights_that_must_not_decay_are_apart_with_the_name_and_rate_of_their_part(ratio):
     drawn, zero, steady = (nn.Parameter(torch.zeros(2)) for _ in range(3))
     weights = {
-        ("unet", 1.0, "drawn"): [drawn],
+        ("unet", 1.0, "random"): [drawn],
         ("unet", 1.0, "zero"): [zero],
         ("unet", 1.0, "steady"): [steady],
     }

@@ -10,11 +10,11 @@ from safetensors.torch import load_file, save_file
 from tests.trainer.conftest import asking, load_plain
 from trainer.commands import train
 from trainer.config import ConfigError
-from trainer.device import open_machine
+from trainer.device import open_device_context
 from trainer.export import ExportError, make_civitai_zip, make_hub_folder, write_embedding
-from trainer.inference.sampling import draw, weighted
+from trainer.inference.sampling import generate, weighted
 from trainer.models import ModelError
-from trainer.models.family import Drawing
+from trainer.models.family import GenerationRequest
 from trainer.runs import read_events
 from trainer.training.attach import attach_checkpoint, attach_file
 from trainer.training.loop import read_batches, take_step
@@ -55,7 +55,7 @@ def test_a_word_that_starts_from_another_means_the_same(base):
     family = load_plain(base)
     wanted = family.encode_captions(["a red cat, by night", "red"])
     count = len(family.tokenizers[0]("red cat", add_special_tokens=False).input_ids)
-    word = family.vocabulary.teach("zorp", family.vocabulary.look_up("red cat", count))
+    word = family.vocabulary.add_token("zorp", family.vocabulary.initial_vectors("red cat", count))
     assert same_conditioning(family.encode_captions(["a zorp, by night", "red"]), wanted)
     with torch.no_grad():
         for vectors in word.vectors:
@@ -70,9 +70,9 @@ def test_a_base_model_forgets_a_word_without_a_trace(base):
     names = [list(encoder.state_dict()) for encoder in family.text_encoders]
     tables = tables_of(family)
     plain = family.encode_captions(["a zorp"])
-    first = family.vocabulary.teach("zorp", family.vocabulary.look_up("cat", 2))
-    second = family.vocabulary.teach("glim", family.vocabulary.look_up("red", 1))
-    first.listening = False
+    first = family.vocabulary.add_token("zorp", family.vocabulary.initial_vectors("cat", 2))
+    second = family.vocabulary.add_token("glim", family.vocabulary.initial_vectors("red", 1))
+    first.enabled = False
     assert same_conditioning(family.encode_captions(["a zorp"]), plain)
     first.forget()
     assert family.vocabulary.words == [second]
@@ -85,9 +85,9 @@ def test_a_base_model_forgets_a_word_without_a_trace(base):
 def test_several_words_of_several_vectors_keep_apart(pico):
     family = load_plain(pico)
     wanted = family.encode_captions(["red cat and a blue dog"])
-    look_up = family.vocabulary.look_up
-    family.vocabulary.teach("zorp", look_up("red cat", 2))
-    family.vocabulary.teach("zorpel-2", look_up("blue dog", 2))
+    initial_vectors = family.vocabulary.initial_vectors
+    family.vocabulary.add_token("zorp", initial_vectors("red cat", 2))
+    family.vocabulary.add_token("zorpel-2", initial_vectors("blue dog", 2))
     counts = [len(family.vocabulary.tokenize(0, text)) for text in ("red cat", "zorp", "zorpel-2")]
     assert counts[1:] == [2, 2]
     if counts[0] == 2:
@@ -100,7 +100,7 @@ def test_the_pooled_text_is_that_of_the_end_in_configs_of_either_age(pico_xl):
     encoder = family.text_encoders[1]
     core = getattr(encoder, "text_model", encoder)
     count = len(family.tokenizers[1]("cat", add_special_tokens=False).input_ids)
-    family.vocabulary.teach("zorp", family.vocabulary.look_up("cat", count))
+    family.vocabulary.add_token("zorp", family.vocabulary.initial_vectors("cat", count))
     for eos_token_id in (2, family.tokenizers[1].eos_token_id):
         core.eos_token_id = eos_token_id
         wanted, found = (family.encode_captions([each])["pooled"] for each in ("a cat", "a zorp"))
@@ -146,9 +146,9 @@ def test_the_files_hold_what_was_trained_and_diffusers_loads_them(make_run, cach
     with safe_open(embedding_of(run), "pt") as file:
         assert file.metadata()["modelspec.architecture"].endswith("/textual-inversion")
         assert file.metadata()["modelspec.title"] == "zorp"
-    drawing = Drawing("a zorp by night", seed=3, inference_steps=3, width=32, height=32)
-    machine = open_machine("cpu", "fp32")
-    pictures = []
+    request = GenerationRequest("a zorp by night", seed=3, inference_steps=3, width=32, height=32)
+    context = open_device_context("cpu", "fp32")
+    images = []
     for attach, path in (
         (attach_file, run.path / "pico.safetensors"),
         (attach_checkpoint, run.list_checkpoints()[-1].path),
@@ -156,13 +156,13 @@ def test_the_files_hold_what_was_trained_and_diffusers_loads_them(make_run, cach
         family = load_plain(base)
         adapters = attach(family, path, CPU)
         with weighted([adapters], [1.0]):
-            pictures.append(draw(family, machine, drawing))
+            images.append(generate(family, context, request))
         # At weight 0 there is neither the change nor the word.
         with weighted([adapters], [0.0]):
-            without = draw(family, machine, drawing)
-        assert without.tobytes() == draw(load_plain(base), machine, drawing).tobytes()
-        assert without.tobytes() != pictures[-1].tobytes()
-    assert pictures[0].tobytes() == pictures[1].tobytes()
+            without = generate(family, context, request)
+        assert without.tobytes() == generate(load_plain(base), context, request).tobytes()
+        assert without.tobytes() != images[-1].tobytes()
+    assert images[0].tobytes() == images[1].tobytes()
 
     pipeline = make_pipeline(base)
     pipeline.load_lora_weights(run.path, weight_name="pico.safetensors")
@@ -213,7 +213,7 @@ def test_the_prior_of_the_teacher_does_not_hear_the_word(make_run, cache):
     )
     session = open_session(run, cache)
     count = len(session.adapters.word.vectors[0])
-    blob = session.family.vocabulary.look_up("blob", count)[0]
+    blob = session.family.vocabulary.initial_vectors("blob", count)[0]
     assert torch.equal(session.adapters.word.vectors[0].detach(), blob)
     session.state.start_learning()
     assert torch.isfinite(take_step(session, read_batches(session)))
@@ -260,7 +260,7 @@ def test_embeddings_that_cannot_be_used_are_told(make_run, cache, pico_xl, tmp_p
         load_plain(run.config.base_model.path).encode_captions(["a zorp"]),
     )
     with pytest.raises(ModelError, match="no token"):
-        family.vocabulary.look_up(" ", 2)
+        family.vocabulary.initial_vectors(" ", 2)
     with pytest.raises(ExportError, match="not finite"):
         write_embedding(tmp_path / "x.safetensors", "zorp", [torch.full((1, 4), torch.nan)], {})
     assert list(tmp_path.glob("x-embedding*")) == []

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 
 from datasets_tools.captions import replace_trigger
 from datasets_tools.errors import DatasetError
@@ -12,8 +13,9 @@ from datasets_tools.masks import read_mask
 from tests.trainer.conftest import write_images
 from trainer.commands import train
 from trainer.config import ConfigError, ObjectiveConfig, layer_config
-from trainer.diffusion import draw_randomness, make_schedule, training_loss
+from trainer.diffusion import DiffusionNoise, make_schedule, sample_randomness, training_loss
 from trainer.runs import read_events
+from trainer.training.expected_header import expect_header
 from trainer.training.loop import read_batches, take_step
 from trainer.training.loss import compute_losses, compute_prior_losses
 from trainer.training.session import open_session
@@ -46,9 +48,9 @@ def test_masks_are_found_by_name_and_are_no_examples(images):
 
 
 def test_transparency_is_a_mask_where_asked_for(tmp_path):
-    picture = np.full((32, 32, 4), 200, dtype=np.uint8)
-    picture[..., 3] = half()
-    Image.fromarray(picture, "RGBA").save(tmp_path / "a.png")
+    image = np.full((32, 32, 4), 200, dtype=np.uint8)
+    image[..., 3] = half()
+    Image.fromarray(image, "RGBA").save(tmp_path / "a.png")
     mask = read_mask(tmp_path / "a.png", "alpha", (32, 32))
     assert np.array_equal(np.asarray(mask), half())
     assert read_mask(tmp_path / "a.png", "off", (32, 32)) is None
@@ -62,15 +64,16 @@ def test_a_mask_of_another_shape_is_refused_by_name(images):
 
 def test_the_loss_counts_what_the_mask_shows():
     schedule = make_schedule("scaled_linear", 0.00085, 0.012, 1000)
+    process = DiffusionNoise(schedule, "epsilon")
     latents = torch.zeros(1, 4, 8, 8)
     mask = torch.zeros(1, 1, 8, 8)
     mask[..., 4:] = 1
     objective = ObjectiveConfig(weighting="none", unmasked_weight=0.0)
-    draws = draw_randomness([1], (4, 8, 8), objective, CPU)
+    batch_noise = sample_randomness([1], (4, 8, 8), process, objective, CPU)
 
     def loss_of(error, settings=objective, masks=mask):
-        predict = lambda _noisy, _timesteps: draws.noise + error  # noqa: E731
-        return training_loss(predict, latents, draws, schedule, settings, "epsilon", masks).item()
+        predict = lambda _noisy, _timesteps: batch_noise.noise + error  # noqa: E731
+        return training_loss(predict, latents, batch_noise, process, settings, masks).item()
 
     outside, inside = torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8)
     outside[..., :4], inside[..., 4:] = 1.0, 1.0
@@ -156,6 +159,47 @@ def test_pictures_of_the_class_are_trained_beside_the_dataset(make_run, cache, t
     assert compute_prior_losses(session, batch).min().item() > 0
     losses = [e["loss"] for e in read_events(run.events_path) if e["event"] == "step"]
     assert np.isfinite(losses).all()
+
+
+def test_the_header_counts_the_pictures_of_the_class(make_run, cache, tmp_path):
+    folder = write_images(tmp_path / "class", [(32, 32)] * 3, seed=9)
+    run = make_run("objective.prior=images", f'dataset.prior_path="{folder}"', "train.steps=1")
+    expected = expect_header(run.config)
+    train(run, cache)
+    with safe_open(run.path / "pico.safetensors", "pt") as file:
+        written = file.metadata()
+    for header in (expected, written):
+        assert (header["ss_num_reg_images"], header["ss_num_train_images"]) == ("3", "6")
+
+
+def test_a_folder_of_the_class_is_not_counted_where_it_is_not_used(make_run, tmp_path):
+    folder = write_images(tmp_path / "class", [(32, 32)], seed=9)
+    for prior in ("none", "teacher"):
+        run = make_run(f"objective.prior={prior}", f'dataset.prior_path="{folder}"')
+        assert expect_header(run.config)["ss_num_reg_images"] == "0"
+
+
+def test_a_run_scans_each_folder_once(make_run, cache, images, tmp_path, monkeypatch):
+    scanned = []
+
+    def count(folder):
+        scanned.append(folder)
+        return scan_folder(folder)
+
+    monkeypatch.setattr("trainer.data.encode.scan_folder", count)
+    folder = write_images(tmp_path / "class", [(32, 32)], seed=9)
+    run = make_run("objective.prior=images", f'dataset.prior_path="{folder}"', "train.steps=1")
+    train(run, cache)
+    assert scanned == [images, folder]
+
+
+def test_a_missing_folder_of_the_class_is_reported_before_the_base_model_is_loaded(
+    make_run, cache, monkeypatch
+):
+    monkeypatch.setattr("trainer.training.session.load_family", pytest.fail)
+    run = make_run("objective.prior=images", "dataset.prior_path=/nowhere/class")
+    with pytest.raises(DatasetError, match="class"):
+        train(run, cache)
 
 
 def test_a_prior_without_its_folder_is_refused():

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.trainer.conftest import load_plain
-from trainer.adapters import ADAPTERS, LoRA, find_targets, inject
+from trainer.adapters import ADAPTERS, LoRA, inject
 from trainer.export import (
     ExportError,
     compare_with_trained,
@@ -20,6 +20,7 @@ from trainer.export import (
 )
 from trainer.formats.unet_names import SD_NAMES, SDXL_NAMES
 from trainer.training.attach import attach_file, make_rebuild
+from trainer.training.layers import list_targets
 
 CPU = torch.device("cpu")
 UNET = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
@@ -157,7 +158,7 @@ def make_factors(family):
     """Factors on every layer, whose ranks and alphas differ."""
     torch.manual_seed(0)
     factors = {}
-    for index, target in enumerate(find_targets(family.adaptable_models())):
+    for index, target in enumerate(list_targets(family)):
         adapter = LoRA(target.layer, 1 + index % 3, 0.5 + index % 4)
         with torch.no_grad():
             adapter.down.normal_()
@@ -177,7 +178,7 @@ def multiply(modules):
 
 
 def read_parts(path, family):
-    layers = [target.name for target in find_targets(family.adaptable_models())]
+    layers = [target.name for target in list_targets(family)]
     file = read_adapter_file(path, layers, family.unet_names, family.name)
     return {layer: module.parts() for layer, module in file.modules.items()}, file.naming
 
@@ -359,7 +360,7 @@ def test_a_header_of_peft_that_cannot_be_understood_is_refused(settings, family,
 @pytest.mark.parametrize("kind", ADAPTERS)
 def test_every_kind_is_exported_and_proven(kind, size, precision, family, tmp_path):
     """Also after a step or two, when the change is a tiny share of the weight."""
-    targets = find_targets(family.adaptable_models())
+    targets = list_targets(family)
     adapters = inject(targets, lambda t: ADAPTERS[kind](t.layer, 2, 1.5, 0.0))
     try:
         for number, adapter in enumerate(adapters.adapters.values()):

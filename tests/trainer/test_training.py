@@ -17,10 +17,10 @@ from safetensors.torch import load_file
 from tests.trainer.conftest import ROOT, asking, load_plain, write_images
 from trainer.commands import export_checkpoint, train
 from trainer.config import AdapterConfig
-from trainer.device import open_machine
+from trainer.device import open_device_context
 from trainer.export import ExportError, read_adapter_file
-from trainer.inference.sampling import draw, weighted
-from trainer.models.family import Drawing
+from trainer.inference.sampling import generate, weighted
+from trainer.models.family import GenerationRequest
 from trainer.runs import RunError, own_folder, read_events, read_status, request
 from trainer.training.attach import attach_file, attach_new
 from trainer.training.loop import read_batches, take_step
@@ -73,18 +73,18 @@ def test_the_file_holds_every_layer_that_the_format_knows(make_run, cache, pico)
 
 
 def test_at_step_0_the_output_is_the_base_models(pico):
-    machine = open_machine("cpu")
+    context = open_device_context("cpu")
     family = load_plain(pico)
-    drawing = Drawing("a blob", inference_steps=3, width=32, height=32)
-    plain = np.asarray(draw(family, machine, drawing))
+    request = GenerationRequest("a blob", inference_steps=3, width=32, height=32)
+    plain = np.asarray(generate(family, context, request))
     adapters = attach_new(family, AdapterConfig(), seed=1, device=CPU)
-    assert np.array_equal(plain, np.asarray(draw(family, machine, drawing)))
+    assert np.array_equal(plain, np.asarray(generate(family, context, request)))
     with torch.no_grad():
         for parameter in adapters.named_parameters().values():
             parameter.add_(0.3)
-    assert not np.array_equal(plain, np.asarray(draw(family, machine, drawing)))
+    assert not np.array_equal(plain, np.asarray(generate(family, context, request)))
     with weighted([adapters], [0.0]):
-        assert np.array_equal(plain, np.asarray(draw(family, machine, drawing)))
+        assert np.array_equal(plain, np.asarray(generate(family, context, request)))
 
 
 @pytest.mark.parametrize("extra", [[], ["optimizer.ema_decay=0.9", "adapter.dropout=0.3"]])
@@ -229,10 +229,10 @@ def test_diffusers_loads_the_file_and_draws_our_picture(make_run, cache, pico):
     assert len(alphas) == events_of(run, "exported")[-1]["modules"]
     pipeline.load_lora_weights(str(file))
     theirs = draw_theirs()
-    machine, family = open_machine("cpu"), load_plain(pico)
+    context, family = open_device_context("cpu"), load_plain(pico)
     attach_file(family, file, CPU)
-    drawing = Drawing("zorp, a blob", "", 7, 4, 5.0, 32, 32)
-    ours = np.asarray(draw(family, machine, drawing)).astype(int)
+    request = GenerationRequest("zorp, a blob", "", 7, 4, 5.0, 32, 32)
+    ours = np.asarray(generate(family, context, request)).astype(int)
     assert np.abs(ours - theirs).max() <= 2
     assert np.abs(ours - plain).max() > 10
     loaded = {name for name, _ in pipeline.unet.named_parameters() if "lora_A" in name}

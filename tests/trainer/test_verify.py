@@ -8,11 +8,11 @@ import torch
 from safetensors.torch import save_file
 
 from trainer.export import name_layers, write_kohya, write_peft
-from trainer.export.families import FAMILY_LABELS
-from trainer.files.architectures import ARCHITECTURES, list_layers
+from trainer.files.architectures import list_layers
 from trainer.files.verify import RULES, judge, verify_file
 from trainer.files.verify.facts import BaseLayers, collect_facts
 from trainer.files.verify.findings import PROGRAMS
+from trainer.formats.families import FAMILIES
 from trainer.formats.header import read_header
 from trainer.formats.unet_names import SDXL_NAMES
 
@@ -22,7 +22,7 @@ TEXT = "lora_te_text_model_encoder_layers_1"
 
 
 def make_header(family, **changes):
-    labels = FAMILY_LABELS[family, "epsilon"]
+    labels = FAMILIES[family].labels["epsilon"]
     header = {
         "ss_base_model_version": labels.version,
         "ss_v2": str(family == "sd2"),
@@ -37,7 +37,7 @@ def make_header(family, **changes):
 def make_tensors(family="sd15", names=None):
     """Returns a LoRA of rank 1 on some layers of a full-size model, as a clean file holds it."""
     layers = {n: s for n, s in list_layers(family).items() if any(part in n for part in PARTS)}
-    spellings = names or name_layers(layers, family, ARCHITECTURES[family].names)
+    spellings = names or name_layers(layers, family, FAMILIES[family].unet.names)
     tensors = {}
     for layer, (outputs, *inputs) in layers.items():
         point = (1,) * (len(inputs) - 1)
@@ -108,7 +108,7 @@ def to_peft(tensors):
 
 def name_original(tensors):
     original = {
-        ours: name_layers([layer], "sdxl", ARCHITECTURES["sd15"].names)[layer]
+        ours: name_layers([layer], "sdxl", FAMILIES["sd15"].unet.names)[layer]
         for layer, ours in name_layers(list_layers("sd15"), "sd15", SDXL_NAMES).items()
         if layer.startswith("unet.")
     }
@@ -236,7 +236,7 @@ def find(path):
     return {(finding.rule, finding.severity): finding for finding in verify_file(path)}
 
 
-@pytest.mark.parametrize("family", ARCHITECTURES)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_clean_file_has_no_finding(family, tmp_path):
     path = write(tmp_path / "x.safetensors", make_tensors(family), make_header(family))
     assert [finding.to_line() for finding in verify_file(path)] == []
@@ -330,7 +330,7 @@ def test_a_model_of_other_sizes_is_judged_by_its_own_layers(tmp_path):
         layer: (torch.ones(2, *s[1:]), torch.ones(s[0], 2, *s[2:]), 1.0)
         for layer, s in layers.items()
     }
-    names = ARCHITECTURES["sd15"].names
+    names = FAMILIES["sd15"].unet.names
     path = tmp_path / "x.safetensors"
     write_kohya(path, factors, name_layers(layers, "sd15", names), make_header("sd15"), "fp16")
     assert verify_file(path) == []

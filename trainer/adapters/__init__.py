@@ -1,6 +1,6 @@
 """Adapters: the algorithms that change a frozen layer, and how they are put on a model.
 
-Each kind says one thing, `delta()`: the exact difference it makes to the layer's weight. Adding a
+Each kind has one method, `delta()`: its exact difference to the layer's weight. Adding a
 kind is one file, one row in `ADAPTERS` and one variant in `trainer.config.adapter`.
 """
 
@@ -18,7 +18,7 @@ from trainer.adapters.lora import LoRA
 from trainer.adapters.low_rank import LowRank
 from trainer.adapters.restore import restore_adapter
 from trainer.adapters.rules import MaxNorm, Rule
-from trainer.adapters.targets import Target, find_layers, find_targets, name_layer
+from trainer.adapters.targets import Target
 from trainer.adapters.vera import VeRA
 
 # Each takes a layer, rank, alpha and dropout; some take more by name.
@@ -49,9 +49,6 @@ __all__ = [
     "Rule",
     "Target",
     "VeRA",
-    "find_layers",
-    "find_targets",
     "inject",
-    "name_layer",
     "restore_adapter",
 ]

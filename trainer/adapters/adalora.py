@@ -50,7 +50,7 @@ class AdaLoRA(LowRank):
         return self.alpha / self.rank
 
     def reset(self, generator: torch.Generator) -> None:
-        """Draws the singular vectors and sets the values to zero."""
+        """Initialises the singular vectors at random and the values to zero."""
         for parameter in (self.right, self.left):
             with torch.no_grad():
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * _SPREAD)

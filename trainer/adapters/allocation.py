@@ -36,7 +36,7 @@ class BudgetPlan:
     beta2: float = 0.85
 
     @property
-    def settled_step(self) -> int:
+    def last_allocation_step(self) -> int:
         """The step from which the ranks stay as they are."""
         return self.steps - self.final_steps
 
@@ -45,9 +45,9 @@ class BudgetPlan:
         target = round(ranks * self.kept_share)
         if step <= self.warmup_steps:
             return ranks
-        if step >= self.settled_step:
+        if step >= self.last_allocation_step:
             return target
-        done = (step - self.warmup_steps) / (self.settled_step - self.warmup_steps)
+        done = (step - self.warmup_steps) / (self.last_allocation_step - self.warmup_steps)
         return int((ranks - target) * (1 - done) ** 3 + target)
 
 
@@ -57,7 +57,7 @@ class RankAllocator:
     A weight's importance is |weight * gradient|, smoothed, times its smoothed uncertainty (eq. 8 to
     10); a rank's is that of its value plus the means of its two vectors (eq. 7). At an allocation
     the values of the least important ranks of the *whole model* are set to zero. They keep their
-    vectors and may come back, until the ranks are settled.
+    vectors and may come back, until the last allocation.
 
     Args:
         adapters: By layer.
@@ -74,25 +74,27 @@ class RankAllocator:
 
     def penalty(self) -> Tensor:
         """Returns the weighted mean of |P Pᵀ - I| over all singular vectors (eq. 4)."""
-        found = []
+        norms = []
         for parameters, along in self._vectors:  # one product for all of a shape
             vectors = torch.stack(parameters).transpose(1, along)  # [n, rank, size]
             product = vectors @ vectors.mT
             eye = torch.eye(product.shape[1], dtype=product.dtype, device=product.device)
-            found.append(torch.linalg.vector_norm(product - eye, dim=(1, 2)))
-        return torch.cat(found).mean() * self._plan.orthogonality
+            norms.append(torch.linalg.vector_norm(product - eye, dim=(1, 2)))
+        return torch.cat(norms).mean() * self._plan.orthogonality
 
     @torch.no_grad()
     def after_step(self, step: int) -> None:
         """Measures importance and, when it is time, allocates the budget anew."""
         plan = self._plan
-        if step > plan.settled_step:
+        if step > plan.last_allocation_step:
             return
-        if step < plan.settled_step:
+        if step < plan.last_allocation_step:
             self._measure()
         due = plan.warmup_steps < step and step % plan.every_steps == 0
-        if due or step == plan.settled_step:
-            self._allocate(plan.count_left(step, self._ranks), settle=step == plan.settled_step)
+        if due or step == plan.last_allocation_step:
+            self._allocate(
+                plan.count_left(step, self._ranks), final=step == plan.last_allocation_step
+            )
 
     def memory(self) -> dict[str, Tensor]:
         """Returns the smoothed importance and uncertainty of every weight."""
@@ -117,7 +119,7 @@ class RankAllocator:
                 yield f"{name}.{part}", getattr(adapter, part)
 
     def _measure(self) -> None:
-        # A layer whose output nobody reads (the last one of SDXL's text encoders) learns nothing
+        # A layer whose output is unused (the last one of SDXL's text encoders) learns nothing
         # but the penalty, and is worth nothing.
         learning = {name for name, a in self._adapters.items() if a.values.grad is not None}
         names, weights, gradients = [], [], []
@@ -142,11 +144,11 @@ class RankAllocator:
     def _score(self, name: str) -> Tensor:
         return self._importance[name] * self._uncertainty[name]
 
-    def _allocate(self, left: int, *, settle: bool) -> None:
+    def _allocate(self, left: int, *, final: bool) -> None:
         """Zeroes the values of all but the `left` most important ranks."""
         gone = self._ranks - left
         for adapter in self._adapters.values():
-            adapter.kept.fill_(1)  # a run that was made longer is not settled any more
+            adapter.kept.fill_(1)  # a run that was extended allocates ranks again
         if gone == 0:
             return
         scores = {
@@ -159,15 +161,15 @@ class RankAllocator:
         for name, adapter in self._adapters.items():
             unimportant = scores[name] <= threshold
             adapter.values.masked_fill_(unimportant, 0)
-            if settle:
+            if final:
                 adapter.kept.masked_fill_(unimportant, 0)
 
 
 def _sort_by_shape(adapters: Iterable[AdaLoRA]) -> list[tuple[list[Tensor], int]]:
     """Returns the singular vectors, those of one shape together, and the axis of their ranks."""
-    found: dict[tuple[object, ...], tuple[list[Tensor], int]] = {}
+    groups: dict[tuple[object, ...], tuple[list[Tensor], int]] = {}
     for adapter in adapters:
         for side, parameter, axis in (("right", adapter.right, 1), ("left", adapter.left, 2)):
             key = (side, *parameter.shape)
-            found.setdefault(key, ([], axis))[0].append(parameter)
-    return list(found.values())
+            groups.setdefault(key, ([], axis))[0].append(parameter)
+    return list(groups.values())

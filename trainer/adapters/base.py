@@ -59,7 +59,7 @@ class Adapter(nn.Module, ABC):
 
     @classmethod
     def unite(cls, adapters: Sequence["Adapter"], generator: torch.Generator) -> None:
-        """Gives the adapters of a set what they share, drawn on the CPU; most share nothing."""
+        """Gives the adapters of a set their shared random weights; most kinds have none."""
 
     def set_dropout(self, inputs: float, ranks: float, module: float) -> None:
         """Sets what is left out at random while training: of the input, of the ranks, of all."""
@@ -74,7 +74,7 @@ class Adapter(nn.Module, ABC):
         """Returns what a file holds of it, by the names of LyCORIS, `alpha` as a scalar."""
 
     def reset(self, generator: torch.Generator) -> None:
-        """Sets the start values, drawn from a generator on the CPU; the change starts at zero."""
+        """Initialises the weights from a generator on the CPU; the delta starts at zero."""
 
     def norm(self) -> Tensor:
         """Returns the Frobenius norm of the difference, a scalar."""
@@ -92,20 +92,20 @@ class Adapter(nn.Module, ABC):
     def forward(self, x: Tensor) -> Tensor:
         """Returns the effect on an input at multiplier 1; low-rank kinds have a cheaper way."""
         x = self.prepare_input(x)
-        kept = self.draw_ranks()
+        mask = self.sample_rank_mask()
         if torch.is_grad_enabled():
             # The difference is as large as the layer: made again in the backward pass, not kept.
             change: Tensor = checkpoint(
-                self._apply_delta, x, kept, use_reentrant=False, preserve_rng_state=False
+                self._apply_delta, x, mask, use_reentrant=False, preserve_rng_state=False
             )
             return change
-        return self._apply_delta(x, kept)
+        return self._apply_delta(x, mask)
 
-    def draw_ranks(self) -> Tensor | None:
+    def sample_rank_mask(self) -> Tensor | None:
         """Returns a factor per rank, 0 for those left out this time; None where none is."""
 
-    def thin_delta(self, kept: Tensor) -> Tensor:
-        """Returns the difference of the ranks that `draw_ranks` kept."""
+    def masked_delta(self, mask: Tensor) -> Tensor:
+        """Returns the difference of the ranks that `sample_rank_mask` kept."""
         raise NotImplementedError
 
     def prepare_input(self, x: Tensor) -> Tensor:
@@ -116,9 +116,9 @@ class Adapter(nn.Module, ABC):
             return x
         return x.to(next(self.parameters()).dtype)
 
-    def _apply_delta(self, x: Tensor, kept: Tensor | None) -> Tensor:
+    def _apply_delta(self, x: Tensor, mask: Tensor | None) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            weight = self.delta() if kept is None else self.thin_delta(kept)
+            weight = self.delta() if mask is None else self.masked_delta(mask)
         return apply_weight(x, weight, self.conv)
 
 
@@ -164,12 +164,12 @@ def is_packed(layer: Layer) -> bool:
     return getattr(layer.weight, "quant_state", None) is not None
 
 
-def draw_kaiming(parameter: nn.Parameter, generator: torch.Generator) -> None:
-    """Draws a factor uniformly in ±1 / sqrt(inputs), as `nn.Linear` draws its weight."""
+def init_kaiming(parameter: nn.Parameter, generator: torch.Generator) -> None:
+    """Initialises a factor uniformly in ±1 / sqrt(inputs), as `nn.Linear` does."""
     bound = 1.0 / math.sqrt(parameter[0].numel())
     with torch.no_grad():
-        drawn = torch.rand(parameter.shape, generator=generator) * (2 * bound) - bound
-        parameter.copy_(drawn)
+        sample = torch.rand(parameter.shape, generator=generator) * (2 * bound) - bound
+        parameter.copy_(sample)
 
 
 def fill(adapter: Adapter, values: Mapping[str, Tensor]) -> None:

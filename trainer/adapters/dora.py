@@ -1,4 +1,4 @@
-"""DoRA: direction and length of the weight learn apart."""
+"""DoRA: direction and magnitude of the weight are trained separately."""
 
 from typing import ClassVar, Literal
 
@@ -46,8 +46,8 @@ class DoRA(Adapter):
         self.never_decayed = ("magnitude", *(f"inner.{name}" for name in inner.never_decayed))
         self.axis = axis
         self.exact_gradient = False
-        kept = 1 if axis == "input" else 0
-        self._summed = [dim for dim in range(len(self.shape)) if dim != kept]
+        channel_axis = 1 if axis == "input" else 0
+        self._summed = [dim for dim in range(len(self.shape)) if dim != channel_axis]
         self.magnitude = nn.Parameter(self._measure(read_weight(layer).float()))
 
     def set_dropout(self, inputs: float, ranks: float, module: float) -> None:
@@ -119,5 +119,5 @@ class DoRA(Adapter):
 def make_dora(
     layer: Layer, rank: int, alpha: float, dropout: float = 0.0, *, axis: Axis = "input"
 ) -> DoRA:
-    """Returns a DoRA around LoRA, per input channel unless told otherwise."""
+    """Returns a DoRA around LoRA, per input channel by default."""
     return DoRA(layer, LoRA(layer, rank, alpha), axis, dropout)

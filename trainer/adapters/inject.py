@@ -1,5 +1,6 @@
 """Putting adapters on a model, weighing them, and taking them off again."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -20,7 +21,7 @@ class Word(Protocol):
     """A word that the text encoders learn together with the adapters."""
 
     spelling: str
-    listening: bool
+    enabled: bool
 
     @property
     def vectors(self) -> Iterable[Tensor]:
@@ -62,14 +63,14 @@ class AdapterSet:
         self.word: Word | None = None
 
     def unite(self, generator: torch.Generator) -> None:
-        """Gives adapters of one kind what they share, drawn from a generator on the CPU."""
+        """Gives adapters of one kind their shared random weights, from a generator on the CPU."""
         for kind in dict.fromkeys(type(adapter) for adapter in self.adapters.values()):
             kind.unite([a for a in self.adapters.values() if type(a) is kind], generator)
 
     def penalty(self) -> Tensor | None:
         """Returns what the rules add to the loss, a scalar; None for nothing."""
-        found = [each for rule in self.rules if (each := rule.penalty()) is not None]
-        return sum(found[1:], found[0]) if found else None
+        penalties = [each for rule in self.rules if (each := rule.penalty()) is not None]
+        return sum(penalties[1:], penalties[0]) if penalties else None
 
     def after_step(self, step: int) -> None:
         """Lets the rules change the weights after an update, while its gradients are there."""
@@ -81,22 +82,36 @@ class AdapterSet:
         return gather_memory(self.rules)
 
     def load_memory(self, memory: Mapping[str, Tensor]) -> None:
-        """Puts back what the rules remembered.
+        """Restores the state of the rules.
 
         Raises:
-            ValueError: they remember something else.
+            ValueError: it is the state of other rules.
         """
         restore_memory(self.rules, memory)
 
     def set_multiplier(self, multiplier: float) -> None:
         """Weighs the whole set; 0 switches it off exactly.
 
-        A learned word is heard whole or, at 0, not at all.
+        An embedding is used fully or, at 0, not at all.
         """
         for adapter in self.adapters.values():
             adapter.multiplier = multiplier
         if self.word:
-            self.word.listening = multiplier != 0
+            self.word.enabled = multiplier != 0
+
+    @contextlib.contextmanager
+    def restored(self) -> Iterator[None]:
+        """After the block each adapter has its former weight and mode again, the word too."""
+        before = [(each, each.multiplier, each.training) for each in self.adapters.values()]
+        word, enabled = self.word, bool(self.word and self.word.enabled)
+        try:
+            yield
+        finally:
+            for adapter, multiplier, training in before:
+                adapter.multiplier = multiplier
+                adapter.train(training)
+            if word:
+                word.enabled = enabled
 
     def remove(self) -> None:
         """Takes the adapters off; the model is the base model again."""
@@ -131,17 +146,17 @@ class AdapterSet:
         """Returns the trained weights by what decides their learning rate and their decay.
 
         That is the part, the layer's own factor, and what a weight is to its kind: "zero" where it
-        starts there, "steady" where decay must leave it alone, "drawn" otherwise.
+        starts there, "steady" where decay must leave it alone, "random" otherwise.
         """
-        found: dict[tuple[Part, float, Role], list[nn.Parameter]] = {}
+        groups: dict[tuple[Part, float, Role], list[nn.Parameter]] = {}
         for name, adapter in self.adapters.items():
             target = self.targets[name]
             for weight, parameter in adapter.named_parameters():
                 key = (target.part, target.rate, _find_role(adapter, weight))
-                found.setdefault(key, []).append(parameter)
+                groups.setdefault(key, []).append(parameter)
         if self.word:
-            found["word", 1.0, "steady"] = list(self._named_vectors().values())
-        return found
+            groups["word", 1.0, "steady"] = list(self._named_vectors().values())
+        return groups
 
     @property
     def changes_text(self) -> bool:
@@ -162,8 +177,8 @@ class AdapterSet:
         } | self._named_vectors()
 
     def _named_vectors(self) -> dict[str, nn.Parameter]:
-        found = self.word.named_parameters() if self.word else ()
-        return {f"{_WORD}.{name}": parameter for name, parameter in found}
+        vectors = self.word.named_parameters() if self.word else ()
+        return {f"{_WORD}.{name}": parameter for name, parameter in vectors}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Sets what `state` returned.
@@ -188,13 +203,13 @@ class AdapterSet:
         Raises:
             ValueError: an adapter is not of low rank, so its change has no such form.
         """
-        found = {}
+        factors = {}
         for name, adapter in self.adapters.items():
             if not isinstance(adapter, LowRank):
                 msg = f"{name} carries {adapter.kind}, which has no down and up"
                 raise ValueError(msg)
-            found[name] = _to_factors(adapter)
-        return found
+            factors[name] = _to_factors(adapter)
+        return factors
 
     def kinds(self) -> set[str]:
         """Returns the kinds of adapter that a file of the set holds; it can mix them."""
@@ -245,7 +260,7 @@ def inject(targets: Iterable[Target], build: Callable[[Target], Adapter | None])
 def _find_role(adapter: Adapter, weight: str) -> Role:
     if weight in adapter.never_decayed:
         return "steady"
-    return "zero" if weight in adapter.starts_at_zero else "drawn"
+    return "zero" if weight in adapter.starts_at_zero else "random"
 
 
 def _to_tensors(adapter: Adapter) -> dict[str, Tensor]:
@@ -265,10 +280,10 @@ def _make_hook(adapter: Adapter) -> Callable[[nn.Module, tuple[Any, ...], Tensor
             return output
         change = adapter(inputs[0])
         if adapter.module_dropout and adapter.training:
-            # Per example, and drawn on the device; what is left is not made larger, as in kohya's.
+            # Per example, sampled on the device; the rest is not rescaled, as in kohya's.
             shape = (change.shape[0],) + (1,) * (change.ndim - 1)
-            kept = torch.rand(shape, device=change.device) >= adapter.module_dropout
-            change = change * kept
+            mask = torch.rand(shape, device=change.device) >= adapter.module_dropout
+            change = change * mask
         if adapter.multiplier != 1:
             change = change * adapter.multiplier
         return output + change.to(output.dtype)

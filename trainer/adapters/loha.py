@@ -52,22 +52,22 @@ class LoHa(Adapter):
         return adapter
 
     def reset(self, generator: torch.Generator) -> None:
-        """Draws three factors as LyCORIS does and sets the last one, w2_a, to zero."""
+        """Initialises three factors at random as LyCORIS does and the last one, w2_a, to zero."""
         for parameter, deviation in ((self.w1_a, 0.1), (self.w1_b, 1.0), (self.w2_b, 1.0)):
             with torch.no_grad():
-                drawn = torch.randn(parameter.shape, generator=generator) * deviation
-                parameter.copy_(drawn)
+                sample = torch.randn(parameter.shape, generator=generator) * deviation
+                parameter.copy_(sample)
         nn.init.zeros_(self.w2_a)
 
     def delta(self) -> Tensor:
         """Returns scale * (w1_a @ w1_b) * (w2_a @ w2_b) in the layer's shape."""
         return self._multiply(self.w2_a)
 
-    def thin_delta(self, kept: Tensor) -> Tensor:
+    def masked_delta(self, mask: Tensor) -> Tensor:
         """Returns the same with some ranks of the second product left out."""
-        return self._multiply(self.w2_a * kept)
+        return self._multiply(self.w2_a * mask)
 
-    def draw_ranks(self) -> Tensor | None:
+    def sample_rank_mask(self) -> Tensor | None:
         """Returns a factor per rank, for all examples the same: they share the product."""
         if self.rank_dropout and self.training:
             return functional.dropout(self.w2_a.new_ones(self.rank), self.rank_dropout)

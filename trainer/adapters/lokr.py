@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainer.adapters.base import Adapter, Layer, apply_weight, draw_kaiming, fill
-from trainer.adapters.low_rank import thin_ranks
+from trainer.adapters.base import Adapter, Layer, apply_weight, fill, init_kaiming
+from trainer.adapters.low_rank import drop_ranks
 
 
 class LoKr(Adapter):
@@ -26,7 +26,7 @@ class LoKr(Adapter):
         alpha: Strength, where w2 is of low rank.
         dropout: Share of the input that is zeroed while training.
         factor: Largest side of w1; 0 splits both sides as evenly as they can be.
-        first: Shape of w1, in place of the factor.
+        first: Shape of w1, instead of the factor.
         whole: Whether w2 is kept whole; None decides by the rank.
 
     Raises:
@@ -95,12 +95,12 @@ class LoKr(Adapter):
         return 1.0 if self.whole else self.alpha / self.rank
 
     def reset(self, generator: torch.Generator) -> None:
-        """Draws w1, and sets w2 to zero."""
-        draw_kaiming(self.w1, generator)
+        """Initialises w1 at random, and w2 to zero."""
+        init_kaiming(self.w1, generator)
         if self.whole:
             nn.init.zeros_(self.w2)
         else:
-            draw_kaiming(self.w2_a, generator)
+            init_kaiming(self.w2_a, generator)
             nn.init.zeros_(self.w2_b)
 
     def delta(self) -> Tensor:
@@ -134,14 +134,14 @@ class LoKr(Adapter):
         if self.whole:
             return apply_weight(x, self.w2, self.conv)
         if self.conv is None:
-            hidden = self._thin(functional.linear(x, self.w2_b), axis=-1)
+            hidden = self._drop_ranks(functional.linear(x, self.w2_b), axis=-1)
             return functional.linear(hidden, self.w2_a)
         hidden = apply_weight(x, self.w2_b.view(-1, *self.second[1:]), self.conv)
-        return functional.conv2d(self._thin(hidden, axis=1), self.w2_a[:, :, None, None])
+        return functional.conv2d(self._drop_ranks(hidden, axis=1), self.w2_a[:, :, None, None])
 
-    def _thin(self, hidden: Tensor, axis: int) -> Tensor:
+    def _drop_ranks(self, hidden: Tensor, axis: int) -> Tensor:
         if self.rank_dropout and self.training:
-            return thin_ranks(hidden, self.rank_dropout, axis)
+            return drop_ranks(hidden, self.rank_dropout, axis)
         return hidden
 
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from trainer.adapters.base import Layer, draw_kaiming, fill
+from trainer.adapters.base import Layer, fill, init_kaiming
 from trainer.adapters.low_rank import LowRank
 
 
@@ -57,8 +57,8 @@ class LoRA(LowRank):
         return self.alpha / self.rank
 
     def reset(self, generator: torch.Generator) -> None:
-        """Draws A uniformly as `nn.Linear` does (Kaiming, a = sqrt 5) and sets B to zero."""
-        draw_kaiming(self.down, generator)
+        """Initialises A uniformly as `nn.Linear` does (Kaiming, a = sqrt 5) and B to zero."""
+        init_kaiming(self.down, generator)
         nn.init.zeros_(self.up)
 
     def factors(self) -> tuple[Tensor, Tensor, float]:

@@ -57,7 +57,7 @@ class LowRank(Adapter):
             geometry: dict[str, Any] = self.conv
             hidden = functional.conv2d(x, down, **geometry)
         if self.rank_dropout and self.training:
-            hidden = thin_ranks(hidden, self.rank_dropout, axis=-1 if self.conv is None else 1)
+            hidden = drop_ranks(hidden, self.rank_dropout, axis=-1 if self.conv is None else 1)
         return hidden
 
     def from_middle(self, hidden: Tensor, up: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ class LowRank(Adapter):
         return values if self.conv is None else values[:, None, None]
 
 
-def thin_ranks(hidden: Tensor, share: float, axis: int) -> Tensor:
+def drop_ranks(hidden: Tensor, share: float, axis: int) -> Tensor:
     """Returns the middle with a share of its ranks zeroed per example and the rest made up for it.
 
     As kohya's trainers do; unlike dropout of the input, all positions of an example lose the same.

@@ -57,10 +57,10 @@ class MaxNorm:
 
 
 def restore_memory(rules: Sequence[Rule], saved: Mapping[str, Tensor]) -> None:
-    """Puts back what rules remembered.
+    """Restores the state of rules.
 
     Raises:
-        ValueError: they remember something else.
+        ValueError: it is the state of other rules.
     """
     own = gather_memory(rules)
     wrong = sorted(set(own) ^ set(saved)) or [

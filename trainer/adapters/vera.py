@@ -16,7 +16,7 @@ _START = 0.1  # of the middle's scales, the paper's value
 class Projections:
     """The frozen pair, made once and cut to size by every layer.
 
-    It is no part of any adapter's state: the same seed draws it again.
+    It is no part of any adapter's state: the same seed creates it again.
 
     Args:
         rank: The largest that a layer uses.
@@ -36,11 +36,11 @@ class Projections:
         if place not in self._made:
             rank, inputs, outputs = self._sizes
             generator = torch.Generator().manual_seed(self._seed)
-            drawn = [
+            sample = [
                 torch.rand(shape, generator=generator) * 2 - 1
                 for shape in ((rank, inputs), (outputs, rank))
             ]
-            self._made = {place: (drawn[0].to(*place), drawn[1].to(*place))}
+            self._made = {place: (sample[0].to(*place), sample[1].to(*place))}
         return self._made[place]
 
 
@@ -49,7 +49,7 @@ class VeRA(LowRank):
 
     delta = diag(b) B diag(d) A with A and B frozen, random and shared by all layers; d starts at
     0.1 and b at zero. A layer takes the first rows and columns that it needs and scales them by its
-    own size as Kaiming's rule says, so that small layers beside large ones are not drowned. On a
+    own size by Kaiming's rule, so that small layers beside large ones keep their weight. On a
     convolution A's rows are k x k kernels, which the paper has none of.
 
     Args:
@@ -93,7 +93,7 @@ class VeRA(LowRank):
             adapter.projections = shared
 
     def reset(self, generator: torch.Generator) -> None:
-        """Sets d to 0.1 and b to zero; nothing that is drawn belongs to one layer alone."""
+        """Sets d to 0.1 and b to zero; the random matrices are shared by all layers."""
         del generator
         nn.init.constant_(self.d, _START)
         nn.init.zeros_(self.b)

@@ -1,34 +1,38 @@
-"""Combining and changing files: merging adapters, baking them into a base model, taking a LoRA out
-of two base models, other ranks and strengths.
+"""Combining files: merging adapters, baking them into a base model, extracting a LoRA from two
+base models, changing ranks and strengths.
 
-A floor above the rooms: it uses `adapters`, `export` and `models`. Everything is written layer by
+A layer above `adapters`, `export` and `models`, which it uses. Everything is written layer by
 layer, so that full-size files need little memory.
 """
 
 from trainer.combine.bake import bake_files, subtract_files
-from trainer.combine.baking import Baking
+from trainer.combine.baking import BakeResult
 from trainer.combine.errors import CombineError
 from trainer.combine.extract import Extraction, extract_file
 from trainer.combine.merge import MergeRequest, merge_files
 from trainer.combine.merging import MERGES
-from trainer.combine.resize import KeptLayer, resize_file, scale_file
-from trainer.combine.similarity import InterferenceReport, LayerInterference
-from trainer.combine.singular_values import FileSpectrum, LayerSpectrum, measure_spectrum
+from trainer.combine.resize import ResizedLayer, resize_file, scale_file
+from trainer.combine.similarity import LayerSimilarity, SimilarityReport
+from trainer.combine.singular_values import (
+    FileSingularValues,
+    LayerSingularValues,
+    measure_singular_values,
+)
 
 __all__ = [
     "MERGES",
-    "Baking",
+    "BakeResult",
     "CombineError",
     "Extraction",
-    "FileSpectrum",
-    "InterferenceReport",
-    "KeptLayer",
-    "LayerInterference",
-    "LayerSpectrum",
+    "FileSingularValues",
+    "LayerSimilarity",
+    "LayerSingularValues",
     "MergeRequest",
+    "ResizedLayer",
+    "SimilarityReport",
     "bake_files",
     "extract_file",
-    "measure_spectrum",
+    "measure_singular_values",
     "merge_files",
     "resize_file",
     "scale_file",

@@ -1,15 +1,15 @@
-"""Baking adapters into a base model, and taking them out again."""
+"""Baking adapters into a base model, and subtracting them from one."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainer.combine.baking import Baker, Baking
+from trainer.combine.baking import Baker, BakeResult
 from trainer.combine.base_weights import BaseWeights
 from trainer.combine.errors import CombineError
 from trainer.combine.merge import Progress
 from trainer.combine.sources import open_sources
 from trainer.combine.stream import explain_write_error
-from trainer.combine.target_model import draw_blueprint
+from trainer.combine.target_model import read_target_model
 from trainer.files.read import open_header
 from trainer.files.read.keys import group_keys
 
@@ -21,8 +21,8 @@ def bake_files(
     *,
     force: bool = False,
     progress: Progress | None = None,
-) -> Baking:
-    """Writes a base model with adapters in its weights; negative weights take them out.
+) -> BakeResult:
+    """Writes a base model with adapters in its weights; negative weights subtract them.
 
     Args:
         base_model: A file in the original layout, or a folder in the diffusers layout.
@@ -35,12 +35,12 @@ def bake_files(
         CombineError, ExportError, ModelError: with what to do; nothing is written then.
     """
     if not files:
-        msg = "Name an adapter file to bake into the base model."
+        msg = "Give at least one adapter file to bake into the base model."
         raise CombineError(msg)
     base = BaseWeights(base_model)
-    _check_place(base, to, force)
-    blueprint = draw_blueprint([path for path, _ in files], base)
-    with open_sources([path for path, _ in files], blueprint) as sources:
+    _check_output(base, to, force)
+    target_model = read_target_model([path for path, _ in files], base)
+    with open_sources([path for path, _ in files], target_model) as sources:
         weighted = list(zip(sources, (weight for _, weight in files), strict=True))
         baker = Baker(base, weighted, progress)
         try:
@@ -50,7 +50,7 @@ def bake_files(
                 baker.write_folder(to)
         except OSError as error:
             raise CombineError(explain_write_error(to, error)) from error
-    return baker.done
+    return baker.result
 
 
 def subtract_files(
@@ -60,34 +60,37 @@ def subtract_files(
     *,
     force: bool = False,
     progress: Progress | None = None,
-) -> Baking:
+) -> BakeResult:
     """Writes a base model without the adapters that were baked into it; as `bake_files`.
 
-    What comes out differs from what it was by the rounding of its number format.
+    The result differs from the original by the rounding of its number format.
 
     Raises:
-        CombineError: as `bake_files`, or a file is a DoRA, whose change cannot be known without
-            the weights that it was baked into.
+        CombineError: as `bake_files`, or a file is a DoRA, whose delta cannot be computed
+            without the weights that it was baked into.
     """
     for path, _ in files:
         groups, _ = group_keys(open_header(path).tensors)
         bad = [spelling for spelling, group in groups.items() if group.has_magnitude]
         if bad:
             msg = (
-                f"{path.name} holds DoRA, first {bad[0]}. What it changed depends on the weights "
-                "before it was baked in, so it cannot be taken out again. Keep the base model."
+                f"{path.name} holds DoRA, first {bad[0]}. Its delta depends on the weights "
+                "before it was baked in, so it cannot be subtracted. Use the original base model."
             )
             raise CombineError(msg)
-    taken = [(path, -weight) for path, weight in files]
-    return bake_files(base_model, taken, to, force=force, progress=progress)
+    negated = [(path, -weight) for path, weight in files]
+    return bake_files(base_model, negated, to, force=force, progress=progress)
 
 
-def _check_place(base: BaseWeights, to: Path, force: bool) -> None:
+def _check_output(base: BaseWeights, to: Path, force: bool) -> None:
     if base.info.layout == "file" and to.suffix != ".safetensors":
         msg = f"{base.path.name} is a file, so {to.name} must end in .safetensors."
         raise CombineError(msg)
     if base.info.layout == "folder" and to.suffix == ".safetensors":
-        msg = f"{base.path.name} is a folder, so {to.name} will be one. Leave the ending out."
+        msg = (
+            f"{base.path.name} is a folder, so the result is a folder too. Remove .safetensors "
+            f"from {to.name}."
+        )
         raise CombineError(msg)
     if not to.parent.is_dir():
         raise CombineError(explain_write_error(to, FileNotFoundError()))
@@ -100,5 +103,5 @@ def _check_place(base: BaseWeights, to: Path, force: bool) -> None:
         raise CombineError(msg)
     is_model = (to / "model_index.json").is_file() if base.info.layout == "folder" else to.is_file()
     if to.exists() and not is_model:
-        msg = f"{to} is no base model, so it is not replaced. Choose another name."
+        msg = f"{to} is not a base model, so it is not replaced. Choose another name."
         raise CombineError(msg)

@@ -1,7 +1,7 @@
-"""Writing a base model's files again, with changes in their weights.
+"""Writing a base model's files with adapter deltas added to their weights.
 
-Layout, names, order and number formats stay. It goes tensor by tensor: never more than one weight
-and its change are in memory.
+Layout, names, order and number formats stay the same. Tensors are processed one at a time: never
+more than one weight and its delta are in memory.
 """
 
 import hashlib
@@ -24,20 +24,21 @@ from trainer.combine.headers import name_source
 from trainer.combine.merge import Progress
 from trainer.combine.sources import Source
 from trainer.combine.stream import to_bytes
+from trainer.dtypes import STORED_DTYPES
 from trainer.formats.header import TensorEntry, TensorFile
-from trainer.models.weights import DTYPES, Stored
+from trainer.models.weights import Stored
 
 _HASHES = ("sshs_model_hash", "modelspec.hash_sha256", "sshs_legacy_hash")
 _WEIGHT_FILES = {".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".msgpack", ".h5", ".onnx", ".pb"}
 
 
 @dataclass
-class Baking:
-    """What came of it.
+class BakeResult:
+    """The result of baking.
 
     Attributes:
         layers: How many weights were changed.
-        rounded: Weights whose change is so small that the number format lost most of it.
+        rounded: Weights whose delta is so small that the number format lost most of it.
     """
 
     layers: int = 0
@@ -45,7 +46,7 @@ class Baking:
 
 
 class Baker:
-    """Reads the base model's tensors in their order and writes them with what is baked in."""
+    """Reads the base model's tensors in order and writes them with the deltas added."""
 
     def __init__(
         self,
@@ -53,18 +54,18 @@ class Baker:
         sources: Sequence[tuple[Source, float]],
         progress: Progress | None,
     ) -> None:
-        self.base, self.sources, self.done = base, sources, Baking()
+        self.base, self.sources, self.result = base, sources, BakeResult()
         self._progress, self._written = progress, 0
         # Several tensors of the model can be one in the file: query, key and value of OpenCLIP.
-        self._held: dict[tuple[Path, str], list[tuple[str, Stored]]] = {}
+        self._uses: dict[tuple[Path, str], list[tuple[str, Stored]]] = {}
         for name, stored in base.stored.items():
-            self._held.setdefault((stored.file.path, stored.name), []).append((name, stored))
+            self._uses.setdefault((stored.file.path, stored.name), []).append((name, stored))
         files = {stored.file.path: stored.file for stored in base.stored.values()}
         self._files = files
         self._total = sum(e.end - e.start for f in files.values() for e in f.tensors.values())
 
     def write_file(self, file: TensorFile, to: Path) -> None:
-        """Writes one file aside, then puts it in its place."""
+        """Writes one file under a temporary name, then renames it."""
         aside = to.parent / f".{uuid.uuid4().hex}.tmp"
         try:
             with file.path.open("rb") as source, aside.open("w+b") as target:
@@ -76,18 +77,18 @@ class Baker:
             aside.unlink(missing_ok=True)
 
     def write_folder(self, to: Path) -> None:
-        """Writes a folder aside, then puts it in its place."""
+        """Writes a folder under a temporary name, then renames it."""
         aside, old = (to.parent / f".{uuid.uuid4().hex}.tmp" for _ in range(2))
         try:
             for path in sorted(self.base.path.rglob("*")):
-                if path.is_file() and self._belongs(path):
-                    place = aside / path.relative_to(self.base.path)
-                    place.parent.mkdir(parents=True, exist_ok=True)
+                if path.is_file() and self._is_copied(path):
+                    target = aside / path.relative_to(self.base.path)
+                    target.parent.mkdir(parents=True, exist_ok=True)
                     file = self._files.get(path)
                     if file is None:
-                        shutil.copyfile(path, place)
+                        shutil.copyfile(path, target)
                     else:
-                        self.write_file(file, place)
+                        self.write_file(file, target)
             if to.exists():
                 to.replace(old)
             try:
@@ -100,8 +101,8 @@ class Baker:
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 
-    def _belongs(self, path: Path) -> bool:
-        """Whether a file of the folder goes over: not the same weights in another format."""
+    def _is_copied(self, path: Path) -> bool:
+        """Whether a file of the folder is copied: not the same weights in another format."""
         if path.suffix not in _WEIGHT_FILES:
             return True
         used = {file.path for part in self.base.info.parts.values() for file in part.files}
@@ -115,8 +116,8 @@ class Baker:
         for name, entry in sorted(file.tensors.items(), key=lambda item: item[1].start):
             source.seek(file.body_start + entry.start)
             content: bytes | memoryview = source.read(entry.end - entry.start)
-            tensors = self._held.get((file.path, name), [])
-            if any(self._list_holders(layer) for layer, _ in tensors):
+            tensors = self._uses.get((file.path, name), [])
+            if any(self._list_sources(layer) for layer, _ in tensors):
                 content = self._bake(file, name, entry, bytes(content), tensors)
             digest.update(content)
             target.write(content)
@@ -127,7 +128,7 @@ class Baker:
         target.write(self._make_header(file, digest.hexdigest()))
 
     def _make_header(self, file: TensorFile, digest: str) -> bytes:
-        """Returns the base model's header; what it says of hashes and origin is put right."""
+        """Returns the base model's header with its hashes and origin updated."""
         metadata = {key: value for key, value in file.metadata.items() if key not in _HASHES}
         if self.base.info.layout == "file":
             sources = [name_source(s.path, s.file.metadata) for s, _ in self.sources]
@@ -144,7 +145,7 @@ class Baker:
         text = json.dumps(index, separators=(",", ":"), ensure_ascii=False).encode()
         return text + b" " * (-len(text) % 8)
 
-    def _list_holders(self, name: str) -> list[tuple[Source, float]]:
+    def _list_sources(self, name: str) -> list[tuple[Source, float]]:
         layer, _, leaf = name.rpartition(".")
         if leaf not in {"weight", "bias"}:
             return []
@@ -163,48 +164,48 @@ class Baker:
         content: bytes,
         tensors: Sequence[tuple[str, Stored]],
     ) -> memoryview:
-        """Returns the bytes of a stored tensor with the changes in it."""
-        dtype = DTYPES[entry.dtype]
+        """Returns the bytes of a stored tensor with the deltas added."""
+        dtype = STORED_DTYPES[entry.dtype]
         result = torch.frombuffer(bytearray(content), dtype=dtype).reshape(entry.shape).float()
-        for target, place in tensors:
-            change = self._sum_changes(target)
-            if change is None:
+        for target, use in tensors:
+            delta = self._sum_deltas(target)
+            if delta is None:
                 continue
             part = result
-            if place.source.form == "third":
-                height = place.shape[0]
-                part = result[place.source.third * height : (place.source.third + 1) * height]
-            if place.source.form == "transposed":
-                change = change.T
-            wanted = change.reshape(part.shape)
+            if use.source.form == "third":
+                height = use.shape[0]
+                part = result[use.source.third * height : (use.source.third + 1) * height]
+            if use.source.form == "transposed":
+                delta = delta.T
+            expected = delta.reshape(part.shape)
             before = part.clone()
-            part += wanted
-            self._judge_rounding(target, part.to(dtype).float() - before, wanted)
-            self.done.layers += 1
+            part += expected
+            self._check_rounding(target, part.to(dtype).float() - before, expected)
+            self.result.layers += 1
         cast = result.to(dtype)
         if not torch.isfinite(cast.float()).all():
             msg = (
-                f"{name} of {file.path.name} is not finite with the adapters in it. Take "
+                f"{name} of {file.path.name} is not finite with the adapters added. Use "
                 "smaller weights, or a base model in fp32."
             )
             raise CombineError(msg)
         return to_bytes(cast)
 
-    def _judge_rounding(self, target: str, kept: Tensor, wanted: Tensor) -> None:
-        """Notes a weight whose number format took more than half of its change."""
-        size = torch.linalg.vector_norm(wanted)
-        if size > 0 and torch.linalg.vector_norm(kept - wanted) > 0.5 * size:
-            self.done.rounded.append(target)
+    def _check_rounding(self, target: str, actual: Tensor, expected: Tensor) -> None:
+        """Records a weight whose number format lost more than half of its delta."""
+        size = torch.linalg.vector_norm(expected)
+        if size > 0 and torch.linalg.vector_norm(actual - expected) > 0.5 * size:
+            self.result.rounded.append(target)
 
-    def _sum_changes(self, name: str) -> Tensor | None:
-        """Returns the weighted sum of what the files change a weight or a bias by."""
+    def _sum_deltas(self, name: str) -> Tensor | None:
+        """Returns the weighted sum of the files' deltas for a weight or a bias."""
         layer, _, leaf = name.rpartition(".")
         total: Tensor | None = None
-        for source, weight in self._list_holders(name):
+        for source, weight in self._list_sources(name):
             module = source.file.read(layer)
             if leaf == "bias":
-                change = module.tensors["diff_b"] * weight
+                delta = module.tensors["diff_b"] * weight
             else:
-                change = source.make_change(layer, module).multiply_out() * weight
-            total = change if total is None else total + change
+                delta = source.make_delta(layer, module).multiply_out() * weight
+            total = delta if total is None else total + delta
         return total

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from trainer.adapters import find_layers, find_targets, name_layer
+from trainer.formats.families import FAMILIES
 from trainer.models import BaseModelInfo, check_base_model
+from trainer.models.layers import list_adaptable_layers, list_all_layers, name_layer
 from trainer.models.loading import build_model
 from trainer.models.weights import Stored, locate_tensors, read_tensors
 
@@ -18,13 +19,13 @@ class BaseWeights:
 
     Attributes:
         info: What it is.
-        stored: Where each tensor lies, by name: a layer's name and `.weight` or `.bias`, or the
-            like of a norm.
+        stored: Where each tensor is stored, by name: a layer's name and `.weight` or `.bias`, or
+            the like of a norm.
         shapes: Of the weights of all linear and convolution layers, by layer name.
         targets: Names of those layers that LoRA files change.
 
     Raises:
-        ModelError: it is missing, damaged or none that we know.
+        ModelError: it is missing, damaged or not a known kind.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,16 +39,17 @@ class BaseWeights:
 
     @property
     def path(self) -> Path:
-        """Where it lies."""
+        """Its file or folder."""
         return self.info.path
 
     def _add(self, part: str, model: nn.Module) -> None:
         shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
         for key, stored in locate_tensors(self.info.parts[part], shapes, self.info).items():
             self.stored[name_layer(f"{part}.{key}")] = stored
-        for target in find_layers({part: model}):
-            self.shapes[target.name] = tuple(target.layer.weight.shape)
-        self.targets |= {target.name for target in find_targets({part: model})}
+        blocks = FAMILIES[self.info.family].adaptable_blocks
+        for each in list_all_layers({part: model}, blocks):
+            self.shapes[each.name] = tuple(each.layer.weight.shape)
+        self.targets |= {each.name for each in list_adaptable_layers({part: model}, blocks)}
 
     def read(self, layer: str) -> Tensor:
         """Returns a layer's weight in fp32, in the shape that it has in the model."""

@@ -1,4 +1,4 @@
-"""The change of one layer's weight, as factors where it has them, and taking it apart.
+"""The delta of one layer's weight, as factors where it has them, and its decomposition.
 
 A weight of a convolution, [out, in, k, k], is the matrix [out, in * k * k] here.
 """
@@ -10,7 +10,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from trainer.combine.truncated_svd import find_leading, measure_squares
+from trainer.combine.truncated_svd import compute_truncated_svd, measure_squares
 
 Shape: TypeAlias = tuple[int, ...]
 # Singular values below this share of the largest are rounding of numbers in fp32.
@@ -18,7 +18,7 @@ _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
-class Change:
+class Delta:
     """A weight difference: `up @ down`, or `whole` where it has no such form; zero with neither.
 
     Attributes:
@@ -66,13 +66,13 @@ class Change:
             return self.whole[rows]
         return torch.zeros(self.sides)[rows]
 
-    def scale(self, factor: float) -> "Change":
-        """Returns the change, so many times as strong."""
+    def scale(self, factor: float) -> "Delta":
+        """Returns the delta times a factor."""
         if self.factors is None:
             return from_matrix(self.shape, self.multiply_out() * factor)
         up, down = self.factors
         root = math.sqrt(abs(factor))
-        return Change(self.shape, up * root, down * math.copysign(root, factor))
+        return Delta(self.shape, up * root, down * math.copysign(root, factor))
 
 
 def find_limit(shape: Shape) -> int:
@@ -80,26 +80,26 @@ def find_limit(shape: Shape) -> int:
     return min(shape[0], math.prod(shape[1:]))
 
 
-def from_matrix(shape: Shape, matrix: Tensor) -> Change:
-    """Returns a change without factors."""
-    return Change(shape, whole=matrix)
+def from_matrix(shape: Shape, matrix: Tensor) -> Delta:
+    """Returns a delta without factors."""
+    return Delta(shape, whole=matrix)
 
 
-def join(changes: list[Change]) -> Change:
+def join(deltas: list[Delta]) -> Delta:
     """Returns the exact sum: factors side by side, so that ranks add up."""
-    factors = [each.factors for each in changes]
+    factors = [each.factors for each in deltas]
     ups = [pair[0] for pair in factors if pair is not None]
     downs = [pair[1] for pair in factors if pair is not None]
-    if len(ups) < len(changes):
-        total = changes[0].multiply_out().clone()
-        for each in changes[1:]:
+    if len(ups) < len(deltas):
+        total = deltas[0].multiply_out().clone()
+        for each in deltas[1:]:
             total += each.multiply_out()
-        return from_matrix(changes[0].shape, total)
-    return Change(changes[0].shape, torch.cat(ups, dim=1), torch.cat(downs, dim=0))
+        return from_matrix(deltas[0].shape, total)
+    return Delta(deltas[0].shape, torch.cat(ups, dim=1), torch.cat(downs, dim=0))
 
 
-def multiply_inner(one: Change, other: Change) -> float:
-    """Returns the inner product of two changes, without their matrices where both have factors."""
+def multiply_inner(one: Delta, other: Delta) -> float:
+    """Returns the inner product of two deltas, without their matrices where both have factors."""
     if one.factors is None or other.factors is None:
         return torch.sum(one.multiply_out() * other.multiply_out(), dtype=torch.float64).item()
     (up, down), (up2, down2) = one.factors, other.factors
@@ -107,20 +107,20 @@ def multiply_inner(one: Change, other: Change) -> float:
     return torch.sum(ups * downs).item()
 
 
-def measure_energy(change: Change) -> float:
+def measure_energy(delta: Delta) -> float:
     """Returns the squared Frobenius norm."""
-    return max(multiply_inner(change, change), 0.0)
+    return max(multiply_inner(delta, delta), 0.0)
 
 
 @dataclass(frozen=True)
-class Spectrum:
-    """A change taken apart: U diag(values) Vᵀ, the strongest direction first.
+class SVD:
+    """A singular value decomposition, perhaps truncated: U diag(values) Vᵀ, largest value first.
 
     Attributes:
         u: [out, n].
         values: [n], from the largest to the smallest, none below the rounding of fp32.
         v: [in * k * k, n].
-        rest: Squared norm of the weaker directions, where only the strongest were looked for.
+        rest: Squared norm of what a truncated decomposition leaves out.
     """
 
     shape: Shape
@@ -134,43 +134,43 @@ class Spectrum:
         """The squared Frobenius norm."""
         return float(torch.sum(self.values.double() ** 2)) + self.rest
 
-    def cut(self, rank: int) -> Change:
-        """Returns the best change of a rank (Eckart and Young 1936), evenly split in two."""
+    def cut(self, rank: int) -> Delta:
+        """Returns the best delta of a rank (Eckart and Young 1936), split into two factors."""
         roots = self.values[:rank].sqrt()
-        return Change(self.shape, self.u[:, :rank] * roots, (self.v[:, :rank] * roots).T)
+        return Delta(self.shape, self.u[:, :rank] * roots, (self.v[:, :rank] * roots).T)
 
     def share(self, rank: int) -> float:
-        """Returns the share of the energy in the strongest directions."""
-        kept = float(torch.sum(self.values[:rank].double() ** 2))
-        return kept / self.energy if self.energy else 1.0
+        """Returns the share of the energy in the largest singular values."""
+        energy = float(torch.sum(self.values[:rank].double() ** 2))
+        return energy / self.energy if self.energy else 1.0
 
 
-def decompose(change: Change, most: int = 0) -> Spectrum:
+def decompose(delta: Delta, most: int = 0) -> SVD:
     """Returns the singular values and vectors.
 
     Of factors: each is turned into an orthonormal and a small triangular matrix, and only the
-    product of the small ones is taken apart, which is as exact and never sees the large matrix.
+    product of the small ones is decomposed, which is as exact and never needs the large matrix.
 
     Args:
-        change: What to take apart.
-        most: So many of the strongest directions are enough, which for a large matrix without
-            factors takes a fraction of the time, see `find_leading`; 0 looks for all.
+        delta: What to decompose.
+        most: How many of the largest singular values to compute, which for a large matrix without
+            factors takes a fraction of the time, see `compute_truncated_svd`; 0 computes all.
     """
     rest = 0.0
-    if change.factors is None or change.rank >= change.limit:
-        matrix = change.multiply_out()
-        found = find_leading(matrix, most) if most else None
-        u, values, v = _decompose_matrix(matrix) if found is None else found
-        if found is not None:
+    if delta.factors is None or delta.rank >= delta.limit:
+        matrix = delta.multiply_out()
+        truncated = compute_truncated_svd(matrix, most) if most else None
+        u, values, v = _decompose_matrix(matrix) if truncated is None else truncated
+        if truncated is not None:
             rest = max(measure_squares(matrix) - float(torch.sum(values.double() ** 2)), 0.0)
     else:
-        up, down = change.factors
+        up, down = delta.factors
         (q_up, r_up), (q_down, r_down) = torch.linalg.qr(up), torch.linalg.qr(down.T)
         core = r_up.double() @ r_down.double().T  # [rank, rank]
         u, values, v = (each.float() for each in _decompose_core(core))
         u, v = q_up @ u, q_down @ v
-    kept = int((values > _ROUNDING * values.max()).sum()) if values.numel() else 0
-    return Spectrum(change.shape, u[:, :kept], values[:kept], v[:, :kept], rest)
+    count = int((values > _ROUNDING * values.max()).sum()) if values.numel() else 0
+    return SVD(delta.shape, u[:, :count], values[:count], v[:, :count], rest)
 
 
 def _decompose_core(core: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -189,42 +189,42 @@ def _decompose_matrix(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     squares, v = torch.linalg.eigh(tall.T @ tall)
     values = squares.clamp_min(0).sqrt().flip(0)
     v = v.flip(1)
-    # What is below cannot be told from zero; `decompose` cuts it off.
+    # Values below that cannot be distinguished from zero; `decompose` cuts it off.
     u = (tall @ v) / values.clamp_min(_ROUNDING * float(values.max()) + 1e-300)
     parts = (v, values, u) if wide else (u, values, v)
     return parts[0].float(), parts[1].float(), parts[2].float()
 
 
-def choose_rank(spectrum: Spectrum, rank: int = 0, energy: float = 1.0, ratio: float = 0.0) -> int:
-    """Returns how many directions to keep: the fewest that one of the wishes allows.
+def choose_rank(svd: SVD, rank: int = 0, energy: float = 1.0, ratio: float = 0.0) -> int:
+    """Returns how many singular values to keep: the fewest that one of the limits allows.
 
     Args:
-        spectrum: The change.
+        svd: Of the delta.
         rank: At most so many; 0 for no limit.
-        energy: As many as hold this share of the squared norm.
+        energy: As many as contain this share of the squared norm.
         ratio: Those whose value is at least the largest one over this number; 0 for all.
     """
-    count = spectrum.values.numel()
+    count = svd.values.numel()
     if count == 0:
         return 0
     if rank:
         count = min(count, rank)
     if energy < 1:
-        squares = torch.cumsum(spectrum.values.double() ** 2, 0)
-        short = squares < energy * (squares[-1] + spectrum.rest) * (1 - 1e-12)
+        squares = torch.cumsum(svd.values.double() ** 2, 0)
+        short = squares < energy * (squares[-1] + svd.rest) * (1 - 1e-12)
         count = min(count, int(short.sum()) + 1)
     if ratio:
-        count = min(count, int((spectrum.values * ratio >= spectrum.values[0]).sum()))
+        count = min(count, int((svd.values * ratio >= svd.values[0]).sum()))
     return max(count, 1)
 
 
-def measure_effective_rank(spectrum: Spectrum) -> float:
+def measure_effective_rank(svd: SVD) -> float:
     """Returns the effective rank (Roy and Vetterli 2007, EUSIPCO, section 3).
 
     It is e to the entropy of the singular values as shares of their sum: n for n equal values, and
     little more than 1 where one of them outweighs the others.
     """
-    values = spectrum.values.double()
+    values = svd.values.double()
     if values.numel() == 0:
         return 0.0
     shares = values / values.sum()

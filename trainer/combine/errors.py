@@ -1,5 +1,7 @@
-"""What can go wrong when files are combined or changed."""
+"""Errors of combining files."""
+
+from datasets_tools.errors import LorasmithError
 
 
-class CombineError(Exception):
-    """Something a person can put right; the message says how."""
+class CombineError(LorasmithError):
+    """A problem with the files or options; the message states what to do."""

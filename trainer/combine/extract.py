@@ -1,4 +1,4 @@
-"""A LoRA from the difference of two base models."""
+"""Extracting a LoRA from the difference of two base models."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,28 +19,28 @@ from trainer.combine.outputs import (
     check_rank,
     start_writer,
 )
-from trainer.combine.resize import KeptLayer, describe_choice, keep_strongest
+from trainer.combine.resize import ResizedLayer, describe_choice, truncate
 from trainer.combine.stream import TensorStream
-from trainer.combine.target_model import Blueprint
-from trainer.combine.validation import Foresight, Tell
+from trainer.combine.target_model import TargetModel
+from trainer.combine.validation import FindingsCallback, OutputValidator
 from trainer.config import RankChoice
 from trainer.export import name_base_model
-from trainer.files.read.family import FAMILY_TITLES
+from trainer.formats.families import FAMILIES
 from trainer.formats.unet_names import UNetNames
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """What came of it.
+    """The result of extracting.
 
     Attributes:
-        layers: What is in the file.
+        layers: The layers in the file.
         equal: Layers that do not differ, and are not in the file.
-        left_out: Tensors that differ and that a LoRA file cannot hold: norms, biases, the outer
+        left_out: Tensors that differ and that a LoRA file cannot contain: norms, biases, the outer
             layers.
     """
 
-    layers: list[KeptLayer]
+    layers: list[ResizedLayer]
     equal: int
     left_out: list[str]
 
@@ -53,45 +53,43 @@ def extract_file(
     precision: str = "fp16",
     *,
     force: bool = False,
-    tell: Tell | None = None,
+    on_findings: FindingsCallback | None = None,
     progress: Progress | None = None,
 ) -> Extraction:
-    """Writes the difference of two base models as LoRA, each layer the best one of its rank.
+    """Writes the difference of two base models as LoRA, the best approximation per layer.
 
     Args:
-        base_model: What the LoRA will be used on.
-        tuned_model: What it will make of that.
+        base_model: The model that the LoRA will be used with.
+        tuned_model: The fine-tuned model.
         to: The file to write.
         choice: How much is kept.
         precision: Of the result.
-        force: Replaces a file that is there, and writes what not every program reads.
-        tell: Called with what a check will find, before anything is written: which layers there are
-            is known only when all have been compared.
+        force: Replaces an existing file, and writes even what some programs cannot read.
+        on_findings: Called with the findings before anything is written: which layers differ is
+            known only when all have been compared.
         progress: Called with how many layers are done, and of how many.
 
     Raises:
         CombineError, ModelError: with what to do; nothing is written then.
     """
     if choice.keeps_all:
-        msg = "Say how much to keep: --rank, --energy or --ratio."
+        msg = "Give the rank to keep with --rank, --energy or --ratio."
         raise CombineError(msg)
     check_precision(precision)
     check_output(to, force)
     base, tuned = BaseWeights(base_model), BaseWeights(tuned_model)
     _check_pair(base, tuned)
     names = UNetNames.from_config(base.info.unet)
-    blueprint = Blueprint(base.info.family, names, frozenset(base.shapes), base.shapes, base)
+    target_model = TargetModel(base.info.family, names, frozenset(base.shapes), base.shapes, base)
     layers = [layer for layer in base.shapes if layer in base.targets]
     plan = {layer: _plan(base.shapes[layer], choice) for layer in layers}
     check_rank({k: v for k, v in plan.items() if not v.wide}, choice.rank)
     check_rank({k: v for k, v in plan.items() if v.wide}, choice.limit_of(wide=True))
     with TensorStream(to) as stream:
-        writer = start_writer(stream, plan, blueprint, precision)
-        kept = _write_layers(base, tuned, layers, writer, choice, progress)
+        writer = start_writer(stream, plan, target_model, precision)
+        results = _write_layers(base, tuned, layers, writer, choice, progress)
         if stream.empty:
-            msg = (
-                f"{base.path.name} and {tuned.path.name} do not differ where a LoRA could hold it."
-            )
+            msg = f"{base.path.name} and {tuned.path.name} do not differ in what a LoRA can change."
             raise CombineError(msg)
         how = {"command": "extract", **describe_choice(choice)}
         header = (
@@ -99,9 +97,11 @@ def extract_file(
             | _name_models(base, tuned)
             | describe_result(to.stem, writer.measure(), how)
         )
-        Foresight(to, blueprint, precision, force, tell).judge_written(writer, header)
+        OutputValidator(to, target_model, precision, force, on_findings).validate_written(
+            writer, header
+        )
         stream.finish(header)
-    return Extraction(kept, len(layers) - len(kept), _list_left_out(base, tuned))
+    return Extraction(results, len(layers) - len(results), _list_left_out(base, tuned))
 
 
 def _write_layers(
@@ -111,20 +111,20 @@ def _write_layers(
     writer: AdapterWriter,
     choice: RankChoice,
     progress: Progress | None,
-) -> list[KeptLayer]:
-    """Writes the layers that differ; returns what was kept of each."""
-    kept = []
+) -> list[ResizedLayer]:
+    """Writes the layers that differ; returns the rank and energy of each."""
+    results = []
     for done, layer in enumerate(layers):
         difference = (tuned.read(layer) - base.read(layer)).flatten(1)
         _check_numbers(layer, difference, base, tuned)
         if difference.any():
-            change = from_matrix(base.shapes[layer], difference)
-            factors, told = keep_strongest(change, choice, layer)
-            writer.add_change(layer, factors)
-            kept.append(told)
+            delta = from_matrix(base.shapes[layer], difference)
+            factors, resized = truncate(delta, choice, layer)
+            writer.add_delta(layer, factors)
+            results.append(resized)
         if progress is not None:
             progress(done + 1, len(layers))
-    return kept
+    return results
 
 
 def _plan(shape: tuple[int, ...], choice: RankChoice) -> PlannedLayer:
@@ -135,16 +135,16 @@ def _plan(shape: tuple[int, ...], choice: RankChoice) -> PlannedLayer:
 
 def _check_pair(base: BaseWeights, tuned: BaseWeights) -> None:
     if base.info.family != tuned.info.family or base.shapes != tuned.shapes:
-        titles = [FAMILY_TITLES[each.info.family] for each in (base, tuned)]
+        titles = [FAMILIES[each.info.family].title for each in (base, tuned)]
         msg = (
-            f"{base.path.name} ({titles[0]}) and {tuned.path.name} ({titles[1]}) are not of the "
-            "same shape, so their difference is no LoRA. Take two models of one family."
+            f"{base.path.name} ({titles[0]}) and {tuned.path.name} ({titles[1]}) have different "
+            "layer shapes, so no LoRA can be extracted. Choose two models of one family."
         )
         raise CombineError(msg)
     if base.info.prediction != tuned.info.prediction and base.info.certain and tuned.info.certain:
         msg = (
             f"{base.path.name} predicts {base.info.prediction} and {tuned.path.name} "
-            f"{tuned.info.prediction}, so a LoRA cannot make one of the other."
+            f"{tuned.info.prediction}, so a LoRA cannot turn one into the other."
         )
         raise CombineError(msg)
 
@@ -154,7 +154,7 @@ def _check_numbers(
 ) -> None:
     if not torch.isfinite(difference).all():
         bad = base if not torch.isfinite(base.read(layer)).all() else tuned
-        msg = f"{bad.path.name} holds weights that are no numbers, in {layer}."
+        msg = f"{bad.path.name} contains weights that are not finite, in {layer}."
         raise CombineError(msg)
 
 
@@ -167,11 +167,11 @@ def _name_models(base: BaseWeights, tuned: BaseWeights) -> dict[str, str]:
 
 
 def _list_left_out(base: BaseWeights, tuned: BaseWeights) -> list[str]:
-    held = {f"{layer}.weight" for layer in base.targets}
+    targets = {f"{layer}.weight" for layer in base.targets}
     return [
         name
         for name in base.stored
-        if name not in held
+        if name not in targets
         and name in tuned.stored
         and not torch.equal(base.read_tensor(name), tuned.read_tensor(name))
     ]

@@ -1,6 +1,6 @@
-"""The header of a file that was made from others: what is still true of them, and how it was made.
+"""The header of a file that was made from other files: what still applies, and how it was made.
 
-Facts about a training (its steps, rates, dates) hold for none of the results and are left out.
+Facts about a training (steps, learning rates, dates) do not apply to the result and are left out.
 """
 
 import json
@@ -11,12 +11,13 @@ from importlib import metadata as packages
 from pathlib import Path
 
 from trainer.export import ExportError
-from trainer.export.families import FAMILY_LABELS, recognise_family
+from trainer.export.families import recognise_family
 from trainer.export.network import Network
+from trainer.formats.families import FAMILIES
 
 Header = Mapping[str, str]
 
-# What the sources say and the result may say if they agree.
+# Copied to the result where all sources agree.
 _SHARED = (
     "ss_sd_model_name",
     "ss_clip_skip",
@@ -24,7 +25,7 @@ _SHARED = (
     "modelspec.author",
     "modelspec.resolution",
 )
-# What becomes false when numbers change.
+# Wrong as soon as the weights change.
 _STALE = (
     "sshs_model_hash",
     "sshs_legacy_hash",
@@ -38,7 +39,7 @@ _LONGEST_TABLE = 64 << 10
 
 
 def name_source(path: Path, header: Header) -> str:
-    """Returns what a file calls itself, else its name."""
+    """Returns the title in a file's header, else its name."""
     return header.get("modelspec.title") or header.get("ss_output_name") or path.stem
 
 
@@ -59,32 +60,32 @@ def describe_merged(
         how: The method and its options.
     """
     headers = [header for _, header in sources]
-    found = {key: value for key in _SHARED if (value := _agree_on(headers, key))}
-    found |= describe_model(family, _find_prediction(headers, family))
+    header = {key: value for key in _SHARED if (value := _agree_on(headers, key))}
+    header |= describe_model(family, _find_prediction(headers, family))
     triggers = dict.fromkeys(t for h in headers if (t := h.get("modelspec.trigger_phrase")))
     if triggers:
-        found["modelspec.trigger_phrase"] = ", ".join(triggers)
+        header["modelspec.trigger_phrase"] = ", ".join(triggers)
     tags = _join_tags(headers)
     if tags:
-        found["ss_tag_frequency"] = tags
-    found["modelspec.merged_from"] = ", ".join(name_source(*source) for source in sources)
-    return found | describe_result(title, network, how)
+        header["ss_tag_frequency"] = tags
+    header["modelspec.merged_from"] = ", ".join(name_source(*source) for source in sources)
+    return header | describe_result(title, network, how)
 
 
-def describe_changed(
+def describe_derived(
     title: str, header: Header, family: str, network: Network, how: Mapping[str, object]
 ) -> dict[str, str]:
-    """Returns the header of a file that was made from one: all that is still true of it."""
-    kept = {key: value for key, value in header.items() if key not in _STALE}
-    kept.pop("modelspec.thumbnail", None)  # drawn with the file as it was
+    """Returns the header of a file that was made from one other: all that still applies."""
+    remaining = {key: value for key, value in header.items() if key not in _STALE}
+    remaining.pop("modelspec.thumbnail", None)  # generated with the file as it was
     earlier = header.get(_HOW)
     steps = {**how, "before": json.loads(earlier)} if earlier and _is_json(earlier) else how
     labels = describe_model(family, _find_prediction([header], family))
-    return kept | labels | describe_result(title, network, steps)
+    return remaining | labels | describe_result(title, network, steps)
 
 
 def describe_result(title: str, network: Network, how: Mapping[str, object]) -> dict[str, str]:
-    """Returns what a header says of a result's size and making."""
+    """Returns the header fields for a result's network and how it was made."""
     return {
         "ss_output_name": title,
         "modelspec.title": title,
@@ -99,22 +100,23 @@ def describe_result(title: str, network: Network, how: Mapping[str, object]) -> 
 
 
 def describe_model(family: str, prediction: str) -> dict[str, str]:
-    """Returns what a header says of the base model's family; a prediction of "" is not known."""
-    labels = FAMILY_LABELS[family, prediction or "epsilon"]
-    found = {
+    """Returns the header fields for the base model's family; a prediction of "" is not known."""
+    spec = FAMILIES[family]
+    labels = spec.labels[prediction or "epsilon"]
+    header = {
         "ss_base_model_version": labels.version,
-        "ss_v2": str(family == "sd2"),
+        "ss_v2": str(spec.is_v2),
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": labels.architecture,
         "modelspec.implementation": labels.implementation,
     }
     if prediction:
-        found["modelspec.prediction_type"] = "v" if prediction == "v_prediction" else "epsilon"
-    return found
+        header["modelspec.prediction_type"] = "v" if prediction == "v_prediction" else "epsilon"
+    return header
 
 
 def count_network(sizes: Sequence[tuple[int, float, bool]], kinds: Sequence[str]) -> Network:
-    """Returns ranks and alphas in the words of kohya's trainer.
+    """Returns ranks and alphas in kohya's terms.
 
     Args:
         sizes: Rank, alpha and whether the kernel is larger than 1 x 1, of the UNet's layers, or of
@@ -130,16 +132,16 @@ def count_network(sizes: Sequence[tuple[int, float, bool]], kinds: Sequence[str]
 
 
 def _find_prediction(headers: Sequence[Header], family: str) -> str:
-    """Returns what the base model predicts; "" where headers say nothing or disagree."""
-    found = set()
+    """Returns what the base model predicts; "" where headers lack it or disagree."""
+    predictions = set()
     for header in headers:
         try:
             named, prediction = recognise_family(header)
         except ExportError:
             continue
         if named == family:
-            found.add(prediction)
-    return found.pop() if len(found) == 1 else ""
+            predictions.add(prediction)
+    return predictions.pop() if len(predictions) == 1 else ""
 
 
 def _agree_on(headers: Sequence[Header], key: str) -> str:
@@ -148,7 +150,7 @@ def _agree_on(headers: Sequence[Header], key: str) -> str:
 
 
 def _join_tags(headers: Sequence[Header]) -> str:
-    """Returns the tag tables as one; what is no such table is left out, and one too long too."""
+    """Returns the tag tables as one; what is not such a table, or is too long, is left out."""
     joined: dict[str, Counter[str]] = {}
     for header in headers:
         text = header.get("ss_tag_frequency", "")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from trainer.combine.delta import Change, Shape, choose_rank, decompose, find_limit
+from trainer.combine.delta import Delta, Shape, choose_rank, decompose, find_limit
 from trainer.combine.errors import CombineError
 from trainer.combine.headers import describe_merged
 from trainer.combine.merging import EXACT_RANKS, MERGES
@@ -18,11 +18,11 @@ from trainer.combine.outputs import (
     plan_network,
     start_writer,
 )
-from trainer.combine.similarity import InterferenceReport, measure_interference
+from trainer.combine.similarity import SimilarityReport, measure_similarity
 from trainer.combine.sources import Source, open_sources
 from trainer.combine.stream import TensorStream
-from trainer.combine.target_model import draw_blueprint, open_base
-from trainer.combine.validation import Foresight, Tell
+from trainer.combine.target_model import open_base, read_target_model
+from trainer.combine.validation import FindingsCallback, OutputValidator
 from trainer.config import MergeOptions
 from trainer.files.read.family import measure, read_rank
 from trainer.seeds import derive_seed
@@ -39,9 +39,9 @@ class MergeRequest:
     Attributes:
         files: Adapter files and their weights.
         to: The file to write.
-        options: How.
+        options: Method and settings.
         base_model: One that all files fit, for DoRA and for models of unusual size; None for none.
-        force: Replaces a file that is there, and writes what not every program reads.
+        force: Replaces an existing file, and writes even what some programs cannot read.
     """
 
     files: Sequence[tuple[Path, float]]
@@ -52,13 +52,16 @@ class MergeRequest:
 
 
 def merge_files(
-    request: MergeRequest, tell: Tell | None = None, progress: Progress | None = None
-) -> InterferenceReport:
+    request: MergeRequest,
+    on_findings: FindingsCallback | None = None,
+    progress: Progress | None = None,
+) -> SimilarityReport:
     """Merges adapter files into a LoRA file.
 
     Args:
-        request: What and how.
-        tell: Called with what a check will find, before anything is computed or written.
+        request: What to merge, and how.
+        on_findings: Called with the findings about the result before anything is computed or
+            written.
         progress: Called with how many layers are done, and of how many.
 
     Raises:
@@ -66,27 +69,28 @@ def merge_files(
     """
     _check(request)
     paths = [path for path, _ in request.files]
-    blueprint = draw_blueprint(paths, open_base(request.base_model))
-    report = InterferenceReport()
-    with open_sources(paths, blueprint) as sources, TensorStream(request.to) as stream:
+    target_model = read_target_model(paths, open_base(request.base_model))
+    report = SimilarityReport()
+    with open_sources(paths, target_model) as sources, TensorStream(request.to) as stream:
         plan = _plan(sources, request.options)
         how = _describe(request)
         headers = [(source.path, source.file.metadata) for source in sources]
         title = request.to.stem
-        header = describe_merged(title, headers, blueprint.family, plan_network(plan), how)
-        place = Foresight(request.to, blueprint, request.options.precision, request.force, tell)
-        place.judge_plan(plan, header)
-        writer = start_writer(stream, plan, blueprint, request.options.precision)
+        header = describe_merged(title, headers, target_model.family, plan_network(plan), how)
+        precision = request.options.precision
+        validator = OutputValidator(request.to, target_model, precision, request.force, on_findings)
+        validator.validate_plan(plan, header)
+        writer = start_writer(stream, plan, target_model, precision)
         for done, layer in enumerate(plan):
             result = _merge_layer(layer, sources, request, plan[layer].rank, report)
             if result.up is not None and result.up.any():
-                writer.add_change(layer, result)
+                writer.add_delta(layer, result)
             if progress is not None:
                 progress(done + 1, len(plan))
         if stream.empty:
             msg = f"The merge changes nothing, so {request.to.name} is not written."
             raise CombineError(msg)
-        stream.finish(describe_merged(title, headers, blueprint.family, writer.measure(), how))
+        stream.finish(describe_merged(title, headers, target_model.family, writer.measure(), how))
     return report
 
 
@@ -96,7 +100,7 @@ def _check(request: MergeRequest) -> None:
         raise CombineError(msg)
     for path, weight in request.files:
         if not torch.isfinite(torch.tensor(weight)):
-            msg = f"The weight of {path.name} is {weight}, which is no number to multiply with."
+            msg = f"The weight of {path.name} is {weight}, which is not a finite number."
             raise CombineError(msg)
     check_output(request.to, request.force)
 
@@ -117,9 +121,9 @@ def _plan_layer(layer: str, holders: Sequence[Source], options: MergeOptions) ->
     for source in holders:
         group = source.file.groups[layer]
         plain = group.kind == "lora" and not group.has_magnitude
-        found = read_rank(group, source.file.shapes) or limit
+        rank = read_rank(group, source.file.shapes) or limit
         # Other kinds than LoRA reach a higher rank than their factors have.
-        ranks.append(found if plain or options.method not in EXACT_RANKS else limit)
+        ranks.append(rank if plain or options.method not in EXACT_RANKS else limit)
     if options.rank:
         rank = options.rank
     elif options.method in {"concatenate", "orthogonal"}:
@@ -130,9 +134,9 @@ def _plan_layer(layer: str, holders: Sequence[Source], options: MergeOptions) ->
 
 
 def guess_shape(layer: str, holders: Sequence[Source]) -> Shape:
-    """Returns the shape of a layer's weight from headers alone; kernels only where they tell."""
+    """Returns the shape of a layer's weight from headers alone; kernel sizes may be missing."""
     source = holders[0]
-    known = source.blueprint.shapes.get(layer)
+    known = source.target_model.shapes.get(layer)
     if known is not None:
         return known
     group, shapes = source.file.groups[layer], source.file.shapes
@@ -150,45 +154,46 @@ def _merge_layer(
     sources: Sequence[Source],
     request: MergeRequest,
     rank: int,
-    report: InterferenceReport,
-) -> Change:
+    report: SimilarityReport,
+) -> Delta:
     holders = [(n, each) for n, each in enumerate(sources) if layer in each.file.groups]
-    changes = [source.read(layer) for _, source in holders]
-    _check_shapes(layer, [source for _, source in holders], changes)
+    deltas = [source.read(layer) for _, source in holders]
+    _check_shapes(layer, [source for _, source in holders], deltas)
     weights = [request.files[number][1] for number, _ in holders]
     generator = torch.Generator().manual_seed(derive_seed(request.options.seed, "merge", layer))
     try:
-        merged = MERGES[request.options.method](changes, weights, request.options, generator)
+        merged = MERGES[request.options.method](deltas, weights, request.options, generator)
     except CombineError as error:
         msg = f"{layer} cannot be merged: {error}. Choose another method, such as svd."
         raise CombineError(msg) from error
     result, cut = fit_rank(merged, rank, request.options.energy)
-    weighted = [change.scale(weight) for change, weight in zip(changes, weights, strict=True)]
+    weighted = [delta.scale(weight) for delta, weight in zip(deltas, weights, strict=True)]
     numbers = [number for number, _ in holders]
-    found = measure_interference(layer, numbers, weighted, result, signs=request.options.signs)
-    report.layers.append(replace(found, cut=cut))
+    signs = request.options.signs
+    similarity = measure_similarity(layer, numbers, weighted, result, signs=signs)
+    report.layers.append(replace(similarity, cut=cut))
     return result
 
 
-def fit_rank(change: Change, rank: int, energy: float) -> tuple[Change, float]:
-    """Returns a change with factors of at most a rank, and the share of the energy that it lacks.
+def fit_rank(delta: Delta, rank: int, energy: float) -> tuple[Delta, float]:
+    """Returns a delta with factors of at most a rank, and the share of the energy that it loses.
 
-    It is returned as it is where it has such factors already.
+    A delta that has such factors already is returned unchanged.
     """
-    if change.factors is not None and change.rank <= rank and energy >= 1:
-        return change, 0.0
-    spectrum = decompose(change, most=rank)
-    kept = choose_rank(spectrum, rank, energy)
-    return spectrum.cut(kept), 1 - spectrum.share(kept)
+    if delta.factors is not None and delta.rank <= rank and energy >= 1:
+        return delta, 0.0
+    svd = decompose(delta, most=rank)
+    count = choose_rank(svd, rank, energy)
+    return svd.cut(count), 1 - svd.share(count)
 
 
-def _check_shapes(layer: str, sources: Sequence[Source], changes: Sequence[Change]) -> None:
-    for source, change in zip(sources, changes, strict=True):
-        if change.shape != changes[0].shape:
+def _check_shapes(layer: str, sources: Sequence[Source], deltas: Sequence[Delta]) -> None:
+    for source, delta in zip(sources, deltas, strict=True):
+        if delta.shape != deltas[0].shape:
             msg = (
-                f"{sources[0].path.name} and {source.path.name} are for models of different size: "
-                f"{layer} has the shape {list(changes[0].shape)} in one and {list(change.shape)} "
-                "in the other. Take files for one base model."
+                f"{sources[0].path.name} and {source.path.name} are for models of different sizes: "
+                f"{layer} has the shape {list(deltas[0].shape)} in one and {list(delta.shape)} "
+                "in the other. Choose files for one base model."
             )
             raise CombineError(msg)
 

@@ -8,14 +8,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from trainer.combine.delta import Change, Shape, find_limit
+from trainer.combine.delta import Delta, Shape, find_limit
 from trainer.combine.errors import CombineError
 from trainer.combine.headers import count_network
 from trainer.combine.stream import TensorStream
-from trainer.combine.target_model import Blueprint
+from trainer.combine.target_model import TargetModel
 from trainer.export import name_layers
-from trainer.export.files import DTYPES, cast_weight
+from trainer.export.files import cast_weight
 from trainer.export.network import Network
+from trainer.formats.precision import PRECISIONS
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,13 @@ Plan = Mapping[str, PlannedLayer]
 
 
 def check_output(path: Path, force: bool) -> None:
-    """Refuses a place where the result cannot or should not go.
+    """Rejects a path that cannot or should not be written.
 
     Raises:
-        CombineError: something is there, or the name is not that of a safetensors file.
+        CombineError: the file exists, or the name is not that of a safetensors file.
     """
     if path.suffix != ".safetensors":
-        msg = f"{path.name} must end in .safetensors, so that programs read it as such."
+        msg = f"{path.name} must end in .safetensors, so that other programs can read it."
         raise CombineError(msg)
     if path.is_dir():
         msg = f"{path} is a folder. Give the name of a file in it."
@@ -57,7 +58,7 @@ def check_output(path: Path, force: bool) -> None:
 
 
 def check_rank(plan: Plan, rank: int) -> None:
-    """Refuses a rank that a layer cannot have.
+    """Rejects a rank that a layer cannot have.
 
     Raises:
         CombineError: with the largest one that all layers can have.
@@ -67,7 +68,7 @@ def check_rank(plan: Plan, rank: int) -> None:
             most = min(find_limit(each.shape) for each in plan.values())
             size = " × ".join(str(each) for each in planned.shape)
             msg = (
-                f"The rank {rank} is above what {layer} can have, whose weight is {size}. Choose "
+                f"The rank {rank} is too large for {layer}, whose weight is {size}. Choose "
                 f"{most} or less."
             )
             raise CombineError(msg)
@@ -76,7 +77,7 @@ def check_rank(plan: Plan, rank: int) -> None:
 def choose_alphas(plan: Plan) -> dict[str, float]:
     """Returns one alpha per model, its layers' commonest rank.
 
-    One value for all, because diffusers mixes up alphas that differ within a model.
+    One value for all, because diffusers confuses alphas that differ within a model.
     """
     counts: dict[str, Counter[int]] = {}
     for layer, planned in plan.items():
@@ -89,7 +90,7 @@ class AdapterWriter:
     """A kohya file that grows layer by layer.
 
     Attributes:
-        stream: Where it goes.
+        stream: The file.
         names: The kohya name of each layer.
         alphas: One per model, see `choose_alphas`.
         precision: "fp16", "bf16" or "fp32".
@@ -106,29 +107,29 @@ class AdapterWriter:
     kinds: list[str] = field(default_factory=list)
     shapes: dict[str, dict[str, Shape]] = field(default_factory=dict)
 
-    def add_change(self, layer: str, change: Change, bias: Tensor | None = None) -> None:
-        """Writes a change as LoRA; its factors must not be None.
+    def add_delta(self, layer: str, delta: Delta, bias: Tensor | None = None) -> None:
+        """Writes a delta as LoRA; its factors must not be None.
 
         Args:
             layer: Its name.
-            change: Of the weight.
-            bias: What the layer's bias changes by, where the file that it comes from has that.
+            delta: Of the weight; needs factors.
+            bias: Delta of the layer's bias, where the source file has one.
 
         Raises:
             ExportError: a weight is not finite, or too large for the format.
         """
-        if change.factors is None:
+        if delta.factors is None:
             msg = f"{layer} has no factors"
             raise ValueError(msg)
-        up, down = change.factors
+        up, down = delta.factors
         alpha, rank = self.alphas[layer.partition(".")[0]], down.shape[0]
-        point = (1,) * (len(change.shape) - 2)
+        point = (1,) * (len(delta.shape) - 2)
         parts = {
-            "lora_down.weight": down.reshape(rank, *change.shape[1:]),
-            "lora_up.weight": (up * (rank / alpha)).reshape(change.shape[0], rank, *point),
+            "lora_down.weight": down.reshape(rank, *delta.shape[1:]),
+            "lora_up.weight": (up * (rank / alpha)).reshape(delta.shape[0], rank, *point),
             "alpha": torch.tensor(alpha),
         } | ({} if bias is None else {"diff_b": bias})
-        wide = len(change.shape) == 4 and max(change.shape[2:]) > 1
+        wide = len(delta.shape) == 4 and max(delta.shape[2:]) > 1
         self.sizes.append((layer, rank, alpha, wide))
         self.kinds.append("lora")
         self._write(layer, parts)
@@ -155,21 +156,21 @@ class AdapterWriter:
 
 
 def start_writer(
-    stream: TensorStream, plan: Plan, blueprint: Blueprint, precision: str
+    stream: TensorStream, plan: Plan, target_model: TargetModel, precision: str
 ) -> AdapterWriter:
     """Returns a writer for planned layers."""
-    names = name_layers(plan, blueprint.family, blueprint.unet_names)
+    names = name_layers(plan, target_model.family, target_model.unet_names)
     return AdapterWriter(stream, names, choose_alphas(plan), precision)
 
 
 def check_precision(precision: str) -> None:
-    """Refuses a number format that is not written.
+    """Rejects an unknown number format.
 
     Raises:
         CombineError: with those that are.
     """
-    if precision not in DTYPES:
-        msg = f"The precision {precision!r} is not written. Choose one of {', '.join(DTYPES)}."
+    if precision not in PRECISIONS:
+        msg = f"The precision {precision!r} is unknown. Choose one of {', '.join(PRECISIONS)}."
         raise CombineError(msg)
 
 

@@ -1,4 +1,4 @@
-"""How much adapters get in each other's way when they are merged."""
+"""How similar adapters are, and how much of each is lost when they are merged."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -8,26 +8,25 @@ from typing import Any
 
 import torch
 
-from trainer.combine.delta import Change, join, measure_energy, multiply_inner
+from trainer.combine.delta import Delta, join, measure_energy, multiply_inner
 from trainer.combine.sparsify import list_blocks
 
 
 @dataclass(frozen=True)
-class LayerInterference:
+class LayerSimilarity:
     """One layer of a merge.
 
     Attributes:
         layer: Its name.
         files: Numbers of the files that change it, from 0.
-        norms: Frobenius norm of each file's weighted change.
-        cosines: Per pair of those files, in order: 1 where they say the same, -1 where they undo
-            each other.
+        norms: Frobenius norm of each file's weighted delta.
+        cosines: Per pair of those files, in order: 1 for equal deltas, -1 for opposite ones.
         sign_conflicts: Share of the weight's numbers that some file raises and another lowers; -1
             where it was not counted.
         lost: Squared distance of the result from the weighted sum, as a share of the sum's squared
             norm; 0 for an exact merge.
         rank: Of the result.
-        cut: Share of what the method made that the rank cannot hold; 0 for an exact one.
+        cut: Share of the method's result that the rank cannot represent; 0 for an exact one.
     """
 
     layer: str
@@ -43,14 +42,14 @@ class LayerInterference:
 
 
 @dataclass
-class InterferenceReport:
-    """All layers of a merge, and what they come to as a whole."""
+class SimilarityReport:
+    """All layers of a merge, and the values over all of them."""
 
-    layers: list[LayerInterference] = field(default_factory=list)
+    layers: list[LayerSimilarity] = field(default_factory=list)
 
     @property
     def cosines(self) -> dict[tuple[int, int], float]:
-        """Per pair of files: the cosine between the whole changes, over the layers of both."""
+        """Per pair of files: the cosine between the whole deltas, over the layers of both."""
         inner: dict[tuple[int, int], float] = {}
         squares: dict[tuple[int, int], list[float]] = {}
         for each in self.layers:
@@ -81,7 +80,7 @@ class InterferenceReport:
 
     @property
     def cut(self) -> float:
-        """Mean over the layers of what their rank cannot hold."""
+        """Mean over the layers of what their rank cannot represent."""
         return sum(each.cut for each in self.layers) / len(self.layers) if self.layers else 0.0
 
     def to_dict(self) -> dict[str, Any]:
@@ -101,34 +100,34 @@ class InterferenceReport:
         }
 
 
-def measure_interference(
-    layer: str, files: Sequence[int], changes: Sequence[Change], result: Change, *, signs: bool
-) -> LayerInterference:
-    """Returns how the changes of a layer get on with each other.
+def measure_similarity(
+    layer: str, files: Sequence[int], deltas: Sequence[Delta], result: Delta, *, signs: bool
+) -> LayerSimilarity:
+    """Returns the similarity of the deltas of a layer.
 
     Args:
         layer: Its name.
         files: Numbers of the files that change it.
-        changes: What each does to it, weighted.
-        result: What they were merged to.
+        deltas: Of each file, weighted.
+        result: The merged delta.
         signs: Whether to count sign conflicts, for which all matrices are multiplied out.
     """
-    products = [multiply_inner(one, other) for one, other in combinations(changes, 2)]
-    energies = [measure_energy(change) for change in changes]
+    products = [multiply_inner(one, other) for one, other in combinations(deltas, 2)]
+    energies = [measure_energy(delta) for delta in deltas]
     pairs = combinations(energies, 2)
     cosines = [
         product / sqrt(one * other) if one and other else 0.0
         for product, (one, other) in zip(products, pairs, strict=True)
     ]
-    exact = join(list(changes))
+    exact = join(list(deltas))
     whole = measure_energy(exact)
     lost = measure_energy(join([exact, result.scale(-1.0)]))
-    return LayerInterference(
+    return LayerSimilarity(
         layer=layer,
         files=list(files),
         norms=[sqrt(energy) for energy in energies],
         cosines=cosines,
-        sign_conflicts=_count_conflicts(changes) if signs else -1.0,
+        sign_conflicts=_count_conflicts(deltas) if signs else -1.0,
         lost=lost / whole if whole else 0.0,
         rank=result.rank,
         products=products,
@@ -136,12 +135,12 @@ def measure_interference(
     )
 
 
-def _count_conflicts(changes: Sequence[Change]) -> float:
-    """Returns the share of numbers that have a plus in one change and a minus in another."""
-    rows, columns = changes[0].sides
+def _count_conflicts(deltas: Sequence[Delta]) -> float:
+    """Returns the share of numbers that are positive in one delta and negative in another."""
+    rows, columns = deltas[0].sides
     count = 0
     for some in list_blocks(rows, columns):
-        blocks = [change.multiply_rows(some) for change in changes]
+        blocks = [delta.multiply_rows(some) for delta in deltas]
         highest, lowest = blocks[0], blocks[0]
         for block in blocks[1:]:
             highest, lowest = torch.maximum(highest, block), torch.minimum(lowest, block)

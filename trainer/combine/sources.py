@@ -1,4 +1,4 @@
-"""Adapter files as changes of layers, read one layer at a time."""
+"""Adapter files as deltas of layers, read one layer at a time."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from trainer.adapters import restore_adapter
 from trainer.adapters.base import Layer
-from trainer.combine.delta import Change, Shape, from_matrix
+from trainer.combine.delta import Delta, Shape, from_matrix
 from trainer.combine.errors import CombineError
-from trainer.combine.target_model import Blueprint
+from trainer.combine.target_model import TargetModel
 from trainer.export import FileModule
 from trainer.files.read import OpenFile, open_adapter_file
 
@@ -23,37 +23,37 @@ class Source:
 
     Attributes:
         file: The file.
-        blueprint: The model that it is for.
+        target_model: The model that it is for.
     """
 
     file: OpenFile
-    blueprint: Blueprint
+    target_model: TargetModel
 
     @property
     def path(self) -> Path:
         """Where it is."""
         return self.file.path
 
-    def read(self, layer: str) -> Change:
-        """Returns the change that the file makes to a layer's weight, at weight 1, in fp32.
+    def read(self, layer: str) -> Delta:
+        """Returns the file's delta for a layer's weight, at weight 1, in fp32.
 
         Raises:
-            ExportError: weights are damaged, or no numbers.
+            ExportError: weights are damaged, or not finite.
             CombineError: the layer does not fit, or is a DoRA and no base model was named.
         """
         module = self.file.read(layer)
         self._refuse_bias(layer, module)
-        return self.make_change(layer, module)
+        return self.make_delta(layer, module)
 
-    def make_change(self, layer: str, module: FileModule) -> Change:
-        """Returns the change that a module makes to a layer's weight; not that to its bias."""
+    def make_delta(self, layer: str, module: FileModule) -> Delta:
+        """Returns a module's delta for a layer's weight, without the one for its bias."""
         shape = self.find_shape(layer, module)
         if module.kind == "lora":
             return self._make_factors(layer, module, shape)
-        base = self.blueprint.base
+        base = self.target_model.base
         if module.kind == "dora" and base is None:
             msg = (
-                f"{self.path.name} holds {layer} as DoRA, whose change depends on the base model's "
+                f"{self.path.name} holds {layer} as DoRA, whose delta depends on the base model's "
                 "weights. Name the base model with --base-model."
             )
             raise CombineError(msg)
@@ -61,17 +61,17 @@ class Source:
         try:
             adapter = restore_adapter(make_layer(shape, weight), module.tensors, module.alpha)
         except ValueError as error:
-            raise CombineError(self._say_misfit(layer, str(error))) from error
+            raise CombineError(self._describe_misfit(layer, str(error))) from error
         with torch.no_grad():
             return from_matrix(shape, adapter.delta().flatten(1))
 
     def find_shape(self, layer: str, module: FileModule) -> Shape:
-        """Returns the shape of a layer's weight, from the blueprint or the module itself.
+        """Returns the shape of a layer's weight, from the target model or the module itself.
 
         Raises:
-            CombineError: neither tells it.
+            CombineError: neither contains it.
         """
-        known = self.blueprint.shapes.get(layer)
+        known = self.target_model.shapes.get(layer)
         if known is not None:
             return known
         parts = module.tensors
@@ -80,36 +80,36 @@ class Source:
         if "diff" in parts:
             return tuple(parts["diff"].shape)
         msg = (
-            f"{self.path.name} does not tell the shape of {layer}, which is of the kind "
+            f"{self.path.name} does not contain the shape of {layer}, which is "
             f"{module.kind}. Name a base model that it fits with --base-model."
         )
         raise CombineError(msg)
 
-    def _make_factors(self, layer: str, module: FileModule, shape: Shape) -> Change:
+    def _make_factors(self, layer: str, module: FileModule, shape: Shape) -> Delta:
         up = module.tensors["lora_up.weight"].flatten(1)
         down = module.tensors["lora_down.weight"].flatten(1)
         if (up.shape[0], down.shape[1]) != (shape[0], torch.Size(shape[1:]).numel()):
             detail = (
-                f"its change is {up.shape[0]} by {down.shape[1]}, where the weight has the shape "
+                f"its delta is {up.shape[0]} by {down.shape[1]}, but the weight has the shape "
                 f"{list(shape)}"
             )
-            raise CombineError(self._say_misfit(layer, detail))
-        return Change(shape, up, down).scale(module.alpha / down.shape[0])
+            raise CombineError(self._describe_misfit(layer, detail))
+        return Delta(shape, up, down).scale(module.alpha / down.shape[0])
 
     def _refuse_bias(self, layer: str, module: FileModule) -> None:
         if "diff_b" in module.tensors:
             msg = (
-                f"{self.path.name} changes the bias of {layer}, which a LoRA file cannot hold. "
+                f"{self.path.name} changes the bias of {layer}, which a LoRA file cannot store. "
                 "It can be baked into a base model."
             )
             raise CombineError(msg)
 
-    def _say_misfit(self, layer: str, detail: str) -> str:
+    def _describe_misfit(self, layer: str, detail: str) -> str:
         return f"{self.path.name} does not fit: in {layer}, {detail}."
 
 
 @contextmanager
-def open_sources(paths: Sequence[Path], blueprint: Blueprint) -> Iterator[list[Source]]:
+def open_sources(paths: Sequence[Path], target_model: TargetModel) -> Iterator[list[Source]]:
     """Opens adapter files for one model.
 
     Raises:
@@ -120,10 +120,10 @@ def open_sources(paths: Sequence[Path], blueprint: Blueprint) -> Iterator[list[S
             Source(
                 stack.enter_context(
                     open_adapter_file(
-                        path, blueprint.layers, blueprint.unet_names, blueprint.family
+                        path, target_model.layers, target_model.unet_names, target_model.family
                     )
                 ),
-                blueprint,
+                target_model,
             )
             for path in paths
         ]

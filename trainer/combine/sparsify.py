@@ -1,7 +1,7 @@
-"""Changes of which only some numbers stay, and merging them: what TIES and DARE consist of.
+"""Sparse deltas and their sums: the steps that TIES and DARE consist of.
 
-Their matrices are made a few rows at a time, so that what is computed with them stays in the
-processor's cache; only the result is whole.
+The matrices are computed a few rows at a time, so that intermediate results stay in the
+processor's cache; only the result is stored whole.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,90 +12,90 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainer.combine.delta import Change
+from trainer.combine.delta import Delta
 from trainer.config import MajoritySign
 
 _BLOCK_NUMBERS = 1 << 18
 
 
 @dataclass(frozen=True)
-class ThinChange:
-    """A change without some of its numbers.
+class SparseDelta:
+    """A delta with some of its numbers set to zero.
 
     Attributes:
-        change: With all of them.
-        least: Numbers of a smaller size are zero.
-        drawn: Which of the others stay, [out, in * k * k]; all without it.
-        density: What those that stay are divided by.
+        delta: The full one.
+        least: Numbers of a smaller magnitude are zero.
+        mask: Which of the others are kept, [out, in * k * k]; None keeps all.
+        density: What the remaining numbers are divided by.
     """
 
-    change: Change
+    delta: Delta
     least: float = 0.0
-    drawn: Tensor | None = None
+    mask: Tensor | None = None
     density: float = 1.0
 
     def make_rows(self, rows: slice) -> Tensor:
         """Returns some rows of the matrix."""
-        numbers = self.change.multiply_rows(rows)
+        numbers = self.delta.multiply_rows(rows)
         if self.least > 0:
-            # It sets to zero what is not larger than its argument: `least` itself has to stay.
+            # It zeroes what is not larger than its argument, and `least` itself has to be kept.
             below = float(np.nextafter(np.float32(self.least), np.float32(0)))
             numbers = functional.hardshrink(numbers, below)
-        if self.drawn is not None:
-            numbers = (numbers * self.drawn[rows]).div_(self.density)
+        if self.mask is not None:
+            numbers = (numbers * self.mask[rows]).div_(self.density)
         return numbers
 
 
-def trim(change: Change, density: float) -> ThinChange:
-    """Returns a change of which this share of the numbers stays, the largest ones."""
-    rows, columns = change.sides
+def trim(delta: Delta, density: float) -> SparseDelta:
+    """Returns a delta that keeps this share of the numbers, the largest ones."""
+    rows, columns = delta.sides
     count = int(density * rows * columns)
     if density >= 1:
-        return ThinChange(change)
+        return SparseDelta(delta)
     if count == 0:
-        return ThinChange(change, least=float("inf"))
+        return SparseDelta(delta, least=float("inf"))
     sizes = torch.empty(rows, columns)
     for some in list_blocks(rows, columns):
-        torch.abs(change.multiply_rows(some), out=sizes[some])
+        torch.abs(delta.multiply_rows(some), out=sizes[some])
     # NumPy selects three times as fast as torch.kthvalue, in place.
     numbers = sizes.flatten().numpy()
     numbers.partition(numbers.size - count)
-    return ThinChange(change, least=float(numbers[numbers.size - count]))
+    return SparseDelta(delta, least=float(numbers[numbers.size - count]))
 
 
-def draw(change: Change, density: float, generator: torch.Generator) -> ThinChange:
-    """Returns a change of which this share of the numbers stays by chance, so much larger."""
+def drop_and_rescale(delta: Delta, density: float, generator: torch.Generator) -> SparseDelta:
+    """Returns a delta that keeps a random share of the numbers, rescaled by its inverse."""
     if density >= 1:
-        return ThinChange(change)
-    rows, columns = change.sides
-    drawn = torch.empty(rows, columns, dtype=torch.bool)
+        return SparseDelta(delta)
+    rows, columns = delta.sides
+    mask = torch.empty(rows, columns, dtype=torch.bool)
     for some in list_blocks(rows, columns):
-        # The same draws as torch.bernoulli makes, in half the time.
-        torch.lt(torch.rand(drawn[some].shape, generator=generator), density, out=drawn[some])
-    return ThinChange(change, drawn=drawn, density=density)
+        # The same random numbers as torch.bernoulli, in half the time.
+        torch.lt(torch.rand(mask[some].shape, generator=generator), density, out=mask[some])
+    return SparseDelta(delta, mask=mask, density=density)
 
 
-def add_weighted(changes: Sequence[ThinChange], weights: Sequence[float]) -> Tensor:
+def add_weighted(deltas: Sequence[SparseDelta], weights: Sequence[float]) -> Tensor:
     """Returns the weighted sum, [out, in * k * k]."""
-    rows, columns = changes[0].change.sides
+    rows, columns = deltas[0].delta.sides
     total = torch.zeros(rows, columns)
     for some in list_blocks(rows, columns):
-        for change, weight in zip(changes, weights, strict=True):
-            total[some].add_(change.make_rows(some), alpha=weight)
+        for delta, weight in zip(deltas, weights, strict=True):
+            total[some].add_(delta.make_rows(some), alpha=weight)
     return total
 
 
 def add_by_sign(
-    changes: Sequence[ThinChange], weights: Sequence[float], majority_sign: MajoritySign
+    deltas: Sequence[SparseDelta], weights: Sequence[float], majority_sign: MajoritySign
 ) -> Tensor:
-    """Returns the mean of those changes that have the sign of the majority, number by number.
+    """Returns the mean of those deltas that have the majority sign, element by element.
 
-    The sign is elected before the weights; what is divided by is how many changes agree.
+    The sign is elected before weighting; the sum is divided by how many deltas agree.
     """
-    rows, columns = changes[0].change.sides
+    rows, columns = deltas[0].delta.sides
     result = torch.empty(rows, columns)
     for some in list_blocks(rows, columns):
-        blocks = [change.make_rows(some) for change in changes]
+        blocks = [delta.make_rows(some) for delta in deltas]
         signs = blocks if majority_sign == "total" else [block.sign() for block in blocks]
         total = torch.zeros_like(blocks[0])
         for sign in signs:

@@ -14,16 +14,9 @@ from torch import Tensor
 
 from datasets_tools.files import explain_os_error
 from trainer.combine.errors import CombineError
+from trainer.dtypes import CODES
 from trainer.export.files import encode_header
 
-DTYPE_NAMES = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.float8_e4m3fn: "F8_E4M3",
-    torch.float8_e5m2: "F8_E5M2",
-}
 _BLOCK_BYTES = 1 << 20
 _SMALL_BYTES = 64
 
@@ -31,11 +24,11 @@ _SMALL_BYTES = 64
 class TensorStream:
     """A safetensors file that grows tensor by tensor and appears when it is complete.
 
-    The tensors wait in a file aside, because the header that stands before them is known last.
-    To be used as a context: without `finish`, nothing is left.
+    The tensors are first written to a temporary file, because the header before them is known last.
+    Use it as a context manager: without `finish`, no file is left.
 
     Args:
-        path: Where the file will be.
+        path: Of the final file.
 
     Raises:
         CombineError: it cannot be written there.
@@ -46,7 +39,7 @@ class TensorStream:
         self._body = path.parent / f".{uuid.uuid4().hex}.body.tmp"
         self._whole = path.parent / f".{uuid.uuid4().hex}.tmp"
         self._placed: list[tuple[str, Tensor, int]] = []
-        # Scalars go to the front: behind halves of an odd number they would not be aligned.
+        # Scalars go first: after an odd number of 16-bit values they would not be aligned.
         self._small: list[tuple[str, bytes, Tensor]] = []
         self._length = 0
         try:
@@ -90,7 +83,7 @@ class TensorStream:
         self._length += len(content)
 
     def finish(self, metadata: dict[str, str]) -> str:
-        """Puts the file in its place; returns its hash, sha256 over the tensors' bytes.
+        """Writes the final file; returns its hash, sha256 over the tensors' bytes.
 
         Args:
             metadata: The header without the hashes, which are added here.
@@ -142,7 +135,7 @@ def describe_tensor(tensor: Tensor, start: int) -> dict[str, object]:
     """Returns a tensor's entry in the header."""
     end = start + tensor.numel() * tensor.element_size()
     return {
-        "dtype": DTYPE_NAMES[tensor.dtype],
+        "dtype": CODES[tensor.dtype],
         "shape": list(tensor.shape),
         "data_offsets": [start, end],
     }
@@ -154,7 +147,9 @@ def to_bytes(tensor: Tensor) -> memoryview:
 
 
 def explain_write_error(path: Path, error: OSError) -> str:
-    """Returns the sentence for a file or folder that cannot be written."""
+    """Returns the error message for a file or folder that cannot be written."""
     if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return f"{path} cannot be written: there is no folder {path.parent}. Make it first."
+        return (
+            f"{path} cannot be written: the folder {path.parent} does not exist. Create it first."
+        )
     return f"{path.name} could not be written: {explain_os_error(error)}"

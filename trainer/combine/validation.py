@@ -1,4 +1,4 @@
-"""Saying what programs will make of a file before it is there."""
+"""Validating a file before it is written: whether other programs will read it correctly."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 from trainer.combine.delta import Shape
 from trainer.combine.errors import CombineError
 from trainer.combine.outputs import AdapterWriter, Plan, PlannedLayer, choose_alphas
-from trainer.combine.target_model import Blueprint
+from trainer.combine.target_model import TargetModel
 from trainer.export import name_layers
 from trainer.files.read.family import FamilyGuess
 from trainer.files.read.keys import group_keys
@@ -15,90 +15,93 @@ from trainer.files.verify import judge
 from trainer.files.verify.facts import FileFacts
 from trainer.files.verify.findings import Finding
 from trainer.formats.header import TensorEntry, TensorFile
+from trainer.formats.precision import BY_PRECISION
 
-Tell = Callable[[list[Finding]], None]
+FindingsCallback = Callable[[list[Finding]], None]
 # Shapes by layer and part.
 Parts = Mapping[str, Mapping[str, Shape]]
-# About bytes that do not exist yet.
+# Rules about bytes that do not exist yet.
 _LATER = {"hashes", "finite"}
-_FORMATS = {"fp32": "F32", "fp16": "F16", "bf16": "BF16"}
 
 
 @dataclass(frozen=True)
-class Foresight:
-    """Tells what a check will find about a file, and refuses what should not be written.
+class OutputValidator:
+    """Reports what `verify` will find about a file, and rejects what should not be written.
 
     Attributes:
-        path: Where it will be.
-        blueprint: The model that it is for.
+        path: Of the file.
+        target_model: The model that it is for.
         precision: Its number format.
-        force: Whether it is to be written even if some program would stumble over it.
-        tell: Called with what a check will find.
+        force: Whether to write it even if some program would misread it.
+        on_findings: Called with the findings.
     """
 
     path: Path
-    blueprint: Blueprint
+    target_model: TargetModel
     precision: str
     force: bool = False
-    tell: Tell | None = None
+    on_findings: FindingsCallback | None = None
 
-    def judge_plan(self, plan: Plan, metadata: Mapping[str, str]) -> None:
-        """Goes by the layers that are planned, before anything is computed.
+    def validate_plan(self, plan: Plan, metadata: Mapping[str, str]) -> None:
+        """Validates the planned layers, before anything is computed.
 
         Raises:
-            CombineError: some program would stumble over it, and it is not to be forced.
+            CombineError: some program would misread it, and `force` is not set.
         """
         parts = {layer: _plan_parts(planned) for layer, planned in plan.items()}
-        self._judge(parts, choose_alphas(plan), metadata)
+        self._validate(parts, choose_alphas(plan), metadata)
 
-    def judge_written(self, writer: AdapterWriter, metadata: Mapping[str, str]) -> None:
-        """Goes by the layers that wait to be put in their place.
+    def validate_written(self, writer: AdapterWriter, metadata: Mapping[str, str]) -> None:
+        """Validates the layers that were written to the temporary file.
 
         Raises:
-            CombineError: as `judge_plan`; nothing is put there then.
+            CombineError: as `validate_plan`; the file is not written then.
         """
-        self._judge(writer.shapes, writer.alphas, metadata)
+        self._validate(writer.shapes, writer.alphas, metadata)
 
-    def _judge(
+    def _validate(
         self, parts: Parts, alphas: Mapping[str, float], metadata: Mapping[str, str]
     ) -> None:
-        findings = foresee_findings(self, parts, alphas, metadata)
-        if self.tell is not None:
-            self.tell(findings)
-        refuse_errors(self.path, findings, self.force)
+        findings = collect_findings(self, parts, alphas, metadata)
+        if self.on_findings is not None:
+            self.on_findings(findings)
+        reject_errors(self.path, findings, self.force)
 
 
-def foresee_findings(
-    place: Foresight, parts: Parts, alphas: Mapping[str, float], metadata: Mapping[str, str]
+def collect_findings(
+    validator: OutputValidator,
+    parts: Parts,
+    alphas: Mapping[str, float],
+    metadata: Mapping[str, str],
 ) -> list[Finding]:
-    """Returns what a check will find about a file that is not there yet.
+    """Returns what `verify` will find about a file that is not written yet.
 
     Args:
-        place: Where it will be, and for which model.
+        validator: Its path, and for which model.
         parts: Its layers.
         alphas: One per model.
         metadata: Its header.
     """
-    blueprint = place.blueprint
-    names = name_layers(parts, blueprint.family, blueprint.unet_names)
+    target_model = validator.target_model
+    names = name_layers(parts, target_model.family, target_model.unet_names)
     shapes = {
         f"{names[layer]}.{part}": shape
-        for layer, held in parts.items()
-        for part, shape in held.items()
+        for layer, layer_parts in parts.items()
+        for part, shape in layer_parts.items()
     }
-    dtype = _FORMATS[place.precision]
+    dtype = BY_PRECISION[validator.precision].code
     entries = {key: TensorEntry(dtype, shape, 0, 0) for key, shape in shapes.items()}
     groups, _ = group_keys(shapes)
     spelled = {name: layer for layer, name in names.items()}
     facts = FileFacts(
-        header=TensorFile(place.path, entries, dict(metadata), 0),
+        header=TensorFile(validator.path, entries, dict(metadata), 0),
         shapes=shapes,
         groups=groups,
         kohya=list(groups),
-        strangers=[],
-        guess=FamilyGuess(blueprint.family, certain=True),
+        unknown_keys=[],
+        guess=FamilyGuess(target_model.family, certain=True),
         layers=spelled,
-        expected=blueprint.shapes,
+        expected=target_model.shapes,
         alphas={name: alphas[layer.partition(".")[0]] for name, layer in spelled.items()},
         digest="",
         broken=[],
@@ -106,8 +109,8 @@ def foresee_findings(
     return [finding for finding in judge(facts) if finding.rule not in _LATER]
 
 
-def refuse_errors(path: Path, findings: Iterable[Finding], force: bool) -> None:
-    """Refuses to write what some program would stumble over.
+def reject_errors(path: Path, findings: Iterable[Finding], force: bool) -> None:
+    """Rejects a file that some program would misread.
 
     Raises:
         CombineError: with what would be wrong.
@@ -115,8 +118,8 @@ def refuse_errors(path: Path, findings: Iterable[Finding], force: bool) -> None:
     errors = [finding.to_line() for finding in findings if finding.severity == "error"]
     if errors and not force:
         msg = (
-            f"{path.name} would not be read rightly everywhere. {' '.join(errors)} "
-            "Give --force to write it all the same."
+            f"{path.name} would not be read correctly by every program. {' '.join(errors)} "
+            "Give --force to write it anyway."
         )
         raise CombineError(msg)
 

@@ -1,6 +1,6 @@
-"""What the command line calls: one function per heavy command, each in a process of its own.
+"""The entry points of the command line: one function per heavy command, each in its own process.
 
-The only room of the heavy ones that `app` may name, and only `app.commands`, inside functions.
+The only heavy package that `app` may import, and only `app.commands`, inside functions.
 """
 
 from trainer.combine import MergeRequest
@@ -12,8 +12,9 @@ from trainer.commands.combining import (
     resize,
     scale,
 )
-from trainer.commands.files import describe_file, list_findings, tell_file, verify_files
-from trainer.commands.libraries import EXPECTED_ERRORS, quiet_libraries
+from trainer.commands.files import describe_as_text, describe_file, list_findings, verify_files
+from trainer.commands.images import generate_grid, serve_previews
+from trainer.commands.libraries import quiet_libraries
 from trainer.commands.memory import estimate_run, probe_run
 from trainer.commands.models import (
     describe_model,
@@ -21,28 +22,27 @@ from trainer.commands.models import (
     download_model,
     list_models,
 )
-from trainer.commands.pictures import draw_grid, serve_previews
 from trainer.commands.training import export_checkpoint, train
 from trainer.export import make_civitai_zip, make_hub_folder
 from trainer.hub import find_token, upload_hub_folder
-from trainer.models.family import Drawing
+from trainer.models.family import GenerationRequest
 from trainer.training.expected_header import expect_header
 
 __all__ = [
-    "EXPECTED_ERRORS",
-    "Drawing",
+    "GenerationRequest",
     "MergeRequest",
     "bake",
+    "describe_as_text",
     "describe_file",
     "describe_model",
     "download_captioner",
     "download_model",
-    "draw_grid",
     "estimate_run",
     "expect_header",
     "export_checkpoint",
     "extract",
     "find_token",
+    "generate_grid",
     "list_findings",
     "list_models",
     "make_civitai_zip",
@@ -54,7 +54,6 @@ __all__ = [
     "resize",
     "scale",
     "serve_previews",
-    "tell_file",
     "train",
     "upload_hub_folder",
     "verify_files",

@@ -1,4 +1,4 @@
-"""Combining and changing files, with a bar; what came of it as plain tables."""
+"""Combining files with a progress bar; results as plain dicts."""
 
 import contextlib
 import sys
@@ -10,11 +10,11 @@ from typing import Any
 from tqdm import tqdm
 
 from trainer.combine import (
-    FileSpectrum,
+    FileSingularValues,
     MergeRequest,
     bake_files,
     extract_file,
-    measure_spectrum,
+    measure_singular_values,
     merge_files,
     resize_file,
     scale_file,
@@ -23,39 +23,39 @@ from trainer.combine import (
 from trainer.commands.libraries import quiet_libraries
 from trainer.config import RankChoice
 from trainer.files.verify.findings import Finding
-from trainer.training.progress import say
+from trainer.training.progress import log_line
 
 
 def merge(request: MergeRequest) -> dict[str, Any]:
-    """Merges adapter files; returns the report of `InterferenceReport`.
+    """Merges adapter files; returns the fields of `SimilarityReport`.
 
-    What programs will make of the result is said before it is computed.
+    Findings about the result are printed before it is computed.
 
     Raises:
         CombineError, ExportError, ModelError: with what to do; nothing is written then.
     """
     quiet_libraries()
     with _show_progress(request.to.name) as progress:
-        return merge_files(request, _tell_findings, progress).to_dict()
+        return merge_files(request, _print_findings, progress).to_dict()
 
 
 def bake(
-    base_model: Path, files: Sequence[tuple[Path, float]], to: Path, *, force: bool, out: bool
+    base_model: Path, files: Sequence[tuple[Path, float]], to: Path, *, force: bool, subtract: bool
 ) -> dict[str, Any]:
-    """Bakes adapters into a base model, or takes them out of one.
+    """Bakes adapters into a base model, or subtracts them from one.
 
     Args:
         base_model: A file or a folder.
         files: Adapter files and their weights.
-        to: What to write.
-        force: Replaces what is there.
-        out: Takes them out.
+        to: The file or folder to write.
+        force: Replaces an existing result.
+        subtract: Subtracts them.
 
     Raises:
         CombineError, ExportError, ModelError: with what to do; nothing is written then.
     """
     quiet_libraries()
-    work = subtract_files if out else bake_files
+    work = subtract_files if subtract else bake_files
     with _show_progress(to.name, unit="B") as progress:
         return asdict(work(base_model, files, to, force=force, progress=progress))
 
@@ -63,7 +63,7 @@ def bake(
 def extract(
     models: tuple[Path, Path], to: Path, choice: RankChoice, precision: str, *, force: bool
 ) -> dict[str, Any]:
-    """Takes a LoRA out of two base models, the plain one first.
+    """Extracts a LoRA from two base models, the original one first.
 
     Raises:
         CombineError, ModelError: with what to do; nothing is written then.
@@ -71,7 +71,13 @@ def extract(
     quiet_libraries()
     with _show_progress(to.name) as progress:
         done = extract_file(
-            *models, to, choice, precision, force=force, tell=_tell_findings, progress=progress
+            *models,
+            to,
+            choice,
+            precision,
+            force=force,
+            on_findings=_print_findings,
+            progress=progress,
         )
     return asdict(done)
 
@@ -85,24 +91,24 @@ def resize(
     base_model: Path | None,
     force: bool,
 ) -> dict[str, Any]:
-    """Gives an adapter file another rank.
+    """Changes the rank of an adapter file.
 
     Raises:
         CombineError, ExportError, ModelError: with what to do; nothing is written then.
     """
     quiet_libraries()
     with _show_progress(to.name) as progress:
-        kept = resize_file(
+        layers = resize_file(
             path,
             to,
             choice,
             precision,
             base_model=base_model,
             force=force,
-            tell=_tell_findings,
+            on_findings=_print_findings,
             progress=progress,
         )
-    return {"layers": [asdict(layer) for layer in kept]}
+    return {"layers": [asdict(layer) for layer in layers]}
 
 
 def scale(
@@ -114,19 +120,25 @@ def scale(
     base_model: Path | None,
     force: bool,
 ) -> dict[str, Any]:
-    """Gives the layers of an adapter file other strengths.
+    """Multiplies the layers of an adapter file by factors.
 
     Raises:
         CombineError, ExportError, ModelError: with what to do; nothing is written then.
     """
     quiet_libraries()
     factors = scale_file(
-        path, to, patterns, precision, base_model=base_model, force=force, tell=_tell_findings
+        path,
+        to,
+        patterns,
+        precision,
+        base_model=base_model,
+        force=force,
+        on_findings=_print_findings,
     )
     return {"factors": factors}
 
 
-def measure_file(path: Path, base_model: Path | None) -> FileSpectrum:
+def measure_file(path: Path, base_model: Path | None) -> FileSingularValues:
     """Returns how strong each layer of a file is, and how much of its rank is used.
 
     Raises:
@@ -134,17 +146,17 @@ def measure_file(path: Path, base_model: Path | None) -> FileSpectrum:
     """
     quiet_libraries()
     with _show_progress(path.name) as progress:
-        return measure_spectrum(path, base_model, progress)
+        return measure_singular_values(path, base_model, progress)
 
 
-def _tell_findings(findings: list[Finding]) -> None:
+def _print_findings(findings: list[Finding]) -> None:
     for finding in findings:
-        say(finding.to_line())
+        log_line(finding.to_line())
 
 
 @contextlib.contextmanager
 def _show_progress(name: str, unit: str = "layer") -> Iterator[Callable[[int, int], None]]:
-    """Shows a bar on a terminal; a log needs none, as this takes minutes at most."""
+    """Shows a bar on a terminal; a log file gets none, as this takes minutes at most."""
     bar = tqdm(
         desc=name, unit=unit, unit_scale=unit == "B", leave=False, disable=not sys.stderr.isatty()
     )

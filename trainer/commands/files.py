@@ -12,7 +12,7 @@ from trainer.files.verify import verify_file
 from trainer.files.verify.findings import Finding
 
 
-def tell_file(path: Path) -> str:
+def describe_as_text(path: Path) -> str:
     """Returns what an adapter file is, for a person.
 
     Raises:
@@ -27,9 +27,9 @@ def describe_file(path: Path) -> dict[str, Any]:
     Raises:
         ExportError: the file is missing, damaged or no adapter.
     """
-    found = inspect_file(path).to_dict()
+    description = inspect_file(path).to_dict()
     metadata = open_header(path).metadata
-    return found | {"settings": read_settings(metadata), "header": dict(metadata)}
+    return description | {"settings": read_settings(metadata), "header": dict(metadata)}
 
 
 def verify_files(paths: Sequence[Path]) -> list[tuple[Path, list[Finding]]]:

@@ -1,30 +1,8 @@
-"""What every heavy command shares: its libraries are quiet, and its errors are known."""
+"""What every heavy command shares: its libraries are quiet."""
 
 import logging
 import os
 import warnings
-
-from datasets_tools.errors import DatasetError
-from trainer.combine import CombineError
-from trainer.config import ConfigError
-from trainer.export import ExportError
-from trainer.formats.header import FormatError
-from trainer.hub import HubError
-from trainer.models import ModelError
-from trainer.optim import OptimizerError
-from trainer.runs import RunError
-
-EXPECTED_ERRORS = (
-    CombineError,
-    ConfigError,
-    DatasetError,
-    ExportError,
-    FormatError,
-    HubError,
-    ModelError,
-    OptimizerError,
-    RunError,
-)
 
 
 def quiet_libraries() -> None:
@@ -40,7 +18,7 @@ def quiet_libraries() -> None:
     for library in (diffusers, transformers):
         library.logging.set_verbosity_error()
         library.logging.disable_progress_bar()
-    # It tells everybody on a CPU about kernels that it could load from the network.
+    # On a CPU it always logs about kernels that it could download.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     # What will change in a library is for us to read, not for the person who trains.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(diffusers|transformers)\.")

@@ -1,4 +1,4 @@
-"""Memory: what a run will take before it starts, and what two of its steps really took."""
+"""Memory: an estimate before a run starts, and a measurement of two steps."""
 
 import os
 from collections.abc import Iterator
@@ -26,12 +26,12 @@ from trainer.runs import RunError
 
 @dataclass(frozen=True)
 class MemoryReport:
-    """What a run will take, and what would make it fit.
+    """The memory of a run, and settings that make it fit.
 
     Attributes:
         estimate: The run as it stands.
-        free_bytes: What there is for it; 0 where nobody can tell.
-        changes: Settings that would make it fit, each on top of those before it.
+        free_bytes: Free memory of the device; 0 where unknown.
+        changes: Settings that make it fit, each on top of those before it.
     """
 
     estimate: Estimate
@@ -40,11 +40,11 @@ class MemoryReport:
 
     @property
     def fits(self) -> bool:
-        """Whether it fits, or nobody can tell."""
+        """Whether it fits, or the free memory is unknown."""
         return not self.free_bytes or self.estimate.total_bytes <= self.free_bytes
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns everything as plain tables, for JSON."""
+        """Returns all fields, for JSON."""
         return {
             "device": f"{self.estimate.device.kind} in {self.estimate.device.precision}",
             "phases": [asdict(phase) for phase in self.estimate.phases],
@@ -56,8 +56,8 @@ class MemoryReport:
         }
 
     def to_text(self) -> str:
-        """Returns the tables as text for a person."""
-        return "\n".join([*self._tell_phases(), *self._tell_fit()])
+        """Returns the tables as text."""
+        return "\n".join([*self._describe_phases(), *self._describe_fit()])
 
     def _describe(self, change: Change) -> dict[str, Any]:
         needed = change.estimate.total_bytes
@@ -69,7 +69,7 @@ class MemoryReport:
             "fits": needed <= self.free_bytes,
         }
 
-    def _tell_phases(self) -> Iterator[str]:
+    def _describe_phases(self) -> Iterator[str]:
         estimate = self.estimate
         yield f"On {estimate.device.kind} in {estimate.device.precision}, at the peak of each part:"
         for phase in estimate.phases:
@@ -80,45 +80,45 @@ class MemoryReport:
         yield _row("optimiser", estimate.optimizer_bytes)
         yield _row("everything else", estimate.activation_bytes)
 
-    def _tell_fit(self) -> Iterator[str]:
+    def _describe_fit(self) -> Iterator[str]:
         needed = format_bytes(self.estimate.total_bytes)
         allowance = format_bytes(self.estimate.allowance_bytes)
-        yield f"It needs {needed}, of which {allowance} are for drivers, libraries and gaps."
+        yield f"It needs {needed}, with {allowance} for drivers, libraries and fragmentation."
         if not self.free_bytes:
-            yield "This device is not here: give its free memory with --free to see if it fits."
+            yield "This device is not available: give its free memory with --free to check the fit."
             return
         free = format_bytes(self.free_bytes)
         yield f"It fits: {free} are free." if self.fits else f"It does not fit: {free} are free."
         if self.changes:
-            yield "What would help, one after the other:"
+            yield "Settings that reduce it, one on top of the other:"
         for change in self.changes:
             options = " ".join(f"--set {text}" for text in change.assignments)
             yield f"  {options}  -> {format_bytes(change.estimate.total_bytes)}. {change.cost}"
         if not self.fits and not (
             self.changes and self.changes[-1].estimate.total_bytes <= self.free_bytes
         ):
-            yield "No settings of the run make it fit: free some memory, or take a smaller model."
+            yield "No settings of the run make it fit: free some memory, or use a smaller model."
 
 
 def estimate_run(
     config: RunConfig, models: Path, device: str = "", free_bytes: int = 0
 ) -> MemoryReport:
-    """Returns what a run will take; loads no weights.
+    """Estimates the memory of a run; loads no weights.
 
     Args:
         config: The run's settings.
         models: The workspace's folder of base models, for a hub id.
         device: "cpu", "cuda" or "mps", present or not; empty takes the config's.
-        free_bytes: What there is for it; 0 asks the device.
+        free_bytes: Free memory; 0 reads it from the device.
 
     Raises:
         ConfigError, ModelError, DatasetError, RunError: the run could not start either, or its
-            memory cannot be told beforehand.
+            memory cannot be estimated.
     """
     quiet_libraries()
     try:
         estimate = estimate_memory(config, models, device)
-        if not free_bytes and _is_here(estimate.device.kind):
+        if not free_bytes and _is_available(estimate.device.kind):
             free_bytes = read_free_bytes(config, estimate.device)
         changes = suggest(estimate, free_bytes) if free_bytes else []
     except EstimateError as error:
@@ -134,14 +134,14 @@ def probe_run(config: RunConfig, models: Path) -> dict[str, Any]:
             not fit.
     """
     quiet_libraries()
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler says when it starts and stops
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler prints when it starts and stops
     try:
         return asdict(probe_memory(config, models))
     except torch.OutOfMemoryError as error:
         raise RunError(OUT_OF_MEMORY) from error
 
 
-def _is_here(kind: str) -> bool:
+def _is_available(kind: str) -> bool:
     if kind == "cuda":
         return torch.cuda.is_available()
     return kind == "cpu" or torch.backends.mps.is_available()

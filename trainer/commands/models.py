@@ -1,4 +1,4 @@
-"""Models: fetching one from the hub, and saying which base models lie in a workspace."""
+"""Models: downloading one from the hub, and listing the base models of a workspace."""
 
 import sys
 from collections.abc import Sequence
@@ -8,11 +8,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from trainer.commands.libraries import quiet_libraries
+from trainer.formats.families import FAMILIES
 from trainer.hub import Report, download_base_model, download_matching, find_token
 from trainer.models import ModelError, check_base_model
-from trainer.training.progress import say
+from trainer.training.progress import log_line
 
-_TITLES = {"sd15": "SD 1.x", "sd2": "SD 2.x", "sdxl": "SDXL"}
 _LINES_PER_DOWNLOAD = 10
 
 
@@ -25,7 +25,7 @@ class ListedModel:
         path: Where it lies.
         bytes: Its size on the disk.
         layout: "folder" or "file"; empty, as all below, where it is no base model.
-        family: "sd15", "sd2" or "sdxl".
+        family: A key of `FAMILIES`.
         prediction: "epsilon" or "v_prediction".
         zero_snr: Its noise schedule ends in pure noise.
         message: Why it is no base model, or the question that it leaves open.
@@ -41,7 +41,9 @@ class ListedModel:
     message: str = ""
 
     def __str__(self) -> str:
-        what = f"{_TITLES[self.family]}, {self.prediction}" if self.family else "no base model"
+        what = (
+            f"{FAMILIES[self.family].title}, {self.prediction}" if self.family else "no base model"
+        )
         size = tqdm.format_sizeof(self.bytes, "B")
         return f"{self.name}  {what}, {size}" + (f"\n    {self.message}" if self.message else "")
 
@@ -92,13 +94,13 @@ def describe_model(path: Path) -> ListedModel:
     """Returns what a file or a folder is as a base model; reads its small files and headers."""
     quiet_libraries()
     files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
-    found = ListedModel(path.name, str(path), sum(each.stat().st_size for each in files))
+    model = ListedModel(path.name, str(path), sum(each.stat().st_size for each in files))
     try:
         info = check_base_model(path)
     except ModelError as error:
-        return replace(found, message=str(error))
+        return replace(model, message=str(error))
     return replace(
-        found,
+        model,
         layout=info.layout,
         family=info.family,
         prediction=info.prediction,
@@ -134,7 +136,7 @@ class _DownloadBar:
         if tenths > self._tenths:
             self._tenths = tenths
             sizes = [tqdm.format_sizeof(size, "B") for size in (done, total)]
-            say(f"{self._name}: {sizes[0]} of {sizes[1]}")
+            log_line(f"{self._name}: {sizes[0]} of {sizes[1]}")
 
     def close(self) -> None:
         """Ends the bar."""

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from trainer.commands.libraries import EXPECTED_ERRORS, quiet_libraries
+from datasets_tools.errors import LorasmithError
+from trainer.commands.libraries import quiet_libraries
 from trainer.memory import warn_of_shortage
 from trainer.runs import (
     RunError,
@@ -20,9 +21,9 @@ from trainer.runs import (
 )
 from trainer.training.artifacts import export_file
 from trainer.training.loop import learn
-from trainer.training.progress import say
+from trainer.training.progress import log_line
 from trainer.training.session import Session, open_session
-from trainer.training.sources import count_buckets
+from trainer.training.sources import Scans, count_buckets, scan_datasets
 
 OUT_OF_MEMORY = (
     "The device ran out of memory. What helps most: train.gradient_checkpointing = true; "
@@ -38,7 +39,7 @@ def train(run: RunFolder, cache: Path) -> str:
 
     Raises:
         ConfigError, DatasetError, ModelError, ExportError, RunError: with what to do; the run's
-            last event says the same.
+            last event has the same message.
     """
     quiet_libraries()
     with own_folder(run.path):
@@ -60,9 +61,10 @@ def _train_owned(run: RunFolder, cache: Path) -> str:
     append_event(
         run.events_path, "started", from_step=_last_step(run), steps=run.config.train.steps
     )
-    _warn_of_memory(run)
-    session = open_session(run, cache)
-    _tell_what_is_trained(session)
+    scans = scan_datasets(run.config)
+    _warn_of_shortage(run, scans)
+    session = open_session(run, cache, scans=scans)
+    _report_training_data(session)
     with _stop_on_signal(run):
         reason = learn(session)
     export_file(session, f"{session.config.name}.safetensors")
@@ -70,13 +72,13 @@ def _train_owned(run: RunFolder, cache: Path) -> str:
     return reason
 
 
-def _warn_of_memory(run: RunFolder) -> None:
-    """Says before the start that the memory will not do. On a CPU there is enough, or swap."""
+def _warn_of_shortage(run: RunFolder, scans: Scans) -> None:
+    """Warns before the start where memory is too small. On a CPU there is enough, or swap."""
     if torch.cuda.is_available() and run.config.train.device != "cpu":
-        message = warn_of_shortage(run.config, run.models_path)
+        message = warn_of_shortage(run.config, run.models_path, scans.dataset.examples)
         if message:
             append_event(run.events_path, "warning", message=message)
-            say(message)
+            log_line(message)
 
 
 def export_checkpoint(run: RunFolder, cache: Path, step: int = 0) -> Path:
@@ -91,31 +93,31 @@ def export_checkpoint(run: RunFolder, cache: Path, step: int = 0) -> Path:
         ConfigError, DatasetError, ModelError, ExportError, RunError: with what to do.
     """
     quiet_libraries()
-    found = [each for each in run.list_checkpoints() if step in {0, each.step}]
-    if not found:
+    matching = [each for each in run.list_checkpoints() if step in {0, each.step}]
+    if not matching:
         steps = ", ".join(str(each.step) for each in run.list_checkpoints()) or "none"
         msg = f"{run.id} has no checkpoint at step {step}; there are: {steps}."
         raise RunError(msg)
-    session = open_session(run, cache, found[-1])
+    session = open_session(run, cache, matching[-1])
     name = f"{session.config.name}-{session.state.step:06d}.safetensors"
     export_file(session, name)
     return run.path / name
 
 
-def _tell_what_is_trained(session: Session) -> None:
-    machine, sizes = session.machine, count_buckets(session.examples)
+def _report_training_data(session: Session) -> None:
+    context, sizes = session.context, count_buckets(session.examples)
     facts = {
         "examples": len(session.examples),
         "buckets": {f"{width}x{height}": count for (width, height), count in sorted(sizes.items())},
-        "device": str(machine.device),
-        "precision": machine.precision,
+        "device": str(context.device),
+        "precision": context.precision,
         "layers": len(session.adapters.adapters),
         "parameters": sum(p.numel() for p in session.adapters.named_parameters().values()),
     }
     append_event(session.run.events_path, "data", **facts)
-    say(
+    log_line(
         f"{session.run.id}: {facts['examples']} images, {facts['layers']} layers, "
-        f"{facts['parameters']:,} trained weights, {machine.device} in {machine.precision}, "
+        f"{facts['parameters']:,} trained weights, {context.device} in {context.precision}, "
         f"from step {session.state.step}"
     )
 
@@ -126,7 +128,7 @@ def _last_step(run: RunFolder) -> int:
 
 
 def _explain(error: BaseException) -> str:
-    if isinstance(error, EXPECTED_ERRORS):
+    if isinstance(error, LorasmithError):
         return str(error)
     if isinstance(error, torch.OutOfMemoryError):
         return OUT_OF_MEMORY

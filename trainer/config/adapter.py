@@ -189,8 +189,8 @@ class AdapterConfig(Section):
     adalora: AdaLoRAConfig = Field(default_factory=AdaLoRAConfig)
 
     @property
-    def draws_dropout(self) -> bool:
-        """Whether a step draws which weights are left out."""
+    def uses_dropout(self) -> bool:
+        """Whether any kind of dropout is on."""
         return max(self.dropout, self.rank_dropout, self.module_dropout) > 0
 
     @model_validator(mode="after")

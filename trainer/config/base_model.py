@@ -5,6 +5,8 @@ from typing import Literal
 from pydantic import Field
 
 from trainer.config.section import Section
+from trainer.formats.families import FamilyName
+from trainer.formats.precision import PrecisionName
 
 
 class BaseModelConfig(Section):
@@ -15,7 +17,7 @@ class BaseModelConfig(Section):
         description="The base model: a .safetensors file, a folder in the diffusers layout (it "
         "holds model_index.json), or a hub id such as owner/name that was downloaded before.",
     )
-    family: Literal["auto", "sd15", "sd2", "sdxl"] = Field(
+    family: Literal["auto", FamilyName] = Field(
         default="auto",
         description="Model family; auto reads it from the shapes of the weights.",
     )
@@ -45,7 +47,7 @@ class BaseModelConfig(Section):
         default=3,
         ge=1,
         le=8,
-        description="Longer captions than 75 tokens are read in windows of 75, at most this many; "
+        description="Longer captions than 75 tokens are read in chunks of 75, at most this many; "
         "what is beyond is left out.",
     )
     attention: Literal["sdpa", "xformers"] = Field(
@@ -57,7 +59,7 @@ class BaseModelConfig(Section):
         description="nf4 holds the UNet's linear layers in 4 bits (QLoRA), which saves memory and "
         "costs some time; it needs the extra quantize.",
     )
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+    precision: Literal["auto", PrecisionName] = Field(
         default="auto",
         description=(
             "Number format of the frozen weights and of the arithmetic; auto takes bf16 or fp16 "

@@ -62,18 +62,18 @@ class DatasetConfig(Section):
     )
     masks: Literal["off", "folder", "alpha"] = Field(
         default="off",
-        description="Which part of each picture is learned: folder takes a grey picture of the "
-        "same name from the sub-folder masks (white is learned), alpha the picture's own "
+        description="Which part of each image is learned: folder takes a grey image of the "
+        "same name from the sub-folder masks (white is learned), alpha the image's own "
         "transparency. "
-        "Pictures without a mask are learned whole.",
+        "Images without a mask are learned whole.",
     )
     class_word: str = Field(
         default="",
         max_length=200,
         description="What the trigger is an instance of, such as cat: prior preservation shows it "
-        "in the trigger's place, and a learned word (adapter.word_vectors) starts from it.",
+        "instead of the trigger, and the embedding of adapter.word_vectors starts from it.",
     )
     prior_path: str = Field(
         default="",
-        description="Folder of pictures of the class with captions, for objective.prior = images.",
+        description="Folder of images of the class with captions, for objective.prior = images.",
     )

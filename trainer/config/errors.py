@@ -1,4 +1,4 @@
-"""All problems of a config, told at once: where, what is wrong, what is allowed."""
+"""All problems of a config in one error: where, what is wrong, what is allowed."""
 
 import difflib
 from collections.abc import Sequence
@@ -7,6 +7,8 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
+
+from datasets_tools.errors import LorasmithError
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Problem:
         return f"{self.path}: {self.message}" if self.path else self.message
 
 
-class ConfigError(ValueError):
+class ConfigError(LorasmithError, ValueError):
     """A config that cannot be used; `problems` lists every reason."""
 
     def __init__(self, problems: Sequence[Problem], source: str = "") -> None:
@@ -52,8 +54,8 @@ def _explain(detail: ErrorDetails, model: type[BaseModel]) -> str:
     if kind == "string_pattern_mismatch":
         field = _find_field(model, [str(part) for part in detail["loc"]])
         return f"{value!r} is not allowed; {field.rstrip('.') if field else context['pattern']}"
-    wanted = detail["msg"].replace("Input should be ", "must be ").replace("Input ", "")
-    return f"{wanted[0].lower()}{wanted[1:]}, but is {_shorten(value)}"
+    requirement = detail["msg"].replace("Input should be ", "must be ").replace("Input ", "")
+    return f"{requirement[0].lower()}{requirement[1:]}, but is {_shorten(value)}"
 
 
 def _explain_unknown(path: list[str], model: type[BaseModel]) -> str:

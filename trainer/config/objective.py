@@ -43,7 +43,7 @@ class ObjectiveConfig(Section):
         ge=0.0,
         le=1.0,
         description="Shifts the noise of each example by a random brightness, which helps very "
-        "dark and very bright pictures; 0.03 to 0.05 is usual, 0 is off.",
+        "dark and very bright images; 0.03 to 0.05 is usual, 0 is off.",
     )
     pyramid_noise: float = Field(
         default=0.0,
@@ -83,7 +83,7 @@ class ObjectiveConfig(Section):
     prior: Literal["none", "teacher", "images"] = Field(
         default="none",
         description="Keeps what the model knew of the class: teacher holds the adapted model to "
-        "the base model's own answers and needs no pictures, images also trains on "
+        "the base model's own answers and needs no images, images also trains on "
         "dataset.prior_path.",
     )
     prior_weight: float = Field(

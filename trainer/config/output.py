@@ -5,10 +5,11 @@ from typing import Literal
 from pydantic import Field
 
 from trainer.config.section import Section
+from trainer.formats.precision import PrecisionName
 
 
 class OutputConfig(Section):
-    """Checkpoints to continue from, and the exported file with what it says about itself."""
+    """Checkpoints to continue from, and the exported file with its metadata."""
 
     checkpoint_every_steps: int = Field(
         default=250,
@@ -27,13 +28,13 @@ class OutputConfig(Section):
         description="Layout of the exported file: every program reads kohya, only diffusers reads "
         "peft; both adds a second file that ends in -diffusers.",
     )
-    precision: Literal["fp16", "bf16", "fp32"] = Field(
+    precision: PrecisionName = Field(
         default="fp16",
         description="Number format of the exported file; fp16 is read by every program.",
     )
     header: Literal["full", "essential"] = Field(
         default="full",
-        description="What the file says about its making: full tells the settings, essential only "
+        description="Metadata in the file: full contains the settings, essential only "
         "what programs need to load it and the texts below. Paths, user and folder names are never "
         "written.",
     )
@@ -44,7 +45,7 @@ class OutputConfig(Section):
     )
     thumbnail: bool = Field(
         default=True,
-        description="Puts the last sample into the file's header and, as a picture of the same "
+        description="Puts the last sample into the file's header and, as an image of the same "
         "name, beside the file; programs show it in their lists.",
     )
     title: str = Field(
@@ -66,7 +67,7 @@ class OutputConfig(Section):
     usage_hint: str = Field(
         default="",
         max_length=500,
-        description="How to use the adapter; empty says to put the trigger in the prompt.",
+        description="How to use the adapter; empty means: put the trigger in the prompt.",
     )
     preferred_weight: float = Field(
         default=1.0,

@@ -43,14 +43,14 @@ class RunConfig(Section):
             msg = "objective.min_timestep must not be above objective.max_timestep"
             raise ValueError(msg)
         if self.objective.prior == "images" and not self.dataset.prior_path:
-            msg = "objective.prior = images needs a folder of pictures in dataset.prior_path"
+            msg = "objective.prior = images needs a folder of images in dataset.prior_path"
             raise ValueError(msg)
         self._check_adapter()
         if ".." in self.name:
             msg = "name must not contain '..'"
             raise ValueError(msg)
         if self.name == "process":
-            msg = "name must not be 'process': process.json says who owns a run"
+            msg = "name must not be 'process': process.json records which process owns a run"
             raise ValueError(msg)
         return self
 
@@ -76,7 +76,7 @@ class RunConfig(Section):
                 raise ValueError(msg)
         if adapter.word_vectors and not _SPELLING.fullmatch(self.dataset.trigger):
             msg = (
-                "adapter.word_vectors teaches the text encoder a word of its own, whose file is "
+                "adapter.word_vectors trains a textual-inversion embedding, whose file is "
                 "named after it: set dataset.trigger to one word of letters, digits, - and _"
             )
             raise ValueError(msg)

@@ -1,4 +1,4 @@
-"""Pictures made during the run, to see what has been learned."""
+"""Images made during the run, to see what has been learned."""
 
 from pydantic import Field
 
@@ -14,7 +14,7 @@ class SamplesConfig(Section):
     prompts: list[str] = Field(
         default=[],
         max_length=64,
-        description="What to draw; the trigger is put first where it is missing. Empty takes the "
+        description="The prompts; the trigger is put first where it is missing. Empty uses the "
         "captions of the first images.",
     )
     negative_prompt: str = Field(default="", description="What the samples should avoid.")

@@ -1,6 +1,6 @@
 """The factor on the learning rates over a run, as functions of progress in 0 .. 1.
 
-They follow from the config alone, so they stand here, where the app can draw the curve before the
+They follow from the config alone, so they are here, where the app can plot the curve before the
 start.
 """
 

@@ -1,4 +1,4 @@
-"""From a folder of examples to batches: encoded once, cached by content, drawn in a fixed order."""
+"""From a folder of examples to batches: encoded once, cached by content, reproducible."""
 
 from trainer.data.batches import Batch, BatchPlan
 from trainer.data.cache import TensorCache

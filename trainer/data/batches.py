@@ -77,7 +77,7 @@ class BatchPlan:
         for offset, index in enumerate(indices):
             seed = derive_seed(self.seed, "example", position + offset)
             rng = random.Random(seed)
-            # Always draw all three, so that switching one off does not change the others.
+            # Always sample all three, so that switching one off does not change the others.
             flip, drop = rng.random() < 0.5, rng.random() < self.config.caption_dropout
             caption = self.examples[index].caption
             if self.config.shuffle_tags:

@@ -48,10 +48,10 @@ class CaptionEncoder:
     def _look_up(self, caption: str, cache: TensorCache) -> Conditioning:
         if caption not in self._known:
             key = ("text", self._fingerprint, caption)
-            found = cache.get(*key)
-            if found is None:
+            encoded = cache.get(*key)
+            if encoded is None:
                 with torch.no_grad():
-                    found = self._encode([caption])
-                cache.put(found, *key)
-            self._known[caption] = {name: value.to(self._device) for name, value in found.items()}
+                    encoded = self._encode([caption])
+                cache.put(encoded, *key)
+            self._known[caption] = {name: value.to(self._device) for name, value in encoded.items()}
         return self._known[caption]

@@ -34,7 +34,7 @@ class EncodedExample:
         name: File name of the image.
         content: Hash of the image's bytes and of the caption; changes when either does.
         caption: With the trigger in front.
-        original: Width and height of the picture, in pixels.
+        original: Width and height of the image, in pixels.
         placement: How it was cut to its bucket.
     """
 
@@ -51,7 +51,7 @@ class EncodedExample:
 
 
 class LatentStore:
-    """All latents' distributions on one device: 0.6 MB for twenty pictures of 512 pixels."""
+    """All latents' distributions on one device: 0.6 MB for twenty images of 512 pixels."""
 
     def __init__(self) -> None:
         self._means: dict[tuple[int, bool], Tensor] = {}
@@ -74,7 +74,7 @@ class LatentStore:
         whole = torch.ones_like(self._means[keys[0]][:1])
         return torch.stack([self._masks.get(key, whole) for key in keys])
 
-    def draw(self, indices: Sequence[int], flips: Sequence[bool], noise: Tensor) -> Tensor:
+    def sample(self, indices: Sequence[int], flips: Sequence[bool], noise: Tensor) -> Tensor:
         """Returns latents mean + std * noise, [B, C, h, w]."""
         keys = list(zip(indices, flips, strict=True))
         mean = torch.stack([self._means[key] for key in keys])
@@ -99,19 +99,19 @@ def read_training_examples(config: DatasetConfig) -> tuple[list[Example], list[F
     return examples, findings
 
 
-def bucket_step_for(wanted: int, size_step: int) -> int:
+def bucket_step_for(step: int, size_step: int) -> int:
     """Returns the step of bucket sides: as wanted, or the smallest the model can take.
 
     Raises:
         DatasetError: the wanted step is no multiple of what the model can take.
     """
-    if wanted and wanted % size_step:
+    if step and step % size_step:
         msg = (
-            f"dataset.bucket_step is {wanted}, but this base model takes multiples of {size_step} "
+            f"dataset.bucket_step is {step}, but this base model takes multiples of {size_step} "
             f"pixels. Set it to a multiple of {size_step}, or to 0."
         )
         raise DatasetError(msg)
-    return wanted or size_step
+    return step or size_step
 
 
 def encode_examples(
@@ -173,15 +173,15 @@ def _encode_one(
         placement.bucket,
         flipped,
     )
-    found = cache.get(*key)
-    if found is None:
+    distribution = cache.get(*key)
+    if distribution is None:
         image = fit_image(read_image(example.path), placement)
         if flipped:
             image = ImageOps.mirror(image)
         mean, std = encode(_to_pixels(image))
-        found = {"mean": mean[0].float().cpu(), "std": std[0].float().cpu()}
-        cache.put(found, *key)
-    return found["mean"], found["std"]
+        distribution = {"mean": mean[0].float().cpu(), "std": std[0].float().cpu()}
+        cache.put(distribution, *key)
+    return distribution["mean"], distribution["std"]
 
 
 def _fit_mask(
@@ -191,7 +191,7 @@ def _fit_mask(
     source: MaskSource,
     size: torch.Size,
 ) -> Tensor | None:
-    """Returns an example's mask cut as its picture was, averaged over each latent pixel."""
+    """Returns an example's mask cut as its image was, averaged over each latent pixel."""
     mask = read_mask(example.path, source, (example.width, example.height))
     if mask is None:
         return None

@@ -8,7 +8,7 @@ from trainer.data.encode import EncodedExample, LatentStore
 
 @dataclass(frozen=True)
 class Source:
-    """A dataset in memory: the one that is learned, or the pictures of its class."""
+    """A dataset in memory: the one that is learned, or the images of its class."""
 
     examples: list[EncodedExample]
     latents: LatentStore

@@ -9,13 +9,13 @@ from torch.nn import functional
 _MOST_LEVELS = 10
 
 
-def draw_noise(shape: tuple[int, int, int], generator: torch.Generator) -> Tensor:
+def sample_noise(shape: tuple[int, int, int], generator: torch.Generator) -> Tensor:
     """Returns Gaussian noise for one example, [C, h, w], on the generator's device."""
     return torch.randn(shape, generator=generator, device=generator.device)
 
 
 def add_offset(noise: Tensor, offset: float, generator: torch.Generator) -> Tensor:
-    """Returns noise with a shift per channel that is the same over the picture.
+    """Returns noise with a shift per channel that is the same over the image.
 
     "Noise offset" (N. Guttenberg 2023); it lets the model learn overall brightness.
     """

@@ -23,4 +23,20 @@ def target_v(schedule: NoiseSchedule, latents: Tensor, noise: Tensor, timesteps:
     return share.sqrt() * noise - (1 - share).sqrt() * latents
 
 
+def scale_epsilon_error(snr: Tensor) -> Tensor:
+    """Returns SNR: an error of the image is that much larger in the noise (squared)."""
+    return snr
+
+
+def scale_v_error(snr: Tensor) -> Tensor:
+    """Returns SNR + 1: an error of the image is that much larger in v (squared)."""
+    return snr + 1
+
+
 TARGETS: dict[str, Target] = {"epsilon": target_epsilon, "v_prediction": target_v}
+# With SNR = ab / (1 - ab), from the definitions of v and of the noisy latents (arXiv:2202.00512,
+# appendix D).
+ERROR_SCALES: dict[str, Callable[[Tensor], Tensor]] = {
+    "epsilon": scale_epsilon_error,
+    "v_prediction": scale_v_error,
+}

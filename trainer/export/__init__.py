@@ -1,8 +1,8 @@
 """Files for other programs: written, read back, and compared with what was trained.
 
 Adapters pass through here as plain tensors: (down, up, scale) per layer name with
-delta = scale * up @ down, or the parts of another kind by their names in files. So this room reads
-and writes every kind without knowing what it computes.
+delta = scale * up @ down, or the parts of another kind by their names in files. So this package
+reads and writes every kind without knowing what it computes.
 """
 
 from trainer.export.embedding import read_embedding, write_embedding

@@ -1,4 +1,4 @@
-"""The learned word as a file: what A1111, Forge, ComfyUI, InvokeAI and diffusers call an embedding.
+"""The textual-inversion embedding of a run as a file, for A1111, ComfyUI, InvokeAI and others.
 
 Those programs find an embedding by the name of its file, so the file is named as the word. It never
 goes into the LoRA's own file: ComfyUI and InvokeAI would report the extra tensors as unknown.
@@ -31,11 +31,11 @@ _SHARED_KEYS = (
 def write_embedding(
     file: Path, word: str, vectors: Sequence[Tensor], metadata: Mapping[str, str]
 ) -> Path:
-    """Writes the learned word of an exported file beside it, in fp32.
+    """Writes the textual-inversion embedding of an exported file beside it, in fp32.
 
     Args:
         file: The exported file.
-        word: As it stands in prompts; the file gets its name.
+        word: The token as written in prompts; the file gets its name.
         vectors: Per text encoder [count, width].
         metadata: The exported file's header; what is the embedding's, too, is taken over.
 
@@ -83,9 +83,10 @@ def read_embedding(path: Path) -> list[Tensor]:
         raise ExportError(msg) from error
     names = next((n for n in (_ONE_ENCODER, _TWO_ENCODERS) if tensors.keys() == set(n)), None)
     if names is None or any(tensor.ndim != 2 for tensor in tensors.values()):
-        held = ", ".join(sorted(tensors)[:4])
+        stored = ", ".join(sorted(tensors)[:4])
         msg = (
-            f"{path.name} is no embedding for SD 1.x, SD 2.x or SDXL: it holds {held}. They hold "
+            f"{path.name} is no embedding for SD 1.x, SD 2.x or SDXL: it contains {stored}. They "
+            "contain "
             "emb_params, or clip_l and clip_g."
         )
         raise ExportError(msg)
@@ -94,8 +95,8 @@ def read_embedding(path: Path) -> list[Tensor]:
 
 def _describe(word: str, header: Mapping[str, str]) -> dict[str, str]:
     shared = {f"modelspec.{key}" for key in _SHARED_KEYS}
-    found = {key: value for key, value in header.items() if key in shared}
+    fields = {key: value for key, value in header.items() if key in shared}
     base, slash, _ = header.get("modelspec.architecture", "").partition("/")
     if slash:
-        found["modelspec.architecture"] = f"{base}/textual-inversion"
-    return found | {"modelspec.title": word, "modelspec.trigger_phrase": word}
+        fields["modelspec.architecture"] = f"{base}/textual-inversion"
+    return fields | {"modelspec.title": word, "modelspec.trigger_phrase": word}

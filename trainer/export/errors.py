@@ -1,5 +1,7 @@
-"""The error of this room."""
+"""The error of this package."""
+
+from datasets_tools.errors import LorasmithError
 
 
-class ExportError(Exception):
-    """A LoRA file that cannot be written or read; the message says why and what to do."""
+class ExportError(LorasmithError):
+    """A LoRA file that cannot be written or read; the message states why and what to do."""

@@ -12,9 +12,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from datasets_tools.files import write_atomically
+from trainer.dtypes import DTYPES
 from trainer.export.errors import ExportError
 
-DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 MAX_HEADER_BYTES = 1 << 20  # ComfyUI shows no more; model managers follow it
 _SMALL_FOR_FP16 = 2.0**-10  # a weight a hundredth of it would lose its digits
 # What goes first when a header would be longer.
@@ -78,11 +78,11 @@ def encode_header(index: Mapping[str, object], metadata: Mapping[str, str]) -> b
         index: Number format, shape and place of every tensor, by name.
         metadata: The texts.
     """
-    kept = dict(metadata)
-    text = _encode(index, kept)
+    fields = dict(metadata)
+    text = _encode(index, fields)
     for key in _CAN_GO:
-        if len(text) > MAX_HEADER_BYTES and kept.pop(key, None) is not None:
-            text = _encode(index, kept)
+        if len(text) > MAX_HEADER_BYTES and fields.pop(key, None) is not None:
+            text = _encode(index, fields)
     return text
 
 

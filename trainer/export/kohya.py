@@ -22,7 +22,7 @@ _ALWAYS_EXACT = {"alpha", "dora_scale"}
 # A full difference has no second factor that could be large where it is small: after a few steps it
 # is below what fp16 has digits for.
 _ALONE = {"diff", "diff_b"}
-_ROUNDING = 1e-3  # of fp16, with some room
+_ROUNDING = 1e-3  # of fp16, with a margin
 
 
 def write_kohya(
@@ -83,12 +83,12 @@ def _fold(factors: Factors, alpha: float, precision: str) -> dict[str, Tensor]:
 
 def _choose_alphas(modules: Mapping[str, Module]) -> dict[str, float]:
     """Returns one alpha per model: its layers' commonest, so that most need no folding."""
-    found: dict[str, Counter[float]] = {}
+    by_model: dict[str, Counter[float]] = {}
     for layer, module in modules.items():
         if isinstance(module, Mapping):
             continue
         down, _, scale = module
-        counts = found.setdefault(layer.partition(".")[0], Counter())
+        counts = by_model.setdefault(layer.partition(".")[0], Counter())
         # An alpha of 0 means "no effect" to some programs and "the rank" to others: never written.
         counts[abs(scale) * down.shape[0] or 1.0] += 1
-    return {model: counts.most_common(1)[0][0] for model, counts in found.items()}
+    return {model: counts.most_common(1)[0][0] for model, counts in by_model.items()}

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from trainer.config import RunConfig
-from trainer.export.families import FAMILY_LABELS
 from trainer.export.network import Network, plan_network
 from trainer.export.privacy import describe_settings, name_base_model
+from trainer.formats.families import FAMILIES
 
 # What programs go by when they load a file or decide to show it; kohya's trainer keeps the same
 # six `ss_` keys where metadata are unwanted.
@@ -43,7 +43,7 @@ _TAG_BYTES = 64 << 10  # captions in prose make long tags; the whole header must
 
 @dataclass(frozen=True)
 class ExportFacts:
-    """What the header tells beyond the config.
+    """The facts in the header beyond the config.
 
     Attributes:
         family: Of the base model.
@@ -56,6 +56,7 @@ class ExportFacts:
         started: Unix time at which the run began.
         zero_snr: Whether the noise schedule ended in pure noise.
         precision: Of the arithmetic: "fp32", "bf16" or "fp16"; "" is left out.
+        class_images: How many images of the class were trained on beside the examples.
     """
 
     family: str
@@ -68,6 +69,7 @@ class ExportFacts:
     started: float
     zero_snr: bool = False
     precision: str = ""
+    class_images: int = 0
 
 
 def make_metadata(
@@ -81,21 +83,21 @@ def make_metadata(
         thumbnail: A data URL, see `make_thumbnail`; "" is left out.
         network: What was trained; None takes what the config asks for.
     """
-    found = _describe_model(config, facts)
-    found |= _describe_network(config, facts, network or plan_network(config.adapter))
+    fields = _describe_model(config, facts)
+    fields |= _describe_network(config, facts, network or plan_network(config.adapter))
     if config.output.header == "essential":
-        found = {key: value for key, value in found.items() if key in _ESSENTIAL}
-        return found | _describe_texts(config)
-    found |= _describe_training(config, facts) | _describe_loss(config, facts)
-    found |= _describe_dataset(config, facts) | _describe_texts(config)
+        fields = {key: value for key, value in fields.items() if key in _ESSENTIAL}
+        return fields | _describe_texts(config)
+    fields |= _describe_training(config, facts) | _describe_loss(config, facts)
+    fields |= _describe_dataset(config, facts) | _describe_texts(config)
     if config.output.tag_counts:
-        found |= _describe_captions(config, facts)
+        fields |= _describe_captions(config, facts)
     if config.dataset.trigger:
-        found["modelspec.trigger_phrase"] = config.dataset.trigger
-        found.setdefault("modelspec.usage_hint", write_usage_hint(config))
+        fields["modelspec.trigger_phrase"] = config.dataset.trigger
+        fields.setdefault("modelspec.usage_hint", write_usage_hint(config))
     if thumbnail and config.output.thumbnail:
-        found["modelspec.thumbnail"] = thumbnail
-    return found | describe_settings(config)
+        fields["modelspec.thumbnail"] = thumbnail
+    return fields | describe_settings(config)
 
 
 def write_usage_hint(config: RunConfig) -> str:
@@ -112,10 +114,11 @@ def write_usage_hint(config: RunConfig) -> str:
 
 
 def _describe_network(config: RunConfig, facts: ExportFacts, network: Network) -> dict[str, str]:
+    spec = FAMILIES[facts.family]
     return {
         "ss_output_name": config.name,
-        "ss_base_model_version": FAMILY_LABELS[facts.family, facts.prediction].version,
-        "ss_v2": str(facts.family == "sd2"),
+        "ss_base_model_version": spec.labels[facts.prediction].version,
+        "ss_v2": str(spec.is_v2),
         "ss_network_module": network.module,
         "ss_network_dim": str(network.rank),
         "ss_network_alpha": str(network.alpha),
@@ -128,7 +131,7 @@ def _describe_training(config: RunConfig, facts: ExportFacts) -> dict[str, str]:
     optimizer, train = config.optimizer, config.train
     shown = sum(math.ceil(count / train.batch_size) for count in facts.buckets.values())
     batches = max(1, shown)
-    found = {
+    fields = {
         "ss_training_started_at": str(_read_clock(facts.started)),
         "ss_training_finished_at": str(_read_clock(time.time())),
         "ss_learning_rate": str(optimizer.unet_learning_rate),
@@ -149,41 +152,41 @@ def _describe_training(config: RunConfig, facts: ExportFacts) -> dict[str, str]:
         "ss_seed": str(train.seed),
     }
     if config.adapter.text_rank:
-        found["ss_text_encoder_lr"] = str(optimizer.text_learning_rate)
+        fields["ss_text_encoder_lr"] = str(optimizer.text_learning_rate)
     if facts.precision:
-        found["ss_mixed_precision"] = "no" if facts.precision == "fp32" else facts.precision
-    return found
+        fields["ss_mixed_precision"] = "no" if facts.precision == "fp32" else facts.precision
+    return fields
 
 
 def _describe_loss(config: RunConfig, facts: ExportFacts) -> dict[str, str]:
-    """What kohya's trainer has words for; the rest stands in the settings."""
+    """The fields of kohya's trainer; everything else is in the settings."""
     objective = config.objective
-    found = {
+    fields = {
         "ss_loss_type": "l2" if objective.loss == "mse" else objective.loss,
         "ss_noise_offset": str(objective.noise_offset),
         "ss_zero_terminal_snr": str(facts.zero_snr),
         "ss_debiased_estimation": str(objective.weighting == "debiased"),
     }
     if objective.loss in {"huber", "smooth_l1"}:
-        found["ss_huber_c"] = str(objective.huber_c)
-        found["ss_huber_schedule"] = objective.huber_schedule
+        fields["ss_huber_c"] = str(objective.huber_c)
+        fields["ss_huber_schedule"] = objective.huber_schedule
     if objective.weighting == "min_snr":
-        found["ss_min_snr_gamma"] = str(objective.min_snr_gamma)
+        fields["ss_min_snr_gamma"] = str(objective.min_snr_gamma)
     if objective.pyramid_noise:
-        found["ss_multires_noise_discount"] = str(objective.pyramid_noise)
+        fields["ss_multires_noise_discount"] = str(objective.pyramid_noise)
     if objective.input_perturbation:
-        found["ss_ip_noise_gamma"] = str(objective.input_perturbation)
+        fields["ss_ip_noise_gamma"] = str(objective.input_perturbation)
     if (objective.min_timestep, objective.max_timestep) != (0, 999):
-        found["modelspec.timestep_range"] = f"{objective.min_timestep},{objective.max_timestep}"
-    return found
+        fields["modelspec.timestep_range"] = f"{objective.min_timestep},{objective.max_timestep}"
+    return fields
 
 
 def _describe_dataset(config: RunConfig, facts: ExportFacts) -> dict[str, str]:
     sides = [side for size in facts.buckets for side in size] or [facts.resolution]
-    found = {
+    fields = {
         "ss_resolution": f"({facts.resolution}, {facts.resolution})",
         "ss_num_train_images": str(len(facts.captions)),
-        "ss_num_reg_images": "0",
+        "ss_num_reg_images": str(facts.class_images),
         "ss_enable_bucket": "True",
         "ss_min_bucket_reso": str(min(sides)),
         "ss_max_bucket_reso": str(max(sides)),
@@ -202,7 +205,7 @@ def _describe_dataset(config: RunConfig, facts: ExportFacts) -> dict[str, str]:
     if config.base_model.clip_skip:
         optional["ss_clip_skip"] = str(config.base_model.clip_skip)
         optional["modelspec.encoder_layer"] = str(config.base_model.clip_skip)
-    return found | {key: value for key, value in optional.items() if value}
+    return fields | {key: value for key, value in optional.items() if value}
 
 
 def _describe_buckets(buckets: Mapping[tuple[int, int], int]) -> dict[str, object]:
@@ -218,20 +221,20 @@ def _describe_captions(config: RunConfig, facts: ExportFacts) -> dict[str, str]:
     counts = Counter(
         tag.strip().lower() for text in facts.captions for tag in text.split(",") if tag.strip()
     )
-    kept, room = {}, _TAG_BYTES
+    frequencies, free_bytes = {}, _TAG_BYTES
     for tag, count in counts.most_common(_TAGS):
-        room -= len(tag.encode()) + 10
-        if room >= 0:
-            kept[tag] = count
+        free_bytes -= len(tag.encode()) + 10
+        if free_bytes >= 0:
+            frequencies[tag] = count
     folder = {"n_repeats": 1, "img_count": len(facts.captions)}
     return {
-        "ss_tag_frequency": json.dumps({config.name: kept}, ensure_ascii=False),
+        "ss_tag_frequency": json.dumps({config.name: frequencies}, ensure_ascii=False),
         "ss_dataset_dirs": json.dumps({config.name: folder}),
     }
 
 
 def _describe_model(config: RunConfig, facts: ExportFacts) -> dict[str, str]:
-    labels = FAMILY_LABELS[facts.family, facts.prediction]
+    labels = FAMILIES[facts.family].labels[facts.prediction]
     return {
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": labels.architecture,

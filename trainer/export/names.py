@@ -3,7 +3,7 @@
 A kohya name is `<prefix>_<path with every dot turned into _>`, where the prefix names the model.
 SD 1.x and 2.x write the UNet's paths as diffusers names its blocks, SDXL as the original layout
 does: no other choice is read by all programs. The text encoder's level `text_model` is always
-written (see `trainer.adapters.targets.name_layer`).
+written (see `trainer.models.layers.name_layer`).
 """
 
 import contextlib
@@ -11,16 +11,10 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from trainer.formats.families import FAMILIES, name_encoder
+
 if TYPE_CHECKING:
     from trainer.formats.unet_names import UNetNames
-
-# Per family: the prefix of each model, and whether the UNet's blocks have their original names.
-_PREFIXES = {
-    "sd15": {"unet": "lora_unet", "text_encoder": "lora_te"},
-    "sd2": {"unet": "lora_unet", "text_encoder": "lora_te"},
-    "sdxl": {"unet": "lora_unet", "text_encoder": "lora_te1", "text_encoder_2": "lora_te2"},
-}
-_ORIGINAL_BLOCKS = {"sd15": False, "sd2": False, "sdxl": True}
 
 # Some trainers name the only text encoder like the first of two, and the reverse.
 _PREFIXES_READ = {"text_encoder": ("lora_te", "lora_te1"), "text_encoder_2": ("lora_te2",)}
@@ -45,14 +39,18 @@ def name_layers(layers: Iterable[str], family: str, unet_names: "UNetNames") -> 
 
     Args:
         layers: Names with the model in front, `unet.mid_block.attentions.0.proj_in`.
-        family: "sd15", "sd2" or "sdxl".
+        family: A key of `FAMILIES`.
         unet_names: The original names of this UNet's blocks.
     """
-    prefixes = _PREFIXES[family]
+    spec = FAMILIES[family]
+    prefixes = {
+        "unet": "lora_unet",
+        **{name_encoder(n): each.prefix for n, each in enumerate(spec.text_encoders)},
+    }
     names = {}
     for layer in layers:
         model, _, path = layer.partition(".")
-        if model == "unet" and _ORIGINAL_BLOCKS[family]:
+        if model == "unet" and spec.unet.original_blocks:
             path = unet_names.to_original(path)
         names[layer] = f"{prefixes[model]}_{_flatten(path)}"
     return names

@@ -12,7 +12,7 @@ _RANK_PARTS = ("lora_down.weight", "hada_w1_b", "lokr_w2_b", "lokr_w1_b")
 
 @dataclass(frozen=True)
 class Network:
-    """What `ss_network_*` tells.
+    """The content of `ss_network_*`.
 
     Attributes:
         kind: Of all layers, "" where a file mixes several.
@@ -34,15 +34,15 @@ class Network:
         return "networks.lora" if self.kind == "lora" else "lycoris.kohya"
 
     def arguments(self) -> dict[str, str]:
-        """Returns what those trainers would be told beyond rank and alpha."""
-        found = {}
+        """Returns the arguments of those trainers beyond rank and alpha."""
+        arguments = {}
         if self.conv_rank:
-            found = {"conv_dim": str(self.conv_rank), "conv_alpha": str(self.conv_alpha)}
+            arguments = {"conv_dim": str(self.conv_rank), "conv_alpha": str(self.conv_alpha)}
         if self.kind == "dora":
-            found |= {"algo": "locon", "dora_wd": "True"}
+            arguments |= {"algo": "locon", "dora_wd": "True"}
         elif self.kind not in {"", "lora"}:
-            found["algo"] = self.kind
-        return found
+            arguments["algo"] = self.kind
+        return arguments
 
 
 def plan_network(config: AdapterConfig) -> Network:
@@ -64,7 +64,7 @@ def measure_network(
     Args:
         modules: The UNet's decide.
         kinds: Of all layers.
-        config: Stands in where no layer has a rank.
+        config: Used where no layer has a rank.
     """
     plain: Counter[tuple[int, float]] = Counter()
     wide: Counter[tuple[int, float]] = Counter()

@@ -2,7 +2,7 @@
 
 Per layer two tensors, `LAYER.lora_A.weight` (down) and `LAYER.lora_B.weight` (up), and with DoRA on
 the paper's axis a third, `LAYER.lora_magnitude_vector.weight` (diffusers does without the `.weight`
-in a UNet and not in a text encoder). Ranks and alphas have no tensors of their own; they stand in
+in a UNet and not in a text encoder). Ranks and alphas have no tensors of their own; they are in
 the header's `lora_adapter_metadata`. Only diffusers reads these files: other programs want kohya's.
 """
 

@@ -1,4 +1,4 @@
-"""What of a run may leave the house: never a path, a folder's name or a user's."""
+"""What of a run may be published: never a path, a folder's name or a user's."""
 
 import json
 from collections.abc import Mapping
@@ -61,14 +61,14 @@ def read_settings(metadata: Mapping[str, str]) -> dict[str, Any]:
 
 def strip_settings(section: BaseModel, prefix: str = "") -> dict[str, Any]:
     """Returns a config as a tree, without anything that may hold a path."""
-    kept: dict[str, Any] = {}
+    public: dict[str, Any] = {}
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
         if isinstance(value, BaseModel):
-            kept[name] = strip_settings(value, f"{prefix}{name}.")
+            public[name] = strip_settings(value, f"{prefix}{name}.")
         elif _cannot_hold_text(field.annotation) or f"{prefix}{name}" in _PUBLIC_TEXTS:
-            kept[name] = value
-    return kept
+            public[name] = value
+    return public
 
 
 def name_base_model(path: str) -> str:

@@ -10,10 +10,9 @@ from torch import Tensor
 from trainer.export.errors import ExportError
 from trainer.files.read import read_adapter_file
 from trainer.files.read.file_module import FileModule
+from trainer.formats.precision import BY_PRECISION
 from trainer.formats.unet_names import SD_NAMES, UNetNames
 
-# Rounding to fp16 keeps 11 bits, to bf16 8; two factors are rounded.
-_TOLERANCES = {"fp32": 1e-6, "fp16": 2e-3, "bf16": 2e-2}
 # A DoRA's change is the difference of two whole weights, each of which fp32 rounds to this share.
 _WEIGHT_ROUNDING = 1e-6
 
@@ -80,7 +79,7 @@ def compare_with_trained(
         error = torch.linalg.vector_norm(written - delta).item() - _allow(read[layer])
         # A change too small for the number format is lost, which is not an error of the file.
         relative = max(error, 0.0) / norm if norm > 1e-7 else 0.0
-        if relative > _TOLERANCES[precision]:
+        if relative > BY_PRECISION[precision].tolerance:
             msg = f"{path.name} does not hold what was trained: {layer} differs by {relative:.1%}."
             raise ExportError(msg)
         worst = max(worst, relative)

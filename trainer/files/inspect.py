@@ -12,6 +12,8 @@ from trainer.files.read.family import read_rank
 from trainer.files.verify import judge
 from trainer.files.verify.facts import FileFacts, collect_facts
 from trainer.files.verify.findings import PROGRAMS, Finding
+from trainer.formats.families import read_version
+from trainer.formats.precision import name_precision
 
 _COMPONENTS = {
     "unet": "UNet",
@@ -31,8 +33,7 @@ _KIND_TITLES = {
     "set": "replaced weight",
     "": "unknown",
 }
-_PRECISIONS = {"F16": "fp16", "BF16": "bf16", "F32": "fp32"}
-# What a header tells about the training, and how it is called here.
+# Header keys about the training, and their names here.
 _TRAINING = {
     "ss_steps": "steps",
     "ss_max_train_steps": "planned steps",
@@ -83,22 +84,23 @@ def inspect_file(path: Path) -> Inspection:
         tags=_list_tags(text),
         prediction=_read_prediction(text),
         base_model=text.get("ss_sd_model_name", ""),
-        training={name: text[key] for key, name in _TRAINING.items() if _says(text, key)},
+        training={name: text[key] for key, name in _TRAINING.items() if _matches(text, key)},
         settings="lorasmith.config" in text,
         digest=facts.digest,
         stated_digest=text.get("sshs_model_hash", ""),
-        programs=[] if facts.guess.stranger else [_judge_program(p, findings) for p in PROGRAMS],
+        programs=[] if facts.guess.unsupported else [_judge_program(p, findings) for p in PROGRAMS],
         findings=[finding.to_line() for finding in findings],
     )
 
 
 def _judge_program(program: str, findings: list[Finding]) -> Verdict:
-    found = [(each, each.effects[program]) for each in findings if program in each.effects]
-    loads = "no" if any(effect.loads == "no" for _, effect in found) else "partly"
+    effects = [(each, each.effects[program]) for each in findings if program in each.effects]
+    loads = "no" if any(effect.loads == "no" for _, effect in effects) else "partly"
     reasons = [
-        f"{effect.text[0].upper()}{effect.text[1:]}: {finding.message}" for finding, effect in found
+        f"{effect.text[0].upper()}{effect.text[1:]}: {finding.message}"
+        for finding, effect in effects
     ]
-    return Verdict(program, loads if found else "yes", reasons)
+    return Verdict(program, loads if effects else "yes", reasons)
 
 
 def _describe_components(facts: FileFacts) -> Iterator[Component]:
@@ -139,8 +141,7 @@ def _find_precision(facts: FileFacts) -> str:
     sizes: Counter[str] = Counter()
     for entry in facts.header.tensors.values():
         sizes[entry.dtype] += entry.end - entry.start
-    dtype = sizes.most_common(1)[0][0]
-    return _PRECISIONS.get(dtype, dtype)
+    return name_precision(sizes.most_common(1)[0][0])
 
 
 def _list_tags(metadata: Mapping[str, str]) -> list[str]:
@@ -157,12 +158,12 @@ def _list_tags(metadata: Mapping[str, str]) -> list[str]:
 
 
 def _read_prediction(metadata: Mapping[str, str]) -> str:
-    told = metadata.get("modelspec.prediction_type")
-    version = metadata.get("ss_base_model_version", "")
-    if told in {"v", "v_prediction"} or version in {"sd_v1_v", "sd_v2_v"}:
+    prediction = metadata.get("modelspec.prediction_type")
+    _, by_version = read_version(metadata.get("ss_base_model_version", ""))
+    if prediction in {"v", "v_prediction"} or by_version == "v_prediction":
         return "v_prediction"
-    return "epsilon" if told == "epsilon" or version in {"sd_v1", "sd_v2"} else ""
+    return "epsilon" if prediction == "epsilon" or by_version == "epsilon" else ""
 
 
-def _says(metadata: Mapping[str, str], key: str) -> bool:
+def _matches(metadata: Mapping[str, str], key: str) -> bool:
     return metadata.get(key, "None") not in {"", "None"}

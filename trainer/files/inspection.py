@@ -54,14 +54,14 @@ class Inspection:
         naming: Whose names.
         precision: Number format of most weights.
         components: What each model has of it.
-        trigger: The words that call it up; "" where the header tells none.
+        trigger: The trigger words; "" where the header has none.
         tags: The commonest tags of the captions.
-        prediction: "epsilon", "v_prediction" or "" where the header tells nothing.
+        prediction: "epsilon", "v_prediction" or "" where the header has none.
         base_model: Name of the model that it was trained on.
         training: Facts about the training, by what they are called.
         settings: Whether it holds the settings of the run that made it.
         digest: sha256 over the tensors' bytes.
-        stated_digest: What the header says about it; "" for nothing.
+        stated_digest: The hash in the header; "" for none.
         programs: Which programs read it.
         findings: What is wrong or worth knowing, one line each.
     """
@@ -92,9 +92,9 @@ class Inspection:
 
     def to_text(self) -> str:
         """Returns everything as text for a person."""
-        return "\n".join([*self._tell_identity(), *self._tell_programs()])
+        return "\n".join([*self._describe_identity(), *self._describe_programs()])
 
-    def _tell_identity(self) -> Iterator[str]:
+    def _describe_identity(self) -> Iterator[str]:
         sure = "" if self.certain else " (by its header)" if self.family[:2] == "SD" else ""
         yield f"{self.name}: {' and '.join(self.kinds)} for {self.family}{sure}"
         rows = {
@@ -106,20 +106,20 @@ class Inspection:
             "file": f"{self.bytes / 1e6:.1f} MB, {self.precision}, {self.naming} names",
         }
         for part in self.components:
-            rows[part.name] = _tell_component(part)
+            rows[part.name] = _describe_component(part)
         rows |= self.training
         if self.settings:
             rows["settings"] = "of the run that made it are in the header"
         rows["hash"] = self.digest + (
             "" if self.stated_digest == self.digest
-            else f" (the header says {self.stated_digest or 'nothing'})"
+            else f" (the header has {self.stated_digest or 'nothing'})"
         )  # fmt: skip
         width = max(len(name) for name in rows)
         for name, value in rows.items():
             if value:
                 yield f"  {name:{width}}  {value}"
 
-    def _tell_programs(self) -> Iterator[str]:
+    def _describe_programs(self) -> Iterator[str]:
         if self.programs:
             yield "Programs:"
         width = max((len(verdict.program) for verdict in self.programs), default=0)
@@ -133,7 +133,7 @@ class Inspection:
             yield from (f"  {line}" for line in self.findings)
 
 
-def _tell_component(part: Component) -> str:
+def _describe_component(part: Component) -> str:
     share = f"{part.modules} of {part.of} layers" if part.of else f"{part.modules} layers"
     ranks = ", ".join(f"{rank}" + _times(n, part.ranks) for rank, n in part.ranks.items())
     alphas = ", ".join(f"{alpha:g}" + _times(n, part.alphas) for alpha, n in part.alphas.items())

@@ -1,4 +1,4 @@
-"""File formats that several rooms speak: the safetensors header, and the names of UNet modules.
+"""File formats that several packages use: the safetensors header, and the names of UNet modules.
 
-A leaf: no torch, and no other room of the trainer.
+A leaf: no torch, and no other package of the trainer.
 """

@@ -1,4 +1,4 @@
-"""Where the learned word of an exported file lies: a rule of names, for all who look for it."""
+"""The path of the textual-inversion embedding of an exported file: one naming rule for all."""
 
 from pathlib import Path
 
@@ -6,11 +6,11 @@ _FOLDER_ENDING = "-embedding"
 
 
 def embedding_folder(file: Path) -> Path:
-    """Returns the folder beside an exported file in which its learned word lies."""
+    """Returns the folder of the embedding beside an exported file."""
     return file.with_name(file.stem + _FOLDER_ENDING)
 
 
 def find_embedding(file: Path) -> Path | None:
-    """Returns the learned word that belongs to an exported file; None where there is none."""
-    found = sorted(embedding_folder(file).glob("*.safetensors"))
-    return found[0] if found else None
+    """Returns the embedding that belongs to an exported file; None where there is none."""
+    files = sorted(embedding_folder(file).glob("*.safetensors"))
+    return files[0] if files else None

@@ -12,18 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ELEMENT_BYTES = {
-    "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1,
-    "F8_E4M3FNUZ": 1, "F8_E5M2FNUZ": 1,
-    "I16": 2, "U16": 2, "F16": 2, "BF16": 2,
-    "I32": 4, "U32": 4, "F32": 4,
-    "I64": 8, "U64": 8, "F64": 8, "C64": 8,
-}  # fmt: skip
+from datasets_tools.errors import LorasmithError
+from trainer.formats.precision import BY_CODE
+
 _LONGEST_HEADER = 100_000_000  # the safetensors library's own limit, in bytes
 _AGAIN = "Download or export the file again."
 
 
-class FormatError(Exception):
+class FormatError(LorasmithError):
     """A file that is not what its name promises; the message is a complete sentence."""
 
 
@@ -46,7 +42,7 @@ class TensorEntry:
 
 @dataclass(frozen=True)
 class TensorFile:
-    """What the header of a file says, after its checks.
+    """The content of a file's header, after its checks.
 
     Attributes:
         path: The file.
@@ -106,7 +102,7 @@ def _read_text(path: Path) -> tuple[bytes, int, int]:
         raise FormatError(msg) from None
 
 
-class _TwinError(Exception):
+class _TwinError(LorasmithError):
     """The name that an object of the header holds twice."""
 
 
@@ -133,13 +129,13 @@ def _read_entry(path: Path, name: str, entry: object) -> TensorEntry:
     if not isinstance(dtype, str) or shape is None or span is None or len(span) != 2:
         msg = f"{path.name} is damaged: the header's entry for {name} is malformed. {_AGAIN}"
         raise FormatError(msg)
-    if dtype not in ELEMENT_BYTES:
+    if dtype not in BY_CODE:
         msg = (
             f"{path.name} holds {name} in the number format {dtype}, which cannot be read here. "
             "Use a file in fp32, fp16 or bf16."
         )
         raise FormatError(msg)
-    expected = math.prod(shape) * ELEMENT_BYTES[dtype]
+    expected = math.prod(shape) * BY_CODE[dtype].bytes
     if span[1] - span[0] != expected:
         msg = (
             f"{path.name} is damaged: {name} needs {expected:,} bytes for its shape "

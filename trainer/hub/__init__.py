@@ -1,7 +1,7 @@
 """The hub: base models and captioners come from there, finished adapters go there.
 
-The one room that uses the network, and only when a person asked for it. It loads no torch and
-imports no other room, so that models and export may both use it.
+The only package that uses the network, and only on request. It loads no torch and
+imports no other package, so that models and export may both use it.
 """
 
 from trainer.hub.client import HubClient

@@ -1,4 +1,4 @@
-"""Which files of a repository are wanted, and how their content is known."""
+"""Which files of a repository to download, and the checksums of their content."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -37,7 +37,7 @@ _PLAIN_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.))*"
 
 @dataclass(frozen=True)
 class HubFile:
-    """A file of a repository; the checksums are those that the hub tells.
+    """A file of a repository; the checksums are those of the hub.
 
     Attributes:
         name: Its path in the repository.
@@ -62,7 +62,7 @@ class HubFile:
         return part.stat().st_size if part.is_file() else 0
 
 
-def choose_files(wanted: HubId, offered: Sequence[HubFile], *, half: bool) -> list[HubFile]:
+def choose_files(hub_id: HubId, offered: Sequence[HubFile], *, half: bool) -> list[HubFile]:
     """Returns the files that make a base model: configs, tokenizers, one set of weights a part.
 
     Only names that this module knows are ever returned, so none leads out of its folder.
@@ -71,25 +71,25 @@ def choose_files(wanted: HubId, offered: Sequence[HubFile], *, half: bool) -> li
         HubError: the repository has no such model.
     """
     by_name = {file.name: file for file in offered}
-    if wanted.file:
-        return [_choose_single(wanted, by_name)]
+    if hub_id.file:
+        return [_choose_single(hub_id, by_name)]
     if _INDEX not in by_name:
-        raise HubError(_explain_no_index(wanted, by_name))
+        raise HubError(_explain_no_index(hub_id, by_name))
     missing = [part for part in _NEEDED if not _list_part(by_name, part)]
     if missing:
         msg = (
-            f"{wanted} has no {missing[0]}/, so it is no SD 1.x, SD 2.x or SDXL model. Choose "
+            f"{hub_id} has no {missing[0]}/, so it is no SD 1.x, SD 2.x or SDXL model. Choose "
             "another repository."
         )
         raise HubError(msg)
     names = {_INDEX}
     for part in (*_NEEDED, *_ALSO):
-        names |= _choose_part(wanted, part, _list_part(by_name, part), half=half)
+        names |= _choose_part(hub_id, part, _list_part(by_name, part), half=half)
     return [by_name[name] for name in sorted(names, key=lambda name: (by_name[name].size, name))]
 
 
 def choose_matching(
-    wanted: HubId, offered: Sequence[HubFile], patterns: Sequence[str]
+    hub_id: HubId, offered: Sequence[HubFile], patterns: Sequence[str]
 ) -> list[HubFile]:
     """Returns the files whose names fit one of the patterns, with weights among them.
 
@@ -97,15 +97,15 @@ def choose_matching(
     folder, and never a pickle.
 
     Args:
-        wanted: The repository, for the errors.
+        hub_id: The repository, for the errors.
         offered: Its files.
         patterns: Names; a `*` stands for any letters within one.
 
     Raises:
         HubError: the repository has no weights of these names.
     """
-    if wanted.file:
-        msg = f"{wanted} is one file, and a whole repository is needed. Name {wanted.repository}."
+    if hub_id.file:
+        msg = f"{hub_id} is one file, and a whole repository is needed. Name {hub_id.repository}."
         raise HubError(msg)
     allowed = [re.compile(".*".join(map(re.escape, each.split("*")))) for each in patterns]
     chosen = [
@@ -119,42 +119,42 @@ def choose_matching(
         pickled = any(file.name.endswith(_PICKLES) for file in offered)
         needed = [each for each in patterns if each.endswith(_SAFE_WEIGHTS)]
         msg = (
-            f"{wanted} offers its weights only as a pickle, which can run code when it is read. "
+            f"{hub_id} offers its weights only as a pickle, which can run code when it is read. "
             if pickled
-            else f"{wanted} has no file {' or '.join(needed)}. "
+            else f"{hub_id} has no file {' or '.join(needed)}. "
         )
         raise HubError(f"{msg}Choose another repository.")
     return sorted(chosen, key=lambda file: (file.size, file.name))
 
 
-def _choose_single(wanted: HubId, by_name: dict[str, HubFile]) -> HubFile:
-    if wanted.file.endswith(_PICKLES):
+def _choose_single(hub_id: HubId, by_name: dict[str, HubFile]) -> HubFile:
+    if hub_id.file.endswith(_PICKLES):
         msg = (
-            f"{wanted.file} is a pickle, which can run code when it is read. Choose a "
+            f"{hub_id.file} is a pickle, which can run code when it is read. Choose a "
             ".safetensors file instead."
         )
         raise HubError(msg)
-    if wanted.file not in by_name:
+    if hub_id.file not in by_name:
         known = ", ".join(sorted(name for name in by_name if name.endswith(".safetensors")))
-        msg = f"{wanted.repository} has no file {wanted.file}; it has {known or 'no weights'}."
+        msg = f"{hub_id.repository} has no file {hub_id.file}; it has {known or 'no weights'}."
         raise HubError(msg)
-    return by_name[wanted.file]
+    return by_name[hub_id.file]
 
 
-def _explain_no_index(wanted: HubId, names: Iterable[str]) -> str:
+def _explain_no_index(hub_id: HubId, names: Iterable[str]) -> str:
     top = sorted(name for name in names if "/" not in name)
     files = [name for name in top if name.endswith(".safetensors")]
     if files:
         return (
-            f"{wanted} is not in the diffusers layout; it offers single files: {', '.join(files)}. "
-            f"Name one: `lorasmith download {wanted.repository}/{files[0]}`."
+            f"{hub_id} is not in the diffusers layout; it offers single files: {', '.join(files)}. "
+            f"Name one: `lorasmith download {hub_id.repository}/{files[0]}`."
         )
     if any(name.endswith(_PICKLES) for name in top):
         return (
-            f"{wanted} offers its model only as a pickle, which can run code when it is read. "
+            f"{hub_id} offers its model only as a pickle, which can run code when it is read. "
             "Choose a repository with .safetensors files."
         )
-    return f"{wanted} holds no base model: neither {_INDEX} nor a .safetensors file is in it."
+    return f"{hub_id} holds no base model: neither {_INDEX} nor a .safetensors file is in it."
 
 
 def _list_part(names: Iterable[str], part: str) -> set[str]:
@@ -162,7 +162,7 @@ def _list_part(names: Iterable[str], part: str) -> set[str]:
     return {path.name for name in names if str((path := PurePosixPath(name)).parent) == part}
 
 
-def _choose_part(wanted: HubId, part: str, names: set[str], *, half: bool) -> set[str]:
+def _choose_part(hub_id: HubId, part: str, names: set[str], *, half: bool) -> set[str]:
     kind = part.removesuffix("_2")
     chosen = names & _SMALL_FILES[kind]
     if names and kind in _WEIGHTS:
@@ -170,9 +170,9 @@ def _choose_part(wanted: HubId, part: str, names: set[str], *, half: bool) -> se
         if not weights:
             pickled = any(name.endswith(_PICKLES) for name in names)
             msg = (
-                f"{wanted} offers its {part} only as a pickle, which can run code when it is read. "
+                f"{hub_id} offers its {part} only as a pickle, which can run code when it is read. "
                 if pickled
-                else f"{wanted} lacks the weights of its {part}. "
+                else f"{hub_id} lacks the weights of its {part}. "
             )
             raise HubError(f"{msg}Choose a repository with .safetensors files.")
         chosen |= weights
@@ -193,7 +193,7 @@ def _find_set(stem: str, variant: str, names: set[str]) -> set[str]:
     number, tail = r"-(\d{5})-of-(\d{5})", re.escape(variant)
     # Libraries have written the variant before the number and behind it.
     pattern = re.compile(rf"{re.escape(stem)}(?:{tail}{number}|{number}{tail})\.safetensors")
-    found = [match for name in names if (match := pattern.fullmatch(name))]
-    totals = {int(match[2] or match[4]) for match in found}
-    complete = index in names and totals == {len(found)}
-    return {index, *(match[0] for match in found)} if complete else set()
+    matches = [match for name in names if (match := pattern.fullmatch(name))]
+    totals = {int(match[2] or match[4]) for match in matches}
+    complete = index in names and totals == {len(matches)}
+    return {index, *(match[0] for match in matches)} if complete else set()

@@ -1,4 +1,4 @@
-"""Talking to the hub: listing a repository, fetching a file, and saying what went wrong.
+"""Requests to the hub: listing a repository, fetching a file, and readable errors.
 
 No message holds what the hub answered or what was sent to it, so none can hold the token.
 """
@@ -23,15 +23,15 @@ class HubClient:
     """One repository of the hub.
 
     Args:
-        wanted: The repository and its revision.
+        hub_id: The repository and its revision.
         token: Sent with every request; empty sends none.
 
     Raises:
         HubError: the token or HF_ENDPOINT cannot be right.
     """
 
-    def __init__(self, wanted: HubId, token: str) -> None:
-        self._wanted = wanted
+    def __init__(self, hub_id: HubId, token: str) -> None:
+        self._hub_id = hub_id
         self._token = _check_token(token)
         self._endpoint = _find_endpoint()
 
@@ -69,8 +69,8 @@ class HubClient:
         api = HfApi(endpoint=self._endpoint, token=self._token or False)
         try:
             info = api.model_info(
-                self._wanted.repository,
-                revision=self._wanted.revision or None,
+                self._hub_id.repository,
+                revision=self._hub_id.revision or None,
                 timeout=_SECONDS_TO_ANSWER,
                 files_metadata=True,
             )
@@ -88,7 +88,7 @@ class HubClient:
         """Brings a file into a folder, from where an earlier try stopped.
 
         Raises:
-            HubError: it broke off, or its content is not what the hub says.
+            HubError: it broke off, or its content differs from the hub's checksum.
         """
         part = file.part(folder)
         part.parent.mkdir(parents=True, exist_ok=True)
@@ -111,7 +111,7 @@ class HubClient:
         from huggingface_hub.file_download import http_get
         from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
-        name, endpoint = self._wanted.repository, self._endpoint
+        name, endpoint = self._hub_id.repository, self._endpoint
         try:
             http_get(
                 hf_hub_url(name, file.name, revision=commit, endpoint=endpoint),
@@ -129,7 +129,7 @@ class HubClient:
         """Returns a sentence for an error of the HTTP library or of huggingface_hub."""
         from huggingface_hub import errors
 
-        name, host = self._wanted, urlsplit(self._endpoint).netloc
+        name, host = self._hub_id, urlsplit(self._endpoint).netloc
         status = getattr(getattr(error, "response", None), "status_code", 0)
         if isinstance(error, errors.GatedRepoError) or status == 403:
             return self._explain_gate()
@@ -150,20 +150,20 @@ class HubClient:
         )
 
     def _explain_gate(self) -> str:
-        page = f"{self._endpoint}/{self._wanted.repository}"
+        page = f"{self._endpoint}/{self._hub_id.repository}"
         if self._token:
             return (
-                f"{self._wanted} is closed to the account of this token. Accept its licence on "
+                f"{self._hub_id} is closed to the account of this token. Accept its licence on "
                 f"{page}, and check that the token may read gated repositories."
             )
         return (
-            f"{self._wanted} asks for its licence to be accepted. Log in and accept it on {page}, "
+            f"{self._hub_id} asks for its licence to be accepted. Log in and accept it on {page}, "
             "then make a token in your account's settings and set it as HF_TOKEN."
         )
 
 
 class _Growing:
-    """What huggingface_hub writes a download to: a file that tells how long it has become."""
+    """What huggingface_hub writes a download to: a file that reports its length."""
 
     def __init__(self, handle: BinaryIO, file: HubFile, report: Callable[[int], None]) -> None:
         self._handle, self._file, self._report = handle, file, report

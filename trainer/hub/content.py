@@ -1,4 +1,4 @@
-"""Whether a file has the content that the hub says it has."""
+"""Whether a file matches the hub's checksum."""
 
 import hashlib
 from pathlib import Path

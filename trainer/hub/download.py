@@ -1,7 +1,7 @@
 """Models from the hub: how their files come into a folder.
 
 A download grows in `.partial/` and is moved into place when every file has the checksum that the
-hub tells; a broken one continues where it stopped.
+hub reports; an interrupted one continues where it stopped.
 """
 
 import shutil
@@ -17,7 +17,7 @@ from trainer.hub.errors import HubError
 from trainer.runs.base_models import HubId, parse_hub_id
 
 Report = Callable[[int, int], None]  # bytes so far, bytes in all
-Choose = Callable[[Sequence[HubFile]], list[HubFile]]  # from what is offered to what is wanted
+Choose = Callable[[Sequence[HubFile]], list[HubFile]]  # from all files to those to download
 
 
 def download_base_model(
@@ -28,7 +28,7 @@ def download_base_model(
     Args:
         hub_id: "owner/name", "owner/name@revision" or "owner/name/file.safetensors".
         to: The workspace's folder of base models.
-        token: Sent to the hub; empty asks as a stranger.
+        token: Sent to the hub; empty means anonymous.
         report: Called with the bytes so far and in all.
         half: Takes weights in fp16 where the repository offers them in both formats.
 
@@ -36,12 +36,12 @@ def download_base_model(
         HubError: what is missing there, or went wrong here, and what to do. What has arrived
             stays for the next try.
     """
-    wanted = _read_hub_id(hub_id)
+    parsed = _read_hub_id(hub_id)
 
     def choose(offered: Sequence[HubFile]) -> list[HubFile]:
-        return choose_files(wanted, offered, half=half)
+        return choose_files(parsed, offered, half=half)
 
-    return _download_files(wanted, to / wanted.entry, token, report, choose)
+    return _download_files(parsed, to / parsed.entry, token, report, choose)
 
 
 def download_matching(
@@ -52,8 +52,8 @@ def download_matching(
     Args:
         hub_id: "owner/name" or "owner/name@revision".
         place: The folder, which appears when it is complete.
-        patterns: Names of the wanted files; a `*` stands for any letters within one.
-        token: Sent to the hub; empty asks as a stranger.
+        patterns: Names of the files to download; a `*` stands for any letters within one.
+        token: Sent to the hub; empty means anonymous.
         report: Called with the bytes so far and in all.
 
     Returns:
@@ -62,36 +62,36 @@ def download_matching(
     Raises:
         HubError: as `download_base_model`.
     """
-    wanted = _read_hub_id(hub_id)
+    parsed = _read_hub_id(hub_id)
 
     def choose(offered: Sequence[HubFile]) -> list[HubFile]:
-        return choose_matching(wanted, offered, patterns)
+        return choose_matching(parsed, offered, patterns)
 
-    return _download_files(wanted, place, token, report, choose)
+    return _download_files(parsed, place, token, report, choose)
 
 
 def _read_hub_id(text: str) -> HubId:
-    wanted = parse_hub_id(text)
-    if wanted is None:
+    parsed = parse_hub_id(text)
+    if parsed is None:
         msg = (
             f"{text!r} is no hub id. It has the form OWNER/NAME, OWNER/NAME@REVISION or "
             "OWNER/NAME/FILE.safetensors."
         )
         raise HubError(msg)
-    return wanted
+    return parsed
 
 
-def _download_files(wanted: HubId, place: Path, token: str, report: Report, choose: Choose) -> Path:
+def _download_files(hub_id: HubId, place: Path, token: str, report: Report, choose: Choose) -> Path:
     if place.exists():
         return place
     partial = place.parent / ".partial" / place.name
     try:
         partial.mkdir(parents=True, exist_ok=True)
         with FileLock(partial.with_name(f"{place.name}.lock"), timeout=0):
-            _fetch_into(partial, wanted, HubClient(wanted, token), report, choose)
-            _move_into_place(wanted, partial, place)
+            _fetch_into(partial, hub_id, HubClient(hub_id, token), report, choose)
+            _move_into_place(hub_id, partial, place)
     except Timeout:
-        msg = f"{wanted} is being downloaded by another process. Wait until that one is done."
+        msg = f"{hub_id} is being downloaded by another process. Wait until that one is done."
         raise HubError(msg) from None
     except OSError as error:
         msg = (
@@ -103,7 +103,7 @@ def _download_files(wanted: HubId, place: Path, token: str, report: Report, choo
 
 
 def _fetch_into(
-    partial: Path, wanted: HubId, client: HubClient, report: Report, choose: Choose
+    partial: Path, hub_id: HubId, client: HubClient, report: Report, choose: Choose
 ) -> None:
     with client.online():
         commit, offered = client.list_files()
@@ -111,7 +111,7 @@ def _fetch_into(
         _remove_others(partial, files)
         total = sum(file.size for file in files)
         left = [file for file in files if not has_content(partial / file.name, file)]
-        _check_space(wanted, partial, left)
+        _check_space(hub_id, partial, left)
         done = total - sum(file.size for file in left)
         report(done, total)
         for file in left:
@@ -123,29 +123,30 @@ def _count_from(done: int, total: int, report: Report) -> Callable[[int], None]:
     return lambda size: report(done + size, total)
 
 
-def _check_space(wanted: HubId, partial: Path, left: Sequence[HubFile]) -> None:
+def _check_space(hub_id: HubId, partial: Path, left: Sequence[HubFile]) -> None:
     begun = sum(min(file.size, file.part_size(partial)) for file in left)
     needed = sum(file.size for file in left) - begun
     free = shutil.disk_usage(partial).free
     if needed > free:
         msg = (
-            f"{wanted} needs {needed:,} bytes more on this disk, and {free:,} are free. Make room, "
+            f"{hub_id} needs {needed:,} bytes more on this disk, and {free:,} are free. Free some "
+            "space, "
             "or choose another --workspace."
         )
         raise HubError(msg)
 
 
 def _remove_others(partial: Path, files: Sequence[HubFile]) -> None:
-    """What an earlier try brought and is not wanted any more, such as another commit's weights."""
-    wanted = {partial / file.name for file in files} | {file.part(partial) for file in files}
+    """Removes files of an earlier try that are not needed, such as another commit's weights."""
+    expected = {partial / file.name for file in files} | {file.part(partial) for file in files}
     for path in partial.rglob("*"):
-        if path.is_file() and path not in wanted:
+        if path.is_file() and path not in expected:
             path.unlink()
 
 
-def _move_into_place(wanted: HubId, partial: Path, place: Path) -> None:
-    if wanted.file:
-        (partial / wanted.file).replace(place)
+def _move_into_place(hub_id: HubId, partial: Path, place: Path) -> None:
+    if hub_id.file:
+        (partial / hub_id.file).replace(place)
         shutil.rmtree(partial)
     else:
         partial.rename(place)

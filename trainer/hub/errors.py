@@ -1,5 +1,7 @@
-"""The error of this room."""
+"""The error of this package."""
+
+from datasets_tools.errors import LorasmithError
 
 
-class HubError(Exception):
-    """The hub could not be used; the message says why and what to do. It never holds a token."""
+class HubError(LorasmithError):
+    """The hub could not be used; the message states why, and never contains a token."""

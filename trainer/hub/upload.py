@@ -22,10 +22,10 @@ def upload_hub_folder(folder: Path, repo_id: str, private: bool, token: str) -> 
 
     Raises:
         HubError: nothing was changed on the hub, or only an empty repository was made; the message
-            says why and what to do.
+            states why and what to do.
     """
-    wanted = parse_hub_id(repo_id)
-    if wanted is None or wanted.file or wanted.revision:
+    parsed = parse_hub_id(repo_id)
+    if parsed is None or parsed.file or parsed.revision:
         msg = f"{repo_id!r} is no name for a repository. It has the form OWNER/NAME."
         raise HubError(msg)
     if not (folder / "README.md").is_file() or not any(folder.glob("*.safetensors")):
@@ -40,7 +40,7 @@ def upload_hub_folder(folder: Path, repo_id: str, private: bool, token: str) -> 
             "hub and set it as HF_TOKEN."
         )
         raise HubError(msg)
-    return _Uploader(wanted, token).upload(folder, private=private)
+    return _Uploader(parsed, token).upload(folder, private=private)
 
 
 class _Uploader(HubClient):
@@ -50,7 +50,7 @@ class _Uploader(HubClient):
         from huggingface_hub import HfApi
 
         api = HfApi(endpoint=self._endpoint, token=self._token)
-        repository = self._wanted.repository
+        repository = self._hub_id.repository
         with self.online():
             try:
                 api.create_repo(repository, private=private, exist_ok=True)
@@ -64,7 +64,7 @@ class _Uploader(HubClient):
 
     def _explain(self, error: Exception) -> str:
         host = urlsplit(self._endpoint).netloc
-        repository = self._wanted.repository
+        repository = self._hub_id.repository
         status = getattr(getattr(error, "response", None), "status_code", 0)
         if status in {401, 403, 404}:
             owner = repository.partition("/")[0]

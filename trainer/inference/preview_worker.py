@@ -1,4 +1,4 @@
-"""The preview worker: keeps one base model loaded and draws what the app asks for."""
+"""The preview worker: keeps one base model loaded and generates the app's previews."""
 
 import json
 import time
@@ -7,18 +7,18 @@ from pathlib import Path
 
 from PIL import Image
 
+from datasets_tools.errors import LorasmithError
 from datasets_tools.files import write_atomically
 from trainer.adapters import AdapterSet
-from trainer.config import BaseModelConfig, ConfigError
-from trainer.device import Machine, open_machine
+from trainer.config import BaseModelConfig
+from trainer.device import DeviceContext, open_device_context
 from trainer.export import ExportError
-from trainer.inference.sampling import draw, save_picture, weighted
-from trainer.models import Family, ModelError, load_family
-from trainer.models.family import Drawing
+from trainer.inference.sampling import generate, save_image, weighted
+from trainer.models import Family, load_family
+from trainer.models.family import GenerationRequest
 from trainer.runs import (
     PreviewFolder,
     PreviewRequest,
-    RunError,
     clear_requests,
     read_requests,
 )
@@ -27,7 +27,7 @@ from trainer.runs.previews import list_requests
 from trainer.training.attach import attach_checkpoint, attach_file
 
 _POLL_SECONDS = 0.1
-_KEPT_PICTURES = 16
+_CACHED_IMAGES = 16
 
 
 @dataclass
@@ -36,12 +36,12 @@ class _Loaded:
 
     config: BaseModelConfig
     family: Family
-    machine: Machine
+    context: DeviceContext
     adapters: dict[tuple[str, float], AdapterSet]  # by path and time of change
 
 
-class Studio:
-    """Draws previews. The base model stays loaded; a weight is only a multiplier.
+class PreviewGenerator:
+    """Generates previews. The base model stays loaded; a weight is only a multiplier.
 
     Args:
         models: The workspace's folder of base models, for hub ids.
@@ -50,53 +50,55 @@ class Studio:
     def __init__(self, models: Path) -> None:
         self._models = models
         self._loaded: _Loaded | None = None
-        self._plain: dict[Drawing, Image.Image] = {}
+        self._plain: dict[GenerationRequest, Image.Image] = {}
         self.base_loads = 0
 
-    def draw_pair(self, wanted: PreviewRequest) -> tuple[Image.Image, Image.Image, Drawing]:
-        """Returns the pictures without and with the adapters, from the same noise.
+    def generate_pair(
+        self, preview: PreviewRequest
+    ) -> tuple[Image.Image, Image.Image, GenerationRequest]:
+        """Returns the images without and with the adapters, from the same noise.
 
         Raises:
             ModelError, ExportError, RunError: with what to do.
         """
-        loaded = self._load_base(wanted.base_model)
-        chosen = self._choose_adapters(loaded, wanted)
-        drawing = Drawing(
-            wanted.prompt,
-            wanted.negative_prompt,
-            wanted.seed,
-            wanted.inference_steps,
-            wanted.guidance,
-            wanted.width,
-            wanted.height,
+        loaded = self._load_base(preview.base_model)
+        chosen = self._choose_adapters(loaded, preview)
+        request = GenerationRequest(
+            preview.prompt,
+            preview.negative_prompt,
+            preview.seed,
+            preview.inference_steps,
+            preview.guidance,
+            preview.width,
+            preview.height,
         )
         every = list(loaded.adapters.values())
         with weighted(every, [0.0] * len(every)):
-            if drawing not in self._plain:
-                if len(self._plain) >= _KEPT_PICTURES:
+            if request not in self._plain:
+                if len(self._plain) >= _CACHED_IMAGES:
                     self._plain.pop(next(iter(self._plain)))
-                self._plain[drawing] = draw(loaded.family, loaded.machine, drawing)
+                self._plain[request] = generate(loaded.family, loaded.context, request)
             for adapter, weight in chosen:
                 adapter.set_multiplier(weight)
-            changed = draw(loaded.family, loaded.machine, drawing)
-        return self._plain[drawing], changed, drawing
+            changed = generate(loaded.family, loaded.context, request)
+        return self._plain[request], changed, request
 
     def _load_base(self, config: BaseModelConfig) -> _Loaded:
         if self._loaded is None or self._loaded.config != config:
             self._loaded = None  # let the old one go before the new one comes
             self._plain.clear()
-            machine = open_machine(precision=config.precision)
+            context = open_device_context(precision=config.precision)
             base = locate_base_model(config, self._models)
-            family = load_family(base, machine.device, machine.dtype)
-            self._loaded = _Loaded(config, family, machine, {})
+            family = load_family(base, context.device, context.dtype)
+            self._loaded = _Loaded(config, family, context, {})
             self.base_loads += 1
         return self._loaded
 
     def _choose_adapters(
-        self, loaded: _Loaded, wanted: PreviewRequest
+        self, loaded: _Loaded, preview: PreviewRequest
     ) -> list[tuple[AdapterSet, float]]:
         chosen = []
-        for choice in wanted.adapters:
+        for choice in preview.adapters:
             path = Path(choice.path)
             if not path.is_file():
                 msg = f"There is no LoRA file {path.name} any more. Choose another."
@@ -116,16 +118,16 @@ class Studio:
 def _attach(loaded: _Loaded, path: Path) -> AdapterSet:
     """A file in a checkpoint's folder is in our own layout, any other one is a LoRA file."""
     if (path.parent / "meta.json").is_file():
-        return attach_checkpoint(loaded.family, path.parent, loaded.machine.device)
-    return attach_file(loaded.family, path, loaded.machine.device)
+        return attach_checkpoint(loaded.family, path.parent, loaded.context.device)
+    return attach_file(loaded.family, path, loaded.context.device)
 
 
 def serve(folder: PreviewFolder, idle_seconds: float) -> None:
     """Answers requests, the newest first, until none came for a while or a stop is asked for.
 
-    A training needs the device's memory, so whoever starts one asks the worker to stop.
+    A training needs the device's memory, so the app stops the worker before a training.
     """
-    studio, last = Studio(folder.path.resolve().parent / "models"), time.monotonic()
+    generator, last = PreviewGenerator(folder.path.resolve().parent / "models"), time.monotonic()
     clear_requests(folder.path)
     while time.monotonic() - last < idle_seconds and "stop" not in read_requests(folder.path):
         waiting = list_requests(folder)
@@ -134,27 +136,27 @@ def serve(folder: PreviewFolder, idle_seconds: float) -> None:
             continue
         for request_id, _ in waiting[:-1]:
             _answer(folder, request_id, {"error": "A newer request took the place of this one."})
-        request_id, wanted = waiting[-1]
-        _draw_one(studio, folder, request_id, wanted)
+        request_id, preview = waiting[-1]
+        _generate(generator, folder, request_id, preview)
         last = time.monotonic()
 
 
-def _draw_one(
-    studio: Studio, folder: PreviewFolder, request_id: str, wanted: PreviewRequest
+def _generate(
+    generator: PreviewGenerator, folder: PreviewFolder, request_id: str, preview: PreviewRequest
 ) -> None:
     start = time.monotonic()
     result = folder.results_path / request_id
     try:
-        plain, changed, drawing = studio.draw_pair(wanted)
+        plain, changed, request = generator.generate_pair(preview)
         result.mkdir(parents=True, exist_ok=True)
-        save_picture(result / "without.png", plain, drawing, 0.0)
-        weight = wanted.adapters[0].weight if wanted.adapters else 0.0
-        save_picture(result / "with.png", changed, drawing, weight)
-    except (ModelError, ExportError, RunError, ConfigError, OSError, ValueError) as error:
+        save_image(result / "without.png", plain, request, 0.0)
+        weight = preview.adapters[0].weight if preview.adapters else 0.0
+        save_image(result / "with.png", changed, request, weight)
+    except (LorasmithError, OSError, ValueError) as error:
         _answer(folder, request_id, {"error": str(error)})
         return
     seconds = round(time.monotonic() - start, 3)
-    _answer(folder, request_id, {"seconds": seconds, "base_loads": studio.base_loads})
+    _answer(folder, request_id, {"seconds": seconds, "base_loads": generator.base_loads})
 
 
 def _answer(folder: PreviewFolder, request_id: str, data: dict[str, object]) -> None:

@@ -1,4 +1,4 @@
-"""Pictures from a base model with adapters on it."""
+"""Images from a base model with adapters on it."""
 
 import contextlib
 import io
@@ -11,42 +11,39 @@ from PIL.PngImagePlugin import PngInfo
 
 from datasets_tools.files import write_atomically
 from trainer.adapters import AdapterSet
-from trainer.device import Machine
+from trainer.device import DeviceContext
 from trainer.models import Family
-from trainer.models.family import Drawing
+from trainer.models.family import GenerationRequest
 
 
 @contextlib.contextmanager
 def weighted(adapters: Sequence[AdapterSet], weights: Sequence[float]) -> Iterator[None]:
-    """Weighs adapters for drawing, without dropout, and puts all back as it was for training."""
-    for each, weight in zip(adapters, weights, strict=True):
-        each.train(mode=False)
-        each.set_multiplier(weight)
-    try:
+    """Sets the weights of adapters for generating, without dropout; restores them after."""
+    with contextlib.ExitStack() as stack:
+        for each, weight in zip(adapters, weights, strict=True):
+            stack.enter_context(each.restored())
+            each.train(mode=False)
+            each.set_multiplier(weight)
         yield
-    finally:
-        for each in adapters:
-            each.set_multiplier(1.0)
-            each.train(mode=True)
 
 
-def draw(family: Family, machine: Machine, drawing: Drawing) -> Image.Image:
-    """Returns one picture with the adapters as they are weighed now."""
-    with machine.accelerator.autocast():
-        image: Image.Image = family.generate(drawing)
+def generate(family: Family, context: DeviceContext, request: GenerationRequest) -> Image.Image:
+    """Returns one image with the adapters as they are weighed now."""
+    with context.accelerator.autocast():
+        image: Image.Image = family.generate(request)
     return image
 
 
-def save_picture(path: Path, image: Image.Image, drawing: Drawing, weight: float) -> None:
-    """Writes a PNG that says in itself how it was made.
+def save_image(path: Path, image: Image.Image, request: GenerationRequest, weight: float) -> None:
+    """Writes a PNG with its generation settings as metadata.
 
     Raises:
         OSError: the disk is full or cannot be written.
     """
     info = PngInfo()
-    info.add_text("prompt", drawing.prompt)
-    info.add_text("parameters", _describe(drawing))
-    info.add_text("lorasmith", json.dumps({"seed": drawing.seed, "weight": weight}))
+    info.add_text("prompt", request.prompt)
+    info.add_text("parameters", _describe(request))
+    info.add_text("lorasmith", json.dumps({"seed": request.seed, "weight": weight}))
     encoded = io.BytesIO()
     image.save(encoded, format="PNG", pnginfo=info)
     write_atomically(path, encoded.getvalue())
@@ -55,7 +52,7 @@ def save_picture(path: Path, image: Image.Image, drawing: Drawing, weight: float
 def make_grid(
     rows: Sequence[Sequence[Image.Image]], row_names: Sequence[str], column_names: Sequence[str]
 ) -> Image.Image:
-    """Returns a labelled grid of equal pictures; names are cut where they would overlap."""
+    """Returns a labelled grid of equal images; names are cut where they would overlap."""
     width, height = rows[0][0].size
     margin, head = 150, 22
     grid = Image.new(
@@ -64,20 +61,20 @@ def make_grid(
     pen = ImageDraw.Draw(grid)
     for column, name in enumerate(column_names):
         pen.text((margin + column * (width + 4) + width // 2, 5), name, fill="black", anchor="ma")
-    for row, pictures in enumerate(rows):
+    for row, images in enumerate(rows):
         top = head + row * (height + 4)
         pen.multiline_text((6, top + height // 2), _wrap(row_names[row]), fill="black", anchor="lm")
-        for column, picture in enumerate(pictures):
-            grid.paste(picture, (margin + column * (width + 4), top))
+        for column, image in enumerate(images):
+            grid.paste(image, (margin + column * (width + 4), top))
     return grid
 
 
-def _describe(drawing: Drawing) -> str:
+def _describe(request: GenerationRequest) -> str:
     """The text that A1111 and Civitai read from a PNG."""
-    negative = f"\nNegative prompt: {drawing.negative_prompt}" if drawing.negative_prompt else ""
+    negative = f"\nNegative prompt: {request.negative_prompt}" if request.negative_prompt else ""
     return (
-        f"{drawing.prompt}{negative}\nSteps: {drawing.inference_steps}, Sampler: DDIM, "
-        f"CFG scale: {drawing.guidance}, Seed: {drawing.seed}"
+        f"{request.prompt}{negative}\nSteps: {request.inference_steps}, Sampler: DDIM, "
+        f"CFG scale: {request.guidance}, Seed: {request.seed}"
     )
 
 

@@ -1,7 +1,7 @@
-"""How much memory a run takes: told beforehand from shapes, or measured with two real steps.
+"""How much memory a run takes: estimated from shapes before it starts, or measured in two steps.
 
-The estimate rehearses a run on tensors without content, with the same code that a run uses; it
-knows no family and no adapter by name.
+The estimate simulates a run on fake tensors, with the same code that a run uses; it is independent
+of model families and adapter kinds.
 """
 
 from trainer.memory.changes import Change, suggest

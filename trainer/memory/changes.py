@@ -1,4 +1,4 @@
-"""What would make a run fit: one setting after the other, each with what it brings."""
+"""Settings that make a run fit into memory: one after the other, each with its effect."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,16 +7,16 @@ from trainer.config import RunConfig, layer_config
 from trainer.memory.estimate import Estimate, estimate_memory
 
 _SMALLEST_RESOLUTION = 256
-_WORTH_IT = 0.98  # a change that leaves more than this share of the peak is not suggested
+_WORTH_IT = 0.98  # a change must bring the peak below this share to be suggested
 
 
 @dataclass(frozen=True)
 class Change:
-    """A step towards fitting, on top of the changes before it.
+    """A change of settings, on top of the changes before it.
 
     Attributes:
         assignments: As for `--set`: "train.batch_size=1".
-        cost: What it costs, a sentence.
+        cost: Its disadvantage, a sentence.
         estimate: With this change and those before it.
     """
 
@@ -26,15 +26,16 @@ class Change:
 
 
 def suggest(estimate: Estimate, free_bytes: int) -> list[Change]:
-    """Returns changes that together make a run fit, the least painful first.
+    """Returns changes that together make a run fit, the one with the smallest
+    disadvantage first.
 
     Each one builds on those before it. The list ends at the first that fits; where none does, the
-    last one still says how much is missing. It is empty where the run fits as it is.
+    last one still shows how much is missing. It is empty where the run fits as it is.
 
     Raises:
-        EstimateError: a change's memory cannot be told beforehand.
+        EstimateError: a change's memory cannot be estimated.
     """
-    found: list[Change] = []
+    changes: list[Change] = []
     current = estimate
     tried: set[str] = set()
     while current.total_bytes > free_bytes:
@@ -48,32 +49,35 @@ def suggest(estimate: Estimate, free_bytes: int) -> list[Change]:
         config = _apply(current.config, assignments)
         changed = estimate_memory(config, current.models, current.device.kind, current.examples)
         if changed.peak.peak_bytes <= current.peak.peak_bytes * _WORTH_IT:
-            found.append(Change(assignments, cost, changed))
+            changes.append(Change(assignments, cost, changed))
             current = changed
-    return found
+    return changes
 
 
 def _list_candidates(estimate: Estimate) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yields what can still be changed, in the order in which one would."""
+    """Yields what can still be changed, in the order of disadvantage."""
     config, device = estimate.config, estimate.device
     if not config.train.offload and not device.shares_memory:
-        yield ("train.offload=true",), "Text encoders and VAE are moved when they are needed."
+        yield (
+            ("train.offload=true",),
+            "Text encoders and VAE are moved to the device only when needed.",
+        )
     if not config.train.gradient_checkpointing and estimate.peak.name == "training step":
         yield ("train.gradient_checkpointing=true",), "A step takes about a third longer."
     if device.precision == "fp32" and device.kind == "cuda":
-        yield ("base_model.precision=auto",), "The base model is held in 16 bits."
+        yield ("base_model.precision=auto",), "The base model is stored in 16 bits."
     if config.train.batch_size > 1:
         more = config.train.batch_size * config.train.accumulate
         yield (
             ("train.batch_size=1", f"train.accumulate={min(more, 256)}"),
-            "The same images per update, shown one after the other, which takes longer.",
+            "The same images per update, processed one after the other, which takes longer.",
         )
-    if estimate.peak.name == "drawing samples":
-        yield ("samples.every_steps=0",), "No samples are drawn while the run learns."
+    if estimate.peak.name == "generating samples":
+        yield ("samples.every_steps=0",), "No samples are generated during the run."
     if config.base_model.quantize == "none":
         yield (
             ("base_model.quantize=nf4",),
-            "The UNet is held in 4 bits: slower, a little less exact, and it needs bitsandbytes.",
+            "The UNet is stored in 4 bits: slower, slightly less exact, and it needs bitsandbytes.",
         )
     if config.adapter.text_rank:
         yield ("adapter.text_rank=0",), "The text encoder is not trained."

@@ -1,4 +1,4 @@
-"""How much memory a run will take, told before anything of it is loaded."""
+"""How much memory a run will take, estimated before anything is loaded."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,18 +7,17 @@ from pathlib import Path
 import psutil
 import torch
 
-from datasets_tools.errors import DatasetError
+from datasets_tools.errors import LorasmithError
 from datasets_tools.examples import Example
-from trainer.config import ConfigError, RunConfig
+from trainer.config import RunConfig
 from trainer.data import read_training_examples
 from trainer.memory.fake_accelerator import Device, DeviceKind
-from trainer.memory.simulation import Phase, rehearse
-from trainer.models import ModelError, check_config
-from trainer.runs import RunError
+from trainer.memory.simulation import Phase, simulate
+from trainer.models import check_config
 from trainer.runs.base_models import locate_base_model
 
 # Beyond tensors: what the driver, kernels and libraries take (bytes), and the share of the tensors'
-# peak that is lost between blocks and to kernels' own scratch. See docs/memory.md.
+# peak that is lost to fragmentation and to workspace of kernels. See docs/memory.md.
 _ALLOWANCES: dict[DeviceKind, tuple[int, float]] = {
     "cpu": (700_000_000, 0.10),
     "cuda": (700_000_000, 0.05),
@@ -26,8 +25,8 @@ _ALLOWANCES: dict[DeviceKind, tuple[int, float]] = {
 }
 
 
-class EstimateError(Exception):
-    """The memory cannot be told beforehand; the message says why."""
+class EstimateError(LorasmithError):
+    """The memory cannot be estimated; the message explains why."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +39,9 @@ class Estimate:
         device: Kind of device and precision.
         phases: Peak of each part of the run.
         base_model_bytes: Frozen weights on the device during a step.
-        adapter_bytes: Trained weights; their gradients take as much again.
-        optimizer_bytes: Moments, the running average where there is one, and what the adapters'
-            rules remember.
+        adapter_bytes: Trained weights; their gradients take the same again.
+        optimizer_bytes: Optimizer state, the running average where there is one, and the state of
+            the adapters' rules.
         resolution: Side of the square bucket in pixels.
         examples: The dataset.
     """
@@ -69,13 +68,13 @@ class Estimate:
 
     @property
     def activation_bytes(self) -> int:
-        """What a step needs beyond weights, gradients and moments, at its peak."""
+        """What a step needs beyond weights, gradients and optimizer state, at its peak."""
         lasting = self.base_model_bytes + 2 * self.adapter_bytes + self.optimizer_bytes
         return max(0, self.step_bytes - lasting)
 
     @property
     def allowance_bytes(self) -> int:
-        """What is added for driver, libraries, kernels and gaps between blocks."""
+        """What is added for driver, libraries, kernels and fragmentation."""
         fixed, share = _ALLOWANCES[self.device.kind]
         return fixed + round(self.peak.peak_bytes * share)
 
@@ -99,41 +98,41 @@ def estimate_memory(
         config: The run's settings.
         models: The workspace's folder of base models, where hub ids are looked up.
         device: "cpu", "cuda" or "mps", present or not; empty takes the config's.
-        examples: The dataset; None reads it, and where none is set a usual one is thought of.
+        examples: The dataset; None reads it, and where none is set a typical one is assumed.
 
     Raises:
-        ConfigError, ModelError, DatasetError, RunError: the run could not start either.
-        EstimateError: the run could, but its memory cannot be told beforehand.
+        LorasmithError: the run could not start either.
+        EstimateError: the run could, but its memory cannot be estimated.
     """
     info = check_config(locate_base_model(config.base_model, models))
     if examples is None:
         examples = read_training_examples(config.dataset)[0] if config.dataset.path else ()
     target = choose_device(config, device)
     try:
-        seen = rehearse(info, config, examples, target)
-    except (ConfigError, ModelError, DatasetError, RunError):
+        simulated = simulate(info, config, examples, target)
+    except LorasmithError:
         raise
     except Exception as error:
         msg = (
-            f"The memory cannot be told beforehand for these settings ({type(error).__name__}: "
-            f"{error}). Measure it with two steps instead: `lorasmith probe`."
+            f"The memory cannot be estimated for these settings ({type(error).__name__}: "
+            f"{error}). Measure it with two training steps: `lorasmith probe`."
         )
         raise EstimateError(msg) from error
     return Estimate(
         config=config,
         models=models,
         device=target,
-        phases=seen.phases,
-        base_model_bytes=seen.base_model_bytes,
-        adapter_bytes=seen.adapter_bytes,
-        optimizer_bytes=seen.optimizer_bytes,
-        resolution=seen.resolution,
+        phases=simulated.phases,
+        base_model_bytes=simulated.base_model_bytes,
+        adapter_bytes=simulated.adapter_bytes,
+        optimizer_bytes=simulated.optimizer_bytes,
+        resolution=simulated.resolution,
         examples=examples,
     )
 
 
 def choose_device(config: RunConfig, device: str = "") -> Device:
-    """Returns what a run will be on: as `trainer.device.open_machine` chooses, without opening it.
+    """Returns the device of a run, as `open_device_context` would choose it, without opening it.
 
     Args:
         config: The run's settings.
@@ -148,14 +147,14 @@ def choose_device(config: RunConfig, device: str = "") -> Device:
     kind: DeviceKind = "cuda" if name.startswith("cuda") else "mps" if name == "mps" else "cpu"
     precision: str = config.base_model.precision
     if precision == "auto":
-        here = kind == "cuda" and torch.cuda.is_available()
-        half = "fp16" if here and not torch.cuda.is_bf16_supported() else "bf16"
+        available = kind == "cuda" and torch.cuda.is_available()
+        half = "fp16" if available and not torch.cuda.is_bf16_supported() else "bf16"
         precision = half if kind == "cuda" else "fp32"
     return Device(kind, precision)
 
 
 def read_free_bytes(config: RunConfig, device: Device) -> int:
-    """Returns the memory that is free now on a run's device; the device must be there."""
+    """Returns the free memory of a run's device, which must exist."""
     if device.kind == "cuda":
         name = config.train.device
         free, _ = torch.cuda.mem_get_info(name if name.startswith("cuda") else "cuda")

@@ -1,4 +1,4 @@
-"""The machine of a rehearsal: it answers as the real one would, and nothing is computed."""
+"""The device context of a simulated run: accelerate without computation."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from trainer.device import Machine
+from trainer.device import DeviceContext
+from trainer.dtypes import DTYPES
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -31,7 +32,7 @@ CUDA_FP32 = frozenset(
 
 @dataclass(frozen=True)
 class Device:
-    """What is rehearsed for.
+    """The simulated device.
 
     Attributes:
         kind: Kind of device.
@@ -53,33 +54,33 @@ class Device:
 
     @property
     def place(self) -> torch.device:
-        """Where ghosts are said to be.
+        """Where fake tensors claim to be.
 
-        To PyTorch both are the CPU; the number tells a device of its own from the main memory.
+        To PyTorch both are the CPU; the index distinguishes a separate device from main memory.
         """
         return torch.device("cpu") if self.shares_memory else torch.device("cpu", 0)
 
 
-def open_stand_in(device: Device) -> Machine:
-    """Returns a machine for ghosts."""
-    accelerator = cast("Accelerator", _StandIn(device.precision))
-    return Machine(accelerator, device.place, device.precision)
+def open_fake_context(device: Device) -> DeviceContext:
+    """Returns a device context for fake tensors."""
+    accelerator = cast("Accelerator", _FakeAccelerator(device.precision))
+    return DeviceContext(accelerator, device.place, device.precision)
 
 
-def casting_like(device: Device) -> AbstractContextManager[Any]:
+def emulate_autocast(device: Device) -> AbstractContextManager[Any]:
     """While the block runs, autocast on the CPU casts what it would cast on the device."""
     if device.kind == "cuda" and device.precision != "fp32":
         return _CudaCasts()
     return contextlib.nullcontext()
 
 
-class _StandIn:
-    """As much of accelerate as a training step uses."""
+class _FakeAccelerator:
+    """The part of accelerate that a training step uses."""
 
     scaler = None
 
     def __init__(self, precision: str) -> None:
-        self._dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+        self._dtype = None if precision == "fp32" else DTYPES[precision]
 
     @contextlib.contextmanager
     def autocast(self) -> Iterator[None]:
@@ -87,8 +88,8 @@ class _StandIn:
             yield
 
     def backward(self, loss: Tensor) -> None:
-        # What `loss.backward()` calls. That itself is a function to the mode below, which rests
-        # while one runs and would miss what gradient checkpointing computes again.
+        # What `loss.backward()` calls. That itself is a function to the mode below, which is
+        # inactive while one runs and would miss what gradient checkpointing recomputes.
         torch.autograd.Variable._execution_engine.run_backward(
             (loss,),
             (torch.ones_like(loss),),
@@ -118,5 +119,5 @@ class _CudaCasts(TorchFunctionMode):
 
 
 def _to_fp32(value: Any) -> Any:
-    half = isinstance(value, Tensor) and value.dtype in {torch.bfloat16, torch.float16}
+    half = isinstance(value, Tensor) and value.is_floating_point() and value.itemsize == 2
     return value.float() if half else value

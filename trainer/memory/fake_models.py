@@ -1,4 +1,4 @@
-"""A base model as ghosts: models of the real shape, present on the device or away from it."""
+"""A base model of fake tensors: models of the real shape, on the device or offloaded."""
 
 from collections.abc import Collection
 from typing import Any
@@ -7,18 +7,17 @@ import torch
 from torch import nn
 
 from trainer.config import BaseModelConfig
+from trainer.dtypes import DTYPES
 from trainer.memory.fake_accelerator import Device
 from trainer.memory.fake_tensors import Meter
 from trainer.models import BaseModelInfo, Family, Model, Parts, build_parts, make_family
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
+class Placement:
+    """Which models are on the device: replaces moving them in a simulation.
 
-class Places:
-    """Which models are on the device: what a rehearsal does in place of moving them.
-
-    Moving a model only books its bytes. On a device that shares the main memory nothing is booked,
-    because there a model that waits takes the same memory.
+    Moving a model only counts its bytes. On a device that shares the main memory nothing is
+    counted, because there an offloaded model takes the same memory.
     """
 
     def __init__(self, device: Device, meter: Meter) -> None:
@@ -26,8 +25,8 @@ class Places:
         self._present: dict[nn.Module, bool] = {}
         self._filled = False
 
-    def watch(self, model: nn.Module) -> None:
-        """Takes over a model's method `to`."""
+    def track(self, model: nn.Module) -> None:
+        """Replaces a model's method `to`."""
         self._present[model] = False
 
         def move(place: Any) -> nn.Module:
@@ -37,10 +36,10 @@ class Places:
         model.to = move  # type: ignore[method-assign, assignment]
 
     def fill(self, parts: Parts, dtype: torch.dtype) -> None:
-        """Gives the models ghosts for weights.
+        """Gives the models fake tensors for weights.
 
         The VAE's are always fp32, as when it is loaded. Every weight is read before the first layer
-        is packed into 4 bits, and all of it happens in the main memory.
+        is quantized to 4 bits, and all of it happens in main memory.
         """
         for model in self._present:
             _fill(model, torch.float32 if model is parts.vae else dtype)
@@ -48,7 +47,7 @@ class Places:
         self._filled = True
         if not self._device.shares_memory:
             absent = [model for model, present in self._present.items() if not present]
-            self._meter.book(-sum(map(self._meter.measure, absent)))
+            self._meter.add(-sum(map(self._meter.measure, absent)))
             self._meter.restart()
 
     def _move(self, model: nn.Module, present: bool) -> None:
@@ -57,10 +56,10 @@ class Places:
         self._present[model] = present
         if self._filled and not self._device.shares_memory:
             size = self._meter.measure(model)
-            self._meter.book(size if present else -size)
+            self._meter.add(size if present else -size)
 
 
-def summon_family(
+def make_fake_family(
     info: BaseModelInfo,
     config: BaseModelConfig,
     device: Device,
@@ -71,40 +70,40 @@ def summon_family(
 
     Args:
         info: The base model; its tokenizers are read, its weights are not.
-        config: How it is held.
-        device: What is rehearsed for.
-        meter: Books the weights.
+        config: Precision and quantization.
+        device: The simulated device.
+        meter: Counts the weights.
         present: The models that start on the device.
 
     Raises:
         ModelError: an extra is not installed.
     """
-    parts, places = build_parts(info), Places(device, meter)
+    parts, placement = build_parts(info), Placement(device, meter)
     for model in (parts.unet, parts.vae, *parts.text_encoders):
-        places.watch(model)
-    dtype = _DTYPES[device.precision]
+        placement.track(model)
+    dtype = DTYPES[device.precision]
     if config.quantize == "nf4":
         _warm_up_bitsandbytes()
     family = make_family(info, config, parts, device.place, dtype, present)
     # Cache keys would be made of the weights' content.
     family.image_fingerprint = family.text_fingerprint = lambda: ""  # type: ignore[method-assign]
     with meter:
-        places.fill(parts, dtype)
+        placement.fill(parts, dtype)
     return family, parts
 
 
 def _fill(model: nn.Module, dtype: torch.dtype) -> None:
     for module in model.modules():
         for name, weight in module.named_parameters(recurse=False):
-            ghost = nn.Parameter(torch.empty(weight.shape, dtype=dtype), requires_grad=False)
-            module.register_parameter(name, ghost)
+            fake = nn.Parameter(torch.empty(weight.shape, dtype=dtype), requires_grad=False)
+            module.register_parameter(name, fake)
         for name, buffer in module.named_buffers(recurse=False):
-            ghost_buffer = torch.empty(buffer.shape, dtype=buffer.dtype)
-            module.register_buffer(name, ghost_buffer, persistent=False)
+            fake_buffer = torch.empty(buffer.shape, dtype=buffer.dtype)
+            module.register_buffer(name, fake_buffer, persistent=False)
 
 
 def _pack_linears(unet: nn.Module) -> None:
-    """Packs the layers that `quantize_linears` has made, as moving them to a device would."""
+    """Quantizes the layers that `quantize_linears` made, as moving them to a device would."""
     for layer in unet.modules():
         if type(layer).__name__ != "Linear4bit" or not isinstance(layer, nn.Linear):
             continue
@@ -114,7 +113,7 @@ def _pack_linears(unet: nn.Module) -> None:
         weight: Any = nn.Parameter(packed, requires_grad=False)
         weight.quant_state = state
         layer.weight = weight
-        # On some CPUs layers are packed once more while they draw, which looks at the content.
+        # On some CPUs layers are repacked during inference, which reads the content.
         vars(layer)["support_avx512bf16_for_cpu"] = False
 
 

@@ -1,8 +1,8 @@
-"""Tensors with a shape and no content: real code runs on them, and their memory is counted.
+"""Fake tensors, with a shape and no content: real code runs on them, and memory is counted.
 
-A ghost says that it lies on the CPU, so that PyTorch chooses kernels, casts and gradients as for a
-real tensor, but every operation only works out the shape of its result. What would have been
-allocated, and when it would have been freed, is booked by the `Meter`.
+A fake tensor claims to be on the CPU, so that PyTorch chooses kernels, casts and gradients as for a
+real tensor, but every operation only infers the shape of its result. What would have been
+allocated, and when it would have been freed, is counted by the `Meter`.
 """
 
 import weakref
@@ -17,33 +17,33 @@ _META = torch.device("meta")
 # Lists longer than this (all weights of an optimiser) come once: remembering them costs more.
 _LONGEST_KEY = 16
 _TABLES = {torch.ops.aten.linspace.default, torch.ops.aten.arange.default}
-# What a ghost says when it is asked for its number.
+# The value of a fake scalar.
 _NUMBERS: dict[torch.dtype, Any] = {torch.bool: True, torch.int64: 1, torch.int32: 1}
 
 
-class Ghost(Tensor):
+class FakeTensor(Tensor):
     """A tensor of which only shape, type and storage exist.
 
     Attributes:
-        outline: Its counterpart on PyTorch's meta device; ghosts that are views share its storage.
+        meta: Its counterpart on PyTorch's meta device; views share its storage.
     """
 
-    outline: Tensor
+    meta: Tensor
 
     @staticmethod
-    def __new__(cls: type["Ghost"], outline: Tensor) -> "Ghost":
-        """Returns a ghost of a meta tensor."""
+    def __new__(cls: type["FakeTensor"], meta: Tensor) -> "FakeTensor":
+        """Returns a fake tensor for a meta tensor."""
         return torch.Tensor._make_wrapper_subclass(
             cls,
-            outline.size(),
-            strides=outline.stride(),
-            storage_offset=outline.storage_offset(),
-            dtype=outline.dtype,
+            meta.size(),
+            strides=meta.stride(),
+            storage_offset=meta.storage_offset(),
+            dtype=meta.dtype,
             device=torch.device("cpu"),
         )
 
-    def __init__(self, outline: Tensor) -> None:
-        self.outline = outline
+    def __init__(self, meta: Tensor) -> None:
+        self.meta = meta
 
     __torch_function__: Any = torch._C._disabled_torch_function_impl
 
@@ -51,39 +51,39 @@ class Ghost(Tensor):
     def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        """Refuses: outside of its meter a ghost cannot take part in anything."""
+        """Refuses: outside of its meter a fake tensor cannot take part in any operation."""
         del types, args, kwargs
         msg = f"{func} was called on a tensor without content"
         raise RuntimeError(msg)
 
     def __repr__(self, **_options: Any) -> str:  # type: ignore[override]
-        return f"Ghost({tuple(self.shape)}, {self.dtype})"
+        return f"FakeTensor({tuple(self.shape)}, {self.dtype})"
 
 
 class Meter(TorchDispatchMode):
-    """Runs every operation on ghosts and books their storages.
+    """Runs every operation on fake tensors and counts their storages.
 
     Args:
-        block_bytes: The allocator hands out multiples of this.
+        block_bytes: The allocator returns multiples of this.
 
     Attributes:
-        now: Bytes that live at the moment.
-        peak: The most that lived at once since the last `restart`.
+        now: Bytes allocated at the moment.
+        peak: The most that was allocated at once since the last `restart`.
     """
 
     def __init__(self, block_bytes: int = 1) -> None:
         super().__init__()
         self.now = self.peak = 0
         self._block_bytes = block_bytes
-        self._living: dict[int, Any] = {}  # weak references to storages
+        self._allocated: dict[int, Any] = {}  # weak references to storages
         self._known: dict[Any, Any] = {}
 
     def restart(self) -> None:
-        """Counts the peak anew from what lives now."""
+        """Resets the peak to what is allocated now."""
         self.peak = self.now
 
-    def book(self, size: int) -> None:
-        """Adds bytes; less than 0 takes them away."""
+    def add(self, size: int) -> None:
+        """Adds bytes; a negative number subtracts."""
         self.now += size
         self.peak = max(self.peak, self.now)
 
@@ -91,80 +91,80 @@ class Meter(TorchDispatchMode):
         """Returns the bytes of a model's weights and buffers."""
         sizes = {}
         for tensor in (*model.parameters(), *model.buffers()):
-            outline = tensor.outline if isinstance(tensor, Ghost) else tensor
-            storage = outline.untyped_storage()
+            meta = tensor.meta if isinstance(tensor, FakeTensor) else tensor
+            storage = meta.untyped_storage()
             sizes[storage._cdata] = self._round(storage.nbytes())
         return sum(sizes.values())
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Works out the shapes of an operation's results, and books them."""
+        """Infers the shapes of an operation's results, and counts them."""
         del types
-        if func is torch.ops.aten._local_scalar_dense.default and isinstance(args[0], Ghost):
-            # Some optimisers look at numbers. Memory does not depend on them: any will do.
+        if func is torch.ops.aten._local_scalar_dense.default and isinstance(args[0], FakeTensor):
+            # Some optimisers read values. Memory does not depend on them: any value will do.
             return _NUMBERS.get(args[0].dtype, 1.0)
-        ghosts: dict[int, Ghost] = {}
-        solid = func in _TABLES
+        fakes: dict[int, FakeTensor] = {}
+        has_real = func in _TABLES
 
         def lower(tensor: Tensor) -> Tensor:
-            nonlocal solid
-            if isinstance(tensor, Ghost):
-                ghosts[id(tensor.outline)] = tensor
-                return tensor.outline
+            nonlocal has_real
+            if isinstance(tensor, FakeTensor):
+                fakes[id(tensor.meta)] = tensor
+                return tensor.meta
             if tensor.device.type == "meta":
                 return tensor
-            solid = True
+            has_real = True
             return torch.empty_strided(
                 tensor.size(), tensor.stride(), dtype=tensor.dtype, device=_META
             )
 
         def lift(tensor: Tensor) -> Tensor:
-            known = ghosts.get(id(tensor))
-            if known is not None:  # an operation in place gives back what it was given
+            known = fakes.get(id(tensor))
+            if known is not None:  # an in-place operation returns its argument
                 return known
             self._note(tensor)
-            return Ghost(tensor)
+            return FakeTensor(tensor)
 
         lowered_args = _swap(args, lower)
         lowered_kwargs = {name: _swap(value, lower) for name, value in (kwargs or {}).items()}
-        if solid and not ghosts:
-            # Numbers that come from no ghost stay numbers: token ids, a library's small tables.
+        if has_real and not fakes:
+            # Results that depend on no fake tensor stay real: token ids, a library's small tables.
             return func(*args, **(kwargs or {}))
-        if lowered_kwargs.get("device") is not None or (not ghosts and _takes_device(func)):
+        if lowered_kwargs.get("device") is not None or (not fakes and _takes_device(func)):
             lowered_kwargs["device"] = _META
         return _swap(self._infer(func, lowered_args, lowered_kwargs), lift)
 
     def _infer(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        """Calls an operation on the meta device, or remembers what it gave for equal shapes."""
+        """Calls an operation on the meta device, or reuses the cached shapes."""
         key = _describe_call(func, args, kwargs) if _makes_new_tensors(func) else None
         if key is None:
             return func(*args, **kwargs)
-        found = self._known.get(key)
-        if found is None:
+        cached = self._known.get(key)
+        if cached is None:
             result = func(*args, **kwargs)
             self._known[key] = _swap(result, lambda t: _Shape(t.size(), t.stride(), t.dtype))
             return result
-        return _make(found)
+        return _make(cached)
 
     def _note(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
         key = storage._cdata
-        if key in self._living:
+        if key in self._allocated:
             return
         size = self._round(storage.nbytes())
 
         def forget(_reference: Any) -> None:
-            del self._living[key]
+            del self._allocated[key]
             self.now -= size
 
-        self._living[key] = weakref.ref(storage, forget)
-        self.book(size)
+        self._allocated[key] = weakref.ref(storage, forget)
+        self.add(size)
 
     def _round(self, size: int) -> int:
         return -(-size // self._block_bytes) * self._block_bytes
 
 
 class _Shape:
-    """What is remembered of a result."""
+    """The cached shape of a result."""
 
     __slots__ = ("dtype", "size", "stride")
 
@@ -172,12 +172,12 @@ class _Shape:
         self.size, self.stride, self.dtype = size, stride, dtype
 
 
-def _make(found: Any) -> Any:
-    if isinstance(found, _Shape):
-        return torch.empty_strided(found.size, found.stride, dtype=found.dtype, device=_META)
-    if isinstance(found, list | tuple):
-        return type(found)(_make(each) for each in found)
-    return found
+def _make(cached: Any) -> Any:
+    if isinstance(cached, _Shape):
+        return torch.empty_strided(cached.size, cached.stride, dtype=cached.dtype, device=_META)
+    if isinstance(cached, list | tuple):
+        return type(cached)(_make(each) for each in cached)
+    return cached
 
 
 def _swap(value: Any, change: Callable[[Tensor], Any]) -> Any:
@@ -212,7 +212,7 @@ _DEVICE: dict[Any, bool] = {}
 
 
 def _makes_new_tensors(func: Any) -> bool:
-    """Whether an operation gives tensors, neither changing its arguments nor giving views."""
+    """Whether an operation returns new tensors: no in-place results, no views."""
     if func not in _NEW:
         schema = func._schema
         every = (*schema.arguments, *schema.returns)

@@ -1,4 +1,4 @@
-"""Two real steps on the run's device: what they take, and how long; nothing stays."""
+"""Two real steps on the run's device: their memory and time; nothing is kept."""
 
 import tempfile
 import time
@@ -24,13 +24,13 @@ from trainer.training.session import open_session
 
 @dataclass(frozen=True)
 class Probe:
-    """What two real steps showed.
+    """The measurements of two real steps.
 
     Attributes:
         device: Where they ran.
-        peak_bytes: The most memory that tensors took during the second step.
-        resident_bytes: The most main memory of the process, everything included.
-        seconds_per_step: Of the second step; on a CPU a little more than without measuring.
+        peak_bytes: The peak memory of tensors during the second step.
+        resident_bytes: The peak main memory of the process, everything included.
+        seconds_per_step: Of the second step; on a CPU slightly more than without measuring.
     """
 
     device: str
@@ -40,7 +40,7 @@ class Probe:
 
 
 def probe_memory(config: RunConfig, models: Path = Path()) -> Probe:
-    """Trains two steps on a picture of noise as large as the dataset's largest.
+    """Trains two steps on an image of noise as large as the dataset's largest.
 
     Everything happens in a folder that is removed afterwards; the dataset, the cache and the
     workspace are not touched.
@@ -58,18 +58,18 @@ def probe_memory(config: RunConfig, models: Path = Path()) -> Probe:
     workload = read_workload(config.dataset, check_config(base), examples)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        _draw_noise(folder / "images", workload)
+        _write_noise_example(folder / "images", workload)
         changes: dict[str, dict[str, Any]] = {
             "dataset": {"path": str(folder / "images"), "trigger": ""},
             "samples": {"every_steps": 0},
         }
-        settled = _overlay(config.model_copy(update={"base_model": base}), changes)
-        run = create_run(folder / "runs", settled)
+        overlaid = _overlay(config.model_copy(update={"base_model": base}), changes)
+        run = create_run(folder / "runs", overlaid)
         session = open_session(run, folder / "cache")
         session.state.start_learning()
         batches = read_batches(session)
-        device = session.machine.device
-        take_step(session, batches)  # makes the moments, and warms up
+        device = session.context.device
+        take_step(session, batches)  # allocates the optimizer state, and warms up
         seconds = 0.0
 
         def step() -> None:
@@ -91,7 +91,7 @@ def _overlay(config: RunConfig, changes: Mapping[str, Mapping[str, Any]]) -> Run
     return layer_config(settings=tree)
 
 
-def _draw_noise(folder: Path, workload: Workload) -> None:
+def _write_noise_example(folder: Path, workload: Workload) -> None:
     """Writes one example; its content does not matter, its size and its caption do."""
     folder.mkdir()
     shape = (workload.height, workload.width, 3)

@@ -1,4 +1,4 @@
-"""A run without content: every phase of training on ghosts, to see how much memory it takes."""
+"""A simulated run: every phase of training on fake tensors, to measure its memory."""
 
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
@@ -13,8 +13,8 @@ from datasets_tools.buckets import Bucket, Placement
 from datasets_tools.examples import Example
 from trainer.config import RunConfig
 from trainer.data import BatchPlan, EncodedExample, LatentStore, Source, TensorCache
-from trainer.memory.fake_accelerator import Device, casting_like, open_stand_in
-from trainer.memory.fake_models import summon_family
+from trainer.memory.fake_accelerator import Device, emulate_autocast, open_fake_context
+from trainer.memory.fake_models import make_fake_family
 from trainer.memory.fake_tensors import Meter
 from trainer.memory.workload import Workload, read_workload
 from trainer.models import EVERY_MODEL, BaseModelInfo, Family, Geometry, Model, Parts
@@ -28,8 +28,8 @@ class Phase:
     """A part of a run.
 
     Attributes:
-        name: What is done.
-        peak_bytes: The most that lives on the device while it is.
+        name: Of the phase.
+        peak_bytes: The peak memory on the device.
     """
 
     name: str
@@ -37,15 +37,15 @@ class Phase:
 
 
 @dataclass(frozen=True)
-class Rehearsal:
-    """What a run without content showed, in bytes on the device.
+class SimulatedRun:
+    """The memory of a simulated run, in bytes on the device.
 
     Attributes:
         phases: In the order of a run.
         base_model_bytes: Frozen weights during a step.
         adapter_bytes: Trained weights.
-        optimizer_bytes: Moments, and what else is kept per weight: the running average, and what
-            the adapters' rules remember, as AdaLoRA's importance.
+        optimizer_bytes: Optimizer state, and what else is stored per weight: the running average,
+            and the state of the adapters' rules, such as AdaLoRA's importance.
         resolution: Side of the square bucket, which is that of samples, in pixels.
     """
 
@@ -56,30 +56,30 @@ class Rehearsal:
     resolution: int
 
 
-def rehearse(
+def simulate(
     info: BaseModelInfo, config: RunConfig, examples: Sequence[Example], device: Device
-) -> Rehearsal:
-    """Goes through a run on ghosts.
+) -> SimulatedRun:
+    """Simulates a run on fake tensors.
 
     Args:
         info: The base model; none of its weights are read.
         config: The run's settings.
-        examples: The dataset; where there are none yet, a usual one is thought of.
-        device: What it would run on.
+        examples: The dataset; where there are none yet, a typical one is assumed.
+        device: The simulated device.
 
     Raises:
-        ModelError, RunError, DatasetError: the config asks for what cannot be done.
+        ModelError, RunError, DatasetError: the config cannot be run.
     """
-    stage = _Stage(config, device)
-    with casting_like(device), tempfile.TemporaryDirectory() as folder:
-        stage.load(info, examples)
-        with stage.meter:
-            stage.encode_image()
-            stage.assemble(Path(folder))
-            stage.take_step()
+    simulation = _Simulation(config, device)
+    with emulate_autocast(device), tempfile.TemporaryDirectory() as folder:
+        simulation.load(info, examples)
+        with simulation.meter:
+            simulation.encode_image()
+            simulation.assemble(Path(folder))
+            simulation.take_step()
             if config.samples.every_steps:
-                stage.draw()
-    return stage.tell()
+                simulation.generate_sample()
+    return simulation.summarise()
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class _Run(RunFolder):
 
 
 class _NoCache(TensorCache):
-    """Finds nothing and keeps nothing, so that the rehearsal encodes what a first run would."""
+    """An empty cache, so that the simulation encodes what a first run would."""
 
     def __init__(self) -> None:
         super().__init__(Path())
@@ -107,8 +107,8 @@ class _NoCache(TensorCache):
         del tensors, key
 
 
-class _Stage:
-    """The rehearsal's state between its phases."""
+class _Simulation:
+    """The state of a simulation between its phases."""
 
     family: Family
     parts: Parts
@@ -127,11 +127,11 @@ class _Stage:
         self.base_model_bytes = self.adapter_bytes = self.optimizer_bytes = 0
 
     def load(self, info: BaseModelInfo, examples: Sequence[Example]) -> None:
-        """Brings the base model as it is held before the first image is encoded."""
-        waiting = self.config.train.offload
-        present: Collection[Model] = {"image"} if waiting else EVERY_MODEL
+        """Loads the base model as it is before the first image is encoded."""
+        offload = self.config.train.offload
+        present: Collection[Model] = {"image"} if offload else EVERY_MODEL
         with self._phase("loading the base model"):
-            self.family, self.parts = summon_family(
+            self.family, self.parts = make_fake_family(
                 info, self.config.base_model, self.device, self.meter, present
             )
         self.workload = read_workload(self.config.dataset, info, examples)
@@ -140,52 +140,52 @@ class _Stage:
         """Encodes one image of the largest bucket."""
         with self._phase("encoding images"):
             pixels = torch.empty(1, 3, self.workload.height, self.workload.width)
-            moments = self.family.encode_images(pixels)
+            distribution = self.family.encode_images(pixels)
         self.latents = LatentStore()
-        self.latents.add(0, False, moments.mean[0], moments.std[0])
+        self.latents.add(0, False, distribution.mean[0], distribution.std[0])
         if self.config.dataset.flip:
-            self.latents.add(0, True, moments.mean[0].clone(), moments.std[0].clone())
+            self.latents.add(0, True, distribution.mean[0].clone(), distribution.std[0].clone())
 
     def assemble(self, folder: Path) -> None:
-        """Encodes captions, attaches adapters and makes the optimiser's moments."""
+        """Encodes captions, attaches adapters and allocates the optimizer state."""
         run = _Run(folder, self.config)
-        machine = open_stand_in(self.device)
+        context = open_fake_context(self.device)
         examples = [self._make_example()]
         plan = BatchPlan(examples, self.config.dataset, self.config.train.batch_size, 0)
         source = Source(examples, self.latents, plan)
         prior = source if self.config.objective.prior == "images" else None
         with self._phase("encoding captions"):
-            self.session = assemble_session(run, machine, self.family, (source, prior), _NoCache())
+            self.session = assemble_session(run, context, self.family, (source, prior), _NoCache())
         self.adapter_bytes = sum(map(_size_of, self.session.adapters.named_parameters().values()))
-        kept = sum(map(_size_of, _list_kept(self.session)))
-        self.base_model_bytes = self.meter.now - self.adapter_bytes - kept
-        self._book_other_examples()
-        self.optimizer_bytes = kept + self._make_moments()
+        lasting = sum(map(_size_of, _list_lasting(self.session)))
+        self.base_model_bytes = self.meter.now - self.adapter_bytes - lasting
+        self._count_other_examples()
+        self.optimizer_bytes = lasting + self._allocate_optimizer_state()
 
     def take_step(self) -> None:
-        """Does one update, with the code that does it in a run."""
+        """Does one update, with the code of a real run."""
         with self._phase("training step"):
             take_step(self.session, read_batches(self.session))
 
-    def draw(self) -> None:
-        """Does what drawing one sample does: captions, one step of the denoiser, the picture."""
+    def generate_sample(self) -> None:
+        """Generates one sample: captions, one step of the denoiser, the image."""
         samples, side = self.config.samples, self.session.resolution
         count = 2 if samples.guidance > 1 else 1
         geometry = Geometry((side, side), (0, 0), (side, side))
         channels, cells = self.family.latent_channels, side // self.family.latent_factor
         self.session.adapters.train(mode=False)
-        with self._phase("drawing samples"), torch.no_grad(), self.session.state.shown():
+        with self._phase("generating samples"), torch.no_grad(), self.session.state.shown():
             latents = torch.empty(1, channels, cells, cells)
-            with self.session.machine.accelerator.autocast():
+            with self.session.context.accelerator.autocast():
                 text = self.family.encode_captions([self.workload.caption] * count)
                 sizes = self.family.describe_sizes([geometry] * count)
                 batch = torch.cat([latents] * count)
                 self.family.predict(batch, torch.zeros(count, dtype=torch.long), text | sizes)
             self.family.decode(latents)
 
-    def tell(self) -> Rehearsal:
-        """Returns what was seen."""
-        return Rehearsal(
+    def summarise(self) -> SimulatedRun:
+        """Returns the measured memory."""
+        return SimulatedRun(
             phases=tuple(self.phases),
             base_model_bytes=self.base_model_bytes,
             adapter_bytes=self.adapter_bytes,
@@ -199,8 +199,8 @@ class _Stage:
         yield
         self.phases.append(Phase(name, self.meter.peak))
 
-    def _make_moments(self) -> int:
-        """Updates with gradients of zero, so that the step has the moments of a later one."""
+    def _allocate_optimizer_state(self) -> int:
+        """Updates with zero gradients, so that the step has the optimizer state of a later one."""
         state, before = self.session.state, self.meter.now
         state.start_learning()
         for parameter in self.session.adapters.named_parameters().values():
@@ -212,25 +212,25 @@ class _Stage:
     def _make_example(self) -> EncodedExample:
         size = (self.workload.width, self.workload.height)
         placement = Placement(Bucket(*size), 1.0, size, (0, 0), False, 0.0)
-        return EncodedExample("rehearsal", "", self.workload.caption, size, placement)
+        return EncodedExample("simulated", "", self.workload.caption, size, placement)
 
-    def _book_other_examples(self) -> None:
-        """Adds the latents and the encoded captions of all examples but the one that is played."""
+    def _count_other_examples(self) -> None:
+        """Adds the latents and the encoded captions of all examples but the simulated one."""
         factor = self.family.latent_factor
         cells = (self.workload.width // factor) * (self.workload.height // factor)
-        kept = cells * self.family.latent_channels * 2 * 4 * (1 + self.config.dataset.flip)
+        lasting = cells * self.family.latent_channels * 2 * 4 * (1 + self.config.dataset.flip)
         if not self.session.adapters.changes_text:
             row = self.session.encode_captions([self.workload.caption])
-            kept += sum(map(_size_of, row.values()))
-        self.meter.book((self.workload.examples - 1) * kept)
+            lasting += sum(map(_size_of, row.values()))
+        self.meter.add((self.workload.examples - 1) * lasting)
 
 
-def _list_kept(session: Session) -> list[Tensor]:
-    """Returns what lasts beside the trained weights: buffers, the rules' memory, the average."""
+def _list_lasting(session: Session) -> list[Tensor]:
+    """Returns what is stored beside the trained weights: buffers, the rules' state, the average."""
     adapters, average = session.adapters, session.state.average
-    kept = [buffer for each in adapters.adapters.values() for buffer in each.buffers()]
-    kept += adapters.memory().values()
-    return kept + list(average.values.values()) if average else kept
+    lasting = [buffer for each in adapters.adapters.values() for buffer in each.buffers()]
+    lasting += adapters.memory().values()
+    return lasting + list(average.values.values()) if average else lasting
 
 
 def _size_of(tensor: Tensor) -> int:

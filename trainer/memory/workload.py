@@ -1,4 +1,4 @@
-"""What of a dataset decides about memory: the largest bucket and the longest caption."""
+"""The sizes of a dataset that determine memory: the largest bucket and the longest caption."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Workload:
 def read_workload(
     config: DatasetConfig, info: BaseModelInfo, examples: Sequence[Example]
 ) -> Workload:
-    """Returns the sizes of a dataset; without examples those of a usual one.
+    """Returns the sizes of a dataset; without examples those of a typical one.
 
     Raises:
         DatasetError: the config's bucket step or resolution does not suit the base model.

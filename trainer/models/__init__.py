@@ -2,24 +2,30 @@
 names one."""
 
 from trainer.models.check import BaseModelInfo, check_base_model
-from trainer.models.embeddings import LearnedWord
+from trainer.models.embeddings import TextualInversion
 from trainer.models.errors import ModelError
-from trainer.models.family import EVERY_MODEL, Conditioning, Family, Geometry, Model, Moments
+from trainer.models.family import (
+    EVERY_MODEL,
+    Conditioning,
+    Family,
+    Geometry,
+    LatentDistribution,
+    Model,
+)
 from trainer.models.loading import Parts, build_parts
-from trainer.models.opening import FAMILIES, check_config, load_family, make_family
+from trainer.models.opening import check_config, load_family, make_family
 
 __all__ = [
     "EVERY_MODEL",
-    "FAMILIES",
     "BaseModelInfo",
     "Conditioning",
     "Family",
     "Geometry",
-    "LearnedWord",
+    "LatentDistribution",
     "Model",
     "ModelError",
-    "Moments",
     "Parts",
+    "TextualInversion",
     "build_parts",
     "check_base_model",
     "check_config",

@@ -10,7 +10,7 @@ from trainer.models.errors import ModelError
 
 
 def use_sdpa(unet: Any, device: torch.device) -> None:
-    """PyTorch's own fused attention: what diffusers does when nothing is said."""
+    """PyTorch's own fused attention: the default of diffusers."""
     del unet, device
 
 

@@ -4,8 +4,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from trainer.formats.families import FAMILIES, match_parts, name_encoder
 from trainer.formats.header import FormatError, TensorFile, read_header
-from trainer.models.detect import FAMILY_TITLES, TEXT_ENCODERS, UNET_PREFIX, detect_file
+from trainer.models.detect import UNET_PREFIX, detect_file
 from trainer.models.errors import ModelError
 from trainer.models.folder import find_weights, read_folder, read_json
 from trainer.models.parts import Part
@@ -22,13 +23,13 @@ class BaseModelInfo:
     Attributes:
         path: Its folder or file.
         layout: "folder" in the diffusers layout, or a "file" in the original one.
-        family: "sd15", "sd2" or "sdxl".
+        family: A key of `FAMILIES`.
         prediction: "epsilon" or "v_prediction".
         zero_snr: Its noise schedule ends in pure noise.
         scheduler: The scheduler's config.
         parts: "unet", "vae", "text_encoder" and, for some families, "text_encoder_2".
         tokenizers: One per text encoder: a folder, or the padding of CLIP's own tokenizer.
-        certain: What it predicts is said by the base model or by the caller.
+        certain: The prediction type is known from the base model or the caller.
         question: What to ask a person where it is not certain.
     """
 
@@ -119,64 +120,63 @@ def check_base_model(
 
 
 def _check_folder(path: Path, family: str, prediction: str) -> BaseModelInfo:
-    found = read_folder(path)
-    width = found.parts["unet"].config.get("cross_attention_dim")
+    folder = read_folder(path)
+    count = sum(name.startswith("text_encoder") for name in folder.parts)
+    width = folder.parts["unet"].config.get("cross_attention_dim")
     if family == "auto":
-        family = "sd2" if width == 1024 else "sd15"
-        family = "sdxl" if "text_encoder_2" in found.parts else family
-    if (family == "sdxl") != ("text_encoder_2" in found.parts):
-        encoders = "two text encoders" if "text_encoder_2" in found.parts else "one text encoder"
+        family = match_parts(width, count).name
+    if len(FAMILIES[family].text_encoders) != count:
+        encoders = "two text encoders" if count > 1 else "one text encoder"
         msg = (
             f"{path} is not of the family {family}: it has {encoders}. Set base_model.family to "
             "auto."
         )
         raise ModelError(msg)
     if prediction == "auto":
-        prediction = str(found.scheduler.get("prediction_type", "epsilon"))
+        prediction = str(folder.scheduler.get("prediction_type", "epsilon"))
     return BaseModelInfo(
         path,
         "folder",
         family,
         prediction,
-        zero_snr=bool(found.scheduler.get("rescale_betas_zero_snr", False)),
-        scheduler=found.scheduler,
-        parts=found.parts,
-        tokenizers=found.tokenizers,
+        zero_snr=bool(folder.scheduler.get("rescale_betas_zero_snr", False)),
+        scheduler=folder.scheduler,
+        parts=folder.parts,
+        tokenizers=folder.tokenizers,
     )
 
 
 def _check_file(path: Path, family: str, prediction: str) -> BaseModelInfo:
     file = _read_file(path)
-    found = detect_file(file)
-    if family not in {"auto", found.family}:
+    detected = detect_file(file)
+    if family not in {"auto", detected.family}:
         msg = (
-            f"{path.name} is an {FAMILY_TITLES[found.family]} model, and base_model.family says "
+            f"{path.name} is an {FAMILIES[detected.family].title} model, and base_model.family is "
             f"{family}. Set it to auto."
         )
         raise ModelError(msg)
-    prediction = found.prediction if prediction == "auto" else prediction
-    config = read_config(found.family)
-    # SD 2.1 and its base are one architecture: what they predict tells at which size they work.
+    prediction = detected.prediction if prediction == "auto" else prediction
+    config = read_config(detected.family)
+    # SD 2.1 and its base are one architecture: the prediction type determines their size.
     size = config.get("sample_sizes", {}).get(prediction, config["unet"]["sample_size"])
     unet = config["unet"] | {"sample_size": size}
     parts = {"unet": Part(unet, (file,), UNET_PREFIX, "unet")}
     if any(name.startswith("first_stage_model.") for name in file.tensors):
         parts["vae"] = Part(config["vae"], (file,), "first_stage_model.", "vae")
-    rows = zip(config["text_encoders"], TEXT_ENCODERS[found.family], strict=True)
-    for number, (encoder, (prefix, naming)) in enumerate(rows, 1):
-        name = f"text_encoder_{number}" if number > 1 else "text_encoder"
-        parts[name] = Part(encoder, (file,), prefix, naming)
+    rows = zip(config["text_encoders"], FAMILIES[detected.family].text_encoders, strict=True)
+    for index, (encoder, spec) in enumerate(rows):
+        parts[name_encoder(index)] = Part(encoder, (file,), spec.file_prefix, spec.naming)
     return BaseModelInfo(
         path,
         "file",
-        found.family,
+        detected.family,
         prediction,
-        found.zero_snr,
+        detected.zero_snr,
         config["scheduler"] | {"prediction_type": prediction},
         parts,
         tuple(config["pad_tokens"]),
-        found.certain,
-        found.question,
+        detected.certain,
+        detected.question,
     )
 
 
@@ -239,7 +239,7 @@ def _read_file(path: Path) -> TensorFile:
 
 
 def _begins_like_a_pickle(path: Path) -> bool:
-    """Whether a file is a zip or a bare pickle, whatever its name says."""
+    """Whether a file is a zip or a bare pickle, whatever its name is."""
     try:
         with path.open("rb") as file:
             return file.read(2) in {b"PK", b"\x80\x02"}

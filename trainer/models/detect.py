@@ -3,25 +3,15 @@
 import re
 from dataclasses import dataclass
 
+from trainer.formats.families import FAMILIES, FamilySpec, list_titles
 from trainer.formats.header import TensorFile
 from trainer.models.errors import ModelError
-from trainer.models.shipped import SHIPPED_FAMILIES, read_config
+from trainer.models.shipped import read_config
 
 UNET_PREFIX = "model.diffusion_model."
-FAMILY_TITLES = {"sd15": "SD 1.x", "sd2": "SD 2.x", "sdxl": "SDXL"}
-
-# Text encoders of the original layout: prefix and naming of their tensors, by family.
-TEXT_ENCODERS = {
-    "sd15": (("cond_stage_model.transformer.", "clip"),),
-    "sd2": (("cond_stage_model.model.", "open_clip"),),
-    "sdxl": (
-        ("conditioner.embedders.0.transformer.", "clip"),
-        ("conditioner.embedders.1.model.", "open_clip"),
-    ),
-}
 
 _ADAPTER = "an adapter file (LoRA or its kin). Choose the base model that it was made for"
-_NOT_TRAINED = "which is not trained here. Choose an SD 1.x, SD 2.x or SDXL model"
+_NOT_TRAINED = f"which is not trained here. Choose an {list_titles()} model"
 # Marks in tensor names of files that are something else; the first row that is met decides.
 _STRANGERS = (
     (r"lora_(down|up|A|B|mid)\b|lora\.(down|up)\.|\bhada_w|\blokr_w|\bdora_scale\b", _ADAPTER),
@@ -56,10 +46,10 @@ class Detection:
     """What a file is.
 
     Attributes:
-        family: "sd15", "sd2" or "sdxl".
+        family: A key of `FAMILIES`.
         prediction: What it predicts, or most likely does.
-        zero_snr: It says that its schedule ends in pure noise.
-        certain: The file says what it predicts, or its family always does.
+        zero_snr: Its schedule ends in pure noise.
+        certain: The file records what it predicts, or its family has only one kind.
         question: What to ask where it is not certain.
     """
 
@@ -76,16 +66,16 @@ def detect_file(file: TensorFile) -> Detection:
     Raises:
         ModelError: it is something else, or special, or lacks its text encoder.
     """
-    _refuse_strangers(file)
+    _refuse_unknown_keys(file)
     _check_channels(file)
     family = _find_family(file)
     prediction, certain = _find_prediction(file, family)
     zero_snr = "ztsnr" in file.tensors or file.metadata.get("ss_zero_terminal_snr") == "True"
     question = "" if certain else _ask(file, family, prediction)
-    return Detection(family, prediction, zero_snr, certain, question)
+    return Detection(family.name, prediction, zero_snr, certain, question)
 
 
-def _refuse_strangers(file: TensorFile) -> None:
+def _refuse_unknown_keys(file: TensorFile) -> None:
     whole = any(name.startswith(UNET_PREFIX) for name in file.tensors)
     for pattern, kind in _STRANGERS if whole else (*_STRANGERS, *_PARTS):
         mark = re.compile(pattern)
@@ -95,7 +85,7 @@ def _refuse_strangers(file: TensorFile) -> None:
     if not whole:
         msg = (
             f"{file.path.name} is no Stable Diffusion checkpoint: none of its tensors is named "
-            f"{UNET_PREFIX}… Choose an SD 1.x, SD 2.x or SDXL model."
+            f"{UNET_PREFIX}… Choose an {list_titles()} model."
         )
         raise ModelError(msg)
 
@@ -110,34 +100,35 @@ def _check_channels(file: TensorFile) -> None:
         raise ModelError(msg)
 
 
-def _find_family(file: TensorFile) -> str:
+def _find_family(file: TensorFile) -> FamilySpec:
     """Returns the family that the UNet's and the text encoder's tensors agree upon."""
     width = _find_text_width(file)
-    widths = {read_config(family)["unet"]["cross_attention_dim"]: family for family in
-              SHIPPED_FAMILIES}  # fmt: skip
+    widths = {
+        read_config(each.name)["unet"]["cross_attention_dim"]: each for each in FAMILIES.values()
+    }
     if width not in widths:
-        known = ", ".join(f"{FAMILY_TITLES[name]} {each}" for each, name in widths.items())
+        known = ", ".join(f"{spec.title} {each}" for each, spec in widths.items())
         msg = (
             f"{file.path.name} belongs to no family that is trained here: its UNet reads texts of "
             f"width {width} ({known}). Choose another base model."
         )
         raise ModelError(msg)
     family = widths[width]
-    found = [
-        name
-        for name, encoders in TEXT_ENCODERS.items()
-        if any(key.startswith(encoders[-1][0]) for key in file.tensors)
+    candidates = [
+        spec
+        for spec in FAMILIES.values()
+        if any(key.startswith(spec.text_encoders[-1].file_prefix) for key in file.tensors)
     ]
-    if not found:
+    if not candidates:
         msg = (
-            f"{file.path.name} holds a UNet of {FAMILY_TITLES[family]} and no text encoder. Choose "
+            f"{file.path.name} holds a UNet of {family.title} and no text encoder. Choose "
             "a whole checkpoint."
         )
         raise ModelError(msg)
-    if family not in found:
+    if family not in candidates:
         msg = (
-            f"{file.path.name} mixes families: its UNet is of {FAMILY_TITLES[family]}, its text "
-            f"encoder of {FAMILY_TITLES[found[0]]}. Choose another base model."
+            f"{file.path.name} mixes families: its UNet is of {family.title}, its text "
+            f"encoder of {candidates[0].title}. Choose another base model."
         )
         raise ModelError(msg)
     return family
@@ -151,41 +142,35 @@ def _find_text_width(file: TensorFile) -> int:
     return 0
 
 
-def _find_prediction(file: TensorFile, family: str) -> tuple[str, bool]:
+def _find_prediction(file: TensorFile, family: FamilySpec) -> tuple[str, bool]:
     """Returns what a file predicts, and whether that is certain."""
-    said = _read_prediction(file)
-    if said:
-        return said, True
+    recorded = _read_prediction(file)
+    if recorded:
+        return recorded, True
     if re.search(r"v[-_ ]?pred", file.path.stem, re.IGNORECASE):
         return "v_prediction", False
-    # Nothing in the weights' names tells SD 2.1 (v) from its 512 pixel base (epsilon).
-    return ("v_prediction", False) if family == "sd2" else ("epsilon", True)
+    return family.prediction, not family.prediction_hint
 
 
 def _read_prediction(file: TensorFile) -> str:
-    """Returns what marker tensors or metadata say, or nothing."""
-    said = file.metadata.get("modelspec.prediction_type", "").lower()
+    """Returns the prediction type of marker tensors or metadata, or ""."""
+    recorded = file.metadata.get("modelspec.prediction_type", "").lower()
     architecture = file.metadata.get("modelspec.architecture", "").lower()
     v_parameterization = file.metadata.get("ss_v_parameterization", "").lower()
-    if "v_pred" in file.tensors or said.startswith("v") or v_parameterization == "true":
+    if "v_pred" in file.tensors or recorded.startswith("v") or v_parameterization == "true":
         return "v_prediction"
-    if said.startswith("eps"):
+    if recorded.startswith("eps"):
         return "epsilon"
     if "v2-768-v" in architecture:
         return "v_prediction"
     return "epsilon" if "v2-512" in architecture else ""
 
 
-def _ask(file: TensorFile, family: str, prediction: str) -> str:
+def _ask(file: TensorFile, family: FamilySpec, prediction: str) -> str:
     likely = (
         "v (likely) or the noise" if prediction == "v_prediction" else "the noise (likely) or v"
     )
-    hint = (
-        "Models from SD 2.1 at 768 pixels predict v, those from its 512 pixel base the noise. "
-        if family == "sd2"
-        else ""
-    )
     return (
-        f"{file.path.name} does not say what it predicts: {likely}? {hint}"
+        f"{file.path.name} does not record what it predicts: {likely}? {family.prediction_hint}"
         "Set base_model.prediction to v_prediction or epsilon."
     )

@@ -1,8 +1,8 @@
-"""Words that a base model learns: vectors that stand for a word in captions.
+"""Textual-inversion embeddings: trained vectors that stand for a token in captions.
 
-Textual inversion (Gal et al. 2022, arXiv:2208.01618, section 4.3). The words of the tokenizer stay
-as they are; where a caption holds a learned word, its tokens give way to placeholders, and the
-text encoder's table answers those with the learned vectors.
+Textual inversion (Gal et al. 2022, arXiv:2208.01618, section 4.3). The tokenizer stays unchanged;
+where a caption contains an added token, its ids are replaced by placeholders, for which the text
+encoder's embedding table returns the trained vectors.
 """
 
 from collections.abc import Sequence
@@ -14,54 +14,55 @@ from torch import Tensor, nn
 from trainer.models.errors import ModelError
 
 
-class LearnedWord(nn.Module):
-    """The vectors of one word.
+class TextualInversion(nn.Module):
+    """The embedding of one token.
 
     Attributes:
-        spelling: The word as it stands in captions.
+        spelling: The word as written in captions.
         vectors: One parameter per text encoder, [count, width], fp32.
-        listening: Whether captions with the word mean the vectors; else it is text as any other.
+        enabled: Whether captions with the word use the vectors; else it is ordinary text.
     """
 
     def __init__(self, vocabulary: "Vocabulary", spelling: str, vectors: Sequence[Tensor]) -> None:
         super().__init__()
         self.spelling = spelling
         self.vectors = nn.ParameterList([nn.Parameter(each) for each in vectors])
-        self.listening = True
+        self.enabled = True
         self._vocabulary = vocabulary
 
     @property
     def count(self) -> int:
-        """How many vectors stand for the word."""
+        """Number of vectors."""
         return len(self.vectors[0])
 
     def forget(self) -> None:
-        """Takes the word out of the base model again."""
+        """Removes the token from the base model."""
         self._vocabulary.forget(self)
 
 
 class Vocabulary:
-    """What a base model's text encoders make of the words in a caption.
+    """The tokens of a base model's text encoders, with those that were added.
 
     Args:
-        encoders: The text encoders, whose tables are wrapped while there are learned words.
+        encoders: The text encoders, whose embedding tables are wrapped while there are added
+            tokens.
         tokenizers: One per encoder.
     """
 
     def __init__(self, encoders: Sequence[Any], tokenizers: Sequence[Any]) -> None:
         self._encoders, self._tokenizers = list(encoders), list(tokenizers)
-        self.words: list[LearnedWord] = []
+        self.words: list[TextualInversion] = []
 
-    def look_up(self, text: str, count: int) -> list[Tensor]:
-        """Returns what the tables hold of a text's tokens, repeated or cut to a number of vectors.
+    def initial_vectors(self, text: str, count: int) -> list[Tensor]:
+        """Returns the embeddings of a text's tokens, repeated or cut to a number of vectors.
 
         Returns:
-            Per text encoder [count, width], fp32; a start for a word to learn.
+            Per text encoder [count, width], fp32; the initial vectors of a new token.
 
         Raises:
             ModelError: the text has no tokens.
         """
-        found = []
+        vectors = []
         for encoder, tokenizer in zip(self._encoders, self._tokenizers, strict=True):
             tokens = _spell(tokenizer, text)
             if not tokens:
@@ -69,14 +70,14 @@ class Vocabulary:
                 raise ModelError(msg)
             table = _table_of(encoder).weight.detach()
             rows = [tokens[index % len(tokens)] for index in range(count)]
-            found.append(table[torch.tensor(rows, device=table.device)].float())
-        return found
+            vectors.append(table[torch.tensor(rows, device=table.device)].float())
+        return vectors
 
-    def teach(self, spelling: str, vectors: Sequence[Tensor]) -> LearnedWord:
-        """Adds a word; where there is one of the same spelling, the new one is heard.
+    def add_token(self, spelling: str, vectors: Sequence[Tensor]) -> TextualInversion:
+        """Adds a token; where there is one of the same spelling, the new one is used.
 
         Raises:
-            ModelError: the vectors are as wide as those of other text encoders.
+            ModelError: the vectors have the width of other text encoders.
         """
         widths = [_table_of(encoder).weight.shape[1] for encoder in self._encoders]
         if [vector.shape[1] for vector in vectors] != widths:
@@ -89,7 +90,7 @@ class Vocabulary:
         if not all(_spell(tokenizer, spelling) for tokenizer in self._tokenizers):
             msg = f"The text encoder knows no token in “{spelling}”. Choose another word."
             raise ModelError(msg)
-        word = LearnedWord(self, spelling, vectors)
+        word = TextualInversion(self, spelling, vectors)
         if not self.words:
             for number, encoder in enumerate(self._encoders):
                 table = encoder.get_input_embeddings()
@@ -97,8 +98,8 @@ class Vocabulary:
         self.words.append(word)
         return word
 
-    def forget(self, word: LearnedWord) -> None:
-        """Takes a word out again; without any the text encoders are as they were."""
+    def forget(self, word: TextualInversion) -> None:
+        """Removes a token; without any the text encoders are unchanged."""
         self.words = [each for each in self.words if each is not word]
         if not self.words:
             for encoder in self._encoders:
@@ -107,7 +108,7 @@ class Vocabulary:
     def tokenize(self, number: int, caption: str) -> list[int]:
         """Returns a caption's tokens for a text encoder, without start and end.
 
-        The vectors of learned words are negative: -1 is the first vector of the first word.
+        The vectors of added tokens are negative: -1 is the first vector of the first token.
 
         Args:
             number: Of the encoder.
@@ -120,16 +121,16 @@ class Vocabulary:
         for word in self.words:
             places = list(range(-first, -first - word.count, -1))
             first += word.count
-            if word.listening:
+            if word.enabled:
                 replacements.append((_spell(tokenizer, word.spelling), places))
-        # The newest first, so that of two words of one spelling that one is heard.
+        # The newest first, so that of two tokens of one spelling that one is used.
         for spelling, places in reversed(replacements):
             tokens = _replace(tokens, spelling, places)
         return tokens
 
 
 class _Table(nn.Module):
-    """A text encoder's table of tokens that knows learned words, too."""
+    """A text encoder's embedding table, with added tokens."""
 
     def __init__(self, table: nn.Embedding, vocabulary: Vocabulary, number: int) -> None:
         super().__init__()
@@ -142,10 +143,10 @@ class _Table(nn.Module):
         return self.table.weight
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Returns the rows of tokens, [B, tokens, width]; those below zero are learned."""
+        """Returns the rows of tokens, [B, tokens, width]; those below zero are added tokens."""
         known: Tensor = self.table(tokens.clamp(min=0))
-        learned = torch.cat([word.vectors[self._number] for word in self._vocabulary.words])
-        chosen = learned.to(known.dtype)[(-1 - tokens).clamp(min=0)]
+        trained = torch.cat([word.vectors[self._number] for word in self._vocabulary.words])
+        chosen = trained.to(known.dtype)[(-1 - tokens).clamp(min=0)]
         return torch.where((tokens < 0).unsqueeze(-1), chosen, known)
 
 
@@ -159,12 +160,12 @@ def _spell(tokenizer: Any, text: str) -> list[int]:
 
 
 def _replace(tokens: list[int], old: list[int], new: list[int]) -> list[int]:
-    found, index = [], 0
+    replaced, index = [], 0
     while index < len(tokens):
         if tokens[index : index + len(old)] == old:
-            found += new
+            replaced += new
             index += len(old)
         else:
-            found.append(tokens[index])
+            replaced.append(tokens[index])
             index += 1
-    return found
+    return replaced

@@ -1,5 +1,7 @@
-"""The error of this room."""
+"""The error of this package."""
+
+from datasets_tools.errors import LorasmithError
 
 
-class ModelError(Exception):
-    """A base model that cannot be used; the message says what is missing and what to do."""
+class ModelError(LorasmithError):
+    """A base model that cannot be used; the message states what is missing and what to do."""

@@ -1,24 +1,26 @@
-"""What a model family can do, as far as the rest of the trainer needs to know."""
+"""The interface of a model family to the rest of the trainer."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from torch import Tensor, nn
 
+from trainer.formats.families import FamilySpec
 from trainer.formats.unet_names import UNetNames
 from trainer.models.embeddings import Vocabulary
+from trainer.models.layers import ModelLayer
 
 # Encoded captions with extras; the first axis is the batch. "text" [B, tokens, width] is always
 # there, "mask" [B, tokens] where lengths differ, "pooled" and "sizes" where the family has them.
 Conditioning = dict[str, Tensor]
-Model = Literal["image", "text", "unet"]  # what `settle` moves: VAE, text encoders, UNet
+Model = Literal["image", "text", "unet"]  # what `keep_on_device` moves: VAE, text encoders, UNet
 EVERY_MODEL: frozenset[Model] = frozenset({"image", "text", "unet"})
 
 
 @dataclass(frozen=True)
-class Moments:
-    """The VAE's answer to an image: latents are mean + std * noise, scaled already.
+class LatentDistribution:
+    """The VAE's distribution of latents for an image: mean + std * noise, already scaled.
 
     Attributes:
         mean: [B, C, h, w], fp32.
@@ -31,11 +33,11 @@ class Moments:
 
 @dataclass(frozen=True)
 class Geometry:
-    """How an example was cut from its picture, all in pixels and as (height, width).
+    """How an example was cropped from its image, in pixels as (height, width).
 
     Attributes:
-        original: Size of the picture file.
-        crop: Top and left of the cut in the resized picture.
+        original: Size of the image file.
+        crop: Top and left of the crop in the resized image.
         target: Size of the bucket.
     """
 
@@ -45,12 +47,12 @@ class Geometry:
 
 
 class Family(Protocol):
-    """The verbs in which model families differ."""
+    """The operations in which model families differ."""
 
     name: str
+    spec: FamilySpec
     prediction: str
     unet_names: UNetNames
-    named_blocks: Mapping[str, str]  # "style" and "content" to the block that carries it
     default_resolution: int
     size_step: int  # image sides must be multiples of this
     latent_channels: int
@@ -61,7 +63,15 @@ class Family(Protocol):
         """Returns the models that can carry adapters, by the prefix of their layer names."""
         ...
 
-    def encode_images(self, pixels: Tensor) -> Moments:
+    def adaptable_layers(self) -> list[ModelLayer]:
+        """Returns the layers that adapters are trained on."""
+        ...
+
+    def all_layers(self) -> list[ModelLayer]:
+        """Returns all linear and convolution layers, the adaptable ones first."""
+        ...
+
+    def encode_images(self, pixels: Tensor) -> LatentDistribution:
         """Returns the latents' distribution for pixels in -1 .. 1, [B, 3, H, W]."""
         ...
 
@@ -70,11 +80,11 @@ class Family(Protocol):
         ...
 
     def join_conditioning(self, rows: Sequence[Conditioning]) -> Conditioning:
-        """Returns several captions' conditioning as one batch, filled up to one length."""
+        """Returns several captions' conditioning as one batch, padded to one length."""
         ...
 
     def describe_sizes(self, geometry: Sequence[Geometry]) -> Conditioning:
-        """Returns what the denoiser is told about sizes and crops; nothing in most families."""
+        """Returns the conditioning on sizes and crops; empty in most families."""
         ...
 
     def predict(self, latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
@@ -97,22 +107,22 @@ class Family(Protocol):
         """Returns kind, beta_start, beta_end, count and zero_snr of the noise schedule."""
         ...
 
-    def settle(self, models: Collection[Model]) -> None:
-        """Keeps these models on the device; the others wait in main memory until needed."""
+    def keep_on_device(self, models: Collection[Model]) -> None:
+        """Keeps these models on the device; offloads the others to main memory until needed."""
         ...
 
     def enable_gradient_checkpointing(self) -> None:
         """Recompute activations in the backward pass."""
         ...
 
-    def generate(self, request: "Drawing") -> Any:
+    def generate(self, request: "GenerationRequest") -> Any:
         """Returns a PIL image."""
         ...
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """What to draw.
+class GenerationRequest:
+    """The settings of one generated image.
 
     Attributes:
         width: Pixels; 0 takes the base model's own size.

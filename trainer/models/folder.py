@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trainer.formats.families import list_titles
 from trainer.formats.header import FormatError, TensorFile, read_header
 from trainer.models.errors import ModelError
 from trainer.models.parts import Part
@@ -113,8 +114,8 @@ def _list_encoders(path: Path, index: dict[str, Any]) -> list[str]:
     }
     if encoders not in _TRAINABLE or "unet" not in index or "vae" not in index:
         msg = (
-            f"{path} is a {index.get('_class_name')}; this version trains SD 1.x and SD 2.x "
-            "models, and SDXL. Choose a base model of one of these families."
+            f"{path} is a {index.get('_class_name')}, which is not trained here. "
+            f"Choose an {list_titles()} model."
         )
         raise ModelError(msg)
     return list(encoders)

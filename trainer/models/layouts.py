@@ -1,7 +1,7 @@
 """One table of names: where each tensor of our models lies in a file, and in which form.
 
 Our models are diffusers' and transformers' modules. For every naming that files use, a function
-says where a module's tensors are stored, as one `Source` per tensor. The same rows serve both
+lists where a module's tensors are stored, as one `Source` per tensor. The same rows serve both
 directions: reading a file, and writing one in its layout.
 """
 
@@ -74,7 +74,7 @@ def name_vae(targets: Iterable[str], config: Mapping[str, Any]) -> Sources:
     for target in targets:
         # The decoder's levels are counted from the other end.
         name = re.sub(
-            r"up_blocks\.(\d+)", lambda found: f"up_blocks.{last - int(found[1])}", target
+            r"up_blocks\.(\d+)", lambda match: f"up_blocks.{last - int(match[1])}", target
         )
         for pattern, original in _VAE_PARTS:
             name = re.sub(pattern, original, name)
@@ -166,7 +166,7 @@ def _find_in_open_clip(target: str) -> Source:
     name = target.removeprefix("text_model.")
     for ours, original in _OPEN_CLIP_PARTS:
         name = name.replace(ours, original)
-    found = re.fullmatch(r"(.+)\.self_attn\.([qkv])_proj\.(weight|bias)", name)
-    if found:
-        return Source((f"{found[1]}.attn.in_proj_{found[3]}",), "third", "qkv".index(found[2]))
+    match = re.fullmatch(r"(.+)\.self_attn\.([qkv])_proj\.(weight|bias)", name)
+    if match:
+        return Source((f"{match[1]}.attn.in_proj_{match[3]}",), "third", "qkv".index(match[2]))
     return Source((name,))

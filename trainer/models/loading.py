@@ -33,7 +33,7 @@ def load_parts(info: BaseModelInfo, device: torch.device, dtype: torch.dtype) ->
     """Returns the models of a base model.
 
     Args:
-        info: What `check_base_model` said of it.
+        info: Result of `check_base_model`.
         device: Where the weights go.
         dtype: Their number format. The VAE's is always fp32: SDXL's overflows in fp16.
 
@@ -118,7 +118,7 @@ def _fill(
         weight = nn.Parameter(tensor.to(device, dtype), requires_grad=False)
         model.get_submodule(owner).register_parameter(leaf, weight)
     for module, leaf, buffer in _list_empty_buffers(model):
-        # CLIP's position numbers are the one thing that is neither stored nor a weight.
+        # Only CLIP's position ids are neither stored nor a weight.
         numbers = torch.arange(buffer.shape[-1], device=device).expand(buffer.shape)
         module.register_buffer(leaf, numbers, persistent=False)
 

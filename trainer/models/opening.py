@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from trainer.config import BaseModelConfig
+from trainer.formats.families import SD2, SD15, SDXL
 from trainer.models.attention import ATTENTION
 from trainer.models.check import BaseModelInfo, check_base_model
 from trainer.models.errors import ModelError
@@ -16,10 +17,11 @@ from trainer.models.quantize import quantize_linears
 from trainer.models.sd import StableDiffusion, TextSettings
 from trainer.models.sdxl import StableDiffusionXL
 
-FAMILIES: dict[str, type[StableDiffusion]] = {
-    "sd15": StableDiffusion,
-    "sd2": StableDiffusion,
-    "sdxl": StableDiffusionXL,
+# The class of each family's models.
+_CLASSES: dict[str, type[StableDiffusion]] = {
+    SD15.name: StableDiffusion,
+    SD2.name: StableDiffusion,
+    SDXL.name: StableDiffusionXL,
 }
 
 
@@ -36,8 +38,8 @@ def check_config(config: BaseModelConfig) -> BaseModelInfo:
         info = replace(info, zero_snr=config.zero_snr == "on")
     if info.zero_snr and info.prediction != "v_prediction":
         msg = (
-            "base_model.zero_snr is on, but the base model predicts the noise, which says nothing "
-            "about a picture of pure noise. Set it to off, or base_model.prediction to "
+            "base_model.zero_snr is on, but the base model predicts the noise, which is undefined "
+            "about an image of pure noise. Set it to off, or base_model.prediction to "
             "v_prediction if the model was trained so."
         )
         raise ModelError(msg)
@@ -56,7 +58,7 @@ def load_family(
         config: Which one, and how it is held.
         device: Where it works.
         dtype: Number format of the frozen weights.
-        present: The models that are on the device from the start; see `Family.settle`.
+        present: The models that are on the device from the start; see `Family.keep_on_device`.
 
     Raises:
         ModelError: as `check_config`, or a tensor is missing, or an extra is not installed.
@@ -85,6 +87,6 @@ def make_family(
         # Moving packs the layers. An adapter that measures a weight must see it packed.
         parts.unet.to(device)
     text = TextSettings(config.clip_skip, config.max_windows)
-    family = FAMILIES[info.family](info, parts, device, dtype, text)
-    family.settle(present)
+    family = _CLASSES[info.family](info, parts, device, dtype, text)
+    family.keep_on_device(present)
     return family

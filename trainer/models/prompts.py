@@ -1,4 +1,4 @@
-"""Captions as rows of tokens: windows of 75 between a start and an end, as many as it takes."""
+"""Captions as rows of tokens: chunks of 75 between a start and an end, as many as needed."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,19 +11,19 @@ Conditioning = dict[str, Tensor]
 _MASK_STEP = 8  # xformers wants attention masks whose rows are multiples of this
 
 
-def split_into_windows(tokenizer: Any, tokens: list[int], max_windows: int) -> list[list[int]]:
-    """Returns a caption's tokens in windows as long as the text encoder's positions.
+def split_into_chunks(tokenizer: Any, tokens: list[int], max_windows: int) -> list[list[int]]:
+    """Returns a caption's tokens in chunks as long as the text encoder's positions.
 
-    Each window is start, up to 75 tokens, end and padding, the way A1111 and ComfyUI feed long
+    Each chunk is start, up to 75 tokens, end and padding, the way A1111 and ComfyUI feed long
     prompts; there is always at least one. What does not fit `max_windows` is left out.
     """
-    room = tokenizer.model_max_length - 2
-    pieces = [tokens[start : start + room] for start in range(0, len(tokens), room)] or [[]]
-    return [_wrap(tokenizer, piece, room) for piece in pieces[:max_windows]]
+    length = tokenizer.model_max_length - 2
+    pieces = [tokens[start : start + length] for start in range(0, len(tokens), length)] or [[]]
+    return [_wrap(tokenizer, piece, length) for piece in pieces[:max_windows]]
 
 
-def empty_window(tokenizer: Any) -> list[int]:
-    """Returns the window of a caption without words."""
+def empty_chunk(tokenizer: Any) -> list[int]:
+    """Returns the chunk of an empty caption."""
     return _wrap(tokenizer, [], tokenizer.model_max_length - 2)
 
 
@@ -42,12 +42,12 @@ def pick_hidden(outputs: Any, encoder: Any, layer: int, normalize: bool) -> Tens
     return core.final_layer_norm(hidden) if normalize else hidden
 
 
-def gather_windows(encoded: Tensor, counts: Sequence[int]) -> list[Tensor]:
-    """Returns per caption its windows one after another, each [1, windows * tokens, width].
+def gather_chunks(encoded: Tensor, counts: Sequence[int]) -> list[Tensor]:
+    """Returns per caption its chunks one after another, each [1, chunks * tokens, width].
 
     Args:
-        encoded: All captions' windows, [sum of counts, tokens, width].
-        counts: Windows per caption.
+        encoded: All captions' chunks, [sum of counts, tokens, width].
+        counts: Chunks per caption.
     """
     return [part.flatten(0, 1).unsqueeze(0) for part in encoded.split(list(counts))]
 
@@ -56,7 +56,8 @@ def join_rows(rows: Sequence[Conditioning]) -> Conditioning:
     """Returns the conditioning of several captions as one batch.
 
     Where captions differ in length the shorter ones are filled up with zeros and "mask" [B,
-    tokens] says which tokens count, so that what a caption means does not depend on its neighbours.
+    tokens] marks which tokens count, so that what a caption means does not depend on its
+    neighbours.
     """
     lengths = [row["text"].shape[1] for row in rows]
     joined = {name: torch.cat([row[name] for row in rows]) for name in rows[0] if name != "text"}
@@ -70,6 +71,6 @@ def join_rows(rows: Sequence[Conditioning]) -> Conditioning:
     return {"text": torch.cat(texts), "mask": mask, **joined}
 
 
-def _wrap(tokenizer: Any, piece: list[int], room: int) -> list[int]:
-    padding = [tokenizer.pad_token_id] * (room - len(piece))
+def _wrap(tokenizer: Any, piece: list[int], length: int) -> list[int]:
+    padding = [tokenizer.pad_token_id] * (length - len(piece))
     return [tokenizer.bos_token_id, *piece, tokenizer.eos_token_id, *padding]

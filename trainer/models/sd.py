@@ -2,26 +2,34 @@
 
 import contextlib
 import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from trainer.formats.families import FAMILIES, name_encoder
 from trainer.formats.unet_names import UNetNames
 from trainer.models.check import BaseModelInfo
 from trainer.models.embeddings import Vocabulary
-from trainer.models.family import EVERY_MODEL, Conditioning, Drawing, Geometry, Model, Moments
+from trainer.models.family import (
+    EVERY_MODEL,
+    Conditioning,
+    GenerationRequest,
+    Geometry,
+    LatentDistribution,
+    Model,
+)
+from trainer.models.layers import ModelLayer, list_adaptable_layers, list_all_layers
 from trainer.models.loading import Parts
 from trainer.models.prompts import (
-    empty_window,
-    gather_windows,
+    empty_chunk,
+    gather_chunks,
     join_rows,
     pick_hidden,
-    split_into_windows,
+    split_into_chunks,
 )
 
 
@@ -31,7 +39,7 @@ class TextSettings:
 
     Attributes:
         layer: Which layer's output is used, counted from the last; 0 is the family's own.
-        max_windows: Windows of 75 tokens that a caption may fill.
+        max_windows: Chunks of 75 tokens that a caption may fill.
     """
 
     layer: int = 0
@@ -39,11 +47,11 @@ class TextSettings:
 
 
 class StableDiffusion:
-    """A base model of the families sd15 and sd2, frozen, on a device.
+    """A base model of SD 1.x or SD 2.x, frozen, on a device.
 
     Args:
         info: What the base model is.
-        parts: Its models, frozen; they are used as they are and moved by `settle`.
+        parts: Its models, frozen; they are used as they are and moved by `keep_on_device`.
         device: Where they work.
         dtype: Number format of the frozen weights.
         text: How captions are read.
@@ -51,7 +59,6 @@ class StableDiffusion:
 
     own_layer: ClassVar[int] = 1
     normalizes: ClassVar[bool] = True
-    named_blocks: Mapping[str, str] = MappingProxyType({})
 
     def __init__(
         self,
@@ -62,6 +69,7 @@ class StableDiffusion:
         text: TextSettings,
     ) -> None:
         self.info, self.name, self.prediction = info, info.family, info.prediction
+        self.spec = FAMILIES[info.family]
         self.device, self.dtype, self.text = device, dtype, text
         self.unet: Any = parts.unet
         self.vae: Any = parts.vae
@@ -72,21 +80,29 @@ class StableDiffusion:
         self.latent_channels = int(self.vae.config.latent_channels)
         self.latent_factor, self.size_step = info.latent_factor, info.size_step
         self.default_resolution = info.default_resolution
-        self._settled: frozenset[Model] = EVERY_MODEL
+        self._resident: frozenset[Model] = EVERY_MODEL
         # A packed UNet is on the device from the start and stays: it is small, and moves badly.
         self._packed = any(type(each).__name__ == "Linear4bit" for each in self.unet.modules())
 
     def adaptable_models(self) -> dict[str, nn.Module]:
         """Returns the UNet and the text encoders: "text_encoder", "text_encoder_2" …"""
-        names = [f"text_encoder_{n}" if n > 1 else "text_encoder" for n in range(1, 10)]
-        return {"unet": self.unet, **dict(zip(names, self.text_encoders, strict=False))}
+        encoders = {name_encoder(n): each for n, each in enumerate(self.text_encoders)}
+        return {"unet": self.unet, **encoders}
 
-    def encode_images(self, pixels: Tensor) -> Moments:
+    def adaptable_layers(self) -> list[ModelLayer]:
+        """Returns the layers of UNet and text encoders that adapters are trained on."""
+        return list_adaptable_layers(self.adaptable_models(), self.spec.adaptable_blocks)
+
+    def all_layers(self) -> list[ModelLayer]:
+        """Returns all their linear and convolution layers, the adaptable ones first."""
+        return list_all_layers(self.adaptable_models(), self.spec.adaptable_blocks)
+
+    def encode_images(self, pixels: Tensor) -> LatentDistribution:
         """Returns the scaled distribution of the latents for pixels in -1 .. 1, [B, 3, H, W]."""
-        with torch.no_grad(), self._awake("image"):
+        with torch.no_grad(), self._on_device("image"):
             encoded = self.vae.encode(pixels.to(self.device, torch.float32)).latent_dist
         factor = float(self.vae.config.scaling_factor)
-        return Moments(encoded.mean * factor, encoded.std * factor)
+        return LatentDistribution(encoded.mean * factor, encoded.std * factor)
 
     def encode_captions(self, captions: Sequence[str]) -> Conditioning:
         """Returns hidden states of the text encoders, {"text": [B, tokens, width], …}."""
@@ -97,7 +113,7 @@ class StableDiffusion:
         return join_rows(rows)
 
     def describe_sizes(self, geometry: Sequence[Geometry]) -> Conditioning:
-        """Returns nothing: these families are not told about sizes."""
+        """Returns nothing: these families have no conditioning on sizes."""
         del geometry
         return {}
 
@@ -113,10 +129,10 @@ class StableDiffusion:
         )[0]
         return predicted
 
-    def generate(self, request: Drawing) -> Any:
-        """Returns the picture that diffusers' own pipeline draws from a seed, a PIL image."""
+    def generate(self, request: GenerationRequest) -> Any:
+        """Returns the image that diffusers' own pipeline generates from a seed, a PIL image."""
         prompts = [request.prompt, *([request.negative_prompt] if request.guidance > 1 else [])]
-        with torch.no_grad(), self._awake("unet"):
+        with torch.no_grad(), self._on_device("unet"):
             pipeline = self._make_pipeline()
             # Without a VAE of its own it cannot know.
             pipeline.vae_scale_factor = self.latent_factor
@@ -127,7 +143,7 @@ class StableDiffusion:
                 guidance_scale=request.guidance,
                 width=request.width or self.default_resolution,
                 height=request.height or self.default_resolution,
-                # Noise from the CPU, so that a seed means the same picture on every device.
+                # Noise from the CPU, so that a seed means the same image on every device.
                 generator=torch.Generator("cpu").manual_seed(request.seed),
                 output_type="latent",
             ).images
@@ -140,15 +156,15 @@ class StableDiffusion:
         Where models rest, all others do so now: at 1024 pixels this takes more than the UNet.
         """
         factor = float(self.vae.config.scaling_factor)
-        settled = self._settled
-        if settled != EVERY_MODEL:
-            self.settle({"image"})
+        resident = self._resident
+        if resident != EVERY_MODEL:
+            self.keep_on_device({"image"})
         try:
             with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
                 pixels: Tensor = self.vae.decode(latents.float() / factor, return_dict=False)[0]
         finally:
-            if settled != EVERY_MODEL:
-                self.settle(settled)
+            if resident != EVERY_MODEL:
+                self.keep_on_device(resident)
         return pixels
 
     def image_fingerprint(self) -> str:
@@ -171,10 +187,10 @@ class StableDiffusion:
             "zero_snr": self.info.zero_snr,
         }
 
-    def settle(self, models: Collection[Model]) -> None:
+    def keep_on_device(self, models: Collection[Model]) -> None:
         """Keeps these models on the device; the others wait in main memory until needed."""
-        self._settled = frozenset(models)
-        self._move(self._settled)
+        self._resident = frozenset(models)
+        self._move(self._resident)
 
     def enable_gradient_checkpointing(self) -> None:
         """Recompute activations in the backward pass, in the UNet and the text encoders."""
@@ -185,36 +201,36 @@ class StableDiffusion:
             encoder.train()
 
     def _encode(self, captions: Sequence[str], *, equal: bool = False) -> list[Conditioning]:
-        """Returns each caption's conditioning; `equal` fills up with windows without words."""
-        with self._awake("text"):
+        """Returns each caption's conditioning; `equal` pads with empty chunks."""
+        with self._on_device("text"):
             columns = [
                 self._run_encoder(number, captions, equal)
                 for number in range(len(self.text_encoders))
             ]
         rows = []
         for index in range(len(captions)):
-            found = [column[index] for column in columns]
-            row = {"text": torch.cat([each["text"] for each in found], dim=-1)}
+            encoded = [column[index] for column in columns]
+            row = {"text": torch.cat([each["text"] for each in encoded], dim=-1)}
             # Of several encoders the last one that has a pooled output gives it.
-            pooled = [each["pooled"] for each in found if "pooled" in each]
+            pooled = [each["pooled"] for each in encoded if "pooled" in each]
             rows.append(row | ({"pooled": pooled[-1]} if pooled else {}))
         return rows
 
     def _run_encoder(self, number: int, captions: Sequence[str], equal: bool) -> list[Conditioning]:
         encoder, tokenizer = self.text_encoders[number], self.tokenizers[number]
-        split = partial(split_into_windows, tokenizer, max_windows=self.text.max_windows)
-        windows = [split(self.vocabulary.tokenize(number, each)) for each in captions]
+        split = partial(split_into_chunks, tokenizer, max_windows=self.text.max_windows)
+        chunks = [split(self.vocabulary.tokenize(number, each)) for each in captions]
         if equal:
-            most = max(map(len, windows))
-            windows = [each + [empty_window(tokenizer)] * (most - len(each)) for each in windows]
-        counts = [len(each) for each in windows]
-        tokens = torch.tensor([ids for each in windows for ids in each], device=self.device)
+            most = max(map(len, chunks))
+            chunks = [each + [empty_chunk(tokenizer)] * (most - len(each)) for each in chunks]
+        counts = [len(each) for each in chunks]
+        tokens = torch.tensor([ids for each in chunks for ids in each], device=self.device)
         outputs = encoder(tokens, output_hidden_states=True)
         layer = self.text.layer or self.own_layer
         hidden = pick_hidden(outputs, encoder, layer, self.normalizes)
-        rows = [{"text": text} for text in gather_windows(hidden, counts)]
+        rows = [{"text": text} for text in gather_chunks(hidden, counts)]
         pooled = getattr(outputs, "text_embeds", None)
-        if pooled is not None:  # of a caption's first window
+        if pooled is not None:  # of a caption's first chunk
             for row, part in zip(rows, pooled.split(counts), strict=True):
                 row["pooled"] = part[:1]
         return rows
@@ -253,8 +269,8 @@ class StableDiffusion:
         )
 
     @contextlib.contextmanager
-    def _awake(self, *needed: Model) -> Iterator[None]:
-        before = self._settled
+    def _on_device(self, *needed: Model) -> Iterator[None]:
+        before = self._resident
         missing = set(needed) - before
         if missing:
             self._move(before | missing)
@@ -268,7 +284,7 @@ class StableDiffusion:
         models: dict[Model, list[nn.Module]] = {
             "image": [self.vae], "text": self.text_encoders, "unet": [self.unet]
         }  # fmt: skip
-        # First those that leave, so that there is room for those that come.
+        # First those that leave, to free memory for those that come.
         for name in sorted(models, key=lambda each: each in present):
             if name == "unet" and self._packed and name not in present:
                 continue

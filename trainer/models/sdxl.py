@@ -1,7 +1,6 @@
 """Stable Diffusion XL: two text encoders, a pooled text, and sizes as conditioning."""
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -12,18 +11,14 @@ from trainer.models.sd import StableDiffusion
 
 
 class StableDiffusionXL(StableDiffusion):
-    """A base model of the family sdxl (Podell et al. 2023, arXiv:2307.01952).
+    """A base model of SDXL (Podell et al. 2023, arXiv:2307.01952).
 
     Both text encoders give their last layer but one, without the final norm; their widths add up.
-    The second one's projected text and the picture's sizes (section 2.2) go to the UNet, too.
+    The second one's projected text and the image's sizes (section 2.2) go to the UNet, too.
     """
 
     own_layer: ClassVar[int] = 2
     normalizes: ClassVar[bool] = False
-    # Found by training one block at a time (B-LoRA, Frenkel et al. 2024, arXiv:2403.14572).
-    named_blocks: Mapping[str, str] = MappingProxyType(
-        {"style": "unet.up_blocks.0.attentions.1", "content": "unet.up_blocks.0.attentions.0"}
-    )
 
     def describe_sizes(self, geometry: Sequence[Geometry]) -> Conditioning:
         """Returns original size, crop and target size, each (height, width): {"sizes": [B, 6]}."""

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 CONFIG_FOLDER = Path(__file__).parent / "configs"
-SHIPPED_FAMILIES = ("sd15", "sd2", "sdxl")
 
 
 def read_config(family: str) -> dict[str, Any]:
     """Returns a family's unet, vae, text_encoders, pad_tokens and scheduler.
 
-    Where the UNet's sample_size depends on what it predicts, sample_sizes says how.
+    Where the UNet's sample_size depends on what it predicts, sample_sizes lists it.
     """
     text = (CONFIG_FOLDER / f"{family}.json").read_text(encoding="utf-8")
     config: dict[str, Any] = json.loads(text)

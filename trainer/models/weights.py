@@ -8,21 +8,13 @@ from io import BufferedReader
 import torch
 from torch import Tensor
 
+from trainer.dtypes import STORED_DTYPES
+from trainer.formats.families import FAMILIES
 from trainer.formats.header import TensorEntry, TensorFile
 from trainer.models.check import BaseModelInfo
-from trainer.models.detect import FAMILY_TITLES
 from trainer.models.errors import ModelError
 from trainer.models.layouts import NAMINGS, Shape, Source
 from trainer.models.parts import Part
-
-DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-}
 
 # What checkpoints carry besides the models: schedules, averages, losses, markers, leftovers.
 _HARMLESS = re.compile(
@@ -72,22 +64,22 @@ def locate_tensors(
     """
     holders = {name: file for file in part.files for name in file.tensors}
     sources = NAMINGS[part.naming](shapes, part.config)
-    found, missing = {}, []
+    located, missing = {}, []
     for target, source in sources.items():
         names = [part.prefix + name for name in source.names]
         name = next((name for name in names if name in holders), None)
         if name is None:
             missing.append(names[0])
             continue
-        found[target] = Stored(holders[name], name, source, shapes[target])
-        _check_stored(found[target], info)
+        located[target] = Stored(holders[name], name, source, shapes[target])
+        _check_stored(located[target], info)
     if missing:
         msg = (
             f"{_name_files(part, info)} lacks {_count(missing)} of {_kind(info)}, the first is "
             f"{min(missing)}. Download it again, or choose another base model."
         )
         raise ModelError(msg)
-    return found
+    return located
 
 
 def refuse_extras(info: BaseModelInfo, plans: Mapping[str, Mapping[str, Stored]]) -> None:
@@ -146,7 +138,7 @@ def _read_tensor(handle: BufferedReader, body_start: int, stored: Stored) -> Ten
     if handle.readinto(buffer.numpy().data) != size:
         msg = f"{stored.file.path} became shorter while it was read. Download it again."
         raise ModelError(msg)
-    tensor = buffer.view(DTYPES[entry.dtype]).reshape(shape)
+    tensor = buffer.view(STORED_DTYPES[entry.dtype]).reshape(shape)
     return tensor.T.contiguous() if source.form == "transposed" else tensor.reshape(stored.shape)
 
 
@@ -158,7 +150,7 @@ def _check_stored(stored: Stored, info: BaseModelInfo) -> None:
             f"and {expected} in {_kind(info)}. Choose another base model."
         )
         raise ModelError(msg)
-    if stored.entry.dtype not in DTYPES:
+    if stored.entry.dtype not in STORED_DTYPES:
         msg = (
             f"{stored.name} in {stored.file.path.name} is stored as {stored.entry.dtype} (a "
             "quantised model). Choose the base model in fp32, fp16 or bf16."
@@ -180,7 +172,7 @@ def _list_idle_prefixes(info: BaseModelInfo) -> tuple[str, ...]:
 
 
 def _kind(info: BaseModelInfo) -> str:
-    return f"an {FAMILY_TITLES[info.family]} model"
+    return f"an {FAMILIES[info.family].title} model"
 
 
 def _count(names: list[str]) -> str:

@@ -24,13 +24,13 @@ class Average:
 
     @contextlib.contextmanager
     def swapped_in(self) -> Iterator[None]:
-        """Puts the averages in place of the weights while the block runs."""
-        kept = {name: p.detach().clone() for name, p in self.parameters.items()}
+        """Replaces the weights by the averages while the block runs."""
+        originals = {name: p.detach().clone() for name, p in self.parameters.items()}
         self._write(self.values)
         try:
             yield
         finally:
-            self._write(kept)
+            self._write(originals)
 
     @torch.no_grad()
     def _write(self, values: Mapping[str, Tensor]) -> None:

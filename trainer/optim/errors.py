@@ -1,5 +1,7 @@
-"""The error of this room."""
+"""The error of this package."""
+
+from datasets_tools.errors import LorasmithError
 
 
-class OptimizerError(Exception):
-    """An optimiser that cannot be used; the message says what to install or to choose."""
+class OptimizerError(LorasmithError):
+    """An optimiser that cannot be used; the message states what to install or to choose."""

@@ -8,8 +8,8 @@ from torch import nn
 
 from trainer.config import OptimizerConfig, Part
 
-# Weights that are drawn at first, that start at zero, and that must not decay.
-Role = Literal["drawn", "zero", "steady"]
+# Weights that start at random, that start at zero, and that must not decay.
+Role = Literal["random", "zero", "steady"]
 Key = tuple[Part, float, Role]  # with the factor of the learning rate
 
 
@@ -41,13 +41,13 @@ def group_parameters(
     for part, rate in config.learning_rates.items():
         for factor in sorted({key[1] for key in weights if key[0] == part}, reverse=True):
             name = part if factor == 1 else f"{part} x{factor:g}"
-            drawn = weights.get((part, factor, "drawn"), [])
+            random = weights.get((part, factor, "random"), [])
             zero = weights.get((part, factor, "zero"), [])
             steady = weights.get((part, factor, "steady"), [])
             if config.lora_plus_ratio == 1:
-                groups.append(Group(name, rate * factor, drawn + zero))
+                groups.append(Group(name, rate * factor, random + zero))
             else:
-                groups.append(Group(name, rate * factor, drawn))
+                groups.append(Group(name, rate * factor, random))
                 groups.append(Group(f"{name} B", rate * factor * config.lora_plus_ratio, zero))
             groups.append(Group(name, rate * factor, steady, decays=False))
     return [group for group in groups if group.parameters]

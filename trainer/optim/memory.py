@@ -24,9 +24,9 @@ def pack_optimizer(
                 tensors[f"{name}.{key}"] = value
             else:
                 weights.setdefault(name, {})[key] = value
-    learned = OPTIMIZERS[kind].learned
+    saved_numbers = OPTIMIZERS[kind].saved_numbers
     groups = [
-        {key: _to_number(group[key]) for key in learned if key in group}
+        {key: _to_number(group[key]) for key in saved_numbers if key in group}
         for group in optimizer.param_groups
     ]
     return tensors, {"weights": weights, "groups": groups}
@@ -38,7 +38,7 @@ def restore_optimizer(
     tensors: Mapping[str, Tensor],
     numbers: Numbers,
 ) -> None:
-    """Puts back what `pack_optimizer` returned.
+    """Restores what `pack_optimizer` returned.
 
     Raises:
         ValueError: the groups or the weights are others.

@@ -22,7 +22,7 @@ def make_adamw(groups: Groups, config: OptimizerConfig) -> Optimizer:
 
 
 def make_adamw8bit(groups: Groups, config: OptimizerConfig) -> Optimizer:
-    """Returns AdamW with its moments in 8 bits (Dettmers et al., arXiv:2110.02861).
+    """Returns AdamW with its state in 8 bits (Dettmers et al., arXiv:2110.02861).
 
     Raises:
         OptimizerError: bitsandbytes is not installed.
@@ -90,11 +90,12 @@ class Row:
 
     Attributes:
         make: Builds it from groups and config.
-        learned: Numbers that it keeps per group and changes as it goes: a checkpoint holds them.
+        saved_numbers: Numbers that it keeps per group and changes as it goes: a checkpoint holds
+            them.
     """
 
     make: Callable[[Groups, OptimizerConfig], Optimizer]
-    learned: tuple[str, ...] = ()
+    saved_numbers: tuple[str, ...] = ()
 
 
 OPTIMIZERS: dict[str, Row] = {

@@ -89,5 +89,5 @@ def find_base_model(text: str, models: Path) -> Path:
 def locate_base_model(config: BaseModelConfig, models: Path) -> BaseModelConfig:
     """Returns the config with paths where it has hub ids; see `find_base_model`."""
     paths = {"path": config.path, "vae": config.vae}
-    found = {name: str(find_base_model(text, models)) for name, text in paths.items() if text}
-    return config.model_copy(update=found)
+    located = {name: str(find_base_model(text, models)) for name, text in paths.items() if text}
+    return config.model_copy(update=located)

@@ -1,5 +1,7 @@
-"""The error of this room."""
+"""The error of this package."""
+
+from datasets_tools.errors import LorasmithError
 
 
-class RunError(Exception):
-    """A run that cannot be created, opened, started or saved; the message says what to do."""
+class RunError(LorasmithError):
+    """A run that cannot be created, opened, started or saved; the message states what to do."""

@@ -72,12 +72,12 @@ class RunFolder:
         """Returns the complete checkpoints, oldest first."""
         if not self.checkpoints_path.is_dir():
             return []
-        found = []
+        checkpoints = []
         for path in self.checkpoints_path.iterdir():
             match = _CHECKPOINT.match(path.name)
             if match and (path / "meta.json").is_file():
-                found.append(Checkpoint(int(match[1]), path))
-        return sorted(found)
+                checkpoints.append(Checkpoint(int(match[1]), path))
+        return sorted(checkpoints)
 
     def list_exports(self) -> list[Path]:
         """Returns the exported files, newest first."""
@@ -127,14 +127,14 @@ def list_runs(runs: Path) -> list[RunFolder]:
     """Returns the runs in a folder, newest first."""
     if not runs.is_dir():
         return []
-    found = [RunFolder(path) for path in runs.iterdir() if (path / "config.toml").is_file()]
+    folders = [RunFolder(path) for path in runs.iterdir() if (path / "config.toml").is_file()]
     return sorted(
-        (run for run in found if not run.id.startswith(".")), key=lambda run: run.id, reverse=True
+        (run for run in folders if not run.id.startswith(".")), key=lambda run: run.id, reverse=True
     )
 
 
 def _rename_to_free_name(aside: Path, runs: Path, name: str) -> Path:
-    # mkdir is the one call that fails when somebody else took the name in between.
+    # mkdir fails when another process took the name in between.
     for count in range(1, 1000):
         path = runs / (name if count == 1 else f"{name}-{count}")
         try:

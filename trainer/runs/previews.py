@@ -1,8 +1,8 @@
-"""How the app asks the preview worker for pictures: requests and results are files.
+"""How the app asks the preview worker for images: requests and results are files.
 
     preview/
       process.json            the worker, while it lives
-      requests/ID.json        what to draw; deleted when done
+      requests/ID.json        what to generate; deleted when done
       results/ID/             without.png, with.png, result.json (written last)
 
 The worker keeps the base model loaded. Changing an adapter's weight only changes a multiplier.
@@ -30,7 +30,7 @@ class AdapterChoice(Section):
 
 
 class PreviewRequest(Section):
-    """One picture without and one with the adapters, from the same noise."""
+    """One image without and one with the adapters, from the same noise."""
 
     base_model: BaseModelConfig
     prompt: str = Field(max_length=2000)
@@ -82,26 +82,26 @@ class PreviewFolder:
         self.results_path.mkdir(parents=True, exist_ok=True)
 
 
-def request_preview(folder: PreviewFolder, wanted: PreviewRequest) -> str:
+def request_preview(folder: PreviewFolder, request: PreviewRequest) -> str:
     """Files a request and returns its id; ids sort by time."""
     folder.prepare()
     request_id = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
-    write_atomically(folder.requests_path / f"{request_id}.json", wanted.model_dump_json())
+    write_atomically(folder.requests_path / f"{request_id}.json", request.model_dump_json())
     return request_id
 
 
 def list_requests(folder: PreviewFolder) -> list[tuple[str, PreviewRequest]]:
     """Returns the waiting requests, oldest first; files that are not requests are removed."""
-    found = []
+    requests = []
     for path in sorted(folder.requests_path.glob("[!.]*.json")):
         try:
             text = path.read_text(encoding="utf-8")
-            found.append((path.stem, PreviewRequest.model_validate_json(text)))
+            requests.append((path.stem, PreviewRequest.model_validate_json(text)))
         except FileNotFoundError:
             continue
         except (ValidationError, UnicodeDecodeError):
             path.unlink(missing_ok=True)
-    return found
+    return requests
 
 
 def read_result(folder: PreviewFolder, request_id: str) -> PreviewResult:

@@ -19,7 +19,7 @@ from trainer.runs.errors import RunError
 
 @dataclass(frozen=True)
 class Owner:
-    """A process, told apart from a later one with the same number by its start time."""
+    """A process, distinguished from a later one with the same number by its start time."""
 
     pid: int
     started: float
@@ -28,7 +28,7 @@ class Owner:
 
 
 def find_owner(folder: Path) -> Owner | None:
-    """Returns the process that owns the folder, dead or alive; None when nobody does."""
+    """Returns the process that owns the folder, dead or alive; None when there is none."""
     try:
         return Owner(**json.loads((folder / "process.json").read_text(encoding="utf-8")))
     except (FileNotFoundError, ValueError, TypeError):
@@ -36,7 +36,7 @@ def find_owner(folder: Path) -> Owner | None:
 
 
 def is_alive(owner: Owner | None) -> bool:
-    """Tells whether the owner still runs. A process on another computer counts as alive."""
+    """Returns whether the owner still runs. A process on another computer counts as alive."""
     if owner is None:
         return False
     if owner.host != socket.gethostname():
@@ -88,11 +88,11 @@ def spawn(command: Sequence[str], log: Path, answer: Path | None = None) -> int:
     flags = {"start_new_session": True}
     if os.name == "nt":
         flags = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}  # type: ignore[attr-defined]
-    with log.open("ab") as output, (answer or log).open("ab" if answer is None else "wb") as said:
+    with log.open("ab") as output, (answer or log).open("ab" if answer is None else "wb") as stdout:
         process = subprocess.Popen(
             list(command),
             stdin=subprocess.DEVNULL,
-            stdout=said,
+            stdout=stdout,
             stderr=output,
             **flags,  # type: ignore[call-overload]
         )

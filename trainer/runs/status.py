@@ -78,7 +78,7 @@ def _derive_state(last: Event, *, alive: bool) -> tuple[State, str]:
     return "lost", (
         "The training process ended without a word"
         + (" soon after it started" if age < _STARTING_SECONDS else "")
-        + ". Its log may say why; starting the run again continues from its last checkpoint."
+        + ". Its log may show why; starting the run again continues from its last checkpoint."
     )
 
 

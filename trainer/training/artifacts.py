@@ -19,19 +19,19 @@ from trainer.export import (
     write_peft,
     write_sidecars,
 )
-from trainer.inference.sampling import draw, save_picture, weighted
-from trainer.models.family import Drawing
+from trainer.inference.sampling import generate, save_image, weighted
+from trainer.models.family import GenerationRequest
 from trainer.runs import RunError, append_event
 from trainer.training.attach import describe_layers, make_rebuild
 from trainer.training.checkpoint import remove_old_checkpoints, save_checkpoint
-from trainer.training.progress import say
+from trainer.training.progress import log_line
 from trainer.training.session import Session
 
 _PROMPTS_FROM_CAPTIONS = 4
 
 
 def make_samples(session: Session) -> None:
-    """Draws the run's prompts with the weights as they are; the same seeds every time.
+    """Generates samples of the run's prompts with the current weights; the same seeds every time.
 
     Raises:
         RunError: the disk is full.
@@ -40,10 +40,10 @@ def make_samples(session: Session) -> None:
     if config.every_steps == 0:
         return
     folder = run.samples_path / f"step-{step:06d}"
-    say(f"drawing samples at step {step}")
+    log_line(f"generating samples at step {step}")
     with session.state.shown(), weighted([session.adapters], [config.weight]):
         for index, prompt in enumerate(sample_prompts(session)):
-            drawing = Drawing(
+            request = GenerationRequest(
                 prompt=prompt,
                 negative_prompt=config.negative_prompt,
                 seed=config.seed + index,
@@ -52,11 +52,11 @@ def make_samples(session: Session) -> None:
                 width=session.resolution,
                 height=session.resolution,
             )
-            image = draw(session.family, session.machine, drawing)
+            image = generate(session.family, session.context, request)
             path = folder / f"{index:02d}.png"
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                save_picture(path, image, drawing, config.weight)
+                save_image(path, image, request, config.weight)
             except OSError as error:
                 reason = error.strerror or error
                 msg = f"The samples at step {step} could not be saved: {reason}. Free some space."
@@ -67,7 +67,7 @@ def make_samples(session: Session) -> None:
                 step=step,
                 index=index,
                 prompt=prompt,
-                seed=drawing.seed,
+                seed=request.seed,
                 weight=config.weight,
                 file=path.relative_to(run.path).as_posix(),
             )
@@ -96,7 +96,7 @@ def save_state(session: Session) -> None:
     remove_old_checkpoints(run, session.config.output.keep_checkpoints)
     folder = checkpoint.path.relative_to(run.path).as_posix()
     append_event(run.events_path, "checkpoint", step=step, folder=folder)
-    say(f"saved a checkpoint at step {step}")
+    log_line(f"saved a checkpoint at step {step}")
 
 
 def export_file(session: Session, name: str) -> None:
@@ -113,25 +113,27 @@ def export_file(session: Session, name: str) -> None:
     """
     run, output = session.run, session.config.output
     path = run.path / name
-    pictures = find_samples(run.samples_path, session.state.step) if output.thumbnail else []
+    images = find_samples(run.samples_path, session.state.step) if output.thumbnail else []
     with session.state.shown():
         modules = session.adapters.modules()
-        header = describe_file(session, modules, make_thumbnail(pictures))
+        header = describe_file(session, modules, make_thumbnail(images))
         formats = _choose_formats(session, modules)
         # The file that every program reads is written last, which makes it the newest.
         if formats != "kohya":
             second = path.with_name(f"{path.stem}-diffusers{path.suffix}")
             peft = path if formats == "peft" else second
-            _prove(session, peft, write_peft(peft, modules, header, output.precision))
+            _verify_export(session, peft, write_peft(peft, modules, header, output.precision))
         if formats != "peft":
             family = session.family
             names = name_layers(modules, family.name, family.unet_names)
-            _prove(session, path, write_kohya(path, modules, names, header, output.precision))
-        _export_word(session, path, header)
-    write_sidecars(path, session.config, session.facts(), pictures)
+            _verify_export(
+                session, path, write_kohya(path, modules, names, header, output.precision)
+            )
+        _export_embedding(session, path, header)
+    write_sidecars(path, session.config, session.facts(), images)
 
 
-def _export_word(session: Session, path: Path, header: Mapping[str, str]) -> None:
+def _export_embedding(session: Session, path: Path, header: Mapping[str, str]) -> None:
     """Writes the vectors of the trigger, where the run learns such, beside a file."""
     word = session.adapters.word
     if word is None:
@@ -146,7 +148,7 @@ def _export_word(session: Session, path: Path, header: Mapping[str, str]) -> Non
         word=word.spelling,
         vectors=len(vectors[0]),
     )
-    say(f"exported {embedding.name}: the word {word.spelling}, an embedding of its own")
+    log_line(f"exported {embedding.name}: the word {word.spelling}, an embedding of its own")
 
 
 def describe_file(
@@ -169,12 +171,12 @@ def _choose_formats(session: Session, modules: Mapping[str, Module]) -> str:
         f"{kinds}: only the kohya format is written."
     )
     append_event(session.run.events_path, "warning", message=message)
-    say(message)
+    log_line(message)
     return "kohya"
 
 
-def _prove(session: Session, path: Path, digest: str) -> None:
-    """Reads a file back, compares it with what was trained, and says that it is there."""
+def _verify_export(session: Session, path: Path, digest: str) -> None:
+    """Reads a file back, compares it with the trained weights, and reports it."""
     adapters = session.adapters
     proof = compare_with_trained(
         path,
@@ -194,11 +196,11 @@ def _prove(session: Session, path: Path, digest: str) -> None:
         max_relative_error=proof.max_relative_error,
         sha256=digest,
     )
-    say(
+    log_line(
         f"exported {path.name}: {proof.modules} layers, {size / 1e6:.1f} MB, "
         f"largest rounding error {proof.max_relative_error:.1e}"
     )
     for finding in verify_file(path, describe_layers(session.family)):
         if finding.severity != "note":
             append_event(session.run.events_path, "warning", message=finding.to_line())
-            say(f"{path.name}: {finding.to_line()}")
+            log_line(f"{path.name}: {finding.to_line()}")

@@ -17,8 +17,6 @@ from trainer.adapters import (
     RankAllocator,
     Rule,
     Target,
-    find_layers,
-    find_targets,
     inject,
     restore_adapter,
 )
@@ -36,8 +34,8 @@ from trainer.models import Family
 from trainer.runs import RunError
 from trainer.seeds import derive_seed
 from trainer.training.checkpoint import read_weights
-from trainer.training.layers import choose_layers, plan_layers
-from trainer.training.trigger_embedding import teach_trigger, teach_word_of
+from trainer.training.layers import choose_layers, list_file_targets, list_targets, plan_layers
+from trainer.training.trigger_embedding import add_trigger_embedding, load_trigger_embedding
 
 _START_FILE = ".start.safetensors"  # hidden: it is no export of the run
 # What a kind wants to know beyond rank, alpha and dropout.
@@ -55,7 +53,7 @@ def attach_new(
     Raises:
         RunError: a layer that is asked for is not there, or cannot take the kind or the rank.
     """
-    targets = find_targets(family.adaptable_models())
+    targets = list_targets(family)
     planned = {each.target.name: each for each in plan_layers(targets, family, config)}
     options = _OPTIONS.get(config.kind, lambda _: {})(config)
 
@@ -117,13 +115,13 @@ def attach_file(family: Family, path: Path, device: torch.device) -> AdapterSet:
     Raises:
         ExportError: the file is damaged or was made for another model.
     """
-    targets = {target.name: target for target in find_layers(family.adaptable_models())}
+    targets = {target.name: target for target in list_file_targets(family)}
     adapters = _restore(targets, _read(family, path, targets), family.name, device)
     for adapter in adapters.adapters.values():
         adapter.requires_grad_(requires_grad=False)
     adapters.train(mode=False)
     try:
-        adapters.word = teach_word_of(family, path, device)
+        adapters.word = load_trigger_embedding(family, path, device)
     except ExportError:
         adapters.remove()
         raise
@@ -142,9 +140,8 @@ def attach_for_training(
         ExportError: the file is damaged, was made for another model, or cannot be trained.
         RunError: a pattern of `adapter.blocks` fits none of its layers.
     """
-    models = family.adaptable_models()
-    targets = {target.name: target for target in find_layers(models)}
-    trainable = {target.name: target for target in find_targets(models)}
+    targets = {target.name: target for target in list_file_targets(family)}
+    trainable = {target.name: target for target in list_targets(family)}
     file = _read(family, path, targets)
     for layer, module in file.modules.items():
         if layer not in trainable:
@@ -196,17 +193,17 @@ def keep_start(run_path: Path, config: AdapterConfig) -> AdapterConfig:
     """
     if not config.start_from:
         return config
-    kept = run_path / _START_FILE
-    if not kept.is_file():
+    copy = run_path / _START_FILE
+    if not copy.is_file():
         try:
-            write_atomically(kept, Path(config.start_from).read_bytes())
+            write_atomically(copy, Path(config.start_from).read_bytes())
         except OSError as error:
             msg = (
                 f"The file to start from, {config.start_from}, cannot be read: "
                 f"{error.strerror or error}. Set adapter.start_from to a LoRA file, or to nothing."
             )
             raise ExportError(msg) from error
-    return config.model_copy(update={"start_from": str(kept)})
+    return config.model_copy(update={"start_from": str(copy)})
 
 
 def attach_checkpoint(family: Family, folder: Path, device: torch.device) -> AdapterSet:
@@ -221,7 +218,7 @@ def attach_checkpoint(family: Family, folder: Path, device: torch.device) -> Ada
     weights = read_weights(folder)
     adapter = keep_start(folder.parent.parent, config.adapter)
     adapters = attach_adapters(family, adapter, config.train.seed, device)
-    adapters.word = teach_trigger(family, config, device)
+    adapters.word = add_trigger_embedding(family, config, device)
     try:
         adapters.load_state(weights)
     except ValueError as error:
@@ -234,7 +231,7 @@ def attach_checkpoint(family: Family, folder: Path, device: torch.device) -> Ada
 
 def describe_layers(family: Family) -> BaseLayers:
     """Returns the layers of a base model by which a file made for it is judged."""
-    targets = find_targets(family.adaptable_models())
+    targets = list_targets(family)
     shapes = {target.name: shape_of(target.layer) for target in targets}
     return BaseLayers(shapes, family.unet_names)
 
@@ -257,7 +254,7 @@ def _read(family: Family, path: Path, targets: dict[str, Target]) -> AdapterFile
 def _restore(
     targets: dict[str, Target], file: AdapterFile, family: str, device: torch.device
 ) -> AdapterSet:
-    """Puts a file's adapters on their layers; tells of all that do not fit at once."""
+    """Attaches a file's adapters to their layers; one error for all that do not fit."""
     built: dict[str, Adapter] = {}
     faults: list[str] = []
     for layer, module in file.modules.items():

@@ -25,7 +25,7 @@ class TrainState:
     Attributes:
         adapters: Trained weights.
         kind: Of the optimiser.
-        optimizer: Its moments.
+        optimizer: Its state.
         average: Running average of the weights, if there is one.
         scaler: The loss scaler of fp16, if there is one.
         step: Updates done.
@@ -64,17 +64,17 @@ class TrainState:
         """Returns the optimiser's memory and averages as tensors by name, and as numbers."""
         parameters = self.adapters.named_parameters()
         memory, numbers = pack_optimizer(self.kind, self.optimizer, parameters)
-        found = {f"optimizer.{name}": value for name, value in memory.items()}
+        tensors = {f"optimizer.{name}": value for name, value in memory.items()}
         if self.average:
-            found |= {f"average.{name}": value for name, value in self.average.values.items()}
+            tensors |= {f"average.{name}": value for name, value in self.average.values.items()}
         elif hasattr(self.optimizer, "eval"):
             with self.shown():
-                found |= {f"average.{name}": p.clone() for name, p in parameters.items()}
-        found |= {f"rules.{name}": value for name, value in self.adapters.memory().items()}
-        return {name: value.detach().cpu().contiguous() for name, value in found.items()}, numbers
+                tensors |= {f"average.{name}": p.clone() for name, p in parameters.items()}
+        tensors |= {f"rules.{name}": value for name, value in self.adapters.memory().items()}
+        return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}, numbers
 
     def restore(self, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
-        """Puts back what `pack` returned.
+        """Restores what `pack` returned.
 
         Raises:
             ValueError, KeyError: it belongs to other weights or another optimiser.

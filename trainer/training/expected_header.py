@@ -6,11 +6,12 @@ from pathlib import Path
 from datasets_tools.buckets import count_buckets, make_buckets
 from datasets_tools.captions import add_trigger
 from trainer.config import RunConfig
-from trainer.data import bucket_step_for, read_training_examples
+from trainer.data import bucket_step_for
 from trainer.export import ExportFacts, find_samples, make_metadata, make_thumbnail, name_base_model
 from trainer.models import BaseModelInfo, check_config
 from trainer.runs import RunFolder
 from trainer.runs.base_models import locate_base_model
+from trainer.training.sources import scan_datasets
 
 
 def expect_header(
@@ -22,7 +23,7 @@ def expect_header(
 
     Args:
         config: What would be trained.
-        run: Its folder, whose samples give the thumbnail; None where nothing is drawn yet.
+        run: Its folder, whose samples give the thumbnail; None where there are no samples yet.
         models: The workspace's folder of base models, for a hub id.
 
     Raises:
@@ -30,13 +31,14 @@ def expect_header(
     """
     info = check_config(locate_base_model(config.base_model, models))
     steps = config.train.steps
-    pictures = find_samples(run.samples_path, steps) if run and config.output.thumbnail else []
-    return make_metadata(config, _expect_facts(config, info), make_thumbnail(pictures))
+    images = find_samples(run.samples_path, steps) if run and config.output.thumbnail else []
+    return make_metadata(config, _expect_facts(config, info), make_thumbnail(images))
 
 
 def _expect_facts(config: RunConfig, info: BaseModelInfo) -> ExportFacts:
     dataset, base = config.dataset, config.base_model
-    examples, _ = read_training_examples(dataset)
+    scans = scan_datasets(config)
+    examples = scans.dataset.examples
     step = bucket_step_for(dataset.bucket_step, info.size_step)
     resolution = dataset.resolution or info.default_resolution
     buckets = count_buckets(
@@ -56,4 +58,5 @@ def _expect_facts(config: RunConfig, info: BaseModelInfo) -> ExportFacts:
         started=time.time(),
         zero_snr=info.zero_snr,
         precision="" if base.precision == "auto" else base.precision,
+        class_images=len(scans.prior.examples) if scans.prior else 0,
     )

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from trainer.adapters import ADAPTERS, Adapter, Target
 from trainer.adapters.base import shape_of
 from trainer.config import AdapterConfig, BlockConfig
+from trainer.formats.families import FAMILIES
 from trainer.models import Family
 from trainer.runs import RunError
 
@@ -27,6 +28,16 @@ class PlannedLayer:
     target: Target
     rank: int
     alpha: float
+
+
+def list_targets(family: Family) -> list[Target]:
+    """Returns the layers of a base model that adapters are trained on."""
+    return [Target(each.name, each.layer, each.part) for each in family.adaptable_layers()]
+
+
+def list_file_targets(family: Family) -> list[Target]:
+    """Returns all layers of a base model that a file may change, those that are trained first."""
+    return [Target(each.name, each.layer, each.part) for each in family.all_layers()]
 
 
 def plan_layers(
@@ -58,10 +69,11 @@ def choose_layers(targets: Iterable[Target], family: Family, config: AdapterConf
     """
     chosen = [target for target in targets if _is_chosen(target, family, config)]
     if not chosen:
+        known = " and ".join(each.title for each in FAMILIES.values() if each.named_blocks)
         msg = (
             f"adapter.layers is {config.layers}, and this base model, of the family {family.name}, "
-            "has no such block: only SDXL's are known to carry style or content. Set it to all or "
-            "attention."
+            f"has no such block: only {known}'s are known to carry style or content. Set it to all "
+            "or attention."
         )
         raise RunError(msg)
     rates = [block.rate if block else 1.0 for block in match_blocks(chosen, config)]
@@ -94,7 +106,7 @@ def _is_chosen(target: Target, family: Family, config: AdapterConfig) -> bool:
         return True
     if config.layers == "attention":
         return any(mark in target.name for mark in _ATTENTION)
-    block = family.named_blocks.get(config.layers)
+    block = family.spec.named_blocks.get(config.layers)
     return block is not None and target.name.startswith(f"{block}.")
 
 
@@ -122,17 +134,17 @@ def _check_ranks(planned: list[PlannedLayer], config: AdapterConfig) -> None:
     """Refuses ranks that are larger than a layer, which would cost memory and learn no more."""
     make = ADAPTERS[config.kind]
     kind = make if isinstance(make, type) and issubclass(make, Adapter) else Adapter
-    found = []
+    too_large = []
     for layer in planned:
         shape = shape_of(layer.target.layer)
         most = kind.largest_rank(shape)
         if most and layer.rank > most:
-            found.append((most, layer, shape))
-    if found:
-        most, layer, shape = min(found, key=lambda each: each[0])
+            too_large.append((most, layer, shape))
+    if too_large:
+        most, layer, shape = min(too_large, key=lambda each: each[0])
         msg = (
             f"The rank {layer.rank} is larger than {layer.target.name}, a layer of "
-            f"{' x '.join(map(str, shape))}, and than {len(found) - 1} more: at most {most} is of "
-            "use there. Lower the rank, or give such layers a smaller one with adapter.blocks."
+            f"{' x '.join(map(str, shape))}, and than {len(too_large) - 1} more: at most {most} is "
+            "useful there. Lower the rank, or give such layers a smaller one with adapter.blocks."
         )
         raise RunError(msg)

@@ -1,4 +1,4 @@
-"""The roof: a run from its folder to the exported file. Nothing here knows a family's name."""
+"""The training loop: a run from its start to the exported file, for every family."""
 
 import math
 import time
@@ -12,7 +12,7 @@ from trainer.data import Batch
 from trainer.runs import RunError, append_event, clear_requests, read_requests
 from trainer.training.artifacts import export_file, make_samples, save_state
 from trainer.training.loss import compute_losses, compute_prior_losses
-from trainer.training.progress import Bar, Pace, say
+from trainer.training.progress import Bar, Pace, log_line
 from trainer.training.session import Session
 
 
@@ -42,7 +42,7 @@ def learn(session: Session) -> str:
                 _report_step(session, loss.item(), pace, bar)
             with pace.leave_out():
                 _save_what_is_due(session)
-                if _obey_requests(session) == "stop":
+                if _handle_requests(session) == "stop":
                     return "stopped"
     finally:
         bar.close()
@@ -61,10 +61,10 @@ def read_batches(session: Session) -> Iterator[tuple[Batch, Batch]]:
 
 def take_step(session: Session, batches: Iterator[tuple[Batch, Batch]]) -> Tensor:
     """Does one optimiser update; returns its mean loss, on the device and not yet read."""
-    accelerator, optimizer = session.machine.accelerator, session.optimizer
+    accelerator, optimizer = session.context.accelerator, session.optimizer
     config, state = session.config, session.state
     _set_learning_rates(session)
-    mean = torch.zeros((), device=session.machine.device)
+    mean = torch.zeros((), device=session.context.device)
     for _ in range(config.train.accumulate):
         loss = _compute_loss(session, *next(batches)) / config.train.accumulate
         penalty = session.adapters.penalty()
@@ -116,7 +116,7 @@ def _report_step(session: Session, loss: float, pace: Pace, bar: Bar) -> None:
         learning_rates={g["part"]: g["lr"] for g in state.optimizer.param_groups},
         steps_per_second=round(speed, 4),
         seconds_left=round((config.train.steps - state.step) / speed, 1) if speed else None,
-        memory_bytes=session.machine.memory_bytes(),
+        memory_bytes=session.context.memory_bytes(),
     )
     bar.update(state.step, loss, speed)
 
@@ -133,7 +133,7 @@ def _is_due(step: int, every: int, config: RunConfig) -> bool:
     return every > 0 and (step % every == 0 or step == config.train.steps)
 
 
-def _obey_requests(session: Session) -> str:
+def _handle_requests(session: Session) -> str:
     """Does what the files in control/ ask for; returns "stop" when that is among them."""
     run, requests = session.run, read_requests(session.run.path)
     if "sample" in requests:
@@ -158,7 +158,7 @@ def _wait_while_paused(session: Session) -> None:
     run, step = session.run, session.state.step
     save_state(session)
     append_event(run.events_path, "paused", step=step)
-    say(f"paused at step {step}")
+    log_line(f"paused at step {step}")
     while not {"resume", "stop"} & read_requests(run.path):
         time.sleep(0.2)
     clear_requests(run.path, "pause", "resume")

@@ -1,4 +1,4 @@
-"""How fast a run goes, and how it is told: a bar on a terminal, lines in a log."""
+"""Speed and progress of a run: a bar on a terminal, lines in a log."""
 
 import contextlib
 import sys
@@ -12,8 +12,8 @@ from tqdm import tqdm
 class Pace:
     """Speed over the last reports, with samples, checkpoints and pauses left out."""
 
-    def __init__(self, window: int = 8) -> None:
-        self._reports: deque[tuple[float, int]] = deque(maxlen=window)  # (seconds, steps)
+    def __init__(self, length: int = 8) -> None:
+        self._reports: deque[tuple[float, int]] = deque(maxlen=length)  # (seconds, steps)
         self._since, self._left_out = time.monotonic(), 0.0
 
     @contextlib.contextmanager
@@ -26,7 +26,7 @@ class Pace:
             self._left_out += time.monotonic() - start
 
     def report(self, steps: int) -> None:
-        """Says that so many steps were done since the last report."""
+        """Records the steps done since the last report."""
         now = time.monotonic()
         self._reports.append((now - self._since - self._left_out, steps))
         self._since, self._left_out = now, 0.0
@@ -53,7 +53,7 @@ class Bar:
             self._bar.update(step - self._bar.n)
             return
         left = (self._total - step) / steps_per_second if steps_per_second else 0.0
-        say(
+        log_line(
             f"step {step}/{self._total}  loss {loss:.4f}  {steps_per_second:.2f} steps/s  "
             f"{left:.0f} s left"
         )
@@ -63,7 +63,7 @@ class Bar:
         self._bar.close()
 
 
-def say(text: str) -> None:
+def log_line(text: str) -> None:
     """Prints a line to a person, without breaking a bar."""
     tqdm.write(text, file=sys.stderr)
     sys.stderr.flush()

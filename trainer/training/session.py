@@ -13,10 +13,9 @@ from trainer.data import (
     EncodedExample,
     Source,
     TensorCache,
-    read_training_examples,
 )
-from trainer.device import Machine, open_machine
-from trainer.diffusion import NoiseSchedule, make_schedule
+from trainer.device import DeviceContext, open_device_context
+from trainer.diffusion import PROCESSES, NoiseProcess
 from trainer.export import ExportFacts, name_base_model
 from trainer.models import EVERY_MODEL, Family, Model, load_family
 from trainer.optim import Average, group_parameters, make_optimizer
@@ -24,8 +23,14 @@ from trainer.runs import Checkpoint, RunError, RunFolder, read_events
 from trainer.runs.base_models import locate_base_model
 from trainer.training.attach import attach_adapters, keep_start, make_rules
 from trainer.training.checkpoint import TrainState, load_checkpoint
-from trainer.training.sources import count_buckets, list_captions, open_sources
-from trainer.training.trigger_embedding import teach_trigger
+from trainer.training.sources import (
+    Scans,
+    count_buckets,
+    list_captions,
+    open_sources,
+    scan_datasets,
+)
+from trainer.training.trigger_embedding import add_trigger_embedding
 
 
 @dataclass
@@ -34,9 +39,9 @@ class Session:
 
     run: RunFolder
     config: RunConfig
-    machine: Machine
+    context: DeviceContext
     family: Family
-    schedule: NoiseSchedule
+    noise: NoiseProcess
     source: Source
     prior: Source | None
     encode_captions: CaptionEncoder
@@ -61,13 +66,13 @@ class Session:
     @property
     def contents(self) -> dict[str, str]:
         """Content per image name: what a resumed run compares."""
-        found = {example.name: example.content for example in self.examples}
+        contents = {example.name: example.content for example in self.examples}
         if self.prior:
-            found |= {f"prior/{each.name}": each.content for each in self.prior.examples}
-        return found
+            contents |= {f"prior/{each.name}": each.content for each in self.prior.examples}
+        return contents
 
     def facts(self) -> ExportFacts:
-        """Returns what an exported file tells beyond the config."""
+        """Returns the facts of an exported file beyond the config."""
         started = [e["time"] for e in read_events(self.run.events_path) if e["event"] == "started"]
         return ExportFacts(
             family=self.family.name,
@@ -79,64 +84,72 @@ class Session:
             step=self.state.step,
             started=float(started[0]) if started else time.time(),
             zero_snr=bool(self.family.schedule_config()["zero_snr"]),
-            precision=self.machine.precision,
+            precision=self.context.precision,
+            class_images=len(self.prior.examples) if self.prior else 0,
         )
 
 
-def open_session(run: RunFolder, cache: Path, checkpoint: Checkpoint | None = None) -> Session:
+def open_session(
+    run: RunFolder,
+    cache: Path,
+    checkpoint: Checkpoint | None = None,
+    scans: Scans | None = None,
+) -> Session:
     """Loads the base model, encodes the dataset, and restores a checkpoint.
 
     Args:
         run: The run.
         cache: Folder of encoded images and captions.
         checkpoint: Which one; None takes the last, or starts afresh where there is none.
+        scans: Of the run's folders; None reads them.
 
     Raises:
         ConfigError, DatasetError, ModelError, RunError: what is wrong and what to do.
     """
     config = run.config
-    # Cheap checks first: a wrong folder is told in a moment, not after a minute of loading.
-    read_training_examples(config.dataset)
+    # Cheap checks first: a wrong folder is reported at once, not after a minute of loading.
+    scans = scans or scan_datasets(config)
     base = locate_base_model(config.base_model, run.models_path)
-    machine = open_machine(config.train.device, base.precision)
-    family = load_family(base, machine.device, machine.dtype, _choose_models(config, {"image"}))
-    sources = open_sources(run, family, machine.device, TensorCache(cache))
-    session = assemble_session(run, machine, family, sources, TensorCache(cache))
-    found = checkpoint or next(reversed(run.list_checkpoints()), None)
-    if found:
-        load_checkpoint(found, session.state, session.contents)
+    context = open_device_context(config.train.device, base.precision)
+    family = load_family(base, context.device, context.dtype, _choose_models(config, {"image"}))
+    sources = open_sources(run, scans, family, context.device, TensorCache(cache))
+    session = assemble_session(run, context, family, sources, TensorCache(cache))
+    last = checkpoint or next(reversed(run.list_checkpoints()), None)
+    if last:
+        load_checkpoint(last, session.state, session.contents)
     return session
 
 
 def assemble_session(
     run: RunFolder,
-    machine: Machine,
+    context: DeviceContext,
     family: Family,
     sources: tuple[Source, Source | None],
     cache: TensorCache,
 ) -> Session:
     """Puts adapters, optimiser and captions to a loaded base model and encoded images.
 
-    The memory estimate rehearses a run from here on, so nothing below may look at what a tensor
-    holds.
+    The memory estimate simulates a run from here on, so nothing below may read the content of a
+    tensor.
     """
     config, (source, prior) = run.config, sources
     adapter = keep_start(run.path, config.adapter)
-    adapters = attach_adapters(family, adapter, config.train.seed, machine.device)
+    adapters = attach_adapters(family, adapter, config.train.seed, context.device)
     adapters.rules = make_rules(adapters, config)
-    adapters.word = teach_trigger(family, config, machine.device)
+    adapters.word = add_trigger_embedding(family, config, context.device)
     trains_text = adapters.changes_text
     captions = list_captions(config, sources)
-    encode_captions = _prepare_captions(config, machine, family, cache, captions, trains_text)
+    encode_captions = _prepare_captions(config, context, family, cache, captions, trains_text)
     if config.train.gradient_checkpointing:
         family.enable_gradient_checkpointing()
-    state, optimizer = _make_state(config, machine, adapters)
+    state, optimizer = _make_state(config, context, adapters)
+    make_process = PROCESSES[family.spec.noise]
     return Session(
         run=run,
         config=config,
-        machine=machine,
+        context=context,
         family=family,
-        schedule=make_schedule(**family.schedule_config()).to(machine.device),
+        noise=make_process(family.schedule_config(), family.prediction, context.device),
         source=source,
         prior=prior,
         encode_captions=encode_captions,
@@ -151,7 +164,7 @@ def _choose_models(config: RunConfig, needed: Collection[Model]) -> Collection[M
 
 def _prepare_captions(
     config: RunConfig,
-    machine: Machine,
+    context: DeviceContext,
     family: Family,
     cache: TensorCache,
     captions: list[str],
@@ -166,18 +179,18 @@ def _prepare_captions(
         family.join_conditioning,
         "" if trains_text else family.text_fingerprint(),
         None if trains_text else cache,
-        machine.device,
+        context.device,
     )
     done = not trains_text and not config.dataset.shuffle_tags
     if done:
-        family.settle(_choose_models(config, {"text"}))
+        family.keep_on_device(_choose_models(config, {"text"}))
         encoder.prepare(captions)
-    family.settle(_choose_models(config, {"unet"} if done else {"unet", "text"}))
+    family.keep_on_device(_choose_models(config, {"unet"} if done else {"unet", "text"}))
     return encoder
 
 
 def _make_state(
-    config: RunConfig, machine: Machine, adapters: AdapterSet
+    config: RunConfig, context: DeviceContext, adapters: AdapterSet
 ) -> tuple[TrainState, Any]:
     groups = group_parameters(config.optimizer, adapters.sort_parameters())
     if not groups:
@@ -186,6 +199,6 @@ def _make_state(
     raw = make_optimizer(groups, config.optimizer)
     decay = config.optimizer.ema_decay
     average = Average(adapters.named_parameters(), decay) if decay else None
-    optimizer = machine.accelerator.prepare(raw)
-    state = TrainState(adapters, config.optimizer.kind, raw, average, machine.accelerator.scaler)
+    optimizer = context.accelerator.prepare(raw)
+    state = TrainState(adapters, config.optimizer.kind, raw, average, context.accelerator.scaler)
     return state, optimizer

@@ -1,12 +1,14 @@
-"""What a run is shown: the dataset and, where asked for, pictures of the class, encoded."""
+"""What a run is shown: the dataset and, where asked for, images of the class, encoded."""
 
 from collections import Counter
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from datasets_tools.captions import replace_trigger
+from datasets_tools.examples import Example, Finding
 from trainer.config import DatasetConfig, RunConfig
 from trainer.data import (
     BatchPlan,
@@ -22,23 +24,47 @@ from trainer.runs import RunError, RunFolder, append_event
 from trainer.seeds import derive_seed
 
 
+class Scan(NamedTuple):
+    """The examples of a folder, and what is odd about it."""
+
+    examples: list[Example]
+    findings: list[Finding]
+
+
+class Scans(NamedTuple):
+    """The dataset's folder, and that of the class if the prior needs it."""
+
+    dataset: Scan
+    prior: Scan | None
+
+
+def scan_datasets(config: RunConfig) -> Scans:
+    """Reads the folders of a run: its one scan, before anything is loaded.
+
+    Raises:
+        DatasetError: a folder is missing, or an image or a caption in it cannot be read.
+    """
+    dataset = Scan(*read_training_examples(config.dataset))
+    if config.objective.prior != "images":
+        return Scans(dataset, None)
+    return Scans(dataset, Scan(*read_training_examples(_prior_dataset(config))))
+
+
 def open_sources(
-    run: RunFolder, family: Family, device: torch.device, cache: TensorCache
+    run: RunFolder, scans: Scans, family: Family, device: torch.device, cache: TensorCache
 ) -> tuple[Source, Source | None]:
-    """Returns the dataset, and the pictures of the class if the prior needs them.
+    """Returns the dataset, and the images of the class if the prior needs them.
 
     Raises:
         DatasetError, RunError: what is wrong and what to do.
     """
     config = run.config
-    machinery = (family, family.image_fingerprint(), device, cache)
-    source = _open_source(run, config.dataset, config.train.seed, machinery)
-    if config.objective.prior != "images":
+    encoding = (family, family.image_fingerprint(), device, cache)
+    source = _open_source(run, config.dataset, scans.dataset, config.train.seed, encoding)
+    if scans.prior is None:
         return source, None
-    changes = {"path": config.dataset.prior_path, "trigger": "", "masks": "off"}
-    dataset = config.dataset.model_copy(update=changes)
     seed = derive_seed(config.train.seed, "prior")
-    return source, _open_source(run, dataset, seed, machinery)
+    return source, _open_source(run, _prior_dataset(config), scans.prior, seed, encoding)
 
 
 def list_captions(config: RunConfig, sources: tuple[Source, Source | None]) -> list[str]:
@@ -59,24 +85,29 @@ def count_buckets(examples: list[EncodedExample]) -> dict[tuple[int, int], int]:
 
 
 def describe_geometry(example: EncodedExample, flipped: bool) -> Geometry:
-    """Returns how an example was cut, as families that are told so want to know it."""
+    """Returns how an example was cropped, for families with conditioning on it."""
     place = example.placement
     left, top = place.crop
-    if flipped:  # the picture is mirrored after the cut
+    if flipped:  # the image is mirrored after the cut
         left = place.resized[0] - place.bucket.width - left
     width, height = example.original
     return Geometry((height, width), (top, left), (place.bucket.height, place.bucket.width))
 
 
+def _prior_dataset(config: RunConfig) -> DatasetConfig:
+    changes = {"path": config.dataset.prior_path, "trigger": "", "masks": "off"}
+    return config.dataset.model_copy(update=changes)
+
+
 def _open_source(
     run: RunFolder,
     dataset: DatasetConfig,
+    scan: Scan,
     seed: int,
-    machinery: tuple[Family, str, torch.device, TensorCache],
+    encoding: tuple[Family, str, torch.device, TensorCache],
 ) -> Source:
-    family, fingerprint, device, cache = machinery
-    found, findings = read_training_examples(dataset)
-    for finding in findings:
+    family, fingerprint, device, cache = encoding
+    for finding in scan.findings:
         append_event(run.events_path, "warning", message=finding.message)
     step = bucket_step_for(dataset.bucket_step, family.size_step)
     resolution = dataset.resolution or family.default_resolution
@@ -87,11 +118,11 @@ def _open_source(
         raise RunError(msg)
 
     def encode(pixels: Tensor) -> tuple[Tensor, Tensor]:
-        moments = family.encode_images(pixels)
-        return moments.mean, moments.std
+        distribution = family.encode_images(pixels)
+        return distribution.mean, distribution.std
 
     encoded, latents = encode_examples(
-        found,
+        scan.examples,
         dataset,
         step,
         resolution,

@@ -1,4 +1,4 @@
-"""The captioner's card: what it says, how often it is right, and of what it knows nothing."""
+"""The captioner's model card: what it captions, how often it is right, and its limits."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -19,10 +19,10 @@ license_name: apache-2.0-mit-cc-by-4.0
 
 # The starter captioner
 
-A small network that names the one thing in a picture, and the colour of a plain background: `a cat
-face, on a blue background`. It comes with the starter model, so that captions can be suggested
+A small network that names the single subject of an image, and the colour of a plain background: `a
+cat face, on a blue background`. It comes with the starter model, so that captions can be suggested
 without a download, and is trained on the same drawings: **it knows emoji and nothing else**. Of
-photographs and of pictures with several things in them it says nothing, or something wrong. For
+photographs and of images with several things in them its captions are empty or wrong. For
 real data sets take one of the captioners that `lorasmith captioners` lists.
 
 ```
@@ -43,9 +43,9 @@ def write_captioner_card(
     Args:
         packages: All sets, those that were only measured on included.
         settings: The recipe.
-        labels: How many things it tells apart.
+        labels: Number of labels.
         measured: From `measure_captioner`.
-        examples: Names of unseen drawings, and what was said of each.
+        examples: Names of unseen drawings, and the caption of each.
     """
     parts = (
         _INTRODUCTION,
@@ -68,36 +68,36 @@ def _describe_measurements(
     measured: Mapping[str, Mapping[str, float]], settings: Settings, labels: int
 ) -> str:
     rows = [
-        f"| {style} | {row['pictures']:.0f} | {row['top1']:.1%} | {row['top5']:.1%} "
-        f"| {row['said']:.1%} | {row['right']:.1%} |"
+        f"| {style} | {row['images']:.0f} | {row['top1']:.1%} | {row['top5']:.1%} "
+        f"| {row['captioned']:.1%} | {row['right']:.1%} |"
         for style, row in measured.items()
         if "top1" in row
     ]
-    unknown: Mapping[str, Any] = measured.get("unknown", {"pictures": 0, "said": 0})
+    unknown: Mapping[str, Any] = measured.get("unknown", {"images": 0, "captioned": 0})
     ground = measured["ground"]
     return f"""\
 ## How often it is right
 
-On whole sets of drawings that it has never seen, in styles of their own, of things that it has a
+On whole sets of emoji that it was not trained on, in styles of their own, of things that it has a
 label for ({labels} labels, so chance is {1 / labels:.2%}):
 
-| set | drawings | right label first | among five | something is said | of that, right |
+| set | drawings | right label first | among five | captioned | of these, right |
 |---|---|---|---|---|---|
 {chr(10).join(rows)}
 
-It says something where the most probable label has at least {settings.captioner.threshold:.0%}.
-Of {unknown["pictures"]:.0f} drawings of things without a label it still said something of
-{unknown["said"]:.1%}, and that is wrong. The background was named rightly behind
-{ground["right"]:.1%} of {ground["pictures"]:.0f} drawings, on ten colours.
+It gives a caption where the most probable label has at least {settings.captioner.threshold:.0%}.
+Of {unknown["images"]:.0f} emoji without a label it still captioned
+{unknown["captioned"]:.1%}, and that is wrong. The background was named rightly behind
+{ground["right"]:.1%} of {ground["images"]:.0f} drawings, on ten colours.
 """
 
 
 def _list_examples(examples: Sequence[tuple[str, str]]) -> str:
-    rows = [f"| {name} | {said or '–'} |" for name, said in examples]
+    rows = [f"| {name} | {caption or '–'} |" for name, caption in examples]
     return f"""\
-Drawings of those sets, chosen by the seed, and what it said of each (– is nothing):
+Drawings of those sets, chosen by the seed, with their captions (– is none):
 
-| the set calls it | said |
+| name in the set | caption |
 |---|---|
 {chr(10).join(rows)}
 """
@@ -120,5 +120,5 @@ stretched, recoloured, and often outlined or made pale, so that the thing is wha
 all styles. The concepts that the starter model's data hold out are held out here as well. Its
 {labels} labels are in `captioner.json`.
 
-Drawings: {"; ".join(used)}. They were rendered to pixels and changed as said.
+Drawings: {"; ".join(used)}. They were rendered to pixels and changed as described.
 """

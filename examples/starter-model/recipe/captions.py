@@ -1,4 +1,4 @@
-"""The grammar of captions: what a picture is called, in a few wordings.
+"""The grammar of captions: what an image is called, in a few wordings.
 
     caption = subject [", " style] [", on a " colour " background"] | nothing (one in ten)
     subject = name | a name | "an emoji of" a name | "a drawing of" a name
@@ -16,15 +16,15 @@ from recipe.packages import SETS
 SIZE_WORDS: dict[str, tuple[str, ...]] = {"large": ("large", "big"), "small": ("small", "tiny")}
 
 _STYLED = 0.75  # share of captions that name the style
-_WHITE_SAID = 0.1  # share of captions that name a white background
+_WHITE_NAMED = 0.1  # share of captions that name a white background
 _MAIN_NAME = 0.7  # share of captions that use the name rather than one of its synonyms
 
-# Words that already are a size: "a small large blue diamond" would teach nonsense.
+# Words that already are a size: "a small large blue diamond" would be nonsense.
 _SIZED_ALREADY = {"large", "small", "medium", "big", "tiny", "mini"}
 
 
 def name_subject(name: str) -> str:
-    """Returns a name as it is said, with its article where it can have one."""
+    """Returns a name with its article where it can have one."""
     words = name.replace("-", " ")
     last = words.split()[-1]
     if last.endswith("s") and not last.endswith(("ss", "us", "bus")):
@@ -33,7 +33,7 @@ def name_subject(name: str) -> str:
 
 
 def can_be_sized(icon: Icon) -> bool:
-    """Returns whether "a large" can be said of it."""
+    """Returns whether "a large" fits it."""
     return not _SIZED_ALREADY & set(icon.name.split("-"))
 
 
@@ -79,15 +79,15 @@ def _choose_name(icon: Icon, chance: random.Random) -> str:
 
 
 def _finish(subject: str, style: str, colour: str, chance: random.Random) -> str:
-    said_style = _describe_style(style) if chance.random() < _STYLED else ()
-    white_said = chance.random() < _WHITE_SAID
-    said_ground = _describe_ground(colour)
-    if colour == "white" and white_said:
-        said_ground = ("on a white background",)
+    style_words = _describe_style(style) if chance.random() < _STYLED else ()
+    names_white = chance.random() < _WHITE_NAMED
+    ground_words = _describe_ground(colour)
+    if colour == "white" and names_white:
+        ground_words = ("on a white background",)
     # "a cat on a red background" half of the time, "a cat, on a red background" otherwise.
-    if said_ground and not said_style and chance.random() < 0.5:
-        return f"{subject} {said_ground[0]}"
-    return ", ".join((subject, *said_style, *said_ground))
+    if ground_words and not style_words and chance.random() < 0.5:
+        return f"{subject} {ground_words[0]}"
+    return ", ".join((subject, *style_words, *ground_words))
 
 
 def _describe_style(style: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""From drawings to pictures, in batches on the device: backgrounds, sizes, two side by side."""
+"""From drawings to images, in batches on the device: backgrounds, sizes, two side by side."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch.nn import functional
 from recipe.colours import COLOURS
 from recipe.render import DRAWING_SIZE, SIZE, Pixels
 
-# Edge of a drawing in pixels, by layout of `examples.LAYOUTS`. A large one runs out of the picture
+# Edge of a drawing in pixels, by layout of `examples.LAYOUTS`. A large one runs out of the image
 # by a few pixels; two beside each other leave two pixels between them.
 EDGES: dict[str, int] = {"normal": DRAWING_SIZE, "large": 140, "small": 58, "pair": 62}
 _GAP = SIZE - 2 * EDGES["pair"]
@@ -68,7 +68,7 @@ def compose(
     grounds: Tensor,
     shift: tuple[int, int] = (0, 0),
 ) -> Tensor:
-    """Returns pictures in -1 .. 1, [B, 3, SIZE, SIZE].
+    """Returns images in -1 .. 1, [B, 3, SIZE, SIZE].
 
     Args:
         sprites: All drawings.
@@ -90,30 +90,30 @@ def compose(
     return canvas * 2 - 1
 
 
-def ink_edges(pictures: Tensor, darkness: Tensor, threshold: float = 0.35) -> Tensor:
-    """Returns pictures whose edges are drawn over with a dark line two or three pixels wide.
+def ink_edges(images: Tensor, darkness: Tensor, threshold: float = 0.35) -> Tensor:
+    """Returns images whose edges are drawn over with a dark line two or three pixels wide.
 
     The sets trained on have few outlines; an autoencoder that hardly saw any would blur them.
 
     Args:
-        pictures: In -1 .. 1, [B, 3, h, w].
-        darkness: Shade of the line per picture, 0 (black) .. 1, [B].
+        images: In -1 .. 1, [B, 3, h, w].
+        darkness: Shade of the line per image, 0 (black) .. 1, [B].
         threshold: Contrast within three pixels, 0 .. 2, from which on there is an edge.
     """
-    highest = functional.max_pool2d(pictures, 3, stride=1, padding=1)
-    lowest = -functional.max_pool2d(-pictures, 3, stride=1, padding=1)
+    highest = functional.max_pool2d(images, 3, stride=1, padding=1)
+    lowest = -functional.max_pool2d(-images, 3, stride=1, padding=1)
     edges = (highest - lowest).amax(dim=1, keepdim=True) > threshold
-    return torch.where(edges, darkness.view(-1, 1, 1, 1) * 2 - 1, pictures)
+    return torch.where(edges, darkness.view(-1, 1, 1, 1) * 2 - 1, images)
 
 
-def to_bytes(pictures: Tensor) -> Tensor:
-    """Returns uint8 pictures with the channels last, [B, h, w, 3], from -1 .. 1, [B, 3, h, w]."""
-    scaled = (pictures.float().clamp(-1, 1) + 1) * 127.5
+def to_bytes(images: Tensor) -> Tensor:
+    """Returns uint8 images with the channels last, [B, h, w, 3], from -1 .. 1, [B, 3, h, w]."""
+    scaled = (images.float().clamp(-1, 1) + 1) * 127.5
     return scaled.round().to(torch.uint8).permute(0, 2, 3, 1)
 
 
 def compose_on_white(sprites: Sprites, indices: Sequence[int]) -> Tensor:
-    """Returns the plain pictures of some drawings in -1 .. 1, [B, 3, SIZE, SIZE]."""
+    """Returns the plain images of some drawings in -1 .. 1, [B, 3, SIZE, SIZE]."""
     which = torch.tensor(indices, device=sprites.device)
     white = torch.ones(len(indices), 3, device=sprites.device)
     return compose(sprites, "normal", torch.stack((which, which), dim=1), white)
@@ -132,6 +132,6 @@ def _paste(canvas: Tensor, sprite: Tensor, left: int, top: int) -> None:
     edge = sprite.shape[-1]
     x, y = max(0, left), max(0, top)
     right, bottom = min(SIZE, left + edge), min(SIZE, top + edge)
-    seen = sprite[:, :, y - top : bottom - top, x - left : right - left]
+    visible = sprite[:, :, y - top : bottom - top, x - left : right - left]
     under = canvas[:, :, y:bottom, x:right]
-    canvas[:, :, y:bottom, x:right] = seen[:, :3] + under * (1 - seen[:, 3:])
+    canvas[:, :, y:bottom, x:right] = visible[:, :3] + under * (1 - visible[:, 3:])

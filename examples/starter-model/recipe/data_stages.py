@@ -11,13 +11,13 @@ from typing import Any
 
 from recipe.composing import Sprites, make_sprites
 from recipe.examples import make_table, save_table
-from recipe.icons import Icon, arrange_concepts, choose_taught, read_icons
+from recipe.icons import Icon, arrange_concepts, choose_captioned, read_icons
 from recipe.packages import Package, load_package
 from recipe.render import load_drawings, load_icons, render_all, save_drawings
 from recipe.settings import Settings
 from recipe.stages import Result, hash_code, run_stage
 from recipe.tokenizer import cut_tokenizer, save_tokenizer
-from recipe.training import Machine
+from recipe.training import DeviceContext
 
 
 @dataclass(frozen=True)
@@ -29,23 +29,23 @@ class Data:
         packages: Folder with the packages, or None to fetch them.
         tokenizer: The `tokenizer.json` that is cut.
         settings: The recipe's numbers.
-        machine: Where to compute.
+        context: Where to compute.
     """
 
     work: Path
     packages: Path | None
     tokenizer: Path
     settings: Settings
-    machine: Machine
+    context: DeviceContext
 
     @cached_property
     def loaded_packages(self) -> list[Package]:
         """All sets, with their licences checked."""
         data = self.settings.data
-        wanted = [(key, True) for key in data.styles]
-        wanted += [(key, False) for key in data.measured_styles]
+        packages = [(key, True) for key in data.styles]
+        packages += [(key, False) for key in data.measured_styles]
         cache = self.work / "packages"
-        return [load_package(key, self.packages, cache, training) for key, training in wanted]
+        return [load_package(key, self.packages, cache, training) for key, training in packages]
 
     @cached_property
     def rendered(self) -> Result:
@@ -61,14 +61,14 @@ class Data:
 
         def produce(folder: Path) -> None:
             icons = [icon for package in self.loaded_packages for icon in read_icons(package)]
-            icons = choose_taught(arrange_concepts(icons, data.held_out_share, seed), data.names)
+            icons = choose_captioned(arrange_concepts(icons, data.held_out_share, seed), data.names)
             save_drawings(folder, icons, render_all(icons))
 
         return run_stage(self.work, "render", ingredients, produce)
 
     @cached_property
     def worded(self) -> Result:
-        """The list of training pictures with their captions."""
+        """The list of training images with their captions."""
         ingredients = {
             "render": self.rendered.key,
             "data": dataclasses.asdict(self.settings.data),
@@ -104,7 +104,7 @@ class Data:
     @cached_property
     def sprites(self) -> Sprites:
         """All drawings, on the device."""
-        return make_sprites(load_drawings(self.rendered.folder), self.machine.device)
+        return make_sprites(load_drawings(self.rendered.folder), self.context.device)
 
     @property
     def usable(self) -> Sequence[int]:

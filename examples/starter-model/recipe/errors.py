@@ -1,8 +1,8 @@
-"""What a person can mend: shown as one sentence, without a traceback."""
+"""Expected errors: shown as one sentence, without a traceback."""
 
 
 class RecipeError(Exception):
-    """Says what happened, where, and what to do."""
+    """The message states what happened, where, and what to do."""
 
 
 class OutOfTimeError(Exception):

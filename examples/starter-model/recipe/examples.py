@@ -1,4 +1,4 @@
-"""The list of training pictures and their captions, as numbers that a batch can be cut from."""
+"""The list of training images and their captions, as numbers that a batch can be cut from."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from trainer.seeds import derive_seed
 
 # In the order in which examples are stored; a batch takes its share of each.
 KINDS = ("plain", "coloured", "sized", "pair")
-# How the objects lie on the picture; see `composing`.
+# How the objects lie on the image; see `composing`.
 LAYOUTS = ("normal", "large", "small", "pair")
 
 _GROUNDS = list(COLOURS)
@@ -24,7 +24,7 @@ _GROUNDS = list(COLOURS)
 
 @dataclass(frozen=True)
 class Example:
-    """One picture to be composed.
+    """One image to be composed.
 
     Attributes:
         kind: One of `KINDS`.
@@ -67,7 +67,7 @@ class ExampleTable:
 
 
 def list_examples(icons: Sequence[Icon], settings: DataSettings, seed: int) -> list[Example]:
-    """Returns the training pictures; held-out and untaught ones are in none of them.
+    """Returns the training images; held-out and untaught ones are in none of them.
 
     They are grouped by kind, and within a kind by layout.
 
@@ -77,21 +77,23 @@ def list_examples(icons: Sequence[Icon], settings: DataSettings, seed: int) -> l
         seed: Chooses colours and pairs.
     """
     usable = [
-        index for index, icon in enumerate(icons) if icon.style in settings.styles and icon.taught
+        index
+        for index, icon in enumerate(icons)
+        if icon.style in settings.styles and icon.captioned
     ]
     chance = random.Random(derive_seed(seed, "examples"))
     colours = _GROUNDS[1:]
-    found = [Example("plain", "normal", index, index, "white") for index in usable]
-    found += [Example("coloured", "normal", i, i, colour) for i in usable for colour in colours]
+    examples = [Example("plain", "normal", index, index, "white") for index in usable]
+    examples += [Example("coloured", "normal", i, i, colour) for i in usable for colour in colours]
     sizable = [index for index in usable if can_be_sized(icons[index])]
-    found += [
+    examples += [
         Example("sized", size, index, index, colour)
         for size in SIZE_WORDS
         for index in sizable
         for colour in ("white", chance.choice(colours))
     ]
-    found += _pair_up(icons, usable, settings.pairs, chance)
-    return found
+    examples += _pair_up(icons, usable, settings.pairs, chance)
+    return examples
 
 
 def make_table(icons: Sequence[Icon], settings: DataSettings, seed: int) -> ExampleTable:

@@ -8,11 +8,11 @@ from typing import Any
 
 from recipe.errors import RecipeError
 from recipe.packages import SETS, Package
-from recipe.words import EVERYDAY, KEPT, PICTURED
+from recipe.words import EVERYDAY, FIRST_CONCEPTS, ILLUSTRATED
 from trainer.seeds import derive_seed
 
-# Left out by name: what 128 pixels cannot tell apart (skin tones, families, the hands of a clock,
-# the same trade as man, woman and person) and what is writing rather than a picture.
+# Left out by name: what 128 pixels cannot distinguish (skin tones, families, the hands of a clock,
+# the same trade as man, woman and person) and what is writing rather than an image.
 LEFT_OUT = re.compile(
     r"""
       skin-tone | tone\d | -(light|medium|dark)$ | -(light|medium|dark)-
@@ -33,12 +33,12 @@ class Icon:
     Attributes:
         style: A key of `packages.SETS`.
         name: As the set calls it, with hyphens.
-        svg: The whole picture, on a square.
+        svg: The whole image, on a square.
         synonyms: Other names, with hyphens.
         concept: The same for all drawings, of all sets, of what may be the same thing.
-        held_out: Whether no training picture may show it.
-        taught: Whether captions name it; one that is neither taught nor held out is known to the
-            VAE alone.
+        held_out: Whether no training image may show it.
+        captioned: Whether captions name it; one that is neither captioned nor held out is known to
+            the VAE alone.
     """
 
     style: str
@@ -47,7 +47,7 @@ class Icon:
     synonyms: tuple[str, ...] = ()
     concept: str = ""
     held_out: bool = False
-    taught: bool = True
+    captioned: bool = True
 
 
 def read_icons(package: Package) -> list[Icon]:
@@ -85,10 +85,10 @@ def arrange_concepts(icons: Sequence[Icon], share: float, seed: int) -> list[Ico
         seed: Which; the choice for a concept depends on this and on its name alone.
     """
     concepts = _connect_names(icons)
-    kept = {concepts.get(_plain_name(name)) for name in KEPT.split()}
+    first_concepts = {concepts.get(_plain_name(name)) for name in FIRST_CONCEPTS.split()}
     unseen = {
         concept
-        for concept in set(concepts.values()) - kept
+        for concept in set(concepts.values()) - first_concepts
         if derive_seed(seed, "held out", concept) < share * 2**63
     }
     names = {(icon.style, icon.name) for icon in icons}
@@ -102,16 +102,16 @@ def arrange_concepts(icons: Sequence[Icon], share: float, seed: int) -> list[Ico
                 concept=concept,
                 synonyms=_add_everyday_names(icon, names),
                 held_out=hidden,
-                taught=not hidden,
+                captioned=not hidden,
             )
         )
     return arranged
 
 
-def choose_taught(icons: Sequence[Icon], names: int) -> list[Icon]:
+def choose_captioned(icons: Sequence[Icon], names: int) -> list[Icon]:
     """Returns all icons, those marked that the UNet is to know.
 
-    First come the names that are prompted for, then those of `PICTURED`, then those that most
+    First come the names that are prompted for, then those of `ILLUSTRATED`, then those that most
     sets share.
 
     Args:
@@ -119,23 +119,23 @@ def choose_taught(icons: Sequence[Icon], names: int) -> list[Icon]:
         names: So many names, in all sets together; 0 is every name that is not held out.
     """
     counts = Counter(_plain_name(icon.name) for icon in icons if not icon.held_out)
-    liked = [_plain_name(name) for name in (*KEPT.split(), *PICTURED.split())]
+    liked = [_plain_name(name) for name in (*FIRST_CONCEPTS.split(), *ILLUSTRATED.split())]
     places = {name: -place for place, name in enumerate(reversed(liked))}
     order = sorted(counts, key=lambda name: (places.get(name, 1), -counts[name], name))
     chosen = set(order[: names or len(order)])
     return [
-        replace(icon, taught=not icon.held_out and _plain_name(icon.name) in chosen)
+        replace(icon, captioned=not icon.held_out and _plain_name(icon.name) in chosen)
         for icon in icons
     ]
 
 
 def _read_synonyms(data: dict[str, Any]) -> dict[str, list[str]]:
     """Aliases by the name they stand for; those that mirror or turn a drawing are no synonyms."""
-    found: dict[str, list[str]] = {}
+    synonyms: dict[str, list[str]] = {}
     for alias, target in sorted(data.get("aliases", {}).items()):
         if set(target) == {"parent"} and not LEFT_OUT.search(alias):
-            found.setdefault(target["parent"], []).append(alias)
-    return found
+            synonyms.setdefault(target["parent"], []).append(alias)
+    return synonyms
 
 
 def _make_svg(icon: dict[str, Any], data: dict[str, Any]) -> str:
@@ -178,10 +178,10 @@ def _plain_name(name: str) -> str:
 
 def _add_everyday_names(icon: Icon, names: set[tuple[str, str]]) -> tuple[str, ...]:
     """Aliases and everyday words that no other drawing of the same set is called."""
-    found = [*icon.synonyms, *(name.replace(" ", "-") for name in EVERYDAY.get(icon.name, ()))]
+    aliases = [*icon.synonyms, *(name.replace(" ", "-") for name in EVERYDAY.get(icon.name, ()))]
     short = icon.name.removesuffix("-face")
-    # "bear face" is a bear where other sets say so; "anguished face" is no anguished.
+    # "bear face" is a bear where other sets agree; "anguished face" is no anguished.
     if any((style, short) in names for style, icon_set in SETS.items() if icon_set.phrase):
-        found.append(short)
-    free = (name for name in found if (icon.style, name) not in names)
+        aliases.append(short)
+    free = (name for name in aliases if (icon.style, name) not in names)
     return tuple(dict.fromkeys(free))

@@ -1,4 +1,4 @@
-"""Encoding every training picture once, so that the UNet's batches are mere look-ups."""
+"""Encoding every training image once, so that the UNet's batches are mere look-ups."""
 
 import json
 import time
@@ -15,7 +15,7 @@ from recipe.composing import Sprites, compose, make_palette
 from recipe.errors import OutOfTimeError
 from recipe.examples import LAYOUTS, ExampleTable
 from recipe.networks import LATENT_SHAPE
-from recipe.training import Machine
+from recipe.training import DeviceContext
 
 _CHUNK = 256
 _SAVE_EVERY = 16  # chunks
@@ -23,7 +23,7 @@ _PROGRESS = "progress.json"
 
 
 def encode_examples(
-    table: ExampleTable, sprites: Sprites, vae: AutoencoderKL, machine: Machine, folder: Path
+    table: ExampleTable, sprites: Sprites, vae: AutoencoderKL, context: DeviceContext, folder: Path
 ) -> None:
     """Writes `latents.npy`, fp16, [E, 4, h, w]: scaled means of the VAE's distributions.
 
@@ -34,26 +34,26 @@ def encode_examples(
     shape = (len(table.kinds), *LATENT_SHAPE)
     done = json.loads(progress.read_text(encoding="utf-8"))["done"] if progress.is_file() else 0
     stored = open_memmap(path, "r+" if done else "w+", np.float16, shape)
-    palette = make_palette(machine.device)
+    palette = make_palette(context.device)
     scale = float(vae.config.scaling_factor)
     for number, rows in enumerate(_cut_chunks(table)):
         if rows.start < done:
             continue
         layout = LAYOUTS[table.layouts[rows.start]]
-        drawings = torch.tensor(table.drawings[rows], device=machine.device)
-        grounds = palette[torch.tensor(table.grounds[rows], device=machine.device)]
-        pictures = compose(sprites, layout, drawings, grounds)
+        drawings = torch.tensor(table.drawings[rows], device=context.device)
+        grounds = palette[torch.tensor(table.grounds[rows], device=context.device)]
+        images = compose(sprites, layout, drawings, grounds)
         # In full precision: it is done once, and the UNet learns whatever errors are left in.
         with torch.no_grad():
-            encoded = vae.encode(pictures.contiguous(memory_format=torch.channels_last))
+            encoded = vae.encode(images.contiguous(memory_format=torch.channels_last))
         latents = encoded.latent_dist.mean * scale
         stored[rows] = latents.to(torch.float16).cpu().numpy()
-        over = time.monotonic() > machine.stop_at
+        over = time.monotonic() > context.stop_at
         if over or number % _SAVE_EVERY == _SAVE_EVERY - 1:
             stored.flush()
             write_atomically(progress, json.dumps({"done": rows.stop}))
         if over and rows.stop < len(table.kinds):
-            msg = f"stopped after picture {rows.stop} of {len(table.kinds)}"
+            msg = f"stopped after image {rows.stop} of {len(table.kinds)}"
             raise OutOfTimeError(msg)
     stored.flush()
     progress.unlink(missing_ok=True)

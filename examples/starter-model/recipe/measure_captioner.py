@@ -1,4 +1,4 @@
-"""Measuring the captioner: on sets that it has never seen, and on things that it cannot know."""
+"""Measuring the captioner on sets that it was not trained on, and on unknown things."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from datasets_tools.captioners.options import CaptionerOptions
 from datasets_tools.captioners.starter import (
     load_starter,
     name_ground,
-    prepare_picture,
+    prepare_image,
     read_network,
 )
 from datasets_tools.captioners.starter_files import read_description
@@ -30,10 +30,10 @@ _SHOWN = 24  # drawings for the card
 def measure_captioner(subjects: Subjects, folder: Path) -> dict[str, dict[str, float]]:
     """Returns how often the captioner is right, by set that it has never seen.
 
-    Of each set: "pictures"; "top1" and "top5", the share whose right label is the most probable,
-    or among five; "said", the share that the captioner says anything of; "right", the share of
+    Of each set: "images"; "top1" and "top5", the share whose right label is the most probable,
+    or among five; "captioned", the share with a caption; "right", the share of
     these that is right. "unknown" are the things that it has no label for, of all sets, where
-    anything said is wrong; "ground" are coloured backgrounds behind unseen drawings.
+    any caption is wrong; "ground" are coloured backgrounds behind unseen drawings.
 
     Args:
         subjects: All drawings.
@@ -42,7 +42,7 @@ def measure_captioner(subjects: Subjects, folder: Path) -> dict[str, dict[str, f
     description, network = read_description(folder), read_network(folder)
     data = subjects.settings.data
     of_icon = name_labels(subjects.icons, data.styles).of_icon
-    found: dict[str, dict[str, float]] = {}
+    rows: dict[str, dict[str, float]] = {}
     unknown: list[int] = []
     for style in (*data.measured_styles, *data.styles):
         unseen = subjects.list_unseen(style)
@@ -50,18 +50,23 @@ def measure_captioner(subjects: Subjects, folder: Path) -> dict[str, dict[str, f
         known = [index for index in unseen if of_icon[index] >= 0]
         if known:
             guessed = recognise(network, _look(subjects, known))
-            wanted = torch.tensor([of_icon[index] for index in known])
-            found[style] = _judge(guessed, wanted, description.threshold)
+            expected = torch.tensor([of_icon[index] for index in known])
+            rows[style] = _judge(guessed, expected, description.threshold)
     if unknown:
-        said = recognise(network, _look(subjects, unknown)).amax(dim=1) >= description.threshold
-        found["unknown"] = {"pictures": float(len(unknown)), "said": said.float().mean().item()}
+        captioned = (
+            recognise(network, _look(subjects, unknown)).amax(dim=1) >= description.threshold
+        )
+        rows["unknown"] = {
+            "images": float(len(unknown)),
+            "captioned": captioned.float().mean().item(),
+        }
     grounds = [index for style in data.measured_styles for index in subjects.list_unseen(style)]
-    found["ground"] = _measure_grounds(subjects, grounds, description.colours)
-    return found
+    rows["ground"] = _measure_grounds(subjects, grounds, description.colours)
+    return rows
 
 
 def show_captions(subjects: Subjects, folder: Path) -> list[tuple[str, str]]:
-    """Returns names of some unseen drawings, and what the whole captioner says of each."""
+    """Returns names of some unseen drawings, and the caption of each."""
     describe = load_starter(folder, CaptionerOptions())
     settings = subjects.settings
     of_icon = name_labels(subjects.icons, settings.data.styles).of_icon
@@ -69,38 +74,38 @@ def show_captions(subjects: Subjects, folder: Path) -> list[tuple[str, str]]:
     known = [index for index in unseen if of_icon[index] >= 0]
     chance = random.Random(derive_seed(settings.seed, "shown captions"))
     chosen = sorted(chance.sample(known, min(_SHOWN, len(known))))
-    pictures = _draw(subjects, chosen)
+    images = _render(subjects, chosen)
     return [
-        (f"{subjects.icons[index].name} ({subjects.icons[index].style})", describe(picture))
-        for index, picture in zip(chosen, pictures, strict=True)
+        (f"{subjects.icons[index].name} ({subjects.icons[index].style})", describe(image))
+        for index, image in zip(chosen, images, strict=True)
     ]
 
 
-def _judge(guessed: Tensor, wanted: Tensor, threshold: float) -> dict[str, float]:
-    right = guessed.argmax(dim=1) == wanted
-    among = (guessed.topk(min(5, guessed.shape[1]), dim=1).indices == wanted[:, None]).any(dim=1)
-    said = guessed.amax(dim=1) >= threshold
+def _judge(guessed: Tensor, expected: Tensor, threshold: float) -> dict[str, float]:
+    right = guessed.argmax(dim=1) == expected
+    among = (guessed.topk(min(5, guessed.shape[1]), dim=1).indices == expected[:, None]).any(dim=1)
+    captioned = guessed.amax(dim=1) >= threshold
     return {
-        "pictures": float(len(wanted)),
+        "images": float(len(expected)),
         "top1": right.float().mean().item(),
         "top5": among.float().mean().item(),
-        "said": said.float().mean().item(),
-        "right": right[said].float().mean().item() if said.any() else 0.0,
+        "captioned": captioned.float().mean().item(),
+        "right": right[captioned].float().mean().item() if captioned.any() else 0.0,
     }
 
 
 def _look(subjects: Subjects, chosen: Sequence[int]) -> Tensor:
     """Returns drawings on white as the network looks at them, [N, 3, SIZE, SIZE]."""
-    shown = [torch.from_numpy(prepare_picture(each, SIZE)) for each in _draw(subjects, chosen)]
+    shown = [torch.from_numpy(prepare_image(each, SIZE)) for each in _render(subjects, chosen)]
     return torch.stack(shown)
 
 
-def _draw(subjects: Subjects, chosen: Sequence[int]) -> list[Image.Image]:
-    pictures = []
+def _render(subjects: Subjects, chosen: Sequence[int]) -> list[Image.Image]:
+    images = []
     for start in range(0, len(chosen), _CHUNK):
-        drawn = compose_on_white(subjects.sprites, chosen[start : start + _CHUNK])
-        pictures += [Image.fromarray(each) for each in to_bytes(drawn).cpu().numpy()]
-    return pictures
+        composed = compose_on_white(subjects.sprites, chosen[start : start + _CHUNK])
+        images += [Image.fromarray(each) for each in to_bytes(composed).cpu().numpy()]
+    return images
 
 
 def _measure_grounds(
@@ -111,10 +116,10 @@ def _measure_grounds(
     which = torch.tensor(chosen, device=subjects.sprites.device)
     palette = make_palette(subjects.sprites.device)
     places = torch.arange(len(chosen), device=palette.device) % len(palette)
-    drawn = compose(subjects.sprites, "normal", torch.stack((which, which), dim=1), palette[places])
-    pictures = [Image.fromarray(each) for each in to_bytes(drawn).cpu().numpy()]
+    composed = compose(
+        subjects.sprites, "normal", torch.stack((which, which), dim=1), palette[places]
+    )
+    images = [Image.fromarray(each) for each in to_bytes(composed).cpu().numpy()]
     names = [list(COLOURS)[place] for place in places.tolist()]
-    right = [
-        name_ground(picture, colours) == name for picture, name in zip(pictures, names, strict=True)
-    ]
-    return {"pictures": float(len(right)), "right": sum(right) / len(right)}
+    right = [name_ground(image, colours) == name for image, name in zip(images, names, strict=True)]
+    return {"images": float(len(right)), "right": sum(right) / len(right)}

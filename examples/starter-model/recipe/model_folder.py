@@ -16,7 +16,7 @@ from recipe.sampling import Networks
 from recipe.tokenizer import save_tokenizer
 from recipe.train_unet import load_networks
 from recipe.train_vae import load_vae
-from recipe.training import Machine
+from recipe.training import DeviceContext
 
 MAX_FILE_BYTES = 16 * 1024**2
 MAX_TOTAL_BYTES = 45_000_000
@@ -30,7 +30,7 @@ def write_model(folder: Path, networks: Networks, card: str, sheets: Path) -> No
         folder: Where to; must be empty or not exist.
         networks: What to write.
         card: The text of `README.md`.
-        sheets: Folder with the pictures that the card shows.
+        sheets: Folder with the images that the card shows.
 
     Raises:
         RecipeError: the model is larger than what may ship.
@@ -45,14 +45,14 @@ def write_model(folder: Path, networks: Networks, card: str, sheets: Path) -> No
     _write_json(folder / "scheduler" / "scheduler_config.json", SCHEDULER | version)
     _write_json(folder / "model_index.json", MODEL_INDEX | version)
     (folder / "README.md").write_text(card, encoding="utf-8")
-    for picture in sorted(sheets.glob("*.png")):
-        shutil.copy(picture, folder / picture.name)
+    for image in sorted(sheets.glob("*.png")):
+        shutil.copy(image, folder / image.name)
     for path in folder.rglob("*.safetensors"):
         path.chmod(0o644)  # they are written for their owner alone
     check_sizes(folder)
 
 
-def read_model(folder: Path, machine: Machine) -> Networks:
+def read_model(folder: Path, context: DeviceContext) -> Networks:
     """Returns a finished model, in fp32 on the device.
 
     Raises:
@@ -60,8 +60,8 @@ def read_model(folder: Path, machine: Machine) -> Networks:
     """
     try:
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-        unet, text_encoder = load_networks(folder, machine)
-        vae = load_vae(folder, machine)
+        unet, text_encoder = load_networks(folder, context)
+        vae = load_vae(folder, context)
     except (OSError, ValueError) as error:
         msg = f"{folder} is no model in the layout of diffusers ({error}). Name another folder."
         raise RecipeError(msg) from error

@@ -62,7 +62,7 @@ class Package:
 
     Attributes:
         key: A key of `SETS`.
-        icons: `icons.json`: SVG bodies, sizes, aliases.
+        icons: `icons.json`: SVG contents, sizes, aliases.
         licence: SPDX name of the licence that the package itself states.
         licence_url: Where that licence stands.
     """
@@ -150,10 +150,10 @@ def _find(icon_set: IconSet, folder: Path) -> dict[str, str]:
 
 def _names_package(path: Path, npm: str) -> bool:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        package = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return isinstance(found, dict) and found.get("name") == npm
+    return isinstance(package, dict) and package.get("name") == npm
 
 
 def _read_folder(folder: Path) -> dict[str, str]:

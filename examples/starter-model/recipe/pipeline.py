@@ -27,7 +27,7 @@ from recipe.speed import measure_speed
 from recipe.stages import Result, hash_code, run_stage
 from recipe.tokenizer import tokenize
 from recipe.train_captioner import train_captioner
-from recipe.train_unet import Lessons, gather_lessons, load_networks, train_unet
+from recipe.train_unet import TrainingSet, gather_training_set, load_networks, train_unet
 from recipe.train_vae import load_vae, train_vae
 from trainer.seeds import derive_seed
 
@@ -48,13 +48,13 @@ class Build(Data):
         }
 
         def produce(folder: Path) -> None:
-            train_vae(self.sprites, self.usable, self.settings.vae, seed, self.machine, folder)
+            train_vae(self.sprites, self.usable, self.settings.vae, seed, self.context, folder)
 
         return run_stage(self.work, "vae", ingredients, produce)
 
     @cached_property
     def latents(self) -> Result:
-        """All training pictures, encoded."""
+        """All training images, encoded."""
         ingredients = {
             "captions": self.worded.key,
             "vae": self.vae.key,
@@ -63,8 +63,8 @@ class Build(Data):
 
         def produce(folder: Path) -> None:
             table = load_table(self.worded.folder)
-            vae = load_vae(self.vae.folder, self.machine)
-            encode_examples(table, self.sprites, vae, self.machine, folder)
+            vae = load_vae(self.vae.folder, self.context)
+            encode_examples(table, self.sprites, vae, self.context, folder)
 
         return run_stage(self.work, "latents", ingredients, produce)
 
@@ -82,8 +82,8 @@ class Build(Data):
 
         def produce(folder: Path) -> None:
             settings = self.settings
-            lessons, vocabulary = self.gather_lessons()
-            train_unet(lessons, vocabulary, settings.unet, settings.seed, self.machine, folder)
+            training_set, vocabulary = self.gather_training_set()
+            train_unet(training_set, vocabulary, settings.unet, settings.seed, self.context, folder)
 
         return run_stage(self.work, "unet", ingredients, produce)
 
@@ -100,14 +100,16 @@ class Build(Data):
         def produce(folder: Path) -> None:
             settings = dataclasses.replace(self.settings.unet, **changes)
             seed = derive_seed(self.settings.seed, "second round")
-            lessons, vocabulary = self.gather_lessons()
-            train_unet(lessons, vocabulary, settings, seed, self.machine, folder, self.unet.folder)
+            training_set, vocabulary = self.gather_training_set()
+            train_unet(
+                training_set, vocabulary, settings, seed, self.context, folder, self.unet.folder
+            )
 
         return run_stage(self.work, "refined", ingredients, produce)
 
     @cached_property
     def named(self) -> Result:
-        """The network that names what is drawn."""
+        """The network that names the subject."""
         settings, seed = self.settings, self.settings.seed
         ingredients = {
             "render": self.rendered.key,
@@ -119,7 +121,7 @@ class Build(Data):
         }
 
         def produce(folder: Path) -> None:
-            train_captioner(self.icons, self.sprites, settings, self.machine, folder)
+            train_captioner(self.icons, self.sprites, settings, self.context, folder)
 
         return run_stage(self.work, "captioner", ingredients, produce)
 
@@ -159,10 +161,10 @@ class Build(Data):
 
         def produce(folder: Path) -> None:
             networks = self.load_networks()
-            found, pictures = self.measure(networks)
-            np.savez_compressed(folder / "pictures.npz", pictures=pictures)
-            save_sheets(folder, self.subjects, networks, self.machine)
-            write_atomically(folder / "measured.json", json.dumps(found, indent=1))
+            measured, images = self.measure(networks)
+            np.savez_compressed(folder / "images.npz", images=images)
+            save_sheets(folder, self.subjects, networks, self.context)
+            write_atomically(folder / "measured.json", json.dumps(measured, indent=1))
 
         return run_stage(self.work, "evaluation", ingredients, produce)
 
@@ -190,32 +192,32 @@ class Build(Data):
         """What a model is measured on."""
         return Subjects(self.icons, self.sprites, self.settings)
 
-    def gather_lessons(self) -> tuple[Lessons, int]:
+    def gather_training_set(self) -> tuple[TrainingSet, int]:
         """Returns what UNet and text encoder learn from, and the size of the vocabulary."""
         table = load_table(self.worded.folder)
         tokenizer = CLIPTokenizer.from_pretrained(self.cut.folder)
-        lessons = gather_lessons(
+        training_set = gather_training_set(
             self.latents.folder / "latents.npy",
             table,
             tokenize(tokenizer, table.captions),
             tokenize(tokenizer, [""]),
-            self.machine.device,
+            self.context.device,
         )
-        return lessons, len(tokenizer)
+        return training_set, len(tokenizer)
 
     def load_networks(self) -> Networks:
         """Returns the trained model."""
-        unet, text_encoder = load_networks(self.refined.folder, self.machine)
+        unet, text_encoder = load_networks(self.refined.folder, self.context)
         tokenizer = CLIPTokenizer.from_pretrained(self.cut.folder)
-        return Networks(tokenizer, text_encoder, unet, load_vae(self.vae.folder, self.machine))
+        return Networks(tokenizer, text_encoder, unet, load_vae(self.vae.folder, self.context))
 
     def measure(self, networks: Networks) -> tuple[dict[str, Any], Pixels]:
-        """Prints and returns the numbers of the model card, and the pictures that were judged."""
-        found: dict[str, Any] = {"vae": measure_vae(self.subjects, networks.vae)}
-        print(json.dumps(found, indent=1), flush=True)
-        found["prompts"], pictures = measure_prompts(self.subjects, networks, self.machine)
-        print(json.dumps(found["prompts"], indent=1), flush=True)
-        return found, pictures
+        """Prints and returns the numbers of the model card, and the images that were judged."""
+        measured: dict[str, Any] = {"vae": measure_vae(self.subjects, networks.vae)}
+        print(json.dumps(measured, indent=1), flush=True)
+        measured["prompts"], images = measure_prompts(self.subjects, networks, self.context)
+        print(json.dumps(measured["prompts"], indent=1), flush=True)
+        return measured, images
 
     def measure_folder(self, folder: Path) -> None:
         """Prints the numbers of a finished model, which this recipe's preset has made.
@@ -223,7 +225,7 @@ class Build(Data):
         Raises:
             RecipeError: the folder holds no model.
         """
-        self.measure(read_model(folder, self.machine))
+        self.measure(read_model(folder, self.context))
 
     def run(self, only: str, out: Path) -> None:
         """Makes what is wanted and everything that it needs.
@@ -234,7 +236,7 @@ class Build(Data):
         """
         if only == "speed":
             vocabulary = len(CLIPTokenizer.from_pretrained(self.cut.folder))
-            measure_speed(self.sprites, vocabulary, self.settings, self.machine)
+            measure_speed(self.sprites, vocabulary, self.settings, self.context)
             return
         for name in GOALS[only]:
             getattr(self, name)

@@ -17,10 +17,10 @@ from PIL import Image
 from recipe.errors import RecipeError
 from recipe.icons import Icon
 
-SIZE = 128  # pixels, edge of a finished picture
+SIZE = 128  # pixels, edge of a finished image
 DRAWING_SIZE = 116  # pixels, edge of the drawing on it: the share that the example datasets use
 SUPERSAMPLING = 2
-_FEW = 200  # so many are drawn sooner than processes are started
+_FEW = 200  # so many are rendered faster than processes are started
 
 Pixels = NDArray[np.uint8]
 
@@ -35,12 +35,14 @@ def render_icon(icon: Icon) -> bytes:
     try:
         png = resvg_py.svg_to_bytes(svg_string=icon.svg, width=large, height=large)
     except ValueError as error:
-        msg = f"{icon.name} of {icon.style} cannot be drawn ({error}). Fetch the package again."
+        msg = (
+            f"{icon.name} of {icon.style} cannot be rendered ({error}). Download the package again."
+        )
         raise RecipeError(msg) from error
-    with Image.open(io.BytesIO(png)) as picture:
+    with Image.open(io.BytesIO(png)) as image:
         # Reduced with colours multiplied by their opacity, or edges would get dark fringes.
         shape = (DRAWING_SIZE, DRAWING_SIZE)
-        small = picture.convert("RGBa").resize(shape, Image.Resampling.LANCZOS).convert("RGBA")
+        small = image.convert("RGBa").resize(shape, Image.Resampling.LANCZOS).convert("RGBA")
     encoded = io.BytesIO()
     small.save(encoded, format="WEBP", lossless=True, quality=60, method=2)
     return encoded.getvalue()
@@ -85,5 +87,5 @@ def load_drawings(folder: Path) -> Pixels:
 
 
 def _decode(drawing: bytes) -> Pixels:
-    with Image.open(io.BytesIO(drawing)) as picture:
-        return np.asarray(picture.convert("RGBA"))
+    with Image.open(io.BytesIO(drawing)) as image:
+        return np.asarray(image.convert("RGBA"))

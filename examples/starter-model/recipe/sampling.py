@@ -1,4 +1,4 @@
-"""Pictures from the trained networks, many prompts at once."""
+"""Images from the trained networks, many prompts at once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from recipe.networks import LATENT_SHAPE, SCHEDULER
 from recipe.render import Pixels
 from recipe.settings import EvaluationSettings
 from recipe.tokenizer import tokenize
-from recipe.training import Machine
+from recipe.training import DeviceContext
 from trainer.seeds import derive_seed
 
 
@@ -29,42 +29,42 @@ class Networks:
 
 
 @torch.no_grad()
-def draw(
+def generate_images(
     networks: Networks,
     prompts: Sequence[str],
     settings: EvaluationSettings,
     seed: int,
-    machine: Machine,
+    context: DeviceContext,
 ) -> Pixels:
-    """Returns one picture per prompt, [prompts, SIZE, SIZE, 3].
+    """Returns one image per prompt, [prompts, SIZE, SIZE, 3].
 
     Args:
         networks: The model.
-        prompts: What to draw.
+        prompts: What to generate.
         settings: Steps, guidance, how many at once.
         seed: With a prompt's place in the list it decides the noise, the same on every device.
-        machine: Where to compute.
+        context: Where to compute.
     """
     rows = tokenize(networks.tokenizer, [*prompts, ""])
-    tokens = torch.tensor(rows, device=machine.device).long()
+    tokens = torch.tensor(rows, device=context.device).long()
     parts = []
     for start in range(0, len(prompts), settings.batch_size):
         part = tokens[:-1][start : start + settings.batch_size]
         noise = torch.stack(
             [_draw_noise(derive_seed(seed, "sample", start + row)) for row in range(len(part))]
         )
-        latents = _denoise(networks, part, tokens[-1:], noise.to(machine.device), settings)
+        latents = _denoise(networks, part, tokens[-1:], noise.to(context.device), settings)
         decoded = networks.vae.decode(latents / networks.vae.config.scaling_factor).sample
         parts.append(to_bytes(decoded).cpu().numpy())
     return np.concatenate(parts)
 
 
 @torch.no_grad()
-def rebuild(vae: AutoencoderKL, pictures: Tensor, chunk: int = 100) -> Tensor:
-    """Returns pictures after the VAE has encoded and decoded them, -1 .. 1, [B, 3, h, w]."""
+def rebuild(vae: AutoencoderKL, images: Tensor, chunk: int = 100) -> Tensor:
+    """Returns images after the VAE has encoded and decoded them, -1 .. 1, [B, 3, h, w]."""
     parts = []
-    for start in range(0, len(pictures), chunk):
-        latents = vae.encode(pictures[start : start + chunk]).latent_dist.mean
+    for start in range(0, len(images), chunk):
+        latents = vae.encode(images[start : start + chunk]).latent_dist.mean
         parts.append(vae.decode(latents).sample.clamp(-1, 1))
     return torch.cat(parts)
 
@@ -90,5 +90,5 @@ def _denoise(
 
 
 def _draw_noise(seed: int) -> Tensor:
-    # On the processor: a GPU would draw other numbers from the same seed.
+    # On the CPU: a GPU would sample other numbers from the same seed.
     return torch.randn(LATENT_SHAPE, generator=torch.Generator().manual_seed(seed))

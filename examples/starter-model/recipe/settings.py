@@ -20,15 +20,15 @@ def _check_weighting(name: str) -> None:
 
 @dataclass(frozen=True)
 class DataSettings:
-    """What is drawn and said.
+    """The images and their captions.
 
     Attributes:
         styles: Sets that are trained on; keys of `packages.SETS`.
         measured_styles: Sets that are only ever measured on.
-        held_out_share: Share of the concepts that no training picture shows.
-        names: So many names are taught to the UNet, 0 for all; the VAE sees all drawings.
-        pairs: Pictures of two objects.
-        captions_per_example: Wordings of each picture.
+        held_out_share: Share of the concepts that no training image shows.
+        names: Number of names in the UNet's captions, 0 for all; the VAE sees all drawings.
+        pairs: Images of two objects.
+        captions_per_example: Wordings of each image.
     """
 
     styles: tuple[str, ...] = ("noto", "noto-v1", "twemoji", "fluent-emoji-flat", "emojione")
@@ -50,9 +50,9 @@ class VaeSettings:
         mse_weight: Beside an L1 loss of weight 1.
         gradient_weight: Of the L1 loss on differences of neighbouring pixels: edges.
         kl_weight: On the mean of the divergence per latent value.
-        inked_share: Share of pictures whose edges are drawn over in ink, so that lines survive.
+        inked_share: Share of images whose edges are drawn over in ink, so that lines survive.
         crop: Edge in pixels of the pieces that three steps in four learn from, the fourth taking
-            fewer whole pictures instead; 0 for whole pictures only.
+            fewer whole images instead; 0 for whole images only.
         learning_rate: Of AdamW, which trains the outer layers, biases and norms.
         matrix_learning_rate: Of Muon, which trains all else.
     """
@@ -85,7 +85,7 @@ class UnetSettings:
         average_every: Updates between two of the running average.
         weighting: Of the loss over noise, as in the trainer's `objective.weighting`.
         min_snr_gamma: For the weighting "min_snr".
-        empty_captions: Share of pictures shown without a word, for guidance.
+        empty_captions: Share of images shown without a word, for guidance.
         shares: How much of a batch is of each kind, in the order of `examples.KINDS`.
     """
 
@@ -117,7 +117,7 @@ class UnetSettings:
 class RefineSettings:
     """A second round of the same training, which goes on from the first one's weights.
 
-    Which set's drawing a picture becomes is decided in the heaviest noise, where the error of the
+    Which set's drawing an image becomes is decided in the heaviest noise, where the error of the
     noise is all but nothing whatever the network believes: after the first round it knew the style
     in half of the prompts there (lab log, 2026-11-23). This round makes heavy noise count. Its
     fields are those of `UnetSettings` that it changes.
@@ -136,11 +136,11 @@ class RefineSettings:
 
 @dataclass(frozen=True)
 class CaptionerSettings:
-    """The captioner, which names what is in a picture.
+    """The captioner, which names what is in an image.
 
     Attributes:
         widths: Channels per resolution, from 32 x 32 to 4 x 4.
-        threshold: How probable a name must be to be said; at 0.4 five in six of what is said
+        threshold: How probable a name must be to be used; at 0.4 five in six of the captions
             of OpenMoji's drawings, never seen, is right (lab log, 2026-11-29).
     """
 
@@ -162,7 +162,7 @@ class EvaluationSettings:
 
     Attributes:
         prompts: Trained (name, style) pairs that are prompted for.
-        psnr_pictures: At most so many pictures per group.
+        psnr_images: At most so many images per group.
         classifier_rate: Learning rate of the style classifier's matrices, by Muon.
         classifier_steps: Updates of the style classifier.
     """
@@ -171,7 +171,7 @@ class EvaluationSettings:
     inference_steps: int = 25
     guidance: float = 4.0
     batch_size: int = 100
-    psnr_pictures: int = 500
+    psnr_images: int = 500
     classifier_steps: int = 3000
     classifier_batch_size: int = 60
     classifier_rate: float = 0.02
@@ -214,7 +214,7 @@ CPU = Settings(
         checkpoint_every=100,
     ),
     refine=RefineSettings(steps=2200, matrix_learning_rate=0.005),
-    evaluation=EvaluationSettings(psnr_pictures=100),
+    evaluation=EvaluationSettings(psnr_images=100),
 )
 
 SMOKE = Settings(
@@ -245,7 +245,7 @@ SMOKE = Settings(
         prompts=6,
         inference_steps=2,
         batch_size=8,
-        psnr_pictures=6,
+        psnr_images=6,
         classifier_steps=2,
         classifier_batch_size=8,
     ),
@@ -295,6 +295,6 @@ def _convert(old: Any, value: str, text: str) -> Any:
             return tuple(kind(part) for part in value.split(",") if part)
         return type(old)(value)
     except ValueError as error:
-        wanted = "numbers with commas between" if isinstance(old, tuple) else type(old).__name__
-        msg = f"--set {text}: {value!r} does not fit; it takes {wanted}, as in {old!r}."
+        form = "numbers with commas between" if isinstance(old, tuple) else type(old).__name__
+        msg = f"--set {text}: {value!r} does not fit; it takes {form}, as in {old!r}."
         raise RecipeError(msg) from error

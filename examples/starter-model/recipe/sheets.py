@@ -10,8 +10,8 @@ from recipe.composing import compose_on_white, to_bytes
 from recipe.evaluate import Subjects
 from recipe.packages import SETS
 from recipe.render import Pixels
-from recipe.sampling import Networks, draw, rebuild
-from recipe.training import Machine
+from recipe.sampling import Networks, generate_images, rebuild
+from recipe.training import DeviceContext
 from trainer.inference.sampling import make_grid
 
 NAMES = (
@@ -41,21 +41,23 @@ COMPOSED = (
 _UNSEEN_SHOWN = 12
 
 
-def draw_contact_sheet(subjects: Subjects, networks: Networks, machine: Machine) -> Image.Image:
+def make_contact_sheet(
+    subjects: Subjects, networks: Networks, context: DeviceContext
+) -> Image.Image:
     """Returns ten names in no named style and in each style, and below them composed prompts."""
     settings = subjects.settings
     styles = ("", *settings.data.styles)
     prompts = [prompt_for(name, style) for style in styles for name in NAMES]
-    pictures = draw(
-        networks, [*prompts, *COMPOSED], settings.evaluation, settings.seed + 2, machine
+    images = generate_images(
+        networks, [*prompts, *COMPOSED], settings.evaluation, settings.seed + 2, context
     )
-    rows = [_to_images(row) for row in _cut(pictures, len(NAMES))]
+    rows = [_to_images(row) for row in _cut(images, len(NAMES))]
     names = [SETS[style].phrase if style else "no style named" for style in styles]
     columns = [name.replace("-", " ") for name in NAMES]
     return make_grid(rows, [*names, "composed, see the list"], columns)
 
 
-def draw_vae_sheet(subjects: Subjects, vae: AutoencoderKL) -> Image.Image:
+def make_vae_sheet(subjects: Subjects, vae: AutoencoderKL) -> Image.Image:
     """Returns drawings of unseen sets or concepts above what the VAE makes of them."""
     data = subjects.settings.data
     rows, names = [], []
@@ -65,25 +67,27 @@ def draw_vae_sheet(subjects: Subjects, vae: AutoencoderKL) -> Image.Image:
         if chosen:
             originals = compose_on_white(subjects.sprites, chosen)
             for name, shown in (("", originals), (" rebuilt", rebuild(vae, originals))):
-                pictures = _to_images(to_bytes(shown).cpu().numpy())
-                white = Image.new("RGB", pictures[0].size, "white")
-                rows.append(pictures + [white] * (_UNSEEN_SHOWN - len(pictures)))
+                images = _to_images(to_bytes(shown).cpu().numpy())
+                white = Image.new("RGB", images[0].size, "white")
+                rows.append(images + [white] * (_UNSEEN_SHOWN - len(images)))
                 names.append(f"{style}{name}")
     if not rows:
         rows, names = [[Image.new("RGB", (128, 128), "white")] * _UNSEEN_SHOWN], ["nothing unseen"]
     return make_grid(rows, names, [""] * _UNSEEN_SHOWN)
 
 
-def save_sheets(folder: Path, subjects: Subjects, networks: Networks, machine: Machine) -> None:
+def save_sheets(
+    folder: Path, subjects: Subjects, networks: Networks, context: DeviceContext
+) -> None:
     """Writes `contact-sheet.png` and `vae-sheet.png`."""
-    sheet = draw_contact_sheet(subjects, networks, machine)
+    sheet = make_contact_sheet(subjects, networks, context)
     sheet.save(folder / "contact-sheet.png", optimize=True)
-    draw_vae_sheet(subjects, networks.vae).save(folder / "vae-sheet.png", optimize=True)
+    make_vae_sheet(subjects, networks.vae).save(folder / "vae-sheet.png", optimize=True)
 
 
-def _cut(pictures: Pixels, width: int) -> list[Pixels]:
-    return [pictures[start : start + width] for start in range(0, len(pictures), width)]
+def _cut(images: Pixels, width: int) -> list[Pixels]:
+    return [images[start : start + width] for start in range(0, len(images), width)]
 
 
-def _to_images(pictures: Pixels) -> list[Image.Image]:
-    return [Image.fromarray(picture) for picture in pictures]
+def _to_images(images: Pixels) -> list[Image.Image]:
+    return [Image.fromarray(image) for image in images]

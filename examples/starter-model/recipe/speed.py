@@ -10,48 +10,51 @@ from torch import Tensor
 from recipe.composing import Sprites
 from recipe.networks import LATENT_SHAPE
 from recipe.settings import Settings
-from recipe.train_unet import Lessons, make_unet_loss
+from recipe.train_unet import TrainingSet, make_unet_loss
 from recipe.train_vae import make_vae_loss
-from recipe.training import Learner, Machine
+from recipe.training import DeviceContext, TrainingState
 
 _WARM_UP, _TIMED = 5, 30
 
 
 def measure_speed(
-    sprites: Sprites, vocabulary: int, settings: Settings, machine: Machine
+    sprites: Sprites, vocabulary: int, settings: Settings, context: DeviceContext
 ) -> dict[str, float]:
     """Returns seconds per step of both trainings, on made-up latents and captions."""
-    known = torch.arange(len(sprites), device=machine.device)
-    learner, loss_at = make_vae_loss(sprites, known, settings.vae, settings.seed, machine)
-    found = {"vae": _time(learner, loss_at, machine)}
-    lessons = Lessons(
-        torch.randn(4096, *LATENT_SHAPE, device=machine.device).half(),
+    known = torch.arange(len(sprites), device=context.device)
+    state, loss_at = make_vae_loss(sprites, known, settings.vae, settings.seed, context)
+    seconds = {"vae": _time(state, loss_at, context)}
+    training_set = TrainingSet(
+        torch.randn(4096, *LATENT_SHAPE, device=context.device).half(),
         (1024,) * 4,
-        torch.zeros(4096, 1, dtype=torch.int32, device=machine.device),
-        torch.tensor(np.full((2, 77), vocabulary - 1, dtype=np.int16), device=machine.device),
+        torch.zeros(4096, 1, dtype=torch.int32, device=context.device),
+        torch.tensor(np.full((2, 77), vocabulary - 1, dtype=np.int16), device=context.device),
     )
-    pupil, loss_at = make_unet_loss(lessons, vocabulary, settings.unet, settings.seed, machine)
-    found["unet"] = _time(pupil.learner, loss_at, machine)
+    training, loss_at = make_unet_loss(
+        training_set, vocabulary, settings.unet, settings.seed, context
+    )
+    seconds["unet"] = _time(training.state, loss_at, context)
     unet_steps = settings.unet.steps + settings.refine.steps
     for name, steps in (("vae", settings.vae.steps), ("unet", unet_steps)):
-        minutes = found[name] * steps / 60
+        minutes = seconds[name] * steps / 60
         print(
-            f"  {name}: {found[name]:.4f} s a step, {steps} steps in {minutes:.1f} min", flush=True
+            f"  {name}: {seconds[name]:.4f} s a step, {steps} steps in {minutes:.1f} min",
+            flush=True,
         )
-    return found
+    return seconds
 
 
-def _time(learner: Learner, loss_at: Callable[[int], Tensor], machine: Machine) -> float:
+def _time(state: TrainingState, loss_at: Callable[[int], Tensor], context: DeviceContext) -> float:
     for step in range(_WARM_UP):
-        learner.update(loss_at(step))
-    _wait(machine)
+        state.update(loss_at(step))
+    _wait(context)
     began = time.perf_counter()
     for step in range(_WARM_UP, _WARM_UP + _TIMED):
-        learner.update(loss_at(step))
-    _wait(machine)
+        state.update(loss_at(step))
+    _wait(context)
     return (time.perf_counter() - began) / _TIMED
 
 
-def _wait(machine: Machine) -> None:
-    if machine.device.type == "cuda":
+def _wait(context: DeviceContext) -> None:
+    if context.device.type == "cuda":
         torch.cuda.synchronize()

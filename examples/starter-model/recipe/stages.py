@@ -90,9 +90,9 @@ def _find_source(module: str) -> Path | None:
     if top not in _ROOTS or module.startswith("trainer.config"):
         return None
     path = _ROOTS[top].joinpath(*module.split("."))
-    for found in (path.with_suffix(".py"), path / "__init__.py"):
-        if found.is_file():
-            return found
+    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+        if candidate.is_file():
+            return candidate
     return None
 
 

@@ -1,8 +1,8 @@
-"""A small network that tells the drawing sets apart; it judges the style of what is sampled.
+"""A small network that classifies the drawing sets; it measures the style of generated images.
 
-A sampled picture is a drawing with softer edges, in not quite its place, in not quite its colours.
+A generated image is a drawing with softer edges, slightly shifted, in slightly other colours.
 A network that has only seen drawings goes by exactly those marks, and by grain finer than two
-pixels: such a one saw the right style in 68 % of pictures of which 99 % are nearest to the right
+pixels: such a one saw the right style in 68 % of images of which 99 % are nearest to the right
 set's drawing. So this one looks at half the size, and learns from drawings so disturbed.
 """
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recipe.settings import EvaluationSettings
-from recipe.training import Learner, Machine, Pace
+from recipe.training import DeviceContext, Pace, TrainingState
 from trainer.seeds import derive_seed
 
 _CHUNK = 200
@@ -24,16 +24,16 @@ _WARMUP_STEPS = 30
 _AVERAGE_DECAY, _AVERAGE_EVERY = 0.95, 2
 
 _TINT, _STAINS = 0.15, 0.25  # of colours, which reach from -1 to 1: over large areas, over small
-_WARP = 0.03  # of half a picture's edge
+_WARP = 0.03  # of half an image's edge
 _WHITE = 0.95  # brighter is paper
 
 
 def build_classifier(styles: int, seed: int) -> nn.Module:
-    """Returns an untrained classifier: what is where in the picture is averaged away at the end."""
+    """Returns an untrained classifier: what is where in the image is averaged away at the end."""
     torch.manual_seed(derive_seed(seed, "style classifier weights"))
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for level, (before, after) in enumerate(itertools.pairwise(_WIDTHS)):
-        # The learner tells the outermost layers by these names.
+        # The optimiser recognises the outermost layers by these names.
         layers["conv_in" if level == 0 else f"down_{level}"] = _convolve(before, after, stride=2)
         layers[f"convs_{level}"] = _convolve(after, after, stride=1)
     layers["pool"] = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2))
@@ -42,23 +42,23 @@ def build_classifier(styles: int, seed: int) -> nn.Module:
 
 
 def train_classifier(
-    pictures: Tensor,
+    images: Tensor,
     styles: Tensor,
     settings: EvaluationSettings,
     seed: int,
-    machine: Machine,
+    context: DeviceContext,
 ) -> nn.Module:
     """Returns a trained classifier.
 
     Args:
-        pictures: In -1 .. 1, fp16 or fp32, [N, 3, h, w].
+        images: In -1 .. 1, fp16 or fp32, [N, 3, h, w].
         styles: Number of the style of each, [N]; every style occurs equally often in a batch.
         settings: Updates and size of a batch.
         seed: Of weights and batches.
-        machine: Where to compute.
+        context: Where to compute.
     """
     count = int(styles.max()) + 1
-    classifier = build_classifier(count, seed).to(machine.device).train()
+    classifier = build_classifier(count, seed).to(context.device).train()
     pace = Pace(
         steps=settings.classifier_steps,
         learning_rate=_RATE,
@@ -68,30 +68,30 @@ def train_classifier(
         average_every=_AVERAGE_EVERY,
         checkpoint_every=settings.classifier_steps,
     )
-    learner = Learner({"classifier": classifier}, pace)
+    state = TrainingState({"classifier": classifier}, pace)
     pools = [torch.nonzero(styles == style).squeeze(1) for style in range(count)]
     share = max(1, settings.classifier_batch_size // count)
     for step in range(settings.classifier_steps):
-        generator = machine.generator(derive_seed(seed, "style classifier batch", step))
+        generator = context.generator(derive_seed(seed, "style classifier batch", step))
         rows = torch.cat([_choose(pool, share, generator) for pool in pools])
-        batch = pictures[rows].to(machine.device).float()
+        batch = images[rows].to(context.device).float()
         batch = _shift(batch, derive_seed(seed, "shift", step))
         batch = _disturb(_halve(batch), derive_seed(seed, "disturbance", step))
-        with machine.autocast():
+        with context.autocast():
             loss = functional.cross_entropy(
-                classifier(batch), styles[rows].to(machine.device), label_smoothing=0.05
+                classifier(batch), styles[rows].to(context.device), label_smoothing=0.05
             )
-        learner.update(loss)
-    learner.settle()
+        state.update(loss)
+    state.keep_on_device()
     return classifier.eval()
 
 
 @torch.no_grad()
-def classify(classifier: nn.Module, pictures: Tensor, machine: Machine) -> Tensor:
-    """Returns the number of the style of each picture, on the processor, [N]."""
+def classify(classifier: nn.Module, images: Tensor, context: DeviceContext) -> Tensor:
+    """Returns the number of the style of each image, on the processor, [N]."""
     parts = [
-        classifier(_halve(part.to(machine.device).float())).argmax(dim=1).cpu()
-        for part in pictures.split(_CHUNK)
+        classifier(_halve(part.to(context.device).float())).argmax(dim=1).cpu()
+        for part in images.split(_CHUNK)
     ]
     return torch.cat(parts)
 
@@ -110,37 +110,37 @@ def _choose(pool: Tensor, count: int, generator: torch.Generator) -> Tensor:
     return pool[places.to(pool.device)]
 
 
-def _shift(pictures: Tensor, seed: int) -> Tensor:
+def _shift(images: Tensor, seed: int) -> Tensor:
     """A few pixels to the side: the exact place of a drawing is no style."""
     right, down = seed % 13 - 6, seed // 13 % 13 - 6
-    return pictures.roll((down, right), dims=(2, 3))
+    return images.roll((down, right), dims=(2, 3))
 
 
-def _halve(pictures: Tensor) -> Tensor:
-    return functional.avg_pool2d(pictures, 2)
+def _halve(images: Tensor) -> Tensor:
+    return functional.avg_pool2d(images, 2)
 
 
-def _disturb(pictures: Tensor, seed: int) -> Tensor:
-    """Softens, tints and warps pictures, each by an amount of its own, [N, 3, h, w]."""
+def _disturb(images: Tensor, seed: int) -> Tensor:
+    """Softens, tints and warps images, each by an amount of its own, [N, 3, h, w]."""
     generator = torch.Generator().manual_seed(seed)
-    count, device = len(pictures), pictures.device
+    count, device = len(images), images.device
 
     def noise(channels: int, side: int, strength: float) -> Tensor:
         amounts = strength * torch.rand(count, 1, 1, 1, generator=generator)
         coarse = torch.randn(count, channels, side, side, generator=generator) * amounts
-        fine = functional.interpolate(coarse, size=pictures.shape[2:], mode="bicubic")
+        fine = functional.interpolate(coarse, size=images.shape[2:], mode="bicubic")
         return fine.to(device)
 
     share = torch.rand(count, 1, 1, 1, generator=generator).to(device)
-    pictures = pictures.lerp(_blur(_blur(pictures)), share)
-    drawn = pictures.mean(dim=1, keepdim=True) < _WHITE
-    pictures = pictures + (noise(3, 4, _TINT) + noise(3, 16, _STAINS)) * drawn
+    images = images.lerp(_blur(_blur(images)), share)
+    inked = images.mean(dim=1, keepdim=True) < _WHITE
+    images = images + (noise(3, 4, _TINT) + noise(3, 16, _STAINS)) * inked
     # Elastic distortion: Simard, Steinkraus and Platt 2003, section 2.
     moved = noise(2, 12, _WARP).permute(0, 2, 3, 1)
     still = torch.eye(2, 3, device=device).expand(count, 2, 3)
-    places = functional.affine_grid(still, list(pictures.shape), align_corners=False) + moved
-    return functional.grid_sample(pictures, places, padding_mode="border", align_corners=False)
+    places = functional.affine_grid(still, list(images.shape), align_corners=False) + moved
+    return functional.grid_sample(images, places, padding_mode="border", align_corners=False)
 
 
-def _blur(pictures: Tensor) -> Tensor:
-    return functional.avg_pool2d(pictures, 3, stride=1, padding=1, count_include_pad=False)
+def _blur(images: Tensor) -> Tensor:
+    return functional.avg_pool2d(images, 3, stride=1, padding=1, count_include_pad=False)

@@ -39,11 +39,11 @@ def cut_tokenizer(source: Path, merges: int) -> CLIPTokenizer:
     if merges > len(pairs):
         msg = f"{source} holds {len(pairs)} merges, {merges} are wanted. Lower data.merges."
         raise RecipeError(msg)
-    kept = pairs[:merges]
-    tokens = [*order[: 2 * _BYTES], *("".join(pair) for pair in kept), START, END]
+    remaining = pairs[:merges]
+    tokens = [*order[: 2 * _BYTES], *("".join(pair) for pair in remaining), START, END]
     tokenizer = CLIPTokenizer(
         vocab={token: number for number, token in enumerate(tokens)},
-        merges=kept,
+        merges=remaining,
         model_max_length=POSITIONS,
     )
     tokenizer.pad_token = END

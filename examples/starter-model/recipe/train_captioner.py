@@ -1,4 +1,4 @@
-"""The captioner: a small network that names what is drawn, whatever the style."""
+"""The captioner: a small network that names the subject, whatever the style."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -13,13 +13,13 @@ from torch.nn import functional
 from datasets_tools.captioners.starter_files import DESCRIPTION, WEIGHTS, StarterDescription
 from datasets_tools.captioners.starter_network import build_network
 from datasets_tools.files import write_atomically
-from recipe.captioner_pictures import disturb_drawings
+from recipe.captioner_images import disturb_drawings
 from recipe.captions import name_subject
 from recipe.colours import COLOURS
 from recipe.composing import Sprites
 from recipe.icons import Icon
 from recipe.settings import Settings
-from recipe.training import Learner, Machine, Pace, learn, remove_checkpoint
+from recipe.training import DeviceContext, Pace, TrainingState, learn, remove_checkpoint
 from trainer.seeds import derive_seed
 
 _DROPOUT = 0.2
@@ -28,7 +28,7 @@ _SMOOTHING = 0.1
 
 @dataclass(frozen=True)
 class Labels:
-    """What can be said.
+    """The labels.
 
     Attributes:
         phrases: With article, one per label.
@@ -40,7 +40,7 @@ class Labels:
 
 
 @dataclass(frozen=True)
-class CaptionerLessons:
+class CaptionerTrainingSet:
     """What the captioner learns from.
 
     Attributes:
@@ -57,7 +57,7 @@ class CaptionerLessons:
 def name_labels(icons: Sequence[Icon], styles: Sequence[str]) -> Labels:
     """Returns a label for every concept that may be seen, and for a face beside the whole animal.
 
-    A label is said by the name that captions use most for it.
+    The text of a label is the name that captions use most for it.
 
     Args:
         icons: All drawings, those of measured sets included.
@@ -68,7 +68,7 @@ def name_labels(icons: Sequence[Icon], styles: Sequence[str]) -> Labels:
     names: dict[tuple[str, bool], Counter[str]] = defaultdict(Counter)
     for icon, key in zip(icons, keys, strict=True):
         if icon.style in styles and not icon.held_out:
-            names[key][icon.name] += 2 if icon.taught else 1
+            names[key][icon.name] += 2 if icon.captioned else 1
     order = sorted(names)
     numbers = {key: number for number, key in enumerate(order)}
     best = (min(names[key], key=lambda name: (-names[key][name], name)) for key in order)
@@ -82,7 +82,7 @@ def train_captioner(
     icons: Sequence[Icon],
     sprites: Sprites,
     recipe: Settings,
-    machine: Machine,
+    context: DeviceContext,
     folder: Path,
 ) -> None:
     """Trains the captioner and writes it as `datasets_tools.captioners.starter` reads it.
@@ -91,7 +91,7 @@ def train_captioner(
         icons: All drawings' names.
         sprites: All drawings.
         recipe: Of network and training, the sets trained on, the seed.
-        machine: Where to compute, and when to stop.
+        context: Where to compute, and when to stop.
         folder: For the result and for checkpoints.
 
     Raises:
@@ -101,7 +101,7 @@ def train_captioner(
     labels = name_labels(icons, recipe.data.styles)
     torch.manual_seed(derive_seed(seed, "captioner weights"))
     network = build_network(settings.widths, len(labels.phrases), _DROPOUT)
-    network = network.to(machine.device, memory_format=torch.channels_last).train()
+    network = network.to(context.device, memory_format=torch.channels_last).train()
     pace = Pace(
         steps=settings.steps,
         learning_rate=settings.learning_rate,
@@ -116,32 +116,38 @@ def train_captioner(
         for index, icon in enumerate(icons)
         if icon.style in recipe.data.styles and labels.of_icon[index] >= 0
     ]
-    wanted = [labels.of_icon[index] for index in usable]
-    lessons = CaptionerLessons(sprites, torch.tensor(usable), torch.tensor(wanted))
-    loss_at = make_captioner_loss(network, lessons, settings.batch_size, seed, machine)
-    learn(Learner({"captioner": network}, pace), loss_at, machine, folder)
+    expected = [labels.of_icon[index] for index in usable]
+    training_set = CaptionerTrainingSet(sprites, torch.tensor(usable), torch.tensor(expected))
+    loss_at = make_captioner_loss(network, training_set, settings.batch_size, seed, context)
+    learn(TrainingState({"captioner": network}, pace), loss_at, context, folder)
     write_captioner(folder, network, labels, settings.widths)
     remove_checkpoint(folder)
 
 
 def make_captioner_loss(
-    network: nn.Module, lessons: CaptionerLessons, batch_size: int, seed: int, machine: Machine
+    network: nn.Module,
+    training_set: CaptionerTrainingSet,
+    batch_size: int,
+    seed: int,
+    context: DeviceContext,
 ) -> Callable[[int], Tensor]:
     """Returns the loss of a step: how wrongly a batch of disturbed drawings is named."""
-    forward = machine.prepare(network)
+    forward = context.prepare(network)
 
     def loss_at(step: int) -> Tensor:
         generator = torch.Generator().manual_seed(derive_seed(seed, "captioner batch", step))
-        chosen = torch.randint(len(lessons.drawings), (batch_size,), generator=generator)
-        # Dropout draws from the global generator: from the step as well, for an exact resume.
+        chosen = torch.randint(len(training_set.drawings), (batch_size,), generator=generator)
+        # Dropout uses the global generator: from the step as well, for an exact resume.
         torch.manual_seed(derive_seed(seed, "captioner dropout", step))
-        rows = lessons.drawings[chosen]
-        pictures = disturb_drawings(lessons.sprites, rows, derive_seed(seed, "disturbed", step))
-        pictures = pictures.to(memory_format=torch.channels_last)
-        with machine.autocast():
-            logits = forward(pictures)
+        rows = training_set.drawings[chosen]
+        images = disturb_drawings(training_set.sprites, rows, derive_seed(seed, "disturbed", step))
+        images = images.to(memory_format=torch.channels_last)
+        with context.autocast():
+            logits = forward(images)
         return functional.cross_entropy(
-            logits.float(), lessons.labels[chosen].to(machine.device), label_smoothing=_SMOOTHING
+            logits.float(),
+            training_set.labels[chosen].to(context.device),
+            label_smoothing=_SMOOTHING,
         )
 
     return loss_at
@@ -165,4 +171,4 @@ def _find_split(icons: Sequence[Icon]) -> set[str]:
     kinds: dict[tuple[str, str], set[bool]] = defaultdict(set)
     for icon in icons:
         kinds[icon.style, icon.concept].add(icon.name.endswith("-face"))
-    return {concept for (_, concept), found in kinds.items() if len(found) == 2}
+    return {concept for (_, concept), sets in kinds.items() if len(sets) == 2}

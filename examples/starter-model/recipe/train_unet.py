@@ -14,14 +14,14 @@ from transformers import CLIPTextModel
 from recipe.examples import ExampleTable
 from recipe.networks import SCHEDULER, build_text_encoder, build_unet, make_noise_schedule
 from recipe.settings import UnetSettings
-from recipe.training import Learner, Machine, Pace, learn, remove_checkpoint
+from recipe.training import DeviceContext, Pace, TrainingState, learn, remove_checkpoint
 from trainer.config import ObjectiveConfig
-from trainer.diffusion import Draws, training_loss
+from trainer.diffusion import BatchNoise, DiffusionNoise, training_loss
 from trainer.seeds import derive_seed
 
 
 @dataclass(frozen=True)
-class Lessons:
+class TrainingSet:
     """All that batches are cut from, on the device.
 
     Attributes:
@@ -44,30 +44,30 @@ class Batch:
     Attributes:
         latents: fp32, [B, 4, h, w].
         tokens: [B, positions].
-        draws: Time steps and noise.
+        batch_noise: Time steps and noise.
     """
 
     latents: Tensor
     tokens: Tensor
-    draws: Draws
+    batch_noise: BatchNoise
 
 
 @dataclass(frozen=True)
-class Pupil:
-    """The two networks and their learner."""
+class UnetTraining:
+    """The two networks and their training state."""
 
     unet: UNet2DConditionModel
     text_encoder: CLIPTextModel
-    learner: Learner
+    state: TrainingState
 
 
-def gather_lessons(
+def gather_training_set(
     latents_path: Path,
     table: ExampleTable,
     rows: NDArray[np.int16],
     empty: NDArray[np.int16],
     device: torch.device,
-) -> Lessons:
+) -> TrainingSet:
     """Returns everything a training needs, on the device.
 
     Args:
@@ -78,7 +78,7 @@ def gather_lessons(
         device: Where all goes.
     """
     tokens = torch.tensor(np.concatenate((rows, empty)), device=device)
-    return Lessons(
+    return TrainingSet(
         torch.tensor(np.load(latents_path), device=device),
         table.count_kinds(),
         torch.tensor(table.wordings, device=device),
@@ -86,38 +86,40 @@ def gather_lessons(
     )
 
 
-def draw_batch(lessons: Lessons, settings: UnetSettings, seed: int) -> Batch:
+def sample_batch(training_set: TrainingSet, settings: UnetSettings, seed: int) -> Batch:
     """Returns a batch with a fixed share of each kind; nothing here waits for the device.
 
     Args:
-        lessons: What to choose from.
+        training_set: What to choose from.
         settings: Size, shares, share of empty captions.
         seed: Decides everything in the batch.
     """
-    device, size = lessons.latents.device, settings.batch_size
+    device, size = training_set.latents.device, settings.batch_size
     generator = torch.Generator(device).manual_seed(seed)
     places = torch.rand(size, generator=generator, device=device)
     chosen, start = [], 0
-    for count, first, total in split_batch(size, settings.shares, lessons.kind_counts):
+    for count, first, total in split_batch(size, settings.shares, training_set.kind_counts):
         part = places[start : start + count] * total
         chosen.append(first + part.long().clamp(max=total - 1))
         start += count
     examples = torch.cat(chosen)
-    wordings = lessons.wordings[examples]
+    wordings = training_set.wordings[examples]
     spoken = torch.randint(wordings.shape[1], (size, 1), generator=generator, device=device)
     captions = wordings.gather(1, spoken).squeeze(1)
     silent = torch.rand(size, generator=generator, device=device) < settings.empty_captions
-    captions = torch.where(silent, len(lessons.tokens) - 1, captions)
-    latents = lessons.latents[examples].float()
+    captions = torch.where(silent, len(training_set.tokens) - 1, captions)
+    latents = training_set.latents[examples].float()
     noise = torch.randn(latents.shape, generator=generator, device=device)
     # One from each of so many equal stretches: a batch of fewer steps by chance is noisier.
     stretches = torch.randperm(size, generator=generator, device=device)
-    moments = (stretches + torch.rand(size, generator=generator, device=device)) / size
+    positions = (stretches + torch.rand(size, generator=generator, device=device)) / size
     last = SCHEDULER["num_train_timesteps"] - 1
-    timesteps = (moments * (last + 1)).long().clamp(max=last)
+    timesteps = (positions * (last + 1)).long().clamp(max=last)
     # The latents are means already, so nothing is picked around them.
-    draws = Draws(timesteps, noise, latent_noise=torch.zeros_like(noise), added_noise=noise)
-    return Batch(latents, lessons.tokens[captions].long(), draws)
+    batch_noise = BatchNoise(
+        timesteps, noise, latent_noise=torch.zeros_like(noise), added_noise=noise
+    )
+    return Batch(latents, training_set.tokens[captions].long(), batch_noise)
 
 
 def split_batch(
@@ -133,10 +135,12 @@ def split_batch(
     return [each for each in zip(rows, firsts, kind_counts, strict=True) if each[0]]
 
 
-def make_pupil(settings: UnetSettings, vocabulary: int, seed: int, machine: Machine) -> Pupil:
+def make_unet_training(
+    settings: UnetSettings, vocabulary: int, seed: int, context: DeviceContext
+) -> UnetTraining:
     """Returns untrained networks on the device, and what trains them."""
-    unet = build_unet(settings, seed).to(machine.device, memory_format=torch.channels_last).train()
-    text_encoder = build_text_encoder(settings, vocabulary, seed).to(machine.device).train()
+    unet = build_unet(settings, seed).to(context.device, memory_format=torch.channels_last).train()
+    text_encoder = build_text_encoder(settings, vocabulary, seed).to(context.device).train()
     pace = Pace(
         settings.steps,
         settings.learning_rate,
@@ -146,79 +150,86 @@ def make_pupil(settings: UnetSettings, vocabulary: int, seed: int, machine: Mach
         settings.average_every,
         settings.checkpoint_every,
     )
-    return Pupil(unet, text_encoder, Learner({"unet": unet, "text_encoder": text_encoder}, pace))
+    return UnetTraining(
+        unet, text_encoder, TrainingState({"unet": unet, "text_encoder": text_encoder}, pace)
+    )
 
 
 def train_unet(
-    lessons: Lessons,
+    training_set: TrainingSet,
     vocabulary: int,
     settings: UnetSettings,
     seed: int,
-    machine: Machine,
+    context: DeviceContext,
     folder: Path,
     start: Path | None = None,
 ) -> None:
     """Trains both networks and writes them to `folder/unet` and `folder/text_encoder`.
 
     Args:
-        lessons: What to learn from.
+        training_set: What to learn from.
         vocabulary: Size of the tokenizer's.
         settings: Of the networks and their training.
         seed: Of weights and batches.
-        machine: Where to compute.
+        context: Where to compute.
         folder: For checkpoints and the result.
         start: Folder of a finished training that this one goes on from.
 
     Raises:
         OutOfTimeError: the time is over.
     """
-    pupil, loss_at = make_unet_loss(lessons, vocabulary, settings, seed, machine)
+    training, loss_at = make_unet_loss(training_set, vocabulary, settings, seed, context)
     if start:
-        unet, text_encoder = load_networks(start, machine)
-        pupil.learner.start_from({"unet": unet, "text_encoder": text_encoder})
-    learn(pupil.learner, loss_at, machine, folder)
-    pupil.unet.save_pretrained(folder / "unet")
-    pupil.text_encoder.save_pretrained(folder / "text_encoder")
+        unet, text_encoder = load_networks(start, context)
+        training.state.start_from({"unet": unet, "text_encoder": text_encoder})
+    learn(training.state, loss_at, context, folder)
+    training.unet.save_pretrained(folder / "unet")
+    training.text_encoder.save_pretrained(folder / "text_encoder")
     remove_checkpoint(folder)
 
 
 def make_unet_loss(
-    lessons: Lessons, vocabulary: int, settings: UnetSettings, seed: int, machine: Machine
-) -> tuple[Pupil, Callable[[int], Tensor]]:
-    """Returns untrained networks with their learner, and the loss of each step."""
-    pupil = make_pupil(settings, vocabulary, seed, machine)
+    training_set: TrainingSet,
+    vocabulary: int,
+    settings: UnetSettings,
+    seed: int,
+    context: DeviceContext,
+) -> tuple[UnetTraining, Callable[[int], Tensor]]:
+    """Returns untrained networks with their training state, and the loss of each step."""
+    training = make_unet_training(settings, vocabulary, seed, context)
     objective = ObjectiveConfig.model_validate(
         {"weighting": settings.weighting, "min_snr_gamma": settings.min_snr_gamma}
     )
-    schedule = make_noise_schedule(machine.device)
-    prediction = SCHEDULER["prediction_type"]
-    predict = machine.prepare(
-        lambda noisy, timesteps, tokens: pupil.unet(
-            noisy, timesteps, pupil.text_encoder(tokens)[0], return_dict=False
+    schedule = make_noise_schedule(context.device)
+    process = DiffusionNoise(schedule, SCHEDULER["prediction_type"])
+    predict = context.prepare(
+        lambda noisy, timesteps, tokens: training.unet(
+            noisy, timesteps, training.text_encoder(tokens)[0], return_dict=False
         )[0]
     )
 
     def loss_at(step: int) -> Tensor:
-        batch = draw_batch(lessons, settings, derive_seed(seed, "unet batch", step))
-        with machine.autocast(), machine.attention():
+        batch = sample_batch(training_set, settings, derive_seed(seed, "unet batch", step))
+        with context.autocast(), context.attention():
             losses = training_loss(
                 lambda noisy, timesteps: predict(noisy, timesteps, batch.tokens),
                 batch.latents,
-                batch.draws,
-                schedule,
+                batch.batch_noise,
+                process,
                 objective,
-                prediction,
             )
         return losses.mean()
 
-    return pupil, loss_at
+    return training, loss_at
 
 
-def load_networks(folder: Path, machine: Machine) -> tuple[UNet2DConditionModel, CLIPTextModel]:
+def load_networks(
+    folder: Path, context: DeviceContext
+) -> tuple[UNet2DConditionModel, CLIPTextModel]:
     """Returns the trained UNet and text encoder of a stage, frozen."""
     unet = UNet2DConditionModel.from_pretrained(folder / "unet").requires_grad_(requires_grad=False)
     text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder").requires_grad_(
         requires_grad=False
     )
-    unet = unet.eval().to(machine.device, memory_format=torch.channels_last)
-    return unet, text_encoder.eval().to(machine.device)
+    unet = unet.eval().to(context.device, memory_format=torch.channels_last)
+    return unet, text_encoder.eval().to(context.device)

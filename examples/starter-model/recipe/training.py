@@ -26,7 +26,7 @@ _OUTER_LAYERS = {"conv_in", "conv_out", "token_embedding", "position_embedding"}
 
 
 @dataclass(frozen=True)
-class Machine:
+class DeviceContext:
     """Where and how to compute.
 
     Attributes:
@@ -61,7 +61,7 @@ class Machine:
         return torch.Generator(self.device).manual_seed(seed)
 
 
-def make_machine(device: str, compiled: bool, stop_at: float = math.inf) -> Machine:
+def make_device_context(device: str, compiled: bool, stop_at: float = math.inf) -> DeviceContext:
     """Returns the machine that is asked for, set up for speed.
 
     Raises:
@@ -82,7 +82,7 @@ def make_machine(device: str, compiled: bool, stop_at: float = math.inf) -> Mach
     # Batches keep their shapes, so measuring once which kernel is fastest pays.
     torch.backends.cudnn.benchmark = True
     torch.set_float32_matmul_precision("high")
-    return Machine(chosen, compiled, stop_at)
+    return DeviceContext(chosen, compiled, stop_at)
 
 
 @dataclass(frozen=True)
@@ -108,10 +108,11 @@ class Pace:
     checkpoint_every: int
 
 
-class Learner:
-    """Networks while they learn: weights, the optimisers' moments, a running average.
+class TrainingState:
+    """The state of a training: weights, the optimisers' state, a running average.
 
-    Hidden matrices learn by Muon (Jordan 2024, kellerjordan.github.io/posts/muon), all else by
+    Hidden matrices are trained by Muon (Jordan 2024, kellerjordan.github.io/posts/muon), all else
+    by
     AdamW: after 200 steps the VAE stood at 19 to 21 dB where AdamW alone had come to 16 to 17.
 
     Args:
@@ -179,19 +180,19 @@ class Learner:
                 self.average.values[f"{part}.{name}"].copy_(parameter)
 
     @torch.no_grad()
-    def settle(self) -> None:
+    def keep_on_device(self) -> None:
         """Leaves the running averages as the weights, at the end."""
         for name, parameter in self.parameters.items():
             parameter.copy_(self.average.values[name])
 
     def _check_gradients(self) -> None:
-        """Refuses to train networks of which a part would stay as it was drawn."""
+        """Rejects networks of which a part would keep its random initial weights."""
         gradients = {name: self.parameters[name].grad for name in self.matrices}
         idle = [name for name, each in gradients.items() if each is None or not each.any()]
         if idle:
             msg = (
                 f"The loss has no gradient at {len(idle)} of {len(gradients)} matrices, first at "
-                f"{idle[0]}: they would never learn. Leave --compile out, or mend the loss."
+                f"{idle[0]}: they would never be trained. Leave --compile out, or fix the loss."
             )
             raise RecipeError(msg)
 
@@ -200,8 +201,8 @@ class Learner:
         tensors = dict(self.parameters)
         tensors |= {f"average.{name}": value for name, value in self.average.values.items()}
         for name in self.parameters:
-            moments = self._find_moments(name)
-            tensors |= {f"optimizer.{key}.{name}": value for key, value in moments.items()}
+            values = self._find_optimizer_state(name)
+            tensors |= {f"optimizer.{key}.{name}": value for key, value in values.items()}
         plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         write_atomically(folder / _CHECKPOINT, save(plain, metadata={"step": str(self.step)}))
 
@@ -223,7 +224,7 @@ class Learner:
                 parameter.copy_(tensors[name])
                 self.average.values[name].copy_(tensors[f"average.{name}"])
                 keys = ("momentum_buffer",) if name in self.matrices else _ADAM_STATE
-                self._find_moments(name).update(
+                self._find_optimizer_state(name).update(
                     # The fused kernel wants its step counter where the weights are.
                     {key: tensors[f"optimizer.{key}.{name}"].to(parameter.device) for key in keys}
                 )
@@ -232,14 +233,14 @@ class Learner:
             raise RecipeError(msg) from error
         self.step = step
 
-    def _find_moments(self, name: str) -> dict[str, Tensor]:
+    def _find_optimizer_state(self, name: str) -> dict[str, Tensor]:
         if name in self.matrices:
             return self.muon.state[self.matrices[name]]
         return self.adam.state[self.parameters[name]]
 
 
 def _is_hidden_matrix(name: str, parameter: Tensor) -> bool:
-    """Whether Muon is to train it: a matrix or kernel between hidden layers, as its author says."""
+    """Whether Muon trains it: a matrix or kernel between hidden layers, as recommended."""
     layer = name.split(".")[-2]
     return parameter.ndim >= 2 and layer not in _OUTER_LAYERS
 
@@ -252,35 +253,35 @@ def _flatten(kernel: Tensor) -> Tensor:
 
 
 def learn(
-    learner: Learner, loss_at: Callable[[int], Tensor], machine: Machine, folder: Path
+    state: TrainingState, loss_at: Callable[[int], Tensor], context: DeviceContext, folder: Path
 ) -> None:
     """Trains to the end of the pace, from the last checkpoint on; leaves the averages as weights.
 
     Args:
-        learner: What learns.
+        state: What learns.
         loss_at: The loss of a step; everything random in it comes from the number of the step.
-        machine: When to stop.
+        context: When to stop.
         folder: For checkpoints.
 
     Raises:
         OutOfTimeError: the time is over; the next call goes on from here.
         RecipeError: the loss is no longer a number.
     """
-    learner.load(folder)
-    pace = learner.pace
-    began, first = time.monotonic(), learner.step
-    while learner.step < pace.steps:
-        loss = loss_at(learner.step)
-        learner.update(loss)
-        over = time.monotonic() > machine.stop_at
-        if learner.step % _REPORT_EVERY == 0 or learner.step == pace.steps:
-            _report(learner, loss.item(), (time.monotonic() - began) / (learner.step - first))
-        if over or learner.step % pace.checkpoint_every == 0:
-            learner.save(folder)
-        if over and learner.step < pace.steps:
-            msg = f"stopped after step {learner.step} of {pace.steps}"
+    state.load(folder)
+    pace = state.pace
+    began, first = time.monotonic(), state.step
+    while state.step < pace.steps:
+        loss = loss_at(state.step)
+        state.update(loss)
+        over = time.monotonic() > context.stop_at
+        if state.step % _REPORT_EVERY == 0 or state.step == pace.steps:
+            _report(state, loss.item(), (time.monotonic() - began) / (state.step - first))
+        if over or state.step % pace.checkpoint_every == 0:
+            state.save(folder)
+        if over and state.step < pace.steps:
+            msg = f"stopped after step {state.step} of {pace.steps}"
             raise OutOfTimeError(msg)
-    learner.settle()
+    state.keep_on_device()
 
 
 def remove_checkpoint(folder: Path) -> None:
@@ -288,11 +289,11 @@ def remove_checkpoint(folder: Path) -> None:
     (folder / _CHECKPOINT).unlink(missing_ok=True)
 
 
-def _report(learner: Learner, loss: float, seconds: float) -> None:
+def _report(state: TrainingState, loss: float, seconds: float) -> None:
     print(
-        f"  step {learner.step} of {learner.pace.steps}  loss {loss:.4f}  {seconds:.3f} s a step",
+        f"  step {state.step} of {state.pace.steps}  loss {loss:.4f}  {seconds:.3f} s a step",
         flush=True,
     )
     if not math.isfinite(loss):
-        msg = f"The loss is {loss} at step {learner.step}. Lower the learning rate and start again."
+        msg = f"The loss is {loss} at step {state.step}. Lower the learning rate and start again."
         raise RecipeError(msg)

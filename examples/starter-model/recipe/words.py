@@ -28,7 +28,7 @@ EVERYDAY: dict[str, tuple[str, ...]] = {
 }
 
 # Never held out: what the demo, the benchmarks and the example datasets prompt for.
-KEPT = (
+FIRST_CONCEPTS = (
     "cat cat-face dog dog-face panda frog owl fox koala mouse mouse-face crab wolf butterfly "
     "apple red-apple doughnut carrot hamburger avocado cookie umbrella television cactus robot "
     "bell tulip bus lion pig-face lady-beetle bear octopus strawberry pineapple watermelon "
@@ -36,8 +36,8 @@ KEPT = (
     "banana rocket"
 )
 
-# What a person is likely to ask for and 128 pixels can show: first, where not all can be taught.
-PICTURED = """
+# What a person is likely to ask for and 128 pixels can show: first, where not all can be captioned.
+ILLUSTRATED = """
     ant bat honeybee bird duck rooster penguin camel chipmunk cow-face deer dolphin dragon-face
     elephant fish tropical-fish blowfish goat gorilla horse-face monkey-face rabbit-face scorpion
     shark shrimp snail snake spider squid tiger-face turtle spouting-whale hatching-chick lizard

@@ -18,11 +18,11 @@ from trainer.export.publish.card import PEFT_NAME, write_civitai_form, write_mod
 from trainer.export.publish.publication import Publication, read_publication
 from trainer.files.read import AdapterFile, open_header, read_adapter_file
 from trainer.files.read.keys import group_keys
-from trainer.formats.unet_names import SD_NAMES, SDXL_NAMES
+from trainer.formats.families import FAMILIES
+from trainer.formats.precision import PRECISIONS, name_precision
 
-_PICTURES = "images"
+_IMAGES = "images"
 _EMBEDDINGS = "embeddings"  # the name of the folder that it goes to in A1111 and ComfyUI
-_PRECISIONS = {"F16": "fp16", "BF16": "bf16", "F32": "fp32"}
 
 
 def make_hub_folder(source: Path, to: Path, base_model: str = "") -> Path:
@@ -49,7 +49,7 @@ def make_hub_folder(source: Path, to: Path, base_model: str = "") -> Path:
             has_peft = _write_both_formats(publication, aside)
             if publication.embedding:
                 shutil.copyfile(publication.embedding, aside / publication.embedding.name)
-            card = write_model_card(publication, _copy_pictures(publication, aside), has_peft)
+            card = write_model_card(publication, _copy_images(publication, aside), has_peft)
             (aside / "README.md").write_text(card, "utf-8")
             if to.exists():
                 to.rmdir()
@@ -63,7 +63,7 @@ def make_hub_folder(source: Path, to: Path, base_model: str = "") -> Path:
 def make_civitai_zip(source: Path, to: Path) -> Path:
     """Packs a file with its samples and the answers to Civitai's form.
 
-    The samples name the file's hash, by which Civitai links pictures to models.
+    The samples name the file's hash, by which Civitai links images to models.
 
     Args:
         source: An exported file, or the run that made it.
@@ -101,14 +101,15 @@ def convert_file(source: Path, family: str, to: Path, kind: str) -> None:
     Raises:
         ExportError: the file is damaged, or of a kind that the other format does not hold.
     """
-    names = SDXL_NAMES if family == "sdxl" else SD_NAMES
+    names = FAMILIES[family].unet.names
     header = open_header(source)
     spellings, _ = group_keys(header.tensors)
     recognised = recognise_layers(spellings, names).values()
     file = read_adapter_file(source, recognised or _complete(spellings), names)
     modules: dict[str, Module] = {layer: each.parts() for layer, each in file.modules.items()}
     dtypes = {entry.dtype for key, entry in header.tensors.items() if not key.endswith(".alpha")}
-    precision = _PRECISIONS.get(dtypes.pop(), "fp32") if len(dtypes) == 1 else "fp32"
+    own = name_precision(dtypes.pop()) if len(dtypes) == 1 else ""
+    precision = own if own in PRECISIONS else "fp32"
     metadata = _keep_text(file)
     if kind == "peft":
         write_peft(to, modules, metadata, precision)
@@ -136,10 +137,10 @@ def _write_zip(path: Path, file: Path, publication: Publication) -> None:
         if publication.embedding:
             archive.write(publication.embedding, f"{_EMBEDDINGS}/{publication.embedding.name}")
         archive.writestr("civitai.txt", write_civitai_form(publication, digest))
-        for index, picture in enumerate(publication.pictures):
-            signed = _sign_picture(picture, file.stem, digest)
+        for index, image in enumerate(publication.images):
+            signed = _sign_image(image, file.stem, digest)
             if signed:
-                archive.writestr(f"{_PICTURES}/{index:02d}.png", signed)
+                archive.writestr(f"{_IMAGES}/{index:02d}.png", signed)
 
 
 def _is_peft(path: Path) -> bool:
@@ -167,17 +168,17 @@ def _keep_text(file: AdapterFile) -> dict[str, str]:
     return {key: value for key, value in file.metadata.items() if key not in own}
 
 
-def _copy_pictures(publication: Publication, folder: Path) -> list[tuple[str, str]]:
+def _copy_images(publication: Publication, folder: Path) -> list[tuple[str, str]]:
     """Copies the samples that can be read; returns the place and the prompt of each."""
-    found = []
-    for index, path in enumerate(publication.pictures):
+    copied = []
+    for index, path in enumerate(publication.images):
         texts = _read_texts(path)
         if texts is not None:
-            (folder / _PICTURES).mkdir(exist_ok=True)
-            place = f"{_PICTURES}/{index:02d}.png"
+            (folder / _IMAGES).mkdir(exist_ok=True)
+            place = f"{_IMAGES}/{index:02d}.png"
             shutil.copyfile(path, folder / place)
-            found.append((place, texts.get("prompt", "")))
-    return found
+            copied.append((place, texts.get("prompt", "")))
+    return copied
 
 
 def _read_texts(path: Path) -> dict[str, str] | None:
@@ -190,7 +191,7 @@ def _read_texts(path: Path) -> dict[str, str] | None:
         return None
 
 
-def _sign_picture(path: Path, name: str, digest: str) -> bytes:
+def _sign_image(path: Path, name: str, digest: str) -> bytes:
     """Returns a sample whose generation text names the file; nothing where it is damaged."""
     texts = _read_texts(path)
     if texts is None:

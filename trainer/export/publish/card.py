@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from trainer.export.publish.publication import Publication
+from trainer.formats.families import FAMILIES
 
 PEFT_NAME = "pytorch_lora_weights.safetensors"  # the name that diffusers looks for
 _HUB_LICENSE = re.compile(r"^[a-z0-9][a-z0-9.-]*$")
@@ -18,7 +19,7 @@ def write_model_card(
 
     Args:
         publication: The file.
-        prompts: For each picture, its place in the repository and its prompt.
+        prompts: For each image, its place in the repository and its prompt.
         has_peft: Whether the weights are there for diffusers, too.
     """
     sections = [
@@ -130,14 +131,14 @@ def _write_example(publication: Publication) -> str:
 
 
 def _write_word_loading(publication: Publication) -> str:
-    """Returns the lines that load the learned word, as many as there are text encoders."""
+    """Returns the lines that load the embedding, one per text encoder."""
     if publication.embedding is None:
         return ""
     where = (
         f'"this repository", weight_name={_quote(publication.embedding.name)}, '
         f"token={_quote(publication.trigger)}"
     )
-    if publication.family != "sdxl":
+    if not FAMILIES[publication.family].has_two_encoders:
         return f"pipeline.load_textual_inversion({where})\n"
     return (
         "from huggingface_hub import hf_hub_download\n"

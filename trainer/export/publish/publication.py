@@ -1,4 +1,4 @@
-"""An exported file with all that is said about it, gathered from its header and its run."""
+"""An exported file with its description, gathered from its header and its run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,12 +6,13 @@ from pathlib import Path
 
 from trainer.config import RunConfig
 from trainer.export.errors import ExportError
-from trainer.export.families import FAMILY_LABELS, FamilyLabels, recognise_family
+from trainer.export.families import recognise_family
 from trainer.export.metadata import write_usage_hint
 from trainer.export.privacy import read_settings
-from trainer.export.publish.pictures import find_samples
+from trainer.export.publish.images import find_samples
 from trainer.files.read import open_header
 from trainer.formats.embedding import find_embedding
+from trainer.formats.families import FAMILIES, FamilyLabels
 from trainer.runs import RunFolder
 from trainer.runs.base_models import parse_hub_id
 
@@ -45,9 +46,9 @@ class Publication:
         license: Or "".
         weight: What is recommended.
         base_model: Hub id of the base model, or "".
-        facts: Label and value of what the header says about the training.
-        pictures: Samples of the step that the file was made at.
-        embedding: The trigger as a learned word, where it is one.
+        facts: Label and value of the header's facts about the training.
+        images: Samples of the step that the file was made at.
+        embedding: The textual-inversion embedding of the trigger, where there is one.
     """
 
     file: Path
@@ -64,19 +65,19 @@ class Publication:
     weight: float
     base_model: str
     facts: Mapping[str, str]
-    pictures: tuple[Path, ...]
+    images: tuple[Path, ...]
     embedding: Path | None = None
 
 
 def read_publication(source: Path, base_model: str = "") -> Publication:
-    """Returns what is to be said about an exported file.
+    """Returns the description of an exported file.
 
     Args:
         source: The file, or the run that made it.
         base_model: Hub id of the base model; "" takes the run's where that is one.
 
     Raises:
-        ExportError: there is no such file, it is damaged, or it does not say what it is for.
+        ExportError: there is no such file, it is damaged, or its header names no family.
     """
     file = find_file(source)
     run = RunFolder(file.parent)
@@ -91,13 +92,13 @@ def read_publication(source: Path, base_model: str = "") -> Publication:
         file=file,
         metadata=metadata,
         family=family,
-        labels=FAMILY_LABELS[family, prediction],
+        labels=FAMILIES[family].labels[prediction],
         title=metadata.get("modelspec.title") or file.stem,
         **texts,
         weight=config.output.preferred_weight if config else _read_weight(metadata),
         base_model=base_model or (hub_id.repository if hub_id else ""),
         facts={label: metadata[key] for key, label in _FACTS.items() if metadata.get(key)},
-        pictures=tuple(find_samples(run.samples_path, step)),
+        images=tuple(find_samples(run.samples_path, step)),
         embedding=find_embedding(file),
     )
 

@@ -7,21 +7,21 @@ from pathlib import Path
 from datasets_tools.files import write_atomically
 from trainer.config import RunConfig
 from trainer.export.errors import ExportError
-from trainer.export.families import FAMILY_LABELS
 from trainer.export.metadata import ExportFacts, write_usage_hint
-from trainer.export.publish.pictures import write_preview
+from trainer.export.publish.images import write_preview
+from trainer.formats.families import FAMILIES
 
 
 def write_sidecars(
-    path: Path, config: RunConfig, facts: ExportFacts, pictures: Sequence[Path]
+    path: Path, config: RunConfig, facts: ExportFacts, images: Sequence[Path]
 ) -> list[Path]:
-    """Writes what a person would otherwise type into those programs, and a preview picture.
+    """Writes what a person would otherwise type into those programs, and a preview image.
 
     Args:
         path: The exported file; its name with .json and .png is written.
         config: Of the run.
         facts: Of the run.
-        pictures: Samples, the best first; without any there is no preview.
+        images: Samples, the best first; without any there is no preview.
 
     Returns:
         The files written.
@@ -37,14 +37,14 @@ def write_sidecars(
         msg = f"{card.name} could not be written: {error.strerror or error}. Free some space."
         raise ExportError(msg) from error
     preview = path.with_suffix(".png")
-    return [card, preview] if write_preview(preview, pictures) else [card]
+    return [card, preview] if write_preview(preview, images) else [card]
 
 
 def describe_card(config: RunConfig, facts: ExportFacts) -> dict[str, object]:
     """Returns the sidecar's content, under the keys that A1111 gave it."""
     return {
         "description": config.output.description,
-        "sd version": FAMILY_LABELS[facts.family, facts.prediction].sidecar,
+        "sd version": FAMILIES[facts.family].labels[facts.prediction].sidecar,
         "activation text": config.dataset.trigger,
         "preferred weight": config.output.preferred_weight,
         "negative text": config.samples.negative_prompt,

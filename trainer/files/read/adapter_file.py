@@ -10,10 +10,11 @@ from safetensors import SafetensorError, safe_open
 
 from trainer.export.errors import ExportError
 from trainer.export.names import known_names
-from trainer.files.read.family import FAMILY_TITLES, FamilyGuess, guess_family
+from trainer.files.read.family import FamilyGuess, guess_family
 from trainer.files.read.file_module import FileModule, make_module
 from trainer.files.read.keys import READABLE_KINDS, KeyGroup, group_keys
 from trainer.files.read.peft import PeftAlphas
+from trainer.formats.families import FAMILIES
 from trainer.formats.header import FormatError, TensorFile, read_header
 from trainer.formats.unet_names import UNetNames
 
@@ -77,22 +78,22 @@ def open_adapter_file(
     Args and errors are those of `read_adapter_file`; its last ones come with `OpenFile.read`.
     """
     header = open_header(path)
-    groups, strangers = group_keys(header.tensors)
-    _check_is_adapter(header, groups, strangers)
+    groups, unknown_keys = group_keys(header.tensors)
+    _check_is_adapter(header, groups, unknown_keys)
     shapes = {key: entry.shape for key, entry in header.tensors.items()}
     guess = guess_family(groups.values(), shapes, header.metadata)
-    if guess.stranger or (family and guess.certain and guess.family != family):
+    if guess.unsupported or (family and guess.certain and guess.family != family):
         raise ExportError(explain_misfit(path, guess, family))
     _check_kinds(path, groups)
     names = known_names(layers, unet_names)
-    found = _match(path, groups, names, guess, family)
+    matched = _match(path, groups, names, guess, family)
     alphas = _read_alphas(path, header.metadata)
     try:
         handle = safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
         raise ExportError(_call_damaged(path, error)) from error
     with handle as body:
-        yield OpenFile(header, found, guess, alphas, body)
+        yield OpenFile(header, matched, guess, alphas, body)
 
 
 class OpenFile:
@@ -162,8 +163,8 @@ def open_header(path: Path) -> TensorFile:
 
 def explain_misfit(path: Path, guess: FamilyGuess, family: str, detail: str = "") -> str:
     """Returns the sentence for a file that does not fit a base model."""
-    base = FAMILY_TITLES.get(family, "")
-    if guess.stranger or (guess.family and base and guess.family != family):
+    base = FAMILIES[family].title if family in FAMILIES else ""
+    if guess.unsupported or (guess.family and base and guess.family != family):
         target = f"this base model is {base}" if base else "this base model is of another family"
         return f"{path.name} was made for {guess.title}, and {target}. {detail}".rstrip()
     made = f" (it was made for {guess.title})" if guess.family else ""
@@ -171,7 +172,7 @@ def explain_misfit(path: Path, guess: FamilyGuess, family: str, detail: str = ""
 
 
 def _check_is_adapter(
-    header: TensorFile, groups: Mapping[str, KeyGroup], strangers: list[str]
+    header: TensorFile, groups: Mapping[str, KeyGroup], unknown_keys: list[str]
 ) -> None:
     name = header.path.name
     if any(key.startswith(_CHECKPOINT) for key in header.tensors):
@@ -186,10 +187,10 @@ def _check_is_adapter(
             "Choose a LoRA file."
         )
         raise ExportError(msg)
-    if strangers:
+    if unknown_keys:
         msg = (
-            f"{name} holds {len(strangers)} tensors that are no part of an adapter known here, "
-            f"first {strangers[0]}. Leaving them out would change its effect."
+            f"{name} holds {len(unknown_keys)} tensors that are no part of an adapter known here, "
+            f"first {unknown_keys[0]}. Leaving them out would change its effect."
         )
         raise ExportError(msg)
 
@@ -224,17 +225,17 @@ def _match(
     if unknown:
         detail = f"{len(unknown)} of {len(groups)} layers are unknown, first {unknown[0]}."
         raise ExportError(explain_misfit(path, guess, family, detail))
-    found: dict[str, KeyGroup] = {}
+    matched: dict[str, KeyGroup] = {}
     for spelling, group in groups.items():
         layer = names[spelling]
-        if layer in found:
+        if layer in matched:
             msg = (
-                f"{path.name} holds {layer} twice, as {found[layer].spelling} and as {spelling}, "
+                f"{path.name} holds {layer} twice, as {matched[layer].spelling} and as {spelling}, "
                 "so its effect is not defined."
             )
             raise ExportError(msg)
-        found[layer] = group
-    return found
+        matched[layer] = group
+    return matched
 
 
 def _call_damaged(path: Path, error: Exception) -> str:

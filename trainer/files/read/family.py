@@ -6,18 +6,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from trainer.files.read.keys import KeyGroup
-
-FAMILY_TITLES = {"sd15": "SD 1.x", "sd2": "SD 2.x", "sdxl": "SDXL"}
+from trainer.formats.families import FAMILIES, FamilySpec
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-# Width of the text that cross attention reads.
-_TEXT_WIDTHS = {768: "sd15", 1024: "sd2", 2048: "sdxl"}
+_BY_TEXT_WIDTH = {each.unet.text_width: each for each in FAMILIES.values()}
 _CROSS = re.compile(r"attn2[._](?:processor[._])?to_[kv](?:_lora)?$")
 _TEXT_ATTENTION = re.compile(r"^(?:lora_te1?_|text_encoder\.).*self_attn[._][qkv]_proj$")
 _SECOND_ENCODER = re.compile(r"^(?:lora_te2_|text_encoder_2\.)")
-# Only SDXL has more than one transformer block at a place.
 _DEEP = re.compile(r"transformer_blocks[._][1-9]")
+_WITH_DEEP_BLOCKS = next(each.name for each in FAMILIES.values() if each.has_deep_blocks)
+_WITH_TWO_ENCODERS = next(each.name for each in FAMILIES.values() if each.has_two_encoders)
 _STRANGERS = (
     (re.compile(r"double_blocks|single_blocks|single_transformer_blocks"), "Flux"),
     (re.compile(r"joint_blocks|attn[._]add_[qkv]_proj|context_block"), "Stable Diffusion 3"),
@@ -30,22 +29,27 @@ _STRANGERS = (
 
 @dataclass(frozen=True)
 class FamilyGuess:
-    """What a file says about its base model.
+    """What a file reveals about its base model.
 
     Attributes:
-        family: "sd15", "sd2" or "sdxl"; "" where it does not tell.
+        family: A key of `FAMILIES`; "" where unknown.
         certain: Whether names or shapes show it, not only the header.
-        stranger: The architecture that it is for, where it is none of ours.
+        unsupported: The architecture that it is for, where it is none of ours.
     """
 
     family: str
     certain: bool
-    stranger: str = ""
+    unsupported: str = ""
+
+    @property
+    def spec(self) -> FamilySpec | None:
+        """The family's facts; None where unknown."""
+        return FAMILIES.get(self.family)
 
     @property
     def title(self) -> str:
         """The family as people call it."""
-        return self.stranger or FAMILY_TITLES.get(self.family, "an unknown family")
+        return self.unsupported or (self.spec.title if self.spec else "an unknown family")
 
 
 def guess_family(
@@ -62,42 +66,45 @@ def guess_family(
     for group in every:
         for pattern, title in _STRANGERS:
             if pattern.search(group.spelling):
-                return FamilyGuess("", certain=True, stranger=title)
+                return FamilyGuess("", certain=True, unsupported=title)
     if any(_SECOND_ENCODER.match(group.spelling) for group in every):
-        return FamilyGuess("sdxl", certain=True)
+        return FamilyGuess(_WITH_TWO_ENCODERS, certain=True)
     stated = read_stated_family(metadata)
     for pattern in (_CROSS, _TEXT_ATTENTION):
         widths = {measure(g, shapes)[1] for g in every if pattern.search(g.spelling)}
-        families = {_TEXT_WIDTHS[width] for width in widths if width in _TEXT_WIDTHS}
+        families = {_BY_TEXT_WIDTH[width].name for width in widths if width in _BY_TEXT_WIDTH}
         if len(families) == 1:
-            family = families.pop()
-            # The first text encoder of SDXL is that of SD 1.x.
-            ambiguous = pattern is _TEXT_ATTENTION and family == "sd15" and stated != "sd15"
+            family: str = families.pop()
+            ambiguous = pattern is _TEXT_ATTENTION and stated != family and _shares_encoder(family)
             return FamilyGuess((stated or family) if ambiguous else family, certain=not ambiguous)
     if stated:
         return FamilyGuess(stated, certain=False)
-    return FamilyGuess("sdxl" if any(_DEEP.search(g.spelling) for g in every) else "", False)
+    return FamilyGuess(
+        _WITH_DEEP_BLOCKS if any(_DEEP.search(g.spelling) for g in every) else "", False
+    )
+
+
+def _shares_encoder(family: str) -> bool:
+    """Whether another family begins with the same text encoder, as SDXL with that of SD 1.x."""
+    own = FAMILIES[family].text_encoders[0].width
+    others = (each for each in FAMILIES.values() if each.name != family)
+    return any(each.text_encoders[0].width == own for each in others)
 
 
 def read_stated_family(metadata: Mapping[str, str]) -> str:
     """Returns the family that a header names; "" for none."""
     version = metadata.get("ss_base_model_version", "")
     architecture = metadata.get("modelspec.architecture", "")
-    for family, starts in _STATED.items():
-        if version.startswith(starts[0]) or architecture.startswith(starts[1]):
-            return family
+    # Where the two entries disagree, the newest family is meant.
+    for spec in reversed(FAMILIES.values()):
+        by_version = version.startswith(spec.version_prefix)
+        if by_version or architecture.startswith(spec.architecture_prefix):
+            return spec.name
     return ""
 
 
-_STATED = {
-    "sdxl": ("sdxl_", "stable-diffusion-xl-v1"),
-    "sd2": ("sd_v2", "stable-diffusion-v2"),
-    "sd15": ("sd_v1", "stable-diffusion-v1"),
-}
-
-
 def measure(group: KeyGroup, shapes: Shapes) -> tuple[int, int]:
-    """Returns the rows of a layer's weight and the elements of a row; 0 for what is not told."""
+    """Returns the rows of a layer's weight and the elements of a row; 0 where unknown."""
     size = {part: shapes[key] for part, key in group.keys.items()}
 
     def rows(part: str) -> int:

@@ -32,7 +32,7 @@ class FileModule:
     Attributes:
         kind: "lora", "loha", "lokr", "full", or "dora" around any of them.
         tensors: fp32, by the names of LyCORIS, without Tucker cores.
-        alpha: The strength; the rank where the file says nothing.
+        alpha: The strength; the rank where the file has none.
     """
 
     kind: str
@@ -57,7 +57,7 @@ def make_module(
         layer: Name in the base model.
         group: Which tensor is what.
         tensors: The layer's, by key.
-        alphas: What the header says about strengths.
+        alphas: The strengths in the header.
 
     Raises:
         ExportError: the weights are damaged, or no numbers.

@@ -1,4 +1,4 @@
-"""What the tensors of an adapter file are called, whoever wrote it.
+"""The tensor names of adapter files, of all known programs.
 
 A key is a layer's spelling and a part: `lora_unet_mid_block_…` and `.lora_down.weight`. Parts of
 different programs that mean the same get one name here, that of kohya and LyCORIS.
@@ -127,15 +127,15 @@ class KeyGroup:
 def group_keys(keys: Iterable[str]) -> tuple[dict[str, KeyGroup], list[str]]:
     """Returns the layers of a file by their spelling, and the keys that are no part of any."""
     groups: dict[str, KeyGroup] = {}
-    strangers = []
+    unknown_keys = []
     for key in keys:
-        found = _split(key)
-        if found is None:
-            strangers.append(key)
+        parts = _split(key)
+        if parts is None:
+            unknown_keys.append(key)
             continue
-        spelling, part = found
+        spelling, part = parts
         groups.setdefault(spelling, KeyGroup(spelling, {})).keys[part] = key
-    return groups, strangers
+    return groups, unknown_keys
 
 
 def _split(key: str) -> tuple[str, str] | None:

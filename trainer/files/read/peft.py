@@ -1,4 +1,4 @@
-"""Alphas of diffusers and PEFT files, which stand in the header instead of tensors."""
+"""Alphas of diffusers and PEFT files, which are in the header instead of tensors."""
 
 import json
 import math
@@ -11,7 +11,7 @@ _PLAIN = re.compile(r"[\w.\-]+")
 
 
 class PeftAlphas:
-    """What the header says about strengths.
+    """The strengths in the header.
 
     Args:
         metadata: The file's.
@@ -22,16 +22,16 @@ class PeftAlphas:
 
     def __init__(self, metadata: Mapping[str, str]) -> None:
         try:
-            found = json.loads(metadata.get(KEY, "{}"))
+            settings = json.loads(metadata.get(KEY, "{}"))
         except (ValueError, RecursionError):
-            found = None
-        if not isinstance(found, dict):
+            settings = None
+        if not isinstance(settings, dict):
             msg = f"its {KEY} is no JSON object"
             raise ValueError(msg)
-        self._settings: dict[str, Any] = found
+        self._settings: dict[str, Any] = settings
 
     def find(self, layer: str, rank: int) -> float:
-        """Returns alpha so that the scale is alpha / rank; the rank where nothing is said.
+        """Returns alpha so that the scale is alpha / rank; the rank where there is none.
 
         Args:
             layer: Name with the model in front.

@@ -23,16 +23,16 @@ def fold_tucker(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         ValueError: a core does not fit its factors.
     """
-    found = dict(tensors)
-    if "lora_mid.weight" in found:
-        core = found.pop("lora_mid.weight")
-        found["lora_down.weight"] = _absorb(core, found["lora_down.weight"].flatten(1))
+    folded = dict(tensors)
+    if "lora_mid.weight" in folded:
+        core = folded.pop("lora_mid.weight")
+        folded["lora_down.weight"] = _absorb(core, folded["lora_down.weight"].flatten(1))
     for name, (inner, turned) in _CORES.items():
-        core_or_none = found.pop(name, None)
+        core_or_none = folded.pop(name, None)
         if core_or_none is not None:
-            found[inner] = _absorb(core_or_none, found[inner]).flatten(1)
-            found[turned] = found[turned].T.contiguous()
-    return found
+            folded[inner] = _absorb(core_or_none, folded[inner]).flatten(1)
+            folded[turned] = folded[turned].T.contiguous()
+    return folded
 
 
 def _absorb(core: Tensor, factor: Tensor) -> Tensor:

@@ -10,12 +10,13 @@ import torch
 from safetensors import safe_open
 
 from trainer.export.names import known_names, recognise_layers
-from trainer.files.architectures import ARCHITECTURES, OUTER_LAYERS, list_layers
+from trainer.files.architectures import OUTER_LAYERS, list_layers
 from trainer.files.read import open_header
 from trainer.files.read.family import FamilyGuess, guess_family, measure
 from trainer.files.read.keys import KeyGroup, group_keys
+from trainer.formats.families import FAMILIES
 from trainer.formats.header import TensorFile
-from trainer.formats.unet_names import UNetNames
+from trainer.formats.unet_names import SD_NAMES, UNetNames
 
 Shapes = Mapping[str, tuple[int, ...]]
 _BLOCK_BYTES = 1 << 20
@@ -43,7 +44,7 @@ class FileFacts:
         shapes: Of each tensor, by key.
         groups: Its layers by their spelling.
         kohya: Spellings in the kohya format.
-        strangers: Keys that are no part of an adapter.
+        unknown_keys: Keys that are no part of an adapter.
         guess: The family that it was made for.
         layers: Spelling → layer, of those that follow a grammar.
         expected: Shape of each layer of its family; empty where the sizes are of no public model.
@@ -56,7 +57,7 @@ class FileFacts:
     shapes: Shapes
     groups: Mapping[str, KeyGroup]
     kohya: list[str]
-    strangers: list[str]
+    unknown_keys: list[str]
     guess: FamilyGuess
     layers: Mapping[str, str]
     expected: Shapes
@@ -91,14 +92,14 @@ def collect_facts(path: Path, base: BaseLayers | None = None) -> FileFacts:
         ExportError: the file is missing or damaged.
     """
     header = open_header(path)
-    groups, strangers = group_keys(header.tensors)
+    groups, unknown_keys = group_keys(header.tensors)
     shapes = {key: entry.shape for key, entry in header.tensors.items()}
     guess = guess_family(groups.values(), shapes, header.metadata)
     if base is None:
         guess, layers, expected = _match_family(guess, groups, shapes)
     else:
-        found = known_names([*base.shapes, *_list_outer(base.names)], base.names)
-        layers = {each: found[each] for each in groups if each in found}
+        known = known_names([*base.shapes, *_list_outer(base.names)], base.names)
+        layers = {each: known[each] for each in groups if each in known}
         expected = base.shapes
     alphas, broken = _read_values(path, groups)
     return FileFacts(
@@ -106,7 +107,7 @@ def collect_facts(path: Path, base: BaseLayers | None = None) -> FileFacts:
         shapes=shapes,
         groups=groups,
         kohya=[spelling for spelling, group in groups.items() if group.naming == "kohya"],
-        strangers=strangers,
+        unknown_keys=unknown_keys,
         guess=guess,
         layers=layers,
         expected=expected,
@@ -124,10 +125,10 @@ def _match_family(
     Where at most half of the layers have the size they have in the public model, the file is for
     a model of other sizes, about which only names can be judged.
     """
-    if guess.stranger:
+    if guess.unsupported:
         return guess, {}, {}
     best, most = "", 0
-    for family in [guess.family] if guess.family else ARCHITECTURES:
+    for family in [guess.family] if guess.family else FAMILIES:
         layers = _recognise(groups, family)
         expected = list_layers(family)
         fitting = sum(
@@ -142,20 +143,19 @@ def _match_family(
             best = ""
     family = best or guess.family
     if not family:
-        names = ARCHITECTURES["sd15"].names
-        return guess, recognise_layers(groups, names), {}
+        return guess, recognise_layers(groups, SD_NAMES), {}
     layers = _recognise(groups, family)
     if most * 2 <= len(groups):
-        grammar = recognise_layers(groups, ARCHITECTURES[family].names)
+        grammar = recognise_layers(groups, FAMILIES[family].unet.names)
         return guess, {**grammar, **layers}, {}
-    found = guess if guess.family else FamilyGuess(family, certain=True)
-    return found, layers, list_layers(family)
+    matched = guess if guess.family else FamilyGuess(family, certain=True)
+    return matched, layers, list_layers(family)
 
 
 def _recognise(groups: Iterable[str], family: str) -> dict[str, str]:
-    names = ARCHITECTURES[family].names
-    found = known_names([*list_layers(family), *_list_outer(names)], names)
-    return {spelling: found[spelling] for spelling in groups if spelling in found}
+    names = FAMILIES[family].unet.names
+    layers = known_names([*list_layers(family), *_list_outer(names)], names)
+    return {spelling: layers[spelling] for spelling in groups if spelling in layers}
 
 
 def _list_outer(names: UNetNames) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a check of a file says: a finding, and what each program makes of it."""
+"""The findings of a file check, each with its effect in every program."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ Effects = Mapping[str, Effect]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong or worth knowing.
+    """One problem or notable fact.
 
     Attributes:
         severity: "error" where the file is wrong, or programs refuse or ruin it; "warning" where
@@ -51,8 +51,8 @@ class Finding:
         programs: dict[str, list[str]] = {}
         for program, effect in self.effects.items():
             programs.setdefault(effect.text, []).append(program)
-        told = "; ".join(f"{', '.join(names)}: {text}" for text, names in programs.items())
-        return f"{self.severity}: {self.message}" + (f" [{told}]" if told else "")
+        effects = "; ".join(f"{', '.join(names)}: {text}" for text, names in programs.items())
+        return f"{self.severity}: {self.message}" + (f" [{effects}]" if effects else "")
 
 
 def name_some(names: Sequence[str]) -> str:

@@ -5,15 +5,18 @@ import re
 from collections.abc import Iterator
 
 from trainer.files.architectures import list_layers
-from trainer.files.read.family import FAMILY_TITLES, read_stated_family
+from trainer.files.read.family import read_stated_family
 from trainer.files.verify.facts import FileFacts
 from trainer.files.verify.findings import Effect, Finding, name_some
+from trainer.formats.families import FAMILIES, SD2, SD15, SDXL
 
 _LARGEST_HEADER = 1 << 20  # ComfyUI serves no more
 _HIDDEN = Effect("partly", "hidden among the LoRAs of another family")
 _FORGE_FAMILIES = {
-    "stable-diffusion-v1/lora": "sd15",
-    "stable-diffusion-xl-v1-base/lora": "sdxl",
+    labels.architecture: spec.name
+    for spec in FAMILIES.values()
+    if spec.known_to_forge
+    for labels in spec.labels.values()
 }
 _NEEDED_BY_MODELSPEC = ("sai_model_spec", "architecture", "implementation", "title")
 _HOME = re.compile(r"/home/|/Users/|/root/|[A-Za-z]:\\\\?Users")
@@ -29,21 +32,21 @@ def check_stated_family(facts: FileFacts) -> Iterator[Finding]:
         yield Finding(
             "error",
             "stated_family",
-            f"The header says {FAMILY_TITLES[stated]}, and the layers are those of "
-            f"{FAMILY_TITLES[family]}.",
+            f"The header names {FAMILIES[stated].title}, but the layers are those of "
+            f"{FAMILIES[family].title}.",
             {"A1111": _HIDDEN, "Forge": _HIDDEN},
         )
         return
-    seen = _read_as_a1111(facts)
-    effects = {"A1111": _HIDDEN} if seen not in {family, ""} else {}
+    by_a1111 = _read_as_a1111(facts)
+    effects = {"A1111": _HIDDEN} if by_a1111 not in {family, ""} else {}
     architecture = facts.metadata.get("modelspec.architecture", "")
-    if _FORGE_FAMILIES.get(architecture, seen) not in {family, ""}:
+    if _FORGE_FAMILIES.get(architecture, by_a1111) not in {family, ""}:
         effects["Forge"] = _HIDDEN
     if effects or not stated:
         yield Finding(
             "warning" if effects else "note",
             "stated_family",
-            f"The header does not say that the file is for {FAMILY_TITLES[family]} "
+            f"The header does not state that the file is for {FAMILIES[family].title} "
             "(ss_base_model_version, ss_v2).",
             effects,
         )
@@ -51,51 +54,54 @@ def check_stated_family(facts: FileFacts) -> Iterator[Finding]:
 
 def _read_as_a1111(facts: FileFacts) -> str:
     """Returns the family that A1111 takes a file for; "" where it leaves that open."""
-    if facts.metadata.get("ss_base_model_version", "").startswith("sdxl_"):
-        return "sdxl"
+    if facts.metadata.get("ss_base_model_version", "").startswith(SDXL.version_prefix):
+        return SDXL.name
     if facts.metadata.get("ss_v2") == "True":
-        return "sd2"
-    return "sd15" if facts.metadata else ""
+        return SD2.name
+    return SD15.name if facts.metadata else ""
 
 
 def check_detection(facts: FileFacts) -> Iterator[Finding]:
-    """A layer is there by which InvokeAI tells the family: cross attention or text attention."""
+    """There is a layer by which InvokeAI detects the family: cross attention or text attention."""
     family = facts.guess.family
-    # Of a model whose sizes are of its own no program can tell anything.
+    # For a model of unusual sizes no program can detect the family.
     if not facts.kohya or not family or facts.expected != list_layers(family):
         return
-    telling = [r"attn2_to_[kv]$", r"^lora_te.*self_attn_[qkv]_proj$"]
-    if family == "sdxl":  # told by how deep its blocks are
-        telling.append(r"_transformer_blocks_")
-    if any(re.search(pattern, each) for each in facts.kohya for pattern in telling):
+    family_patterns = [r"attn2_to_[kv]$", r"^lora_te.*self_attn_[qkv]_proj$"]
+    deep = FAMILIES[family].has_deep_blocks
+    if deep:  # detected by the depth of its blocks
+        family_patterns.append(r"_transformer_blocks_")
+    if any(re.search(pattern, each) for each in facts.kohya for pattern in family_patterns):
         return
     as_xl = any(re.search(r"_(time_emb_proj|emb_layers_1)$", each) for each in facts.kohya)
-    if family == "sdxl" and as_xl:
+    if deep and as_xl:
         return
-    text = "taken for SDXL" if as_xl else "family not told, so not installed"
+    text = "taken for SDXL" if as_xl else "family not detected, so not installed"
     yield Finding(
         "warning",
         "detection",
-        "No layer of cross attention or of the text encoder's attention tells the family.",
+        "No layer of cross attention or of the text encoder's attention reveals the family.",
         {"InvokeAI": Effect("no", text)},
     )
 
 
 def check_hashes(facts: FileFacts) -> Iterator[Finding]:
     """The stated hashes are those of the tensors."""
-    told = facts.metadata.get("sshs_model_hash")
-    if told is None:
+    recorded = facts.metadata.get("sshs_model_hash")
+    if recorded is None:
         yield Finding("note", "hashes", "The header has no sshs_model_hash, so that every program "
                       "and site computes its own.")  # fmt: skip
-    elif told != facts.digest:
-        fault = "starts with 0x" if told == f"0x{facts.digest}" else "is not that of the tensors"
+    elif recorded != facts.digest:
+        problem = (
+            "starts with 0x" if recorded == f"0x{facts.digest}" else "is not that of the tensors"
+        )
         yield Finding(
             "warning",
             "hashes",
-            f"sshs_model_hash {fault}; pictures and sites would name another file.",
+            f"sshs_model_hash {problem}; images and sites would name another file.",
         )
-    told = facts.metadata.get("modelspec.hash_sha256")
-    if told is not None and told != f"0x{facts.digest}":
+    recorded = facts.metadata.get("modelspec.hash_sha256")
+    if recorded is not None and recorded != f"0x{facts.digest}":
         yield Finding("warning", "hashes", "modelspec.hash_sha256 is not 0x and the hash of the "
                       "tensors.")  # fmt: skip
 
@@ -163,11 +169,11 @@ def check_modelspec(facts: FileFacts) -> Iterator[Finding]:
 
 
 def check_privacy(facts: FileFacts) -> Iterator[Finding]:
-    """The header tells no folder of the computer that made the file."""
-    told = [key for key, text in facts.metadata.items() if _HOME.search(text)]
-    if told:
+    """The header contains no folder of the computer that made the file."""
+    keys = [key for key, text in facts.metadata.items() if _HOME.search(text)]
+    if keys:
         yield Finding(
             "warning",
             "privacy",
-            f"The header tells a path on the computer that made the file: {name_some(told)}.",
+            f"The header contains a path on the computer that made the file: {name_some(keys)}.",
         )

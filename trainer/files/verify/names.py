@@ -14,28 +14,33 @@ from trainer.files.verify.findings import (
     forge_on_leftovers,
     name_some,
 )
+from trainer.formats.families import FAMILIES, name_encoder
 
+_WITH_DIFFUSERS_BLOCKS = " and ".join(
+    each.title for each in FAMILIES.values() if not each.unet.original_blocks
+)
 _PARTS_OF_ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
 _TEXT_ATTENTION = re.compile(r"^(text_encoder.*\.layers\.\d+\.self_attn)\.(\w+)$")
 
 
 def check_family(facts: FileFacts) -> Iterator[Finding]:
     """The file is for one of the families that these programs know."""
-    if facts.guess.stranger:
+    if facts.guess.unsupported:
         yield Finding("error", "family", f"It was made for {facts.guess.title}.")
 
 
-def check_strangers(facts: FileFacts) -> Iterator[Finding]:
+def check_unknown_keys(facts: FileFacts) -> Iterator[Finding]:
     """Every tensor belongs to an adapter."""
-    if facts.strangers:
+    if facts.unknown_keys:
         yield Finding(
             "error",
             "strangers",
-            f"{len(facts.strangers)} tensors belong to no adapter: {name_some(facts.strangers)}.",
+            f"{len(facts.unknown_keys)} tensors belong to no adapter: "
+            f"{name_some(facts.unknown_keys)}.",
             {
                 "diffusers": REFUSES,
                 "InvokeAI": REFUSES,
-                "Forge": forge_on_leftovers(len(facts.strangers)),
+                "Forge": forge_on_leftovers(len(facts.unknown_keys)),
             },
         )
 
@@ -44,7 +49,8 @@ def check_format(facts: FileFacts) -> Iterator[Finding]:
     """Names are kohya's, which all programs read, and not a mixture."""
     dotted = [s for s, group in facts.groups.items() if group.naming != "kohya"]
     if dotted and facts.kohya:
-        on_invoke = REFUSES if facts.guess.family == "sdxl" else LEAVES_OUT
+        spec = facts.guess.spec
+        on_invoke = REFUSES if spec and spec.unet.original_blocks else LEAVES_OUT
         yield Finding(
             "error",
             "format",
@@ -65,6 +71,7 @@ def check_format(facts: FileFacts) -> Iterator[Finding]:
 
 def check_blocks(facts: FileFacts) -> Iterator[Finding]:
     """The UNet's blocks are named as the family's programs expect, and in one way only."""
+    spec = facts.guess.spec
     original = [s for s in facts.kohya if re.match(r"lora_unet_(input|middle|output)_", s)]
     if facts.blocks == {"diffusers", "original"}:
         yield Finding(
@@ -73,15 +80,15 @@ def check_blocks(facts: FileFacts) -> Iterator[Finding]:
             f"The UNet's blocks are named in two ways at once, first {original[0]}.",
             {"diffusers": LEAVES_OUT, "sd-scripts": REFUSES, "InvokeAI": REFUSES},
         )
-    elif facts.blocks == {"original"} and facts.guess.family in {"sd15", "sd2"}:
+    elif facts.blocks == {"original"} and spec and not spec.unet.original_blocks:
         yield Finding(
             "error",
             "blocks",
-            f"The UNet's blocks have their original names, {name_some(original)}, where SD 1.x and "
-            "SD 2.x use those of diffusers.",
+            f"The UNet's blocks have their original names, {name_some(original)}, where "
+            f"{_WITH_DIFFUSERS_BLOCKS} use those of diffusers.",
             {"diffusers": REFUSES, "sd-scripts": LEAVES_OUT, "InvokeAI": LEAVES_OUT},
         )
-    elif facts.blocks == {"diffusers"} and facts.guess.family == "sdxl":
+    elif facts.blocks == {"diffusers"} and spec and spec.unet.original_blocks:
         upsampler = "lora_unet_up_blocks_0_upsamplers_0_conv"
         if upsampler in facts.groups:
             yield Finding(
@@ -94,10 +101,16 @@ def check_blocks(facts: FileFacts) -> Iterator[Finding]:
 
 def check_text_prefix(facts: FileFacts) -> Iterator[Finding]:
     """Text encoders are called lora_te in SD 1.x and 2.x, lora_te1 and lora_te2 in SDXL."""
-    wrong_prefix = {"sd15": "lora_te1_", "sd2": "lora_te1_", "sdxl": "lora_te_"}
-    prefix = wrong_prefix.get(facts.guess.family)
-    wrong = [each for each in facts.kohya if prefix and each.startswith(prefix)]
-    if wrong and facts.guess.family == "sdxl":
+    spec = facts.guess.spec
+    if spec is None:
+        return
+    right = spec.text_encoders[0].prefix
+    wrong = [
+        each
+        for each in facts.kohya
+        if each.startswith(("lora_te_", "lora_te1_")) and not each.startswith(f"{right}_")
+    ]
+    if wrong and spec.has_two_encoders:
         yield Finding(
             "error",
             "text_prefix",
@@ -134,7 +147,7 @@ def check_known_layers(facts: FileFacts) -> Iterator[Finding]:
         unknown = [each for each in facts.groups if facts.layers.get(each) not in known]
     else:  # a model of other sizes, of which only kohya names can be judged, by their grammar
         unknown = [each for each in facts.kohya if each not in facts.layers]
-    if unknown and not facts.guess.stranger:
+    if unknown and not facts.guess.unsupported:
         keys = sum(len(facts.groups[each].keys) for each in unknown)
         yield Finding(
             "error",
@@ -169,17 +182,18 @@ def check_outer_layers(facts: FileFacts) -> Iterator[Finding]:
 
 def check_twins(facts: FileFacts) -> Iterator[Finding]:
     """No layer is there under two spellings."""
-    found: dict[str, str] = {}
+    first_keys: dict[str, str] = {}
     for spelling, layer in facts.layers.items():
-        if layer in found:
+        if layer in first_keys:
             yield Finding(
                 "error",
                 "twins",
-                f"{layer} is there twice, as {found[layer]} and as {spelling}: what counts differs "
+                f"{layer} occurs twice, as {first_keys[layer]} and as {spelling}: which one is "
+                "used differs "
                 "between programs.",
             )
             return
-        found[layer] = spelling
+        first_keys[layer] = spelling
 
 
 def check_text_sets(facts: FileFacts) -> Iterator[Finding]:
@@ -193,8 +207,11 @@ def check_text_sets(facts: FileFacts) -> Iterator[Finding]:
     if not partial:
         return
     effects = {}
-    fused = facts.guess.family == "sd2" or any(n.startswith("text_encoder_2") for n in partial)
-    if fused:
+    # A1111 holds the attention of OpenCLIP's text encoders in one weight.
+    spec = facts.guess.spec
+    encoders = enumerate(spec.text_encoders) if spec else ()
+    fused = {name_encoder(n) for n, each in encoders if each.naming == "open_clip"}
+    if any(name.partition(".")[0] in fused for name in partial):
         effects["A1111"] = LEAVES_OUT
     without_out = [name for name in partial if "out_proj" not in sets[name]]
     if without_out:

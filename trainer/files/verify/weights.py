@@ -40,17 +40,18 @@ _ATTENTION = re.compile(r"\.attn[12]\.to_")
 def check_kinds(facts: FileFacts) -> Iterator[Finding]:
     """Every layer is a plain LoRA."""
     for kind, (title, effects) in _KINDS.items():
-        found = [spelling for spelling, group in facts.groups.items() if group.kind == kind]
-        if found:
+        layers = [spelling for spelling, group in facts.groups.items() if group.kind == kind]
+        if layers:
             unusual = kind in {"", "set", "norm", "oft", "glora", "ia3"}
             yield Finding(
                 "warning" if unusual else "note",
                 "kinds",
-                f"{len(found)} of {len(facts.groups)} layers are {title}: {name_some(found)}.",
+                f"{len(layers)} of {len(facts.groups)} layers are {title}: {name_some(layers)}.",
                 effects,
             )
+    spec = facts.guess.spec
     low_rank = [s for s, group in facts.groups.items() if "lokr_w2_b" in group.keys]
-    if low_rank and facts.guess.family in {"sd15", "sd2"}:
+    if low_rank and spec and not spec.has_deep_blocks:
         yield Finding(
             "note",
             "kinds",
@@ -62,13 +63,13 @@ def check_kinds(facts: FileFacts) -> Iterator[Finding]:
 def check_tucker(facts: FileFacts) -> Iterator[Finding]:
     """No convolution has a Tucker core."""
     cores = {"lora_mid.weight", "hada_t1", "hada_t2", "lokr_t2"}
-    found = [s for s, group in facts.groups.items() if cores & set(group.keys)]
-    plain = any("lora_mid.weight" in facts.groups[spelling].keys for spelling in found)
-    if found:
+    layers = [s for s, group in facts.groups.items() if cores & set(group.keys)]
+    plain = any("lora_mid.weight" in facts.groups[spelling].keys for spelling in layers)
+    if layers:
         yield Finding(
             "warning",
             "tucker",
-            f"{len(found)} convolutions have Tucker cores: {name_some(found)}.",
+            f"{len(layers)} convolutions have Tucker cores: {name_some(layers)}.",
             {"diffusers": REFUSES, "sd-scripts": REFUSES if plain else _IGNORES},
         )
 
@@ -110,11 +111,11 @@ def check_parts(facts: FileFacts) -> Iterator[Finding]:
     """Every layer has all the tensors that its kind needs, and their ranks meet."""
     bad = [s for s, group in facts.groups.items() if not group.is_complete()]
     if bad:
-        held = ", ".join(sorted(facts.groups[bad[0]].keys))
+        parts = ", ".join(sorted(facts.groups[bad[0]].keys))
         yield Finding(
             "error",
             "parts",
-            f"{len(bad)} layers are incomplete: {name_some(bad)} has only {held}.",
+            f"{len(bad)} layers are incomplete: {name_some(bad)} has only {parts}.",
             _REFUSED | {"ComfyUI": LEAVES_OUT, "sd-scripts": LEAVES_OUT},
         )
     torn = [s for s, group in facts.groups.items() if not _ranks_meet(facts, group)]
@@ -150,12 +151,12 @@ def check_shapes(facts: FileFacts) -> Iterator[Finding]:
             flattened += [spelling] * (axes != len(shape))
     if wrong:
         rows, row = measure(facts.groups[wrong[0]], facts.shapes)
-        wanted = " × ".join(str(size) for size in facts.expected[facts.layers[wrong[0]]])
+        expected = " × ".join(str(size) for size in facts.expected[facts.layers[wrong[0]]])
         yield Finding(
             "error",
             "shapes",
             f"{len(wrong)} layers do not have the size of {facts.guess.title}: "
-            f"{name_some(wrong)} changes a weight of {rows} × {row} instead of {wanted}.",
+            f"{name_some(wrong)} changes a weight of {rows} × {row} instead of {expected}.",
             {"diffusers": REFUSES, "sd-scripts": REFUSES, "Forge": REFUSES, "A1111": REFUSES,
              "ComfyUI": LEAVES_OUT, "InvokeAI": LEAVES_OUT},
         )  # fmt: skip
@@ -176,7 +177,7 @@ def check_finite(facts: FileFacts) -> Iterator[Finding]:
             "error",
             "finite",
             f"{len(facts.broken)} tensors hold NaN or infinity: {name_some(facts.broken)}.",
-            dict.fromkeys(PROGRAMS, Effect("partly", "black or broken pictures")),
+            dict.fromkeys(PROGRAMS, Effect("partly", "black or broken images")),
         )
 
 
@@ -232,9 +233,9 @@ def check_even_alphas(facts: FileFacts) -> Iterator[Finding]:
 
 
 def check_peft_alphas(facts: FileFacts) -> Iterator[Finding]:
-    """A diffusers file says its strengths in the header, and a kohya file does not."""
-    told = "lora_adapter_metadata" in facts.metadata
-    if facts.alphas and told:
+    """A diffusers file has its strengths in the header, and a kohya file does not."""
+    has_peft_metadata = "lora_adapter_metadata" in facts.metadata
+    if facts.alphas and has_peft_metadata:
         yield Finding(
             "error",
             "peft_alphas",
@@ -242,7 +243,7 @@ def check_peft_alphas(facts: FileFacts) -> Iterator[Finding]:
             {"diffusers": REFUSES},
         )
     ranks = {read_rank(group, facts.shapes) for group in facts.groups.values()}
-    if not facts.kohya and not told and len(ranks) > 1:
+    if not facts.kohya and not has_peft_metadata and len(ranks) > 1:
         yield Finding(
             "warning",
             "peft_alphas",

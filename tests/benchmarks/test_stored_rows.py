@@ -2,8 +2,8 @@
 
 import pytest
 
-from benchmarks import quality_kept
-from benchmarks.quality_kept import KeptRows
+from benchmarks import stored_rows
+from benchmarks.stored_rows import StoredRows
 
 ROW = {"distance": 0.25, "per_seed": [0.2, 0.3]}
 SETTINGS = {"seeds": [1, 2], "guidance": 4.0}
@@ -15,38 +15,38 @@ def checkout(tmp_path, monkeypatch):
     (root / "trainer").mkdir(parents=True)
     (root / "trainer" / "loop.py").write_text("step = 1\n")
     (root / "benchmarks" / "results").mkdir(parents=True)
-    monkeypatch.setattr(quality_kept, "ROOT", root)
+    monkeypatch.setattr(stored_rows, "ROOT", root)
     return root
 
 
 @pytest.fixture
 def folder(tmp_path, checkout):
-    KeptRows(tmp_path / "kept", SETTINGS).write("full", ROW)
+    StoredRows(tmp_path / "kept", SETTINGS).write("full", ROW)
     return tmp_path / "kept"
 
 
 def test_the_same_benchmark_finds_its_row(folder):
-    rows = KeptRows(folder, SETTINGS)
+    rows = StoredRows(folder, SETTINGS)
     assert rows.read("full") == ROW
     assert rows.read("dora") is None
 
 
 def test_other_settings_find_nothing(folder):
-    assert KeptRows(folder, SETTINGS | {"seeds": [1, 3]}).read("full") is None
+    assert StoredRows(folder, SETTINGS | {"seeds": [1, 3]}).read("full") is None
 
 
 def test_changed_code_finds_nothing(folder, checkout):
     (checkout / "trainer" / "loop.py").write_text("step = 2\n")
-    assert KeptRows(folder, SETTINGS).read("full") is None
+    assert StoredRows(folder, SETTINGS).read("full") is None
 
 
 def test_results_do_not_count_as_a_change(folder, checkout):
     (checkout / "benchmarks" / "results" / "quality-cpu.json").write_text("{}\n")
-    assert KeptRows(folder, SETTINGS).read("full") == ROW
+    assert StoredRows(folder, SETTINGS).read("full") == ROW
 
 
 def test_without_a_folder_nothing_is_kept(checkout):
-    rows = KeptRows(None, SETTINGS)
+    rows = StoredRows(None, SETTINGS)
     rows.write("full", ROW)
     assert rows.read("full") is None
     assert not list(checkout.rglob("full.json"))

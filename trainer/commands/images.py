@@ -1,4 +1,4 @@
-"""Pictures with LoRA files: a grid of weights, and the worker that draws the app's previews."""
+"""Images with LoRA files: a grid of weights, and the worker for the app's previews."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -6,47 +6,47 @@ from pathlib import Path
 
 from trainer.commands.libraries import quiet_libraries
 from trainer.config import BaseModelConfig
-from trainer.device import open_machine
+from trainer.device import open_device_context
 from trainer.inference.preview_worker import serve
-from trainer.inference.sampling import draw, make_grid, weighted
+from trainer.inference.sampling import generate, make_grid, weighted
 from trainer.models import load_family
-from trainer.models.family import Drawing
+from trainer.models.family import GenerationRequest
 from trainer.runs import PreviewFolder, own_folder
 from trainer.training.attach import attach_file
 
 
-def draw_grid(
+def generate_grid(
     base_model: Path,
     mix: Sequence[tuple[Path, float]],
     prompts: Sequence[str],
     weights: Sequence[float],
-    drawing: Drawing,
+    request: GenerationRequest,
     to: Path,
 ) -> None:
-    """Draws a grid: a row per prompt, a column per weight, the same seed along a row.
+    """Generates a grid: a row per prompt, a column per weight, the same seed along a row.
 
     Args:
         base_model: A file or a folder.
         mix: LoRA files, each with its share; a column's weight multiplies all shares.
         prompts: One row each.
         weights: One column each.
-        drawing: All but the prompt; its seed is the first row's.
-        to: The picture to write.
+        request: All but the prompt; its seed is the first row's.
+        to: The image to write.
 
     Raises:
         ModelError, ExportError, RunError: with what to do.
     """
     quiet_libraries()
-    machine = open_machine()
-    family = load_family(BaseModelConfig(path=str(base_model)), machine.device, machine.dtype)
-    adapters = [attach_file(family, path, machine.device) for path, _ in mix]
+    context = open_device_context()
+    family = load_family(BaseModelConfig(path=str(base_model)), context.device, context.dtype)
+    adapters = [attach_file(family, path, context.device) for path, _ in mix]
     rows = []
     for index, prompt in enumerate(prompts):
-        wanted = replace(drawing, prompt=prompt, seed=drawing.seed + index)
+        cell = replace(request, prompt=prompt, seed=request.seed + index)
         row = []
         for weight in weights:
             with weighted(adapters, [share * weight for _, share in mix]):
-                row.append(draw(family, machine, wanted))
+                row.append(generate(family, context, cell))
         rows.append(row)
     names = [f"weight {weight:g}" for weight in weights]
     grid = make_grid(rows, list(prompts), names)
@@ -55,7 +55,7 @@ def draw_grid(
 
 
 def serve_previews(folder: PreviewFolder, idle_seconds: float) -> None:
-    """Runs the preview worker until nobody asks for a while."""
+    """Runs the preview worker until no request came for a while."""
     quiet_libraries()
     folder.prepare()
     with own_folder(folder.path):

@@ -1,4 +1,4 @@
-"""Samples as pictures that travel with a file: a thumbnail in it, a preview beside it."""
+"""Samples as images that travel with a file: a thumbnail in it, a preview beside it."""
 
 import base64
 import contextlib
@@ -18,19 +18,19 @@ _STEP = re.compile(r"^step-(\d{6,})$")
 
 
 def find_samples(samples: Path, step: int) -> list[Path]:
-    """Returns the pictures of the last samples that were drawn up to a step, in their order."""
+    """Returns the images of the last samples that were generated up to a step, in their order."""
     steps = {
         int(match[1]): folder
         for folder in (samples.iterdir() if samples.is_dir() else ())
         if (match := _STEP.match(folder.name))
     }
-    drawn = [sorted(steps[each].glob("*.png")) for each in sorted(steps) if each <= step]
-    return next((pictures for pictures in reversed(drawn) if pictures), [])
+    by_step = [sorted(steps[each].glob("*.png")) for each in sorted(steps) if each <= step]
+    return next((images for images in reversed(by_step) if images), [])
 
 
-def make_thumbnail(pictures: Sequence[Path]) -> str:
-    """Returns the first readable picture as a data URL of a small square JPEG, "" without one."""
-    image = open_first(pictures)
+def make_thumbnail(images: Sequence[Path]) -> str:
+    """Returns the first readable image as a data URL of a small square JPEG, "" without one."""
+    image = open_first(images)
     if image is None:
         return ""
     encoded = io.BytesIO()
@@ -39,13 +39,13 @@ def make_thumbnail(pictures: Sequence[Path]) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(encoded.getvalue()).decode()}"
 
 
-def write_preview(path: Path, pictures: Sequence[Path]) -> bool:
-    """Writes the first readable picture as a PNG without any text in it; says whether there is one.
+def write_preview(path: Path, images: Sequence[Path]) -> bool:
+    """Writes the first readable image as a PNG without metadata; returns whether there is one.
 
     Raises:
         ExportError: the disk is full or cannot be written.
     """
-    image = open_first(pictures)
+    image = open_first(images)
     if image is None:
         return False
     image.thumbnail((_PREVIEW, _PREVIEW), Image.Resampling.LANCZOS)
@@ -59,9 +59,9 @@ def write_preview(path: Path, pictures: Sequence[Path]) -> bool:
     return True
 
 
-def open_first(pictures: Sequence[Path]) -> Image.Image | None:
-    """Returns the first picture that can be read: a damaged sample must not cost the export."""
-    for path in pictures:
+def open_first(images: Sequence[Path]) -> Image.Image | None:
+    """Returns the first image that can be read: a damaged sample must not cost the export."""
+    for path in images:
         with contextlib.suppress(OSError, ValueError, Image.DecompressionBombError):
             with Image.open(path) as image:
                 bare = Image.new("RGB", image.size)

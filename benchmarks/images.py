@@ -1,4 +1,4 @@
-"""The pictures that are measured: real ones, drawn ones, and real ones seen through the VAE."""
+"""The images that are measured: real, generated, and real ones encoded and decoded by the VAE."""
 
 import json
 from collections.abc import Sequence
@@ -16,20 +16,20 @@ from trainer.models import Family
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "benchmarks" / "data"
 STARTER_MODEL = ROOT / "examples" / "starter-model"
-SEEDS_PER_SET = 100  # more than there are prompts, so that no two pictures share their noise
+SEEDS_PER_SET = 100  # more than there are prompts, so that no two images share their noise
 
 
-Sets = list[list[Image.Image]]  # a set per seed, a picture per prompt
+Sets = list[list[Image.Image]]  # a set per seed, an image per prompt
 
 
 @dataclass(frozen=True)
-class Drawings:
-    """How pictures are drawn.
+class GenerationSettings:
+    """Settings of the generated images.
 
     Attributes:
         guidance: Classifier-free guidance scale.
         inference_steps: Denoising steps.
-        batch_size: Pictures drawn together; it changes no more than rounding.
+        batch_size: Images generated together; it changes only rounding.
     """
 
     guidance: float = 4.0
@@ -44,62 +44,64 @@ def read_prompts() -> list[str]:
 
 
 def read_held_out() -> list[Image.Image]:
-    """Returns the 48 real pictures in the style, at the starter model's size."""
+    """Returns the 48 real images in the style, at the starter model's size."""
     paths = sorted((DATA / "openmoji-heldout" / "images").glob("*.png"))
-    return [read_picture(path) for path in paths]
+    return [read_image_file(path) for path in paths]
 
 
-def read_picture(path: Path, side: int = 128) -> Image.Image:
-    """Returns a picture as the trainer shows it to the model: RGB, resized by Lanczos."""
+def read_image_file(path: Path, side: int = 128) -> Image.Image:
+    """Returns an image as the trainer shows it to the model: RGB, resized by Lanczos."""
     with Image.open(path) as image:
         return image.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
 
 
-def draw_sets(family: Family, prompts: Sequence[str], seeds: Sequence[int]) -> Sets:
-    """Draws a set of pictures per seed."""
-    return [draw_set(family, prompts, seed) for seed in seeds]
+def generate_sets(family: Family, prompts: Sequence[str], seeds: Sequence[int]) -> Sets:
+    """Generates a set of images per seed."""
+    return [generate_set(family, prompts, seed) for seed in seeds]
 
 
-def draw_set(
-    family: Family, prompts: Sequence[str], seed: int, how: Drawings | None = None
+def generate_set(
+    family: Family, prompts: Sequence[str], seed: int, how: GenerationSettings | None = None
 ) -> list[Image.Image]:
-    """Draws one picture per prompt, each with a noise of its own that belongs to the seed.
+    """Generates one image per prompt, each with its own noise derived from the seed.
 
-    The same pictures as `family.generate` draws one by one, in a fraction of the time.
+    The same images as `family.generate` makes one by one, in a fraction of the time.
     """
-    how = how or Drawings()
-    pictures: list[Image.Image] = []
+    how = how or GenerationSettings()
+    images: list[Image.Image] = []
     for start in range(0, len(prompts), how.batch_size):
         chosen = list(prompts[start : start + how.batch_size])
-        numbers = [picture_seed(seed, start + index) for index in range(len(chosen))]
-        pictures += _draw_batch(family, chosen, numbers, how)
-    return pictures
+        numbers = [image_seed(seed, start + index) for index in range(len(chosen))]
+        images += _generate_batch(family, chosen, numbers, how)
+    return images
 
 
-def picture_seed(seed: int, index: int) -> int:
-    """Returns the seed of a picture's noise, by its set and its prompt's place in the list."""
+def image_seed(seed: int, index: int) -> int:
+    """Returns the seed of an image's noise, by its set and its prompt's place in the list."""
     return seed * SEEDS_PER_SET + index
 
 
-def encode(family: Family, pictures: Sequence[Image.Image]) -> Tensor:
-    """Returns the mean latents of pictures, scaled, [B, C, h, w]."""
-    return family.encode_images(to_pixels(pictures)).mean
+def encode(family: Family, images: Sequence[Image.Image]) -> Tensor:
+    """Returns the mean latents of images, scaled, [B, C, h, w]."""
+    return family.encode_images(to_pixels(images)).mean
 
 
-def to_pixels(pictures: Sequence[Image.Image]) -> Tensor:
-    """Returns pictures in -1 .. 1, [B, 3, H, W]."""
-    values = np.stack([np.asarray(picture, dtype=np.float32) for picture in pictures])
+def to_pixels(images: Sequence[Image.Image]) -> Tensor:
+    """Returns images in -1 .. 1, [B, 3, H, W]."""
+    values = np.stack([np.asarray(image, dtype=np.float32) for image in images])
     return torch.from_numpy(values).permute(0, 3, 1, 2) / 127.5 - 1
 
 
-def pass_through_vae(family: Any, pictures: Sequence[Image.Image]) -> list[Image.Image]:
-    """Returns pictures encoded and decoded once: the best that the base model could draw."""
-    latents = encode(family, pictures) / float(family.vae.config.scaling_factor)
+def pass_through_vae(family: Any, images: Sequence[Image.Image]) -> list[Image.Image]:
+    """Returns images encoded and decoded once: the best that the base model could generate."""
+    latents = encode(family, images) / float(family.vae.config.scaling_factor)
     with torch.no_grad():
         return _to_images(family.vae.decode(latents, return_dict=False)[0])
 
 
-def _draw_batch(family: Any, prompts: list[str], seeds: list[int], how: Drawings) -> Any:
+def _generate_batch(
+    family: Any, prompts: list[str], seeds: list[int], how: GenerationSettings
+) -> Any:
     import diffusers
 
     library: Any = diffusers  # its classes are untyped

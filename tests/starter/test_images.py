@@ -23,7 +23,7 @@ from recipe.icons import Icon
 from recipe.render import DRAWING_SIZE, SIZE, load_drawings, load_icons, render_icon, save_drawings
 from recipe.settings import SMOKE, assign
 from recipe.style_classifier import classify, train_classifier
-from recipe.training import make_machine
+from recipe.training import make_device_context
 
 CPU = torch.device("cpu")
 
@@ -49,8 +49,8 @@ def sprites(drawings):
 
 def test_stored_drawings_are_what_was_rendered(rendered, drawings):
     for encoded, pixels in zip(rendered, drawings, strict=True):
-        with Image.open(io.BytesIO(encoded)) as picture:
-            assert (np.asarray(picture.convert("RGBA")) == pixels).all()
+        with Image.open(io.BytesIO(encoded)) as image:
+            assert (np.asarray(image.convert("RGBA")) == pixels).all()
     assert drawings.shape[1:] == (DRAWING_SIZE, DRAWING_SIZE, 4)
     assert (drawings[..., 3].max(axis=(1, 2)) == 255).all()
 
@@ -74,8 +74,8 @@ def test_drawing_that_is_not_square_is_centred_without_distortion(shared_package
         "height": 40,
     }
     icon = read_icons(Package("noto", data, "MIT", ""))[0]
-    with Image.open(io.BytesIO(render_icon(icon))) as picture:
-        opacity = np.asarray(picture.convert("RGBA"))[..., 3]
+    with Image.open(io.BytesIO(render_icon(icon))) as image:
+        opacity = np.asarray(image.convert("RGBA"))[..., 3]
     rows = np.flatnonzero(opacity[:, DRAWING_SIZE // 2] > 127)
     assert len(rows) == pytest.approx(DRAWING_SIZE / 4, abs=1)
     assert rows.mean() == pytest.approx((DRAWING_SIZE - 1) / 2, abs=1)
@@ -97,15 +97,15 @@ def test_composed_picture_equals_one_that_pillow_composed(sprites, drawings):
 @pytest.mark.parametrize("layout", list(EDGES))
 def test_every_layout_shows_its_drawings_in_their_places(sprites, layout):
     black = torch.zeros(1, 3)
-    pictures = compose(sprites, layout, torch.tensor([[0, 7]]), black)
-    covered = (pictures[0] > -1).any(dim=0)
+    images = compose(sprites, layout, torch.tensor([[0, 7]]), black)
+    covered = (images[0] > -1).any(dim=0)
     columns = torch.nonzero(covered.any(dim=0)).squeeze(1)
     middle = SIZE // 2
     if layout == "pair":
         # Each half is the drawing that was named for it, whatever the other one is.
         alone = compose(sprites, layout, torch.tensor([[0, 3]]), black)
-        assert torch.equal(pictures[..., :middle], alone[..., :middle])
-        assert not torch.equal(pictures[..., middle:], alone[..., middle:])
+        assert torch.equal(images[..., :middle], alone[..., :middle])
+        assert not torch.equal(images[..., middle:], alone[..., middle:])
     else:
         margin = max(0, (SIZE - EDGES[layout]) // 2)
         assert columns.min() >= margin
@@ -145,8 +145,8 @@ def test_ink_is_drawn_on_edges_and_nowhere_else(sprites):
 def test_background_is_read_off_a_composed_picture(sprites, colour):
     grounds = make_palette(CPU)[list(COLOURS).index(colour)].repeat(len(sprites), 1)
     which = torch.arange(len(sprites))[:, None].repeat(1, 2)
-    pictures = compose(sprites, "normal", which, grounds)
-    noisy = pictures + 0.1 * torch.randn(pictures.shape, generator=torch.Generator().manual_seed(0))
+    images = compose(sprites, "normal", which, grounds)
+    noisy = images + 0.1 * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
     assert read_grounds(noisy) == [colour] * len(sprites)
 
 
@@ -160,18 +160,18 @@ def test_every_drawing_is_nearest_to_itself_and_not_to_another(sprites, icons):
 
 def test_blurred_and_shifted_drawings_are_still_nearest_to_themselves(sprites, icons):
     own = [i for i, icon in enumerate(icons) if icon.style == "noto"]
-    pictures = compose_on_white(sprites, own)
-    blurred = torch.nn.functional.avg_pool2d(pictures, 5, 1, 2, count_include_pad=False)
+    images = compose_on_white(sprites, own)
+    blurred = torch.nn.functional.avg_pool2d(images, 5, 1, 2, count_include_pad=False)
     ranks = rank_own(
-        describe(blurred.roll((2, -2), dims=(2, 3))), describe(pictures), torch.arange(len(own))
+        describe(blurred.roll((2, -2), dims=(2, 3))), describe(images), torch.arange(len(own))
     )
     assert (ranks == 0).float().mean() > 0.9
 
 
 def test_twins_under_two_names_do_not_count_against_each_other(sprites):
-    pictures = compose_on_white(sprites, [0, 0, 1])
-    pictures[0, :, 64, 64] *= 0.99
-    known = describe(pictures)
+    images = compose_on_white(sprites, [0, 0, 1])
+    images[0, :, 64, 64] *= 0.99
+    known = describe(images)
     query = known[:1]
     assert (query @ known[0]).item() > (query @ known[1]).item()
     assert rank_own(query, known, torch.tensor([1])).item() == 0
@@ -182,12 +182,12 @@ def test_style_is_that_of_the_nearest_drawing_of_the_concept(sprites, icons):
     subjects = Subjects(icons, sprites, SMOKE)
     noto, twemoji = subjects.list_style("noto"), subjects.list_style("twemoji")
     assert [icons[i].name for i in noto] == [icons[i].name for i in twemoji]
-    pictures = compose_on_white(sprites, noto)
-    assert compare_styles(subjects, pictures, noto) == {
+    images = compose_on_white(sprites, noto)
+    assert compare_styles(subjects, images, noto) == {
         "style_nearest": 1.0,
         "chance_style_nearest": 0.5,
     }
-    assert compare_styles(subjects, pictures, twemoji)["style_nearest"] == 0.0
+    assert compare_styles(subjects, images, twemoji)["style_nearest"] == 0.0
 
 
 def test_classifier_learns_to_tell_lines_from_areas():
@@ -197,10 +197,10 @@ def test_classifier_learns_to_tell_lines_from_areas():
     settings = assign(
         SMOKE, ["evaluation.classifier_steps=40", "evaluation.classifier_batch_size=16"]
     ).evaluation
-    machine = make_machine("cpu", compiled=False)
+    context = make_device_context("cpu", compiled=False)
     shown, styles = torch.cat((noise[:60], areas[:60])), torch.arange(2).repeat_interleave(60)
-    classifier = train_classifier(shown, styles, settings, 0, machine)
-    seen = classify(classifier, torch.cat((noise[60:], areas[60:])), machine)
+    classifier = train_classifier(shown, styles, settings, 0, context)
+    seen = classify(classifier, torch.cat((noise[60:], areas[60:])), context)
     assert (seen == torch.arange(2).repeat_interleave(20)).float().mean() > 0.9
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-# What a row depends on besides its own settings: code, presets, pictures and the starter model.
+# What a row depends on besides its own settings: code, presets, images and the starter model.
 SOURCES = ("benchmarks", "datasets_tools", "presets", "trainer", "examples")
 SUFFIXES = {".py", ".json", ".yaml", ".toml", ".png", ".txt", ".safetensors"}
 RESULTS = Path("benchmarks", "results")  # written by the benchmarks, read by none
 
 
-class KeptRows:
+class StoredRows:
     """Measured rows in a folder, one JSON file each; without a folder nothing is kept.
 
     A row counts only for the settings and the checkout that it was measured with.
@@ -28,8 +28,8 @@ class KeptRows:
         path = self._path(name)
         if path is None or not path.exists():
             return None
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return found
+        row: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return row
 
     def write(self, name: str, row: dict[str, Any]) -> None:
         """Keeps a row; the file is there whole or not at all."""

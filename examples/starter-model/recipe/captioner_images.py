@@ -1,6 +1,6 @@
-"""Pictures that the captioner learns from: the drawings, so changed that the object is what stays.
+"""Images that the captioner learns from: the drawings, so changed that the object is what stays.
 
-It shall name objects in drawing styles that it has never seen, so every picture gets another size,
+It shall name objects in drawing styles that it has never seen, so every image gets another size,
 place, turn and colouring; many get outlines, or lose their colour.
 """
 
@@ -14,9 +14,9 @@ from datasets_tools.captioners.starter_network import SIZE
 from recipe.composing import Sprites, ink_edges, make_palette
 
 _CANVAS = 2 * SIZE  # drawn at twice the size, so that lines and edges come out smooth
-_FILLED = (0.6, 1.08)  # share of the picture's edge that the drawing's takes
+_FILLED = (0.6, 1.08)  # share of the image's edge that the drawing's takes
 _TURN, _STRETCH, _WARP = 0.3, 0.15, 0.04  # radians; share; of half an edge
-_GRAY, _INKED, _PALE, _BLURRED, _HIDDEN = 0.1, 0.4, 0.15, 0.3, 0.2  # shares of the pictures
+_GRAY, _INKED, _PALE, _BLURRED, _HIDDEN = 0.1, 0.4, 0.15, 0.3, 0.2  # shares of the images
 _TINT, _GAIN = 0.08, 0.2
 _WHITE, _NAMED = 0.5, 0.35  # shares of backgrounds; the rest have any colour
 _LUMINANCE = (0.299, 0.587, 0.114)
@@ -32,8 +32,8 @@ class _Chance:
 
     def between(self, low: float, high: float, *shape: int) -> Tensor:
         """Returns uniform numbers, [count, *shape]."""
-        drawn = torch.rand(self.count, *shape, generator=self.generator)
-        return (low + (high - low) * drawn).to(self.device)
+        sample = torch.rand(self.count, *shape, generator=self.generator)
+        return (low + (high - low) * sample).to(self.device)
 
     def whether(self, share: float) -> Tensor:
         """Returns 1 for about this share of the batch and 0 for the rest, [count, 1, 1, 1]."""
@@ -41,7 +41,7 @@ class _Chance:
 
 
 def disturb_drawings(sprites: Sprites, rows: Tensor, seed: int) -> Tensor:
-    """Returns pictures of drawings in -1 .. 1, [B, 3, SIZE, SIZE].
+    """Returns images of drawings in -1 .. 1, [B, 3, SIZE, SIZE].
 
     Args:
         sprites: All drawings.
@@ -54,27 +54,27 @@ def disturb_drawings(sprites: Sprites, rows: Tensor, seed: int) -> Tensor:
     opacity = placed[:, 3:]
     coloured = _recolour(placed[:, :3], opacity, chance)
     grounds = _choose_grounds(chance)
-    pictures = (coloured + grounds * (1 - opacity)) * 2 - 1
+    images = (coloured + grounds * (1 - opacity)) * 2 - 1
     # Not all of a batch is worked on and most of that thrown away: this is the slowest part.
     inked = chance.whether(_INKED).flatten().nonzero().flatten()
     darkness, threshold = chance.between(0, 0.3)[inked], float(chance.between(0.2, 0.7)[0])
-    pictures[inked] = ink_edges(pictures[inked], darkness, threshold)
-    pictures = functional.avg_pool2d(pictures, 2)
-    soft = functional.avg_pool2d(pictures, 3, stride=1, padding=1, count_include_pad=False)
-    pictures = pictures.lerp(soft, chance.whether(_BLURRED) * chance.between(0, 1, 1, 1, 1))
-    return _hide(pictures, chance).clamp(-1, 1)
+    images[inked] = ink_edges(images[inked], darkness, threshold)
+    images = functional.avg_pool2d(images, 2)
+    soft = functional.avg_pool2d(images, 3, stride=1, padding=1, count_include_pad=False)
+    images = images.lerp(soft, chance.whether(_BLURRED) * chance.between(0, 1, 1, 1, 1))
+    return _hide(images, chance).clamp(-1, 1)
 
 
 def _place(drawings: Tensor, chance: _Chance) -> Tensor:
-    """Draws at another size, place and turn, mirrored or not, and a little warped."""
+    """Renders at another size, position and angle, mirrored or not, and slightly warped."""
     filled = chance.between(*_FILLED)
     stretch = 1 + chance.between(-_STRETCH, _STRETCH)
     mirror = torch.where(chance.between(0, 1) < 0.5, -1.0, 1.0)
     turn = chance.between(-_TURN, _TURN)
-    room = (1 - filled).clamp(min=0) + 0.06
-    place = chance.between(-1, 1, 2, 1) * room.view(-1, 1, 1)
+    margin = (1 - filled).clamp(min=0) + 0.06
+    place = chance.between(-1, 1, 2, 1) * margin.view(-1, 1, 1)
     cos, sin = turn.cos() / filled, turn.sin() / filled
-    # From a place in the picture to the place in the drawing that is seen there.
+    # From a position in the image to the position in the drawing that is visible there.
     back = torch.stack((cos * stretch, -sin, sin, cos / stretch), dim=1).view(-1, 2, 2)
     back = back * torch.stack((mirror, torch.ones_like(mirror)), dim=1).unsqueeze(2)
     matrix = torch.cat((back, -back @ place), dim=2)
@@ -108,11 +108,11 @@ def _choose_grounds(chance: _Chance) -> Tensor:
     return torch.where(kind < _WHITE, torch.ones_like(other), other).view(-1, 3, 1, 1)
 
 
-def _hide(pictures: Tensor, chance: _Chance) -> Tensor:
+def _hide(images: Tensor, chance: _Chance) -> Tensor:
     """Covers a square of some, so that no one mark decides (cutout, arXiv:1708.04552)."""
-    across = torch.arange(SIZE, device=pictures.device)
+    across = torch.arange(SIZE, device=images.device)
     middle = chance.between(0, SIZE, 2, 1)
     inside = (across - middle).abs() < chance.between(4, 11, 1, 1)
     square = (inside[:, 0, :, None] & inside[:, 1, None, :]).unsqueeze(1)
     cover = chance.between(-1, 1, 3, 1, 1)
-    return torch.where(square & (chance.whether(_HIDDEN) > 0), cover, pictures)
+    return torch.where(square & (chance.whether(_HIDDEN) > 0), cover, images)
