@@ -96,7 +96,8 @@ class TrainEvents:
 
     def command(self, event: gr.EventData) -> dict[str, Any]:
         """Asks the run whose buttons were shown for what was pressed."""
-        pressed, run_id = getattr(event, "key", ""), getattr(event, "run", "")
+        pressed: Any = getattr(event, "key", "")
+        run_id = getattr(event, "run", "")
         try:
             shown = choose_run(list_run_views(self.workspace), run_id)
             run = self.workspace.find_run(shown.id if shown else run_id)

@@ -97,7 +97,8 @@ def draw_settings(context: PageContext, draw_base_model: DrawBaseModel) -> Setti
 
 def _draw_form(values: dict[str, Any], widgets: dict[str, Any]) -> gr.Accordion:
     """Draws the settings that are not drawn yet, section after section."""
-    with gr.Accordion(text.ALL_SETTINGS, open=False, elem_id="train-settings") as accordion:
+    accordion = gr.Accordion(text.ALL_SETTINGS, open=False, elem_id="train-settings")
+    with accordion:
         gr.Textbox(  # what is typed in it is looked for in the browser (`filterSettings`)
             label=text.SEARCH_LABEL,
             placeholder=text.SEARCH_EXAMPLE,
