@@ -74,10 +74,10 @@ function aim(box, address) {
   else if (address === '') fill(box, null);
 }
 
-// Reads what is newer than what a box shows, unless something was typed into it.
+// Reads what a locked box waits for, or what is newer than it shows, unless something was typed.
 function refresh(box) {
   if (!box || !box.address) return;
-  if (!box.read || box.read.address !== box.address) read(box);
+  if (box.input.readOnly || !box.read) read(box);
   else if (!findDraft(box.address)) read(box, box.read.revision);
 }
 
@@ -208,7 +208,7 @@ onAnswer(({draft, state, text, answer}) => {
 // --- What is chosen.
 
 // The grid shows a new version: the image that is chosen may be gone, or one may have come back.
-function noticeImages() {
+export function noticeImages() {
   const shown = document.querySelector('#dataset-grid [data-of]');
   if (!shown || shown.dataset.of !== get('dataset')) return;
   const next = [...shown.querySelectorAll('[data-key]')].map((tile) => tile.dataset.key);
