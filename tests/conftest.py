@@ -27,8 +27,19 @@ def has_cuda() -> bool:
     return torch.cuda.is_available()
 
 
+@pytest.fixture
+def browser(chromium):
+    """The browser; its pages are closed with the test.
+
+    One that is left open goes on asking its server, which is gone, at a third of a core.
+    """
+    yield chromium
+    for context in chromium.contexts:
+        context.close()
+
+
 @pytest.fixture(scope="session")
-def browser():
+def chromium():
     """One browser for all tests: two at once in one process are more than Playwright takes."""
     from playwright.sync_api import sync_playwright
 

@@ -165,8 +165,9 @@ def test_preset_follows_the_family(model, family, preset):
     assert train.fits_preset(train.OPENED, model, family)
 
 
-def test_download_shows_progress_and_is_chosen_when_it_has_arrived(workspace):
+def test_download_shows_progress_and_is_chosen_when_it_has_arrived(workspace, gates):
     events = BaseModelEvents(workspace)
+    gates.close("download")
     seen = {}
     told, seen = events.download(seen, " owner/model ")
     assert told == ""
@@ -175,17 +176,19 @@ def test_download_shows_progress_and_is_chosen_when_it_has_arrived(workspace):
     line, kind, percent = view.describe_download(view.find_download(workspace))
     assert line.startswith("Downloading owner/model: ")
     assert (kind, percent > 0) == ("info", True)
+    gates.open("download")
     wait_for(lambda: view.find_download(workspace).state == "done")
     assert events.show_download(seen)[-1]["value"] == "owner--model"
 
 
-def test_download_that_fails_or_is_stopped_says_so(workspace):
+def test_download_that_fails_or_is_stopped_says_so(workspace, gates):
     change.start_download(workspace, "nobody/none")
     wait_for(lambda: view.find_download(workspace).state == "failed")
     line, kind, _ = view.describe_download(view.find_download(workspace))
     assert kind == "error"
     assert "no nobody/none on the hub" in line
-    change.start_download(workspace, "owner/slow")
+    gates.close("download")
+    change.start_download(workspace, "owner/model")
     change.stop_download(workspace)
     wait_for(lambda: view.find_download(workspace).state == "failed")
     assert "was stopped" in view.describe_download(view.find_download(workspace))[0]

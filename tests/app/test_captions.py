@@ -106,12 +106,10 @@ def test_a_captioner_that_fails_says_why(workspace, dataset):
     assert "The captioner is damaged. Download it again." in found.line
 
 
-def test_what_a_cancelled_captioner_has_written_is_told_and_taken_back(
-    workspace, dataset, monkeypatch
-):
+def test_what_a_cancelled_captioner_has_written_is_told_and_taken_back(workspace, dataset, gates):
     before = read_all(dataset) | {"image-0": "sitting"}
     (dataset / "image-0.txt").write_text("sitting")
-    monkeypatch.setenv("FAKE_SECONDS_PER_CAPTION", "2")
+    gates.close("caption-2")
     change.start_suggesting(workspace, "cats", "blip", "replace")
     wait_for(lambda: view.list_suggested(view.find_suggesting(workspace, "cats")))
     change.stop_suggesting(workspace, "cats")
@@ -234,10 +232,8 @@ def test_change_of_nothing_is_refused_in_words(workspace, dataset, events, name)
     assert "no dataset" in getattr(events, name)("a", *texts[1:], "../x")
 
 
-def test_nothing_else_changes_captions_while_they_are_suggested(
-    workspace, dataset, events, monkeypatch
-):
-    monkeypatch.setenv("FAKE_SECONDS_PER_CAPTION", "60")
+def test_nothing_else_changes_captions_while_they_are_suggested(workspace, dataset, events, gates):
+    gates.close("caption-1")
     assert events.suggest("cats", "blip", "keep") == ""
     shown = paint(workspace)
     assert shown["suggest"]["interactive"] is False

@@ -58,12 +58,14 @@ def test_a_caption_from_another_program_changes_the_dataset(marks, dataset):
     assert changed(between, marks()) <= {"datasets"}
 
 
-def test_an_answer_changes_only_what_shows_it(marks, workspace):
+def test_an_answer_changes_only_what_shows_it(marks, workspace, gates):
+    gates.close("download")
     change.look_at_base_model(workspace, "starter-model")
     before = marks()
     change.start_download(workspace, "owner/model")
     between = marks()
     assert changed(before, between) - {"models"} == {"downloads"}
+    gates.open("download")
     wait_for(lambda: view.find_download(workspace).state == "done")
     # What arrived is a base model, which the list of datasets and base models shows.
     assert changed(between, marks()) - {"models"} == {"downloads", "datasets"}

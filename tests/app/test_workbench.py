@@ -14,9 +14,9 @@ from app.combine.recipe_commands import make_arguments
 from app.combine.recipes import SETTINGS, read_recipe
 from app.combine.workbench import DRAFT, Look, find_draft, read_bench, stamp_bench, view_bench
 from app.core.adapters import view_drawing
-from app.core.jobs import list_errands, stop_errand
+from app.core.jobs import list_errands
 from app.core.workspace import Workspace, WorkspaceError
-from tests.app.conftest import HERE, make_config, wait_for
+from tests.app.conftest import HERE, end_workers, make_config, wait_for
 from trainer.formats.header import read_header
 from trainer.runs import create_run
 
@@ -36,8 +36,7 @@ def workspace(tmp_path):
     for name in ("cat", "style", "third", "fourth"):
         (made.loras_path / f"{name}.safetensors").write_bytes(LORA)
     yield made
-    for errand in list_errands(made, DRAFT):
-        stop_errand(made, errand.id)
+    end_workers(made.root)
 
 
 @pytest.fixture
@@ -216,9 +215,9 @@ def test_command_that_fails_tells_its_sentence_and_leaves_nothing(
         actions.save(workspace, recipe_of("merge", *pairs), "x")
 
 
-def test_stopped_draft_says_so_and_leaves_nothing(workspace, events):
-    (workspace.loras_path / "slow.safetensors").write_bytes(LORA)
-    fields = values("merge", ("cat", 1), ("slow", 1))
+def test_stopped_draft_says_so_and_leaves_nothing(workspace, events, gates):
+    gates.close("half")
+    fields = values("merge", ("cat", 1), ("style", 1))
     events.try_it("a cat", 1, 1, "", *fields)
     wait_for(lambda: workbench.list_work(view_bench(workspace).errand.path))
     shown = show(events, fields)
@@ -232,14 +231,18 @@ def test_stopped_draft_says_so_and_leaves_nothing(workspace, events):
     assert workbench.list_work(view_bench(workspace).errand.path) == []
 
 
-def test_mark_changes_with_every_step_of_the_work(workspace):
+def test_mark_changes_with_every_step_of_the_work(workspace, gates):
+    gates.close("half")
+    gates.close("preview")
     marks = [stamp_bench(workspace)]
     actions.try_recipe(workspace, recipe_of("merge", *TWO), Look("a cat"))
     marks.append(stamp_bench(workspace))
+    gates.open("half")
     wait_for(lambda: view_bench(workspace).errand.state == "done")
     marks.append(stamp_bench(workspace))
     actions.follow(workspace)
     marks.append(stamp_bench(workspace))
+    gates.open("preview")
     drawn(workspace)
     marks.append(stamp_bench(workspace))
     assert len(set(marks)) == 5
