@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 
 from tests.e2e.browse import ROOT, open_app, open_tab, stop_workers
 from trainer.formats.header import read_header
-from trainer.runs import RunFolder, read_events, read_status
+from trainer.runs import RunFolder, read_events, read_status, request
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 IMAGES = sorted((ROOT / "examples" / "openmoji-style" / "images").glob("*.png"))[:12]
@@ -48,16 +48,32 @@ def upload_and_caption(page, workspace):
     assert [path.read_text(encoding="utf-8").strip() for path in found] == ["a lion face, smiling"]
 
 
-def start_training(page):
+def start_training(page, workspace):
+    """Thirty short steps, and the page is opened anew while they are under way."""
     open_tab(page, re.compile("Train"))
     page.locator("#setting-train-steps input").fill("30")
+    page.locator("#train-settings button").first.click()
+    page.locator("#setting-train-batch-size input").fill("2")
+    page.locator("#setting-samples-inference-steps input").fill("4")
     page.locator("#train-start").click()
-    running = page.locator("#train-progress [data-state=running]")
-    expect(running).to_be_visible(timeout=60_000)
+    run = pause_when_started(page, workspace)
+    paused = page.locator("#train-progress [data-state=paused]")
+    expect(paused).to_be_visible(timeout=240_000)
     page.reload()
-    expect(running).to_be_visible(timeout=60_000)
-    # The page is closed and opened again: the training goes on without it.
+    expect(paused).to_be_visible(timeout=60_000)
+    page.locator("#train-resume").click()
     expect(page.locator("#train-progress [data-state=finished]")).to_be_visible(timeout=400_000)
+    return run
+
+
+def pause_when_started(page, workspace):
+    """Asks for the pause before the first step is done, so that the page comes in time for it."""
+    events = None
+    while not events or not any(one["event"] == "started" for one in read_events(events)):
+        page.wait_for_timeout(20)
+        events = next((workspace / "runs").glob("*/events.jsonl"), None)
+    request(events.parent, "pause")
+    return RunFolder(events.parent)
 
 
 def ask_before_start(page):
@@ -139,13 +155,13 @@ def test_from_images_to_a_file_by_mouse(browser, workspace):
         page.goto(url)
         upload_and_caption(page, workspace)
         ask_before_start(page)
-        start_training(page)
-        (run,) = [RunFolder(path) for path in (workspace / "runs").iterdir() if path.is_dir()]
+        run = start_training(page, workspace)
         assert read_status(run.path).step == 30
 
         open_tab(page, re.compile("Preview"))
         expect(page.locator("#preview-adapter input")).not_to_have_value("", timeout=60_000)
         page.locator("#preview-prompt textarea").fill("a panda")
+        page.locator("#preview-steps input[type=number]").fill("8")
         plain, half = draw_at(page, workspace, 0.5)
         again, full = draw_at(page, workspace, 1.5)
         assert np.array_equal(plain, again)
