@@ -22,6 +22,7 @@ def page(browser):
     expect.set_options(timeout=90_000)  # a core may be busy with something else
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
+    page.set_default_timeout(90_000)
     page.alerts, page.elsewhere = [], []
     page.on("dialog", lambda dialog: (page.alerts.append(dialog.message), dialog.accept()))
     page.on("request", lambda request: note_foreign(page, request.url))
