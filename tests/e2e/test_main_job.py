@@ -12,7 +12,7 @@ from tests.e2e.browse import ROOT, open_app, open_tab, stop_workers
 from trainer.formats.header import read_header
 from trainer.runs import RunFolder, read_events, read_status, request
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(1200)]
 IMAGES = sorted((ROOT / "examples" / "openmoji-style" / "images").glob("*.png"))[:12]
 
 
@@ -26,7 +26,7 @@ def suggest_captions(page, workspace):
     """The captioner that comes along names what it knows, and writes nothing where it does not."""
     page.locator("#captions-suggest").click()
     progress = page.locator("#captions-progress")
-    expect(progress).to_contain_text("captions suggested", timeout=240_000)
+    expect(progress).to_contain_text("captions suggested")
     written = {path.stem: path.read_text("utf-8") for path in workspace.glob("datasets/*/*.txt")}
     assert written["06-strawberry"] == "a strawberry"
     assert 6 <= len(written) < len(IMAGES)
@@ -58,7 +58,7 @@ def start_training(page, workspace):
     page.locator("#train-start").click()
     run = pause_when_started(page, workspace)
     paused = page.locator("#train-progress [data-state=paused]")
-    expect(paused).to_be_visible(timeout=240_000)
+    expect(paused).to_be_visible()
     page.reload()
     expect(paused).to_be_visible()
     page.locator("#train-resume").click()
@@ -151,8 +151,8 @@ def _weight_of(path):
 
 def test_from_images_to_a_file_by_mouse(browser, workspace):
     page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
-    page.set_default_timeout(120_000)
-    expect.set_options(timeout=120_000)
+    page.set_default_timeout(240_000)
+    expect.set_options(timeout=240_000)
     with open_app(workspace) as url:
         page.goto(url)
         upload_and_caption(page, workspace)
