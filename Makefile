@@ -57,9 +57,10 @@ fmt: setup  ## format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-lint: setup  ## formatting, ruff rules and the layers between packages
+lint: setup  ## formatting, ruff rules, JavaScript and the layers between packages
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/oxlint app/ui/js
 	$(BIN)/lint-imports
 
 types: setup  ## mypy

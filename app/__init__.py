@@ -1,12 +1,23 @@
-"""The window: a browser app and a command line over folders. Thin, and without torch.
+"""The app in a browser and the command line, over folders. Thin, and without torch.
 
-What lives here: `server` (host, password, launch), `security`, `login` and `media` (the doors),
-`workspace` (where files lie, and how names become paths), `form` (config model to widgets),
-`markup` (HTML that is escaped by default), `text` (every sentence), `views` (folder to what a page
-shows), `actions` (what a button does), `pages` (the four tabs) and `cli` (the command).
+One folder a subject: `dataset`, `train`, `models`, `preview`, `library`, `combine`; below them
+`core` (folders, without Gradio) and `ui` (widgets), above them `web` (page, server) and `commands`.
 """
 
-from app.core.environment import seal_environment
+import os
+
+
+def seal_environment() -> None:
+    """Drops stray GRADIO_* variables and switches off every call home.
+
+    Such a variable, left over from another program, could bind all interfaces, open a tunnel,
+    serve more folders or let visitors edit code; only arguments of our own command may do that.
+    """
+    for name in [name for name in os.environ if name.startswith("GRADIO_")]:
+        del os.environ[name]
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
 
 # Gradio reads its switches while it is imported, so they are set before anyone here imports it.
 seal_environment()

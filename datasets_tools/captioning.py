@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
-from datasets_tools.captioners.options import Describe
+from datasets_tools.captioners.options import Describe, Existing
 from datasets_tools.captions import caption_path, read_caption
 from datasets_tools.edits import add_tag
 from datasets_tools.errors import DatasetError, show_name
@@ -17,7 +17,6 @@ from datasets_tools.examples import natural_order, scan_folder
 from datasets_tools.images import read_image
 from datasets_tools.rewriting import Rewriting
 
-Existing = Literal["keep", "append", "replace"]
 Outcome = Literal["written", "unsure", "kept", "failed"]
 
 

@@ -58,7 +58,7 @@ def _format_place(action: argparse.Action) -> str:
     if isinstance(action, argparse._SubParsersAction):
         return action.metavar if isinstance(action.metavar, str) else "COMMAND"
     name = _get_value_name(action)
-    forms = {"?": "[{}]", "*": "[{} ...]", "+": "{} [...]"}
+    forms = {"?": "[{}]", "*": "[{} ...]", "+": "{} [...]" if action.required else "[{} ...]"}
     return forms.get(str(action.nargs), "{}").format(name)
 
 

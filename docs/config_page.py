@@ -1,14 +1,16 @@
-"""The settings page: every field of the config model, with type, default, bounds and help."""
+"""The settings pages: every field of the config models, with type, default, bounds and help."""
 
 import json
 import types
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from trainer.config import RunConfig
+from datasets_tools.captioners.options import CaptionOptions
+from trainer.config import COMBINE_OPTIONS, RunConfig
 
 TYPE_NAMES: dict[Any, str] = {
     str: "text",
@@ -36,6 +38,25 @@ def render_config() -> str:
     )
     lines = ["# Settings", "", intro, ""]
     lines += _render_section(RunConfig, prefix="", values=_build_default(RunConfig), level=2)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def render_options(commands: Mapping[str, type[BaseModel]] | None = None) -> str:
+    """Returns the reference of the settings of commands that are no runs.
+
+    Args:
+        commands: The settings' models by the command's name; None for all there are.
+    """
+    intro = (
+        "The settings of captioning and of combining files: in the app they are fields of a form, "
+        "on the command line options (`majority_sign` is `--majority-sign`). A share is a number "
+        "from 0 to 1 in both; a base model is one of the list in the app, and a folder, a file or "
+        "a hub id on the command line. [Commands](cli-reference.md) has what else a command takes."
+    )
+    lines = ["# Settings of commands", "", intro, ""]
+    for name, model in (commands or {"caption": CaptionOptions, **COMBINE_OPTIONS}).items():
+        lines += [f"## {name}", "", clean_cell(_get_summary(model)), ""]
+        lines += _render_section(model, prefix="", values=None, level=3)
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Writes the reference pages of `docs/` from what they describe: config, commands and presets.
+"""Writes the reference pages of `docs/` from what they describe: settings, commands, presets.
 
 `python docs/generate.py` writes them, `--check` compares and exits with 1 when one is out of date.
 """
@@ -14,12 +14,13 @@ DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS.parent))
 
 from cli_page import render_commands  # noqa: E402 - needs the path set above
-from config_page import render_config  # noqa: E402 - needs the path set above
+from config_page import render_config, render_options  # noqa: E402 - needs the path set above
 from presets_page import render_presets  # noqa: E402 - needs the path set above
 
 NOTE = "<!-- Written by docs/generate.py; `make docs` writes it again. -->"
 PAGES: dict[str, Callable[[], str]] = {
     "config-reference.md": render_config,
+    "options-reference.md": render_options,
     "cli-reference.md": render_commands,
     "presets.md": render_presets,
 }

@@ -121,7 +121,7 @@ def _take_workbench(page: Page) -> None:
     page.locator("#workbench button").first.click()
     page.locator("#workbench-task input").click()
     page.get_by_role("option", name="Make a file smaller").click()
-    page.locator("#workbench-rank input").first.fill("4")
+    page.locator("#workbench-resize-rank input").first.fill("4")
     page.locator("#workbench-prompt").get_by_role("textbox").fill("a panda")
     page.locator("#workbench-try").click()
     expect(page.locator("#workbench-drawing img")).to_have_count(2, timeout=240_000)

@@ -41,8 +41,9 @@ def browser(chromium):
 @pytest.fixture(scope="session")
 def chromium():
     """One browser for all tests: two at once in one process are more than Playwright takes."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=90_000)  # a core may be busy with something else
     path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])

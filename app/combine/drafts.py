@@ -1,4 +1,4 @@
-"""The Library's workbench: making a draft, drawing with it, saving it."""
+"""The Library's workbench: making a draft, generating images with it, saving it."""
 
 import contextlib
 import json
@@ -9,26 +9,38 @@ import uuid
 from dataclasses import replace
 from pathlib import Path
 
-from app.combine import text as words
-from app.combine.recipe_commands import find_base, find_sources, make_arguments, read_weights
-from app.combine.recipes import MODEL_TASKS, Recipe
+from app.combine import text
+from app.combine.recipes import (
+    MODEL_TASKS,
+    MODELS,
+    Recipe,
+    find_base,
+    find_sources,
+    make_arguments,
+    read_weights,
+)
 from app.combine.workbench import (
     BUILD,
     DRAFT,
     DRAFT_FILE,
-    Bench,
-    Look,
+    ImageSettings,
+    Workbench,
     find_draft,
     list_work,
-    read_bench,
+    read_workbench,
+    write_workbench,
 )
-from app.core import text as folders_text
-from app.core.adapters import WORKBENCH_FOLDER, read_adapter_config, suggest_prompt
-from app.core.jobs import list_errands, name_errand, read_errand, send_errand, stop_errand
+from app.core.adapters import read_adapter_config, suggest_prompt
+from app.core.generation import (
+    WORKBENCH_REQUESTS,
+    GenerationRequest,
+    compose_request,
+    generate,
+)
+from app.core.jobs import list_jobs, name_job, read_job, send_job, stop_job
 from app.core.known_models import stamp_base_model
 from app.core.workspace import WINDOWS_DEVICE, Workspace, WorkspaceError
-from app.preview.generation import Wish, compose_request, draw
-from datasets_tools.files import explain_os_error, write_atomically
+from datasets_tools.files import explain_os_error
 from trainer.formats.header import FormatError, read_header
 from trainer.runs import PreviewRequest
 
@@ -38,81 +50,81 @@ _TITLES = ("ss_output_name", "modelspec.title")
 _INFERENCE_STEPS, _GUIDANCE = 20, 7.0
 
 
-def try_recipe(workspace: Workspace, recipe: Recipe, look: Look) -> None:
-    """Has a recipe's draft made, in place of the one before; for a base model it is only drawn.
+def try_recipe(workspace: Workspace, recipe: Recipe, images: ImageSettings) -> None:
+    """Has a recipe's draft made, instead of the one before; for a base model, only images are.
 
     Raises:
         WorkspaceError: something is missing or out of bounds, or the command cannot be started.
     """
     entries = find_sources(workspace, recipe)
-    if not look.prompt.strip() and entries:
+    if not images.prompt.strip() and entries:
         config = read_adapter_config(workspace, entries[0].id)
-        look = replace(look, prompt=suggest_prompt(config) if config else "")
+        images = replace(images, prompt=suggest_prompt(config) if config else "")
     makes_model = recipe.task in MODEL_TASKS
-    errand_id = "" if makes_model else _name_draft(workspace, recipe)
-    to = workspace.errands_path / errand_id / DRAFT_FILE
+    job_id = "" if makes_model else _name_draft(workspace, recipe)
+    to = workspace.jobs_path / job_id / DRAFT_FILE
     arguments = make_arguments(workspace, recipe, to)
-    _drop_drafts(workspace, errand_id)
-    bench = Bench(recipe, look, errand_id)
+    _drop_drafts(workspace, job_id)
+    tried = Workbench(recipe, images, job_id)
     if not makes_model:
-        send_errand(workspace, errand_id, arguments, again=not to.is_file())
-    _keep(workspace, bench)
+        send_job(workspace, job_id, arguments, again=not to.is_file())
+    write_workbench(workspace, tried)
     follow(workspace)
 
 
 def follow(workspace: Workspace) -> None:
-    """Asks for the first pictures once there is something to draw with.
+    """Asks for the first images once there is something to generate with.
 
-    Whoever looks at the page does this; a second tab that does it as well draws the same again.
-    What a failed command has left behind is swept away.
+    Whoever looks at the page does this; a second window that does it as well asks for the same.
+    What a failed command has left behind is deleted.
     """
-    bench = read_bench(workspace)
-    if bench is None:
+    tried = read_workbench(workspace)
+    if tried is None:
         return
-    errand = read_errand(workspace, bench.draft)
-    if errand.state == "failed":
-        for path in list_work(errand.path):
+    job = read_job(workspace, tried.draft)
+    if job.state == "failed":
+        for path in list_work(job.path):
             path.unlink(missing_ok=True)
-    if bench.asked or bench.problem:
+    if tried.request or tried.problem:
         return
-    if bench.makes_model or find_draft(workspace, bench) is not None:
-        _draw(workspace, bench)
+    if tried.makes_model or find_draft(workspace, tried) is not None:
+        _generate(workspace, tried)
 
 
-def redraw(workspace: Workspace, look: Look) -> None:
-    """Draws again, with another weight, prompt or seed; the bench tells why where that fails.
+def generate_again(workspace: Workspace, images: ImageSettings) -> None:
+    """Generates again, with another weight, prompt or seed; the workbench says why that failed.
 
     Raises:
-        WorkspaceError: there is nothing to draw with.
+        WorkspaceError: there is nothing to generate with.
     """
-    bench = read_bench(workspace)
-    if bench is None or not (bench.makes_model or find_draft(workspace, bench)):
-        raise WorkspaceError(words.DRAFT_GONE)
-    if not look.prompt.strip():
-        look = replace(look, prompt=bench.look.prompt)
-    _draw(workspace, replace(bench, look=look))
+    tried = read_workbench(workspace)
+    if tried is None or not (tried.makes_model or find_draft(workspace, tried)):
+        raise WorkspaceError(text.DRAFT_GONE)
+    if not images.prompt.strip():
+        images = replace(images, prompt=tried.images.prompt)
+    _generate(workspace, replace(tried, images=images))
 
 
 def stop(workspace: Workspace) -> None:
     """Ends the making of the draft and throws away what there is of it."""
-    bench = read_bench(workspace)
-    if bench is not None:
-        stop_errand(workspace, bench.draft)
+    tried = read_workbench(workspace)
+    if tried is not None:
+        stop_job(workspace, tried.draft)
 
 
 def suggest_name(workspace: Workspace, recipe: Recipe) -> str:
     """Returns a name that is free."""
     stems = [Path(source_id).stem.removeprefix("file:") for source_id, _ in recipe.files]
     if recipe.task == "merge":
-        wanted = "-and-".join(stems)
+        stem = "-and-".join(stems)
     elif recipe.task == "extract":
-        wanted = Path(str(recipe.settings.get("tuned_model"))).stem + "-lora"
+        stem = Path(str(recipe.settings.get("tuned_model"))).stem + "-lora"
     elif recipe.task in MODEL_TASKS:
         sign = "-with-" if recipe.task == "bake" else "-without-"
-        wanted = Path(str(recipe.settings.get("base_model"))).stem + sign + "-".join(stems)
+        stem = Path(str(recipe.settings.get("base_model"))).stem + sign + "-".join(stems)
     else:
-        wanted = f"{stems[0] if stems else 'lora'}-{recipe.task}d"
-    plain = re.sub(r"[^A-Za-z0-9._+-]+", "-", wanted).strip(".-")[:70] or "lora"
+        stem = f"{stems[0] if stems else 'lora'}-{recipe.task}d"
+    plain = re.sub(r"[^A-Za-z0-9._+-]+", "-", stem).strip(".-")[:70] or "lora"
     name, number = plain, 2
     folder = workspace.models_path if recipe.task in MODEL_TASKS else workspace.loras_path
     while _is_taken(folder, name):
@@ -131,96 +143,96 @@ def save(workspace: Workspace, recipe: Recipe, typed: object) -> None:
     Raises:
         WorkspaceError: there is nothing to save, or the name is taken or none.
     """
-    bench = read_bench(workspace)
-    if bench is None or (bench.saved and not bench.makes_model):
-        raise WorkspaceError(words.HINT)
-    if bench.recipe != recipe:
-        raise WorkspaceError(words.OLD)
-    folder = workspace.models_path if bench.makes_model else workspace.loras_path
+    tried = read_workbench(workspace)
+    if tried is None or (tried.saved and not tried.makes_model):
+        raise WorkspaceError(text.HINT)
+    if tried.recipe != recipe:
+        raise WorkspaceError(text.OLD)
+    folder = workspace.models_path if tried.makes_model else workspace.loras_path
     name = _read_name(folder, typed)
-    if bench.makes_model:
-        _build(workspace, bench, name)
+    if tried.makes_model:
+        _build(workspace, tried, name)
         return
-    draft = find_draft(workspace, bench)
+    draft = find_draft(workspace, tried)
     if draft is None:
-        raise WorkspaceError(words.DRAFT_GONE)
+        raise WorkspaceError(text.DRAFT_GONE)
     place = folder / f"{name}{_ENDING}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _copy_retitled(draft, place, name)
     except (FormatError, OSError) as error:
         reason = explain_os_error(error) if isinstance(error, OSError) else str(error)
-        raise WorkspaceError(words.not_saved(reason)) from error
-    # The report stays with the errand, the draft itself does not.
+        raise WorkspaceError(text.not_saved(reason)) from error
+    # The report stays with the job, the draft itself does not.
     draft.unlink(missing_ok=True)
-    _keep(workspace, replace(bench, saved=place.name))
+    write_workbench(workspace, replace(tried, saved=place.name))
 
 
-def _draw(workspace: Workspace, bench: Bench) -> None:
+def _generate(workspace: Workspace, tried: Workbench) -> None:
     try:
-        asked = draw(workspace, _compose(workspace, bench), WORKBENCH_FOLDER)
-        _keep(workspace, replace(bench, asked=asked, problem=""))
+        request = generate(workspace, _compose(workspace, tried), WORKBENCH_REQUESTS)
+        write_workbench(workspace, replace(tried, request=request, problem=""))
     except WorkspaceError as error:
-        _keep(workspace, replace(bench, asked="", problem=str(error)))
+        write_workbench(workspace, replace(tried, request="", problem=str(error)))
 
 
-def _compose(workspace: Workspace, bench: Bench) -> PreviewRequest:
-    entries = find_sources(workspace, bench.recipe)
-    base_model = find_base(workspace, bench.recipe, entries)
-    look = bench.look
-    draft = find_draft(workspace, bench)
-    if bench.makes_model:
-        sign = -1 if bench.recipe.task == "subtract" else 1
-        weights = [sign * weight for weight in read_weights(bench.recipe)]
+def _compose(workspace: Workspace, tried: Workbench) -> PreviewRequest:
+    entries = find_sources(workspace, tried.recipe)
+    base_model = find_base(workspace, tried.recipe, entries)
+    images = tried.images
+    draft = find_draft(workspace, tried)
+    if tried.makes_model:
+        sign = -1 if tried.recipe.task == "subtract" else 1
+        weights = [sign * weight for weight in read_weights(tried.recipe)]
         files = [(one.path, weight) for one, weight in zip(entries, weights, strict=True)]
     elif draft is None:
-        raise WorkspaceError(words.DRAFT_GONE)
+        raise WorkspaceError(text.DRAFT_GONE)
     else:
-        files = [(draft, look.weight)]
-    wish = Wish((), "", look.prompt, look.seed, _INFERENCE_STEPS, _GUIDANCE)
-    return compose_request(base_model, files, wish)
+        files = [(draft, images.weight)]
+    values = GenerationRequest((), "", images.prompt, images.seed, _INFERENCE_STEPS, _GUIDANCE)
+    return compose_request(base_model, files, values)
 
 
-def _build(workspace: Workspace, bench: Bench, name: str) -> None:
+def _build(workspace: Workspace, tried: Workbench, name: str) -> None:
     """Has a base model written; it appears in its place when it is complete."""
-    base = workspace.find_base_model(bench.recipe.settings.get("base_model"))
+    base = workspace.find_base_model(tried.recipe.settings.get("base_model"))
     file_name = f"{name}{_ENDING}" if base.is_file() else name
     to = workspace.models_path / file_name
-    arguments = make_arguments(workspace, bench.recipe, to)
-    errand_id = name_errand(BUILD, bench.recipe.to_json(), file_name)
-    if read_errand(workspace, bench.build).state == "running":
-        raise WorkspaceError(words.BUILDING)
+    arguments = make_arguments(workspace, tried.recipe, to)
+    job_id = name_job(BUILD, tried.recipe.to_json(), file_name)
+    if read_job(workspace, tried.build).state == "running":
+        raise WorkspaceError(text.BUILDING)
     workspace.models_path.mkdir(parents=True, exist_ok=True)
-    send_errand(workspace, errand_id, arguments, again=True)
-    _keep(workspace, replace(bench, saved=file_name, build=errand_id))
+    send_job(workspace, job_id, arguments, again=True)
+    write_workbench(workspace, replace(tried, saved=file_name, build=job_id))
 
 
 def _name_draft(workspace: Workspace, recipe: Recipe) -> str:
-    """Returns the errand of a recipe, another one when its files have changed."""
+    """Returns the job of a recipe, another one when its files have changed."""
     stamps: list[object] = []
     for entry in find_sources(workspace, recipe):
         with contextlib.suppress(OSError):
             facts = entry.path.stat()
             stamps.append((facts.st_size, facts.st_mtime_ns))
     models = workspace.list_base_models()
-    chosen = [recipe.settings.get(key) for key in ("base_model", "tuned_model")]
+    chosen = [recipe.settings.get(key) for key in MODELS]
     stamps += [stamp_base_model(models[name]) for name in chosen if name in models]
-    return name_errand(DRAFT, recipe.to_json(), repr(stamps))
+    return name_job(DRAFT, recipe.to_json(), repr(stamps))
 
 
-def _drop_drafts(workspace: Workspace, kept: str) -> None:
-    for errand in list_errands(workspace, DRAFT):
-        if errand.id != kept:
-            stop_errand(workspace, errand.id)
-            shutil.rmtree(errand.path, ignore_errors=True)
+def _drop_drafts(workspace: Workspace, current: str) -> None:
+    for job in list_jobs(workspace, DRAFT):
+        if job.id != current:
+            stop_job(workspace, job.id)
+            shutil.rmtree(job.path, ignore_errors=True)
 
 
 def _read_name(folder: Path, typed: object) -> str:
     name = "-".join(str(typed or "").split()).removesuffix(_ENDING)
     if not _NAME.fullmatch(name) or ".." in name or WINDOWS_DEVICE.fullmatch(name):
-        raise WorkspaceError(words.NAME_RULE)
+        raise WorkspaceError(text.NAME_RULE)
     if _is_taken(folder, name):
-        raise WorkspaceError(words.name_taken(name))
+        raise WorkspaceError(text.name_taken(name))
     return name
 
 
@@ -237,19 +249,12 @@ def _copy_retitled(draft: Path, place: Path, name: str) -> None:
             length = int.from_bytes(source.read(8), "little")
             index = json.loads(source.read(length))
             index["__metadata__"] = header.metadata | dict.fromkeys(_TITLES, name)
-            text = json.dumps(index, separators=(",", ":"), ensure_ascii=False).encode()
-            text += b" " * (-len(text) % 8)
-            target.write(len(text).to_bytes(8, "little") + text)
+            content = json.dumps(index, separators=(",", ":"), ensure_ascii=False).encode()
+            content += b" " * (-len(content) % 8)
+            target.write(len(content).to_bytes(8, "little") + content)
             shutil.copyfileobj(source, target, 1 << 20)
             target.flush()
             os.fsync(target.fileno())
         aside.replace(place)
     finally:
         aside.unlink(missing_ok=True)
-
-
-def _keep(workspace: Workspace, bench: Bench) -> None:
-    try:
-        write_atomically(workspace.workbench_path, bench.to_json())
-    except OSError as error:
-        raise WorkspaceError(folders_text.cannot_write(str(error.strerror or error))) from error

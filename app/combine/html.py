@@ -1,101 +1,293 @@
-"""The workbench's pieces of HTML."""
+"""What the workbench shows of the workspace: as HTML, and as data for its script."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from app.combine import text as words
-from app.combine.reports import Report, Table, view_report
-from app.combine.workbench import BenchView, measure_work
-from app.core.jobs import Errand
-from app.core.sizes import show_bytes
-from app.library import files_text as files_words
-from app.preview.html import make_pictures, make_status
+from app.combine import text
+from app.combine.drafts import suggest_name
+from app.combine.recipes import (
+    Recipe,
+    describe_tasks,
+    list_first_values,
+    list_sources,
+    make_page_values,
+    parse_recipe,
+)
+from app.combine.workbench import (
+    WorkbenchView,
+    measure_work,
+    read_answer,
+    stamp_workbench,
+    view_workbench,
+)
+from app.core.jobs import Job
+from app.core.run_views import find_busy_run, read_log_tail
+from app.core.text import show_bytes, show_share
+from app.core.workspace import Workspace
+from app.ui.components import make_findings, make_images, make_status
+from app.ui.fragments import Params, View
 from app.ui.markup import Markup, element, join, note
+from app.ui.text import SEVERITIES
+
+_WORST = 5
+_NOTHING = 1e-6  # rounding
+_LOG_LINES = 200
+
+Answer = Mapping[str, Any]
 
 
-def make_report(shown: BenchView, names: Sequence[str]) -> Markup:
+def render_data(workspace: Workspace, _params: Params) -> str:
+    """Returns the lists, what was last tried, and what each task shows, for the page's script."""
+    shown = view_workbench(workspace)
+    tried = shown.tried
+    data = {
+        "files": [(one.label, one.id) for one in list_sources(workspace)],
+        "models": list(workspace.list_base_models()),
+        "tasks": describe_tasks(),
+        "methods": text.METHODS_INFO,
+        "none": text.NO_FILE,
+        "fresh": list_first_values(),
+        "last": None,
+        "weighted": shown.has_weight,
+    }
+    if tried is not None:
+        images = tried.images
+        data["last"] = {
+            **make_page_values(tried.recipe),
+            "prompt": images.prompt,
+            "seed": images.seed,
+            "strength": images.weight,
+        }
+        data |= {"suggestion": suggest_name(workspace, tried.recipe), "saved": tried.saved}
+    return json.dumps(data, ensure_ascii=False)
+
+
+def make_report(shown: WorkbenchView, names: Sequence[str]) -> Markup:
     """Returns how far the draft is and what came of it.
 
     Args:
         shown: The workbench.
         names: Of the recipe's files.
     """
-    bench = shown.bench
-    if bench is None:
-        return element("p", words.HINT, class_="quiet", data_state="none")
-    task, method = bench.recipe.task, bench.recipe.settings.get("method")
-    report = view_report(task, method, names, shown.errand)
-    parts = [note(words.OLD, "warning") if shown.old else "", _make_state(shown)]
-    parts += [note(line) for line in report.lines]
-    parts += [_make_table(table) for table in report.tables]
-    parts.append(_make_findings(report))
-    state = "built" if bench.makes_model else shown.errand.state
+    tried = shown.tried
+    if tried is None:
+        return element("p", text.HINT, class_="quiet", data_state="none")
+    parts = [note(text.OLD, "warning") if shown.old else "", _make_state(shown)]
+    answer, report = read_answer(shown.job), _REPORTS.get(tried.recipe.task)
+    if answer and report:
+        parts += report(answer, tried.recipe, names)
+    findings = _read_findings(shown.job)
+    if findings:
+        parts += [element("h4", text.FINDINGS), make_findings(findings)]
+    state = "built" if tried.makes_model else shown.job.state
     return element("div", *parts, data_state=state, data_old=shown.old)
 
 
-def make_drawing(shown: BenchView, *, training: bool) -> Markup:
-    """Returns the pictures without and with what was tried, or why there are none (yet)."""
-    bench = shown.bench
-    if bench is None:
-        return Markup("")
-    if bench.problem:
-        return note(bench.problem, "error")
-    if bench.asked and shown.drawing is None:
-        return note(words.PICTURE_GONE)
-    names = {str(shown.draft.resolve()): words.DRAFT} if shown.draft else {}
-    status = make_status(shown.drawing, training=training)
-    return join(status, make_pictures(shown.drawing, names))
-
-
-def make_saved(shown: BenchView) -> Markup:
+def make_saved(shown: WorkbenchView) -> Markup:
     """Returns what came of saving."""
-    bench = shown.bench
-    if bench is None or not bench.saved:
+    tried = shown.tried
+    if tried is None or not tried.saved:
         return Markup("")
     if shown.is_saved:
-        return note(words.saved(bench.saved, model=bench.makes_model), "good")
-    return _make_errand(shown.errand)
+        return note(text.saved(tried.saved, model=tried.makes_model), "good")
+    return _make_job(shown.job)
 
 
-def _make_state(shown: BenchView) -> Markup:
-    bench = shown.bench
-    if bench is None:
+def make_generated(shown: WorkbenchView, *, training: bool) -> Markup:
+    """Returns the images without and with what was tried, or why there are none (yet)."""
+    tried = shown.tried
+    if tried is None:
         return Markup("")
-    if bench.makes_model:
-        return note(words.BAKE_HINT)
-    if bench.saved:
+    if tried.problem:
+        return note(tried.problem, "error")
+    if tried.request and shown.generation is None:
+        return note(text.IMAGES_GONE)
+    names = {str(shown.draft.resolve()): text.DRAFT} if shown.draft else {}
+    status = make_status(shown.generation, training=training)
+    return join(status, make_images(shown.generation, names))
+
+
+def _make_state(shown: WorkbenchView) -> Markup:
+    tried = shown.tried
+    if tried is None:
+        return Markup("")
+    if tried.makes_model:
+        return note(text.BAKE_HINT)
+    if tried.saved:
         return Markup("")
     if shown.draft is not None:
-        return note(words.made(show_bytes(shown.draft.stat().st_size)), "good")
-    if shown.errand.state in {"none", "done"}:
-        return note(words.DRAFT_GONE, "warning")
-    return _make_errand(shown.errand)
+        return note(text.made(show_bytes(shown.draft.stat().st_size)), "good")
+    if shown.job.state in {"none", "done"}:
+        return note(text.DRAFT_GONE, "warning")
+    return _make_job(shown.job)
 
 
-def _make_errand(errand: Errand) -> Markup:
+def _make_job(job: Job) -> Markup:
     """Returns how long a command has been working, or why it failed."""
-    if errand.state == "running":
-        seconds, written = measure_work(errand.path)
-        return note(words.working(seconds, show_bytes(written) if written else ""))
-    if errand.was_stopped:
-        return note(words.STOPPED)
-    return note(words.refused(errand.message), "error")
+    if job.state == "running":
+        seconds, written = measure_work(job.path)
+        return note(text.working(seconds, show_bytes(written) if written else ""))
+    if job.was_stopped:
+        return note(text.STOPPED)
+    return note(text.refused(job.message), "error")
 
 
-def _make_table(table: Table) -> Markup:
-    head = element("tr", *(element("th", column, scope="col") for column in table.columns))
-    rows = [
+def _make_table(heading: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
+    head = element("tr", *(element("th", column, scope="col") for column in columns))
+    lines = [
         element("tr", element("th", first, scope="row"), *(element("td", cell) for cell in rest))
-        for first, *rest in table.rows
+        for first, *rest in rows
     ]
-    body = element("table", head, *rows, class_="plain")
-    return join(element("h4", table.heading), element("div", body, class_="scroll"))
+    body = element("table", head, *lines, class_="plain")
+    return join(element("h4", heading), element("div", body, class_="scroll"))
 
 
-def _make_findings(report: Report) -> Markup:
-    if not report.findings:
-        return Markup("")
-    items = [
-        element("li", element("b", f"{files_words.SEVERITIES[severity]}:"), message)
-        for severity, message in report.findings
+def _report_merge(answer: Answer, recipe: Recipe, names: Sequence[str]) -> list[Markup]:
+    lines = [text.distance(answer["lost"], recipe.settings.get("method"))]
+    if answer["sign_conflicts"] >= 0:
+        lines.insert(0, text.conflicts(answer["sign_conflicts"]))
+    if answer["cut"] > _NOTHING:
+        lines.append(text.cut(answer["cut"]))
+    pairs = [
+        (" + ".join(names[number] for number in pair["files"]), pair["cosine"])
+        for pair in answer["cosines"]
     ]
-    return join(element("h4", words.FINDINGS), element("ul", *items, class_="findings"))
+    rows = [(files, f"{cosine:+.3f}", text.meaning(cosine)) for files, cosine in pairs]
+    worst = sorted(answer["layers"], key=lambda layer: float(layer["lost"]), reverse=True)[:_WORST]
+    layers = [
+        (
+            str(layer["layer"]),
+            ", ".join(f"{cosine:+.3f}" for cosine in layer["cosines"]) or text.NO_FILE,
+            show_share(layer["sign_conflicts"]) if layer["sign_conflicts"] >= 0 else text.NO_FILE,
+            show_share(layer["lost"], 1),
+        )
+        for layer in worst
+    ]
+    parts = [*map(note, lines), _make_table(text.PAIRS, text.PAIR_COLUMNS, rows)]
+    if answer["lost"] > _NOTHING:
+        parts.append(_make_table(text.WORST_MERGED, text.WORST_MERGED_COLUMNS, layers))
+    return parts
+
+
+def _report_kept(answer: Answer, _recipe: Recipe, _names: Sequence[str]) -> list[Markup]:
+    layers = answer["layers"]
+    mean = sum(layer["energy"] for layer in layers) / len(layers)
+    lines = [text.kept(len(layers), [layer["rank"] for layer in layers], mean)]
+    if answer.get("equal"):
+        lines.append(text.equal_layers(answer["equal"]))
+    if answer.get("left_out"):
+        lines.append(text.left_out(answer["left_out"]))
+    worst = sorted(layers, key=lambda layer: float(layer["energy"]))[:_WORST]
+    rows = [
+        (str(each["layer"]), str(each["before"]), str(each["rank"]), show_share(each["energy"], 1))
+        for each in worst
+    ]
+    return [*map(note, lines), _make_table(text.WORST_KEPT, text.WORST_KEPT_COLUMNS, rows)]
+
+
+def _report_scaled(answer: Answer, _recipe: Recipe, _names: Sequence[str]) -> list[Markup]:
+    factors = list(answer["factors"].values())
+    changed = sum(factor != 1 for factor in factors)
+    line = text.scaled(changed, factors.count(0), len(factors))
+    rows = [(f"{one:g}", str(factors.count(one))) for one in sorted(set(factors))]
+    return [note(line), _make_table(text.SCALED, text.SCALED_COLUMNS, rows)]
+
+
+def _report_built(answer: Answer, _recipe: Recipe, _names: Sequence[str]) -> list[Markup]:
+    return [note(text.rounded(answer["rounded"]))] if answer.get("rounded") else []
+
+
+_REPORTS: dict[str, Callable[[Answer, Recipe, Sequence[str]], list[Markup]]] = {
+    "merge": _report_merge,
+    "resize": _report_kept,
+    "extract": _report_kept,
+    "scale": _report_scaled,
+    "bake": _report_built,
+    "subtract": _report_built,
+}
+
+
+def _read_findings(job: Job) -> list[tuple[str, str]]:
+    """Returns the lines in which the command says, before it writes, who will not load the file."""
+    if job.state == "none":
+        return []
+    findings = []
+    for line in read_log_tail(job.path / "log.txt", _LOG_LINES).splitlines():
+        severity, colon, message = line.partition(": ")
+        if colon and severity in SEVERITIES:
+            findings.append((severity, message))
+    return findings
+
+
+def _view(workspace: Workspace, params: Params) -> WorkbenchView:
+    return view_workbench(workspace, parse_recipe(params.get("recipe", "")))
+
+
+def _render_report(workspace: Workspace, params: Params) -> Markup:
+    shown = _view(workspace, params)
+    names = {one.id: one.name for one in list_sources(workspace)}
+    files = shown.tried.recipe.files if shown.tried else ()
+    return make_report(shown, [names.get(one, one) for one, _ in files])
+
+
+def _render_stop(workspace: Workspace, params: Params) -> Markup:
+    working = _view(workspace, params).is_working
+    return _make_button("stop", text.STOP) if working else Markup("")
+
+
+def _render_again(workspace: Workspace, params: Params) -> Markup:
+    ready = _view(workspace, params).can_generate
+    return _make_button("again", text.AGAIN) if ready else Markup("")
+
+
+def _render_images(workspace: Workspace, params: Params) -> Markup:
+    training = find_busy_run(workspace) is not None
+    return make_generated(_view(workspace, params), training=training)
+
+
+def _render_save(workspace: Workspace, params: Params) -> Markup:
+    return make_save_button(allowed=_view(workspace, params).can_save)
+
+
+def _render_saved(workspace: Workspace, params: Params) -> Markup:
+    return make_saved(_view(workspace, params))
+
+
+def make_save_button(*, allowed: bool) -> Markup:
+    """Returns the button that saves the draft; it cannot be pressed where there is none."""
+    return _make_button("save", text.SAVE, primary=True, disabled=not allowed)
+
+
+def _make_button(key: str, label: str, *, primary: bool = False, disabled: bool = False) -> Markup:
+    return element(
+        "button",
+        label,
+        type="button",
+        class_="button button-primary" if primary else "button",
+        id=f"workbench-{key}",
+        data_key=key,
+        disabled=disabled,
+    )
+
+
+def _read_version(workspace: Workspace, params: Params) -> object:
+    training = find_busy_run(workspace) is not None
+    return stamp_workbench(workspace), params.get("recipe"), training
+
+
+def _read_data_version(workspace: Workspace, _params: Params) -> object:
+    content, jobs, *_ = stamp_workbench(workspace)
+    files = [one.id for one in list_sources(workspace)]
+    return content, jobs, files, list(workspace.list_base_models())
+
+
+VIEWS = {
+    "workbench": View(render_data, _read_data_version),
+    "workbench-report": View(_render_report, _read_version),
+    "workbench-stop": View(_render_stop, _read_version),
+    "workbench-images": View(_render_images, _read_version),
+    "workbench-again": View(_render_again, _read_version),
+    "workbench-save": View(_render_save, _read_version),
+    "workbench-saved": View(_render_saved, _read_version),
+}

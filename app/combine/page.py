@@ -5,201 +5,178 @@ from typing import Any
 
 import gradio as gr
 
-from app.combine import text as words
-from app.combine.events import DEFAULTS, WorkbenchEvents
-from app.combine.recipes import BLOCKS, FILES, MAX_FILES, PRECISIONS, SETTINGS
+from app.combine import text
+from app.combine.events import CombineEvents
+from app.combine.html import make_save_button
+from app.combine.recipes import FILES, MAX_WEIGHT, list_first_values, list_rows, make_task_form
 from app.ui.choice import Choice
-from app.ui.paint import QUIET
-from app.ui.relay import show_when
-from app.ui.shell import STATUS_SECONDS, Shell
-from app.ui.watch import make_watch
+from app.ui.context import PageContext
+from app.ui.form import build_widget
+from app.ui.fragments import fragment
+from app.ui.wire import wire, wire_in_browser
+from trainer.config import COMBINE_OPTIONS
+
+# What is not always shown; `js/combine.js` decides it, so that all is in the page from the start.
+_CONDITIONAL = "conditional"
 
 
 @dataclass(frozen=True)
 class _Widgets:
-    task: gr.Dropdown
-    settings: dict[str, Any]
-    rows: list[tuple[gr.Dropdown, gr.Slider]]
-    prompt: gr.Textbox
-    seed: gr.Number
-    attempt: gr.Button
-    stop: gr.Button
-    told: gr.HTML
-    report: gr.HTML
-    strength: gr.Slider
-    again: gr.Button
-    drawing: gr.HTML
+    """What is wired.
+
+    `fields` make a recipe: the task, its settings by "task.name", files and weights by the number
+    of their row, base models. `images` say how images are generated.
+    """
+
+    data: gr.HTML
+    fields: dict[str, Any]
+    images: dict[str, Any]
     name: gr.Textbox
-    save: gr.Button
+    attempt: gr.Button
+    message: gr.HTML
     refusal: gr.HTML
-    saved: gr.HTML
-    watch: gr.HTML
-
-    @property
-    def fields(self) -> list[Any]:
-        """What makes a recipe, in the order in which the events read it."""
-        settings = [self.settings[name] for name in SETTINGS]
-        return [self.task, *settings, *(one for row in self.rows for one in row)]
-
-    @property
-    def look(self) -> list[Any]:
-        """How pictures are drawn."""
-        return [self.prompt, self.seed, self.strength]
+    pressed: list[gr.HTML]
 
 
-def draw_workbench(shell: Shell) -> None:
+def draw_workbench(context: PageContext) -> None:
     """Draws the section and wires it."""
-    with gr.Accordion(words.HEADING, open=False, elem_id="workbench"):
+    with gr.Accordion(text.HEADING, open=False, elem_id="workbench"):
         page = _draw()
-    events = WorkbenchEvents(shell.workspace)
-    fields, seen, seen_fields = page.fields, gr.State({}), gr.State({})
-    shown = [seen, page.report, page.stop, page.drawing, page.strength, page.again, page.save,
-             page.saved]  # fmt: skip
-    causes = [*(one.change for one in fields), page.watch.tick]
-    show = show_when(shell, "workbench", causes, events.show, [seen, *fields], shown)
-    shell.demo.load(events.open_page, None, [*page.look, *fields], **QUIET).then(**show)
-    page.task.input(events.choose_task, fields, fields, **QUIET)
-    show_when(
-        shell,
-        "workbench-fields",
-        [page.settings["method"].change, *(row[0].change for row in page.rows),
-         shell.exports_watch.tick, shell.datasets_watch.tick],
-        events.refresh,
-        [seen_fields, *fields],
-        [seen_fields, *fields],
-    )  # fmt: skip
-    page.attempt.click(
-        events.try_it,
-        [*page.look, page.name, *fields],
-        [page.told, page.prompt, page.name],
-        **QUIET,
-    ).then(**show)
-    gr.on(
-        [page.strength.release, page.again.click],
-        events.redraw,
-        page.look,
-        [page.told],
+    events = CombineEvents(context.workspace)
+    everything = {**page.fields, **page.images, "name": page.name}
+    messages = {"message": page.message, "refusal": page.refusal}
+    wire_in_browser(
+        [page.data.tick, *(one.change for one in _list_widgets(page.fields))],
+        "arrangeWorkbench",
+        everything,
+        everything,
+    )
+    wire(page.data.tick, events.follow, outputs={"message": page.message})
+    wire(
+        page.attempt.click,
+        events.try_recipe,
+        {**page.fields, **page.images},
+        {"message": page.message},
+    )
+    wire(
+        page.images["strength"].release,
+        events.generate_again,
+        page.images,
+        {"message": page.message},
         trigger_mode="always_last",
-        **QUIET,
-    ).then(**show)
-    page.stop.click(events.stop, None, None, **QUIET)
-    page.save.click(events.save, [page.name, *fields], [page.refusal], **QUIET).then(**show)
+    )
+    wire([one.select for one in page.pressed], events.press, everything, messages)
+
+
+def _list_widgets(fields: dict[str, Any]) -> list[Any]:
+    groups = [one.values() if isinstance(one, dict) else [one] for one in fields.values()]
+    return [widget for group in groups for widget in group]
 
 
 def _draw() -> _Widgets:
-    task = gr.Dropdown(
-        choices=[(label, key) for key, label in words.TASKS.items()], value="merge",
-        label=words.TASK, info=words.TASKS_INFO["merge"], elem_id="workbench-task",
-    )  # fmt: skip
-    rows = [_draw_row(number) for number in range(MAX_FILES)]
-    settings = _draw_settings()
+    data = fragment("workbench", elem_id="workbench-data", data=True)
+    fields = _draw_fields()
     with gr.Row():
         prompt = gr.Textbox(
-            label=words.PROMPT, info=words.PROMPT_INFO, max_lines=2, max_length=2000, scale=3,
+            label=text.PROMPT, info=text.PROMPT_INFO, max_lines=2, max_length=2000, scale=3,
             min_width=280, elem_id="workbench-prompt",
         )  # fmt: skip
         seed = gr.Number(
-            1, label=words.PICTURE_SEED, precision=0, scale=1, min_width=160,
+            1, label=text.IMAGE_SEED, precision=0, scale=1, min_width=160,
             elem_id="workbench-picture-seed",
         )  # fmt: skip
     with gr.Row():
         attempt = gr.Button(
-            words.TRY, variant="primary", scale=0, min_width=160, elem_id="workbench-try"
+            text.TRY, variant="primary", scale=0, min_width=160, elem_id="workbench-try"
         )
-        stop = gr.Button(
-            words.STOP, visible=False, scale=0, min_width=120, elem_id="workbench-stop"
-        )
-    told = gr.HTML("", elem_id="workbench-note")
-    report = gr.HTML("", elem_id="workbench-report")
+        stop = _draw_button("stop", elem_id="workbench-working")
+    message = gr.HTML("", elem_id="workbench-note")
+    fragment("workbench-report", "recipe", elem_id="workbench-report")
     with gr.Row(elem_classes="with-button"):
         strength = gr.Slider(
-            0, 2, value=1, step=0.05, label=words.STRENGTH, info=words.STRENGTH_INFO,
-            visible=False, min_width=280, elem_id="workbench-strength",
+            0, MAX_WEIGHT, value=1, step=0.05, label=text.STRENGTH, info=text.STRENGTH_INFO,
+            min_width=280, elem_id="workbench-strength", elem_classes=_CONDITIONAL,
         )  # fmt: skip
-        again = gr.Button(
-            words.AGAIN, visible=False, scale=0, min_width=140, elem_id="workbench-again"
-        )
-    drawing = gr.HTML("", elem_id="workbench-drawing")
+        again = _draw_button("again", elem_id="workbench-generated")
+    fragment("workbench-images", elem_id="workbench-drawing")
     with gr.Row(elem_classes="with-button"):
         name = gr.Textbox(
-            label=words.NAME, info=words.NAME_INFO, max_lines=1, max_length=200, min_width=280,
+            label=text.NAME, info=text.NAME_INFO, max_lines=1, max_length=200, min_width=280,
             elem_id="workbench-name",
         )  # fmt: skip
-        save = gr.Button(
-            words.SAVE, variant="primary", interactive=False, scale=0, min_width=140,
-            elem_id="workbench-save",
+        save = _draw_button(
+            "save", "recipe", elem_id="workbench-saving",
+            placeholder=make_save_button(allowed=False),
         )  # fmt: skip
     refusal = gr.HTML("", elem_id="workbench-refusal")
-    saved = gr.HTML("", elem_id="workbench-saved")
-    watch = make_watch("workbench", STATUS_SECONDS)
-    return _Widgets(
-        task, settings, rows, prompt, seed, attempt, stop, told, report, strength, again, drawing,
-        name, save, refusal, saved, watch,
+    fragment("workbench-saved", elem_id="workbench-saved")
+    images = {"prompt": prompt, "seed": seed, "strength": strength}
+    return _Widgets(data, fields, images, name, attempt, message, refusal, [stop, again, save])
+
+
+def _draw_button(key: str, *names: str, **options: Any) -> gr.HTML:
+    """Draws a fragment with one button, which wraps where the page is narrow."""
+    with gr.Column(scale=0, min_width=190):
+        return fragment(f"workbench-{key}", *names, **options)
+
+
+def _draw_fields() -> dict[str, Any]:
+    """Draws what makes a recipe, by the names that `read_recipe` has for it."""
+    task = gr.Dropdown(
+        choices=[(label, key) for key, label in text.TASKS.items()], value="merge",
+        label=text.TASK, info=text.TASKS_INFO["merge"], elem_id="workbench-task",
     )  # fmt: skip
-
-
-def _draw_row(number: int) -> tuple[gr.Dropdown, gr.Slider]:
-    least, _ = FILES["merge"]
+    rows = {number: _draw_row(number) for number in list_rows()}
+    settings: dict[str, Any] = {}
+    for name in FILES:
+        settings |= _draw_settings(name)
     with gr.Row():
+        base_model = Choice(
+            choices=[(text.BASE_OWN, "")], value="", scale=2, min_width=260,
+            label=COMBINE_OPTIONS["merge"].model_fields["base_model"].title,
+            elem_id="workbench-base-model",
+        )  # fmt: skip
+        tuned = COMBINE_OPTIONS["extract"].model_fields["tuned_model"]
+        tuned_model = Choice(
+            choices=[], label=tuned.title, info=tuned.description, scale=2, min_width=260,
+            elem_id="workbench-tuned-model", elem_classes=_CONDITIONAL,
+        )  # fmt: skip
+    return {
+        "task": task,
+        "settings": settings,
+        "files": {number: file for number, (file, _) in rows.items()},
+        "weights": {number: weight for number, (_, weight) in rows.items()},
+        "base_model": base_model,
+        "tuned_model": tuned_model,
+    }
+
+
+def _draw_row(number: str) -> tuple[gr.Dropdown, gr.Slider]:
+    with gr.Row(elem_id=f"workbench-row-{number}", elem_classes=_CONDITIONAL):
         file = Choice(
-            choices=[(words.NO_FILE, "")], value="", label=words.file_number(number + 1),
-            visible=number < least, scale=2, min_width=260, elem_id=f"workbench-file-{number + 1}",
+            choices=[(text.NO_FILE, "")], value="", label=text.file_number(int(number)), scale=2,
+            min_width=260, elem_id=f"workbench-file-{number}",
         )  # fmt: skip
         weight = gr.Slider(
-            0, 2, value=1, step=0.05, label=words.WEIGHT, visible=number < least, scale=1,
-            min_width=200, elem_id=f"workbench-weight-{number + 1}",
+            0, MAX_WEIGHT, value=1, step=0.05, label=text.WEIGHT, scale=1, min_width=200,
+            elem_id=f"workbench-weight-{number}", elem_classes=_CONDITIONAL,
         )  # fmt: skip
     return file, weight
 
 
-def _draw_settings() -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    with gr.Row():
-        found["method"] = gr.Dropdown(
-            choices=[(label, key) for key, label in words.METHODS.items()],
-            value=DEFAULTS["method"], label=words.METHOD,
-            info=words.METHODS_INFO[DEFAULTS["method"]], scale=2, min_width=280,
-            elem_id="workbench-method",
-        )  # fmt: skip
-        found["rank"] = _draw_number("rank", words.RANK, words.RANK_INFO["merge"])
-        found["energy"] = gr.Slider(
-            50, 100, value=100, step=0.5, label=words.ENERGY, info=words.ENERGY_INFO,
-            min_width=240, elem_id="workbench-energy",
-        )  # fmt: skip
-        found["density"] = gr.Slider(
-            5, 100, value=50, step=5, label=words.DENSITY, info=words.DENSITY_INFO, visible=False,
-            min_width=220, elem_id="workbench-density",
-        )  # fmt: skip
-        found["seed"] = _draw_number("seed", words.SEED, words.SEED_INFO, visible=False)
-    with gr.Row():
-        for block in BLOCKS:
-            found[block] = gr.Slider(
-                0, 2, value=1, step=0.05, label=words.BLOCKS[block], info=words.BLOCKS_INFO,
-                visible=False, min_width=200, elem_id=f"workbench-{block}",
-            )  # fmt: skip
-        found["patterns"] = gr.Textbox(
-            label=words.PATTERNS, info=words.PATTERNS_INFO, placeholder=words.PATTERNS_EXAMPLE,
-            max_lines=1, max_length=2000, visible=False, min_width=280,
-            elem_id="workbench-patterns",
-        )  # fmt: skip
-    with gr.Row():
-        found["base_model"] = Choice(
-            choices=[(words.BASE_OWN, "")], value="", label=words.BASE_OPTIONAL,
-            info=words.BASE_OPTIONAL_INFO, scale=2, min_width=260, elem_id="workbench-base-model",
-        )  # fmt: skip
-        found["tuned_model"] = Choice(
-            choices=[], label=words.TUNED, info=words.TUNED_INFO, visible=False, scale=2,
-            min_width=260, elem_id="workbench-tuned-model",
-        )  # fmt: skip
-        found["precision"] = gr.Dropdown(
-            choices=list(PRECISIONS), value=PRECISIONS[0], label=words.PRECISION,
-            info=words.PRECISION_INFO, min_width=180, elem_id="workbench-precision",
-        )  # fmt: skip
-    return found
-
-
-def _draw_number(name: str, label: str, info: str, *, visible: bool = True) -> gr.Number:
-    return gr.Number(
-        DEFAULTS[name], label=label, info=info, visible=visible, min_width=150,
-        elem_id=f"workbench-{name}",
-    )  # fmt: skip
+def _draw_settings(task: str) -> dict[str, Any]:
+    """Draws a task's settings, as their model declares them, by "task.name"."""
+    form, first = make_task_form(task), list_first_values()["settings"]
+    if not form.fields:
+        return {}
+    with gr.Column(elem_id=f"workbench-{task}", elem_classes=["setting-section", _CONDITIONAL]):
+        return {
+            f"{task}.{field.path}": build_widget(
+                field,
+                first[f"{task}.{field.path}"],
+                element_id=f"workbench-{task}-{field.path.replace('_', '-')}",
+                labels=text.METHODS if field.path == "method" else None,
+                sliders=True,
+            )
+            for field in form.fields
+        }

@@ -1,8 +1,8 @@
-"""What the workbench of the Library tab says."""
+"""What the workbench of the Library tab says; labels and help of settings are in their models."""
 
 from collections.abc import Sequence
 
-from app.core.sizes import show_share
+from app.core.text import show_share
 
 HEADING = "Combine and change files"
 TASK = "What to do"
@@ -10,26 +10,25 @@ TASKS = {
     "merge": "Merge several files into one",
     "resize": "Make a file smaller",
     "scale": "Make parts of a file stronger or weaker",
-    "extract": "Make a LoRA of what two base models differ",
+    "extract": "Extract a LoRA from two checkpoints",
     "bake": "Build files into a base model",
-    "subtract": "Take files out of a base model again",
+    "subtract": "Remove files from a base model",
 }
 TASKS_INFO = {
     "merge": "One new LoRA file that does what all of them do.",
     "resize": "A new LoRA file of a lower rank that keeps what is strongest in the old one.",
     "scale": "A new LoRA file in which blocks of the model are changed more, less or not at all.",
-    "extract": "A new LoRA file that makes of the first base model what the second one is.",
+    "extract": "A new LoRA file that turns the first base model into the second one.",
     "bake": "A new base model that has the LoRA files in its weights, so no prompt needs them.",
     "subtract": "A new base model without LoRA files that had been built into it.",
 }
-METHOD = "Method"
 METHODS = {
     "svd": "Sum, held to a rank (svd)",
     "concatenate": "Exact sum (concatenate)",
-    "orthogonal": "Turned away from each other (orthogonal)",
-    "ties": "The majority decides (ties)",
-    "dare_linear": "Thinned out at random (dare_linear)",
-    "dare_ties": "Thinned out, then the majority (dare_ties)",
+    "orthogonal": "Made orthogonal (orthogonal)",
+    "ties": "Majority sign (ties)",
+    "dare_linear": "Random drop (dare_linear)",
+    "dare_ties": "Drop and majority (dare_ties)",
     "linear": "Factors added (linear)",
 }
 METHODS_INFO = {
@@ -43,48 +42,16 @@ METHODS_INFO = {
 }
 NO_FILE = "—"
 WEIGHT = "Weight"
-RANK = "Rank"
-RANK_INFO = {
-    "merge": "0 takes the largest of the files.",
-    "resize": "At most this rank; 0 lets “Keep” alone decide.",
-    "extract": "At most this rank; 0 lets “Keep” alone decide.",
-}
-ENERGY = "Keep (% of the energy)"
-ENERGY_INFO = "Below 100, each layer gets the lowest rank that holds this much of its change."
-DENSITY = "Density (%)"
-DENSITY_INFO = "Share of each file's numbers that stays."
-SEED = "Seed of the draw"
-SEED_INFO = "Another one drops other numbers."
-PRECISION = "Number format"
-PRECISION_INFO = "fp16 is what programs expect."
-BLOCKS = {
-    "down": "Down blocks",
-    "middle": "Middle",
-    "up": "Up blocks",
-    "text": "Text encoder",
-}
-BLOCKS_INFO = "1 as it is, 0 leaves it out"
-PATTERNS = "Single layers (optional)"
-PATTERNS_INFO = "PATTERN=FACTOR, with spaces between; these win over the sliders."
-PATTERNS_EXAMPLE = "unet.up_blocks.1.*=0.5 *.attn2.*=1.2"
-BASE_OPTIONAL = "Base model"
-BASE_OPTIONAL_INFO = "For the pictures; DoRA files need it for the work, too."
 BASE_OWN = "The one that the first file was trained on"
-BASE_OF = {
-    "extract": ("Base model that the LoRA will be used on", "The plain one."),
-    "bake": ("Base model to build them into", "It stays as it is; a new one is written."),
-    "subtract": ("Base model to take them out of", "It stays as it is; a new one is written."),
-}
-TUNED = "Base model that it shall become"
-TUNED_INFO = "Of the same family."
-PROMPT = "Prompt for the pictures"
+BASE_FOR_IMAGES = "The images are generated with it."
+PROMPT = "Prompt for the images"
 PROMPT_INFO = "Left empty, the first file's own."
-PICTURE_SEED = "Seed of the pictures"
+IMAGE_SEED = "Seed of the images"
 TRY = "Try it"
 STOP = "Stop"
 STRENGTH = "Weight of the draft"
-STRENGTH_INFO = "Letting go draws anew; the draft stays as it is."
-AGAIN = "Draw again"
+STRENGTH_INFO = "Releasing it generates again; the draft stays as it is."
+AGAIN = "Generate again"
 NAME = "Name of the new file"
 NAME_INFO = "Letters, digits, dots, dashes and underscores."
 SAVE = "Save"
@@ -92,25 +59,23 @@ DRAFT = "Draft"
 HINT = "Try it first: nothing is saved before you have seen what it does."
 OLD = "This draft was made with other settings than those above. Try again before saving."
 DRAFT_GONE = "The draft is not there any more. Try again."
-PICTURE_GONE = "These pictures are not there any more, or others were asked for. Draw again."
+IMAGES_GONE = "These images are not there any more, or others were asked for. Generate again."
 STOPPED = "Stopped. Nothing was kept."
 BUILDING = "A base model is being written already. Wait until it is done."
 NO_TASK = "Choose what to do."
 TWO_FILES = "A merge needs two files or more. Choose another one."
 ONE_FILE = "Choose a file first."
 CHOOSE_BASE = "Choose a base model first."
-TWO_MODELS = "Choose two different base models: the plain one and the one that it shall become."
-SAY_HOW_MUCH = "Say how much to keep: a rank of 1 or more, or less than 100 % of the energy."
-ALL_THE_SAME = "Move a slider, or name layers: so far everything stays as it is."
+TWO_MODELS = "Choose two different base models: the plain one and the tuned one."
 NAME_RULE = (
     "A name is made of letters, digits, dots, dashes and underscores, starts with a letter or "
     "digit and has at most 80 signs; no folders. Choose another name."
 )
 BAKE_HINT = (
-    "The pictures are drawn with the files at these weights, which is what the new base model "
+    "The images are generated with the files at these weights, which is what the new base model "
     "will do. It is written when you save."
 )
-PAIRS = "How the files get on"
+PAIRS = "How similar the files are"
 PAIR_COLUMNS = ("Files", "Cosine", "That means")
 WORST_MERGED = "Layers that are farthest from the plain sum"
 WORST_MERGED_COLUMNS = ("Layer", "Cosine", "Sign conflicts", "Distance from the sum")
@@ -119,8 +84,8 @@ WORST_KEPT_COLUMNS = ("Layer", "Rank before", "Rank now", "Energy kept")
 SCALED = "Factors"
 SCALED_COLUMNS = ("Factor", "Layers")
 FINDINGS = "What programs will make of it"
-# What the commands call the page's fields.
-_HERE = {
+# What the page calls the commands' options.
+_LABELS = {
     "Name the base model with --base-model": "Choose it under “Base model”",
     "Name a base model that it fits with --base-model": "Choose one under “Base model”",
     "Name it with --base-model": "Choose it under “Base model”",
@@ -141,26 +106,15 @@ def working(seconds: int, written: str) -> str:
 
 
 def refused(message: str) -> str:
-    """What could not be made, with the page's words for the command's options."""
-    for told, here in _HERE.items():
-        message = message.replace(told, here)
+    """What could not be made, with the page's labels for the command's options."""
+    for option, label in _LABELS.items():
+        message = message.replace(option, label)
     return f"Not made: {message}"
 
 
-def bad_number(name: str, low: float, high: float) -> str:
-    """A number that is none, or out of bounds."""
-    return f"{name} must be a number from {low:g} to {high:g}."
-
-
-def not_whole(name: str) -> str:
-    """A number with a fraction."""
-    return f"{name} must be a whole number."
-
-
-def bad_pattern(text: str) -> str:
-    """A word in the line of patterns."""
-    shown = text if len(text) <= 60 else f"{text[:59]}…"
-    return f"“{shown}” is no PATTERN=FACTOR, such as unet.up_blocks.1.*=0.5."
+def bad_weight(high: float) -> str:
+    """A weight that is no number, or out of bounds."""
+    return f"{WEIGHT} must be a number from 0 to {high:g}."
 
 
 def no_such_file(name: str) -> str:

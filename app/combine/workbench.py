@@ -1,9 +1,9 @@
-"""What is on the workbench of the Library: the draft, its picture, and what came of saving it.
+"""What is on the workbench of the Library: the draft, its images, and what came of saving it.
 
-    workbench.json                  what was last tried: the recipe, the draft, the pictures' prompt
-    errands/draft-0123456789abcdef/ the command that makes the draft, and draft.safetensors
+    workbench.json                what was last tried: the recipe, the draft, the images' prompt
+    jobs/draft-0123456789abcdef/  the command that makes the draft, and draft.safetensors
 
-There is one workbench per workspace, and every tab shows the same draft.
+There is one workbench per workspace, and every window shows the same draft.
 """
 
 import contextlib
@@ -15,22 +15,24 @@ from pathlib import Path
 from typing import Any
 
 from app.combine.recipes import MODEL_TASKS, Recipe, load_recipe
-from app.core.adapters import WORKBENCH_FOLDER, Drawing, view_drawing
-from app.core.jobs import Errand, read_errand, stamp_errands
+from app.core import text as core_text
+from app.core.generation import WORKBENCH_REQUESTS, Generation, view_generation
+from app.core.jobs import Job, read_job, stamp_jobs
 from app.core.processes import find_starter
-from app.core.workspace import Workspace
+from app.core.workspace import Workspace, WorkspaceError
+from datasets_tools.files import write_atomically
 
 DRAFT = "draft"
 BUILD = "build"
 DRAFT_FILE = "draft.safetensors"
 _OWN_FILES = {"starting.json", "answer.txt", "log.txt", "stopped"}
 _STEP_SECONDS = 5
-_NO_ERRAND = Errand()
+_NO_JOB = Job()
 
 
 @dataclass(frozen=True)
-class Look:
-    """How pictures are drawn, as the browser sends it: prompt, seed, and the draft's weight."""
+class ImageSettings:
+    """How images are generated, as the browser sends it: prompt, seed, and the draft's weight."""
 
     prompt: str = ""
     seed: Any = 1
@@ -38,23 +40,23 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Bench:
+class Workbench:
     """What was last tried.
 
     Attributes:
-        recipe: What was asked for.
-        look: How its pictures are drawn.
-        draft: The errand that makes the draft; "" for base models, which have none.
-        asked: The request for its newest pictures; "" before there is one.
-        problem: Why there are no pictures.
+        recipe: What to make.
+        images: How its images are generated.
+        draft: The job that makes the draft; "" for base models, which have none.
+        request: The request for its newest images; "" before there is one.
+        problem: Why there are no images.
         saved: The name under which it was saved, or is being built.
-        build: The errand that writes a base model.
+        build: The job that writes a base model.
     """
 
     recipe: Recipe
-    look: Look = Look()
+    images: ImageSettings = ImageSettings()
     draft: str = ""
-    asked: str = ""
+    request: str = ""
     problem: str = ""
     saved: str = ""
     build: str = ""
@@ -64,96 +66,115 @@ class Bench:
         """Whether what is made is a base model."""
         return self.recipe.task in MODEL_TASKS
 
-    def to_json(self) -> str:
-        """Returns everything as text."""
-        return json.dumps(asdict(self), indent=1)
-
 
 @dataclass(frozen=True)
-class BenchView:
+class WorkbenchView:
     """The workbench at a glance.
 
     Attributes:
-        bench: What was last tried; None where nothing was.
-        errand: The command that makes the draft, or that writes the base model.
+        tried: What was last tried; None where nothing was.
+        job: The command that makes the draft, or that writes the base model.
         draft: The draft's or the saved file; None where there is none (yet).
-        drawing: Its newest pictures.
+        generation: Its newest images.
         old: The page shows another recipe.
     """
 
-    bench: Bench | None = None
-    errand: Errand = _NO_ERRAND
+    tried: Workbench | None = None
+    job: Job = _NO_JOB
     draft: Path | None = None
-    drawing: Drawing | None = None
+    generation: Generation | None = None
     old: bool = False
 
     @property
-    def can_draw(self) -> bool:
-        """Whether there is something to draw with."""
-        return self.bench is not None and (self.bench.makes_model or self.draft is not None)
+    def can_generate(self) -> bool:
+        """Whether there is something to generate with."""
+        return self.tried is not None and (self.tried.makes_model or self.draft is not None)
+
+    @property
+    def has_weight(self) -> bool:
+        """Whether the weight of what was made can be changed."""
+        return self.can_generate and not (self.tried and self.tried.makes_model)
+
+    @property
+    def is_working(self) -> bool:
+        """Whether a draft is being made."""
+        return self.job.state == "running" and not (self.tried and self.tried.makes_model)
 
     @property
     def can_save(self) -> bool:
         """Whether there is something new to save."""
-        if self.bench is None or self.old:
+        if self.tried is None or self.old:
             return False
-        if self.bench.makes_model:
-            return self.errand.state in {"none", "failed"}
-        return self.draft is not None and not self.bench.saved
+        if self.tried.makes_model:
+            return self.job.state in {"none", "failed"}
+        return self.draft is not None and not self.tried.saved
 
     @property
     def is_saved(self) -> bool:
         """Whether what was tried is saved."""
-        if self.bench is None or not self.bench.saved:
+        if self.tried is None or not self.tried.saved:
             return False
-        return not self.bench.makes_model or self.errand.state == "done"
+        return not self.tried.makes_model or self.job.state == "done"
 
 
-def read_bench(workspace: Workspace) -> Bench | None:
+def read_workbench(workspace: Workspace) -> Workbench | None:
     """Returns what was last tried; None where nothing was, or the file is damaged."""
     try:
         data = json.loads(workspace.workbench_path.read_text(encoding="utf-8"))
-        texts = {key: str(data[key]) for key in ("draft", "asked", "problem", "saved", "build")}
-        look = data["look"]
-        return Bench(
+        texts = {key: str(data[key]) for key in ("draft", "request", "problem", "saved", "build")}
+        images = data["images"]
+        return Workbench(
             load_recipe(data["recipe"]),
-            Look(str(look["prompt"]), look["seed"], look["weight"]),
+            ImageSettings(str(images["prompt"]), images["seed"], images["weight"]),
             **texts,
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def view_bench(workspace: Workspace, recipe: Recipe | None = None) -> BenchView:
+def write_workbench(workspace: Workspace, tried: Workbench) -> None:
+    """Keeps what was tried.
+
+    Raises:
+        WorkspaceError: it cannot be written.
+    """
+    try:
+        write_atomically(workspace.workbench_path, json.dumps(asdict(tried), indent=1))
+    except OSError as error:
+        raise WorkspaceError(core_text.cannot_write(str(error.strerror or error))) from error
+
+
+def view_workbench(workspace: Workspace, recipe: Recipe | None = None) -> WorkbenchView:
     """Returns what is on the workbench; `recipe` is what the page shows now."""
-    bench = read_bench(workspace)
-    if bench is None:
-        return BenchView()
-    errand = read_errand(workspace, bench.build if bench.makes_model else bench.draft)
-    drawing = view_drawing(workspace.preview, WORKBENCH_FOLDER) if bench.asked else None
-    if drawing is not None and drawing.id != bench.asked:
-        drawing = None
-    old = recipe is not None and recipe != bench.recipe
-    return BenchView(bench, errand, find_draft(workspace, bench), drawing, old)
+    tried = read_workbench(workspace)
+    if tried is None:
+        return WorkbenchView()
+    job = read_job(workspace, tried.build if tried.makes_model else tried.draft)
+    generation = None
+    if tried.request:
+        newest = view_generation(workspace.preview, WORKBENCH_REQUESTS)
+        generation = newest if newest is not None and newest.id == tried.request else None
+    old = recipe is not None and recipe != tried.recipe
+    return WorkbenchView(tried, job, find_draft(workspace, tried), generation, old)
 
 
-def find_draft(workspace: Workspace, bench: Bench) -> Path | None:
+def find_draft(workspace: Workspace, tried: Workbench) -> Path | None:
     """Returns the file that was made: the draft, or what it was saved as."""
-    if bench.makes_model:
+    if tried.makes_model:
         return None
-    if bench.saved:
-        place = workspace.loras_path / bench.saved
+    if tried.saved:
+        place = workspace.loras_path / tried.saved
         return place if place.is_file() else None
-    errand = read_errand(workspace, bench.draft)
-    place = errand.path / DRAFT_FILE
-    return place if errand.state == "done" and place.is_file() else None
+    job = read_job(workspace, tried.draft)
+    place = job.path / DRAFT_FILE
+    return place if job.state == "done" and place.is_file() else None
 
 
 def measure_work(folder: Path) -> tuple[int, int]:
     """Returns for how many seconds a command has been working, in fives, and the bytes written.
 
     Args:
-        folder: The errand's.
+        folder: The job's.
     """
     starter = find_starter(folder)
     seconds = max(0.0, time.time() - starter.started) if starter and starter.started else 0.0
@@ -165,25 +186,26 @@ def measure_work(folder: Path) -> tuple[int, int]:
 
 
 def list_work(folder: Path) -> list[Path]:
-    """Returns the files that a command writes into its errand's folder."""
-    found = folder.iterdir() if folder.is_dir() else ()
-    return [path for path in found if path.name not in _OWN_FILES]
+    """Returns the files that a command writes into its job's folder."""
+    paths = folder.iterdir() if folder.is_dir() else ()
+    return [path for path in paths if path.name not in _OWN_FILES]
 
 
-def stamp_bench(workspace: Workspace) -> str:
-    """Returns a text that changes with what the workbench shows, without reading any answer."""
+def stamp_workbench(workspace: Workspace) -> tuple[object, ...]:
+    """Returns what changes with what the workbench shows, without reading any answer.
+
+    The first two parts stay as they are while a command writes and images are generated.
+    """
     try:
-        kept = workspace.workbench_path.read_text(encoding="utf-8")
+        content = workspace.workbench_path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        kept = ""
-    errands = stamp_errands(workspace, (DRAFT, BUILD))
-    running = [name for name, state, _ in errands if state == "running"]
-    work = [measure_work(workspace.errands_path / name) for name in running]
-    drawing = view_drawing(workspace.preview, WORKBENCH_FOLDER)
-    return repr((kept, errands, work, drawing))
+        content = ""
+    jobs = stamp_jobs(workspace, (DRAFT, BUILD))
+    running = [name for name, state, _ in jobs if state == "running"]
+    work = [measure_work(workspace.jobs_path / name) for name in running]
+    return content, jobs, work, view_generation(workspace.preview, WORKBENCH_REQUESTS)
 
 
-def read_answer(errand: Errand) -> Mapping[str, Any]:
-    """Returns what a command told; nothing before it is done."""
-    told = errand.answer
-    return told if errand.state == "done" and isinstance(told, dict) else {}
+def read_answer(job: Job) -> Mapping[str, Any]:
+    """Returns what a command reported; nothing before it is done."""
+    return job.answer if job.state == "done" and isinstance(job.answer, dict) else {}

@@ -2,15 +2,37 @@
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar, get_args, get_origin
 
-from trainer.config import RunConfig, layer_config, list_presets
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from trainer.config import (
+    ConfigError,
+    Problem,
+    RunConfig,
+    get_argument_name,
+    get_option_name,
+    layer_config,
+    list_presets,
+    make_options,
+)
 from trainer.runs import RunError, RunFolder, open_run
 
 # Where a subject adds its words; argparse gives this type no public name.
 Words: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class OptionError(ConfigError):
+    """What is wrong with the options of a command, on one line."""
+
+    def __str__(self) -> str:
+        return " ".join(f"{str(problem).removesuffix('.')}." for problem in self.problems)
+
 
 _SETTINGS = (
     "dataset", "base_model", "name", "trigger", "preset", "config", "continue_from", "set",
@@ -33,6 +55,93 @@ def add_word(
         help="folder of datasets, runs and models; default LORASMITH_WORKSPACE or ~/lorasmith",
     )
     return parser
+
+
+def add_options(
+    parser: argparse.ArgumentParser, model: type[BaseModel], without: Collection[str] = ()
+) -> None:
+    """Adds an option for each setting of a model; `read_options` reads them.
+
+    Whatever is typed is taken as text: the model checks it, so that all that is wrong is said at
+    once.
+    """
+    for name, field in model.model_fields.items():
+        place = get_argument_name(field)
+        if name in without:
+            continue
+        if place and field.annotation == list[str]:
+            # With "*" argparse takes none where an option stands between FILE and these.
+            several = parser.add_argument(
+                name, nargs="+", metavar=place, help=_describe_field(field)
+            )
+            several.required = False
+        elif place:
+            parser.add_argument(name, metavar=place, help=_describe_field(field))
+        elif field.annotation is bool:
+            parser.add_argument(
+                get_option_name(name), action="store_true", help=_describe_field(field)
+            )
+        else:
+            parser.add_argument(
+                get_option_name(name),
+                metavar=_name_value(name, field),
+                required=field.is_required(),
+                help=_describe_field(field),
+            )
+
+
+def read_options(args: argparse.Namespace, model: type[Model]) -> Model:
+    """Returns the settings that the options of `add_options` give.
+
+    Raises:
+        OptionError: all that is wrong with them, by their options' names.
+    """
+    values = {
+        name: _read_value(field, getattr(args, name))
+        for name, field in model.model_fields.items()
+        if getattr(args, name, None) not in (None, [])
+    }
+    try:
+        return make_options(model, values)
+    except ConfigError as error:
+        problems = [Problem(_name_problem(one, model), one.message) for one in error.problems]
+        raise OptionError(problems) from None
+
+
+def _name_problem(problem: Problem, model: type[BaseModel]) -> str:
+    name = problem.path.partition(".")[0]
+    if not name:
+        return ""
+    return get_argument_name(model.model_fields[name]) or get_option_name(name)
+
+
+def _describe_field(field: FieldInfo) -> str:
+    """Returns a setting's help as the command line has it, with the default."""
+    text = (field.description or "").removesuffix(".")
+    if text[1:2].islower() or text[1:2] == " ":
+        text = text[0].lower() + text[1:]
+    if field.annotation in (int, float) or get_origin(field.annotation) is Literal:
+        default = field.default
+        text += f" (default: {f'{default:g}' if isinstance(default, float) else default})"
+    return text.replace("%", "%%")
+
+
+def _name_value(name: str, field: FieldInfo) -> str:
+    if get_origin(field.annotation) is Literal:
+        return "{" + ",".join(map(str, get_args(field.annotation))) + "}"
+    if field.annotation in (int, float):
+        return "NUMBER"
+    return name.rpartition("_")[2].upper()
+
+
+def _read_value(field: FieldInfo, text: Any) -> Any:
+    """Returns a number where one is asked for and typed; anything else as it is."""
+    if field.annotation in (int, float):
+        try:
+            return field.annotation(text)
+        except ValueError:
+            return text
+    return text
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:

@@ -8,17 +8,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
-from app.commands.arguments import Words, add_word
+from app.commands.arguments import Words, add_options, add_word, read_options
 from datasets_tools.captioners.extras import require_package
-from datasets_tools.captioners.options import Captioner, CaptionerOptions
+from datasets_tools.captioners.options import Captioner, CaptionOptions
 from datasets_tools.captioners.places import find_model, is_available, place_model
 from datasets_tools.captioners.table import CAPTIONERS, check_options, find_captioner
-from datasets_tools.captioning import Captioned, Existing, Outcome, caption_folder
+from datasets_tools.captioning import Captioned, Outcome, caption_folder
 from datasets_tools.errors import DatasetError, show_name
 from datasets_tools.examples import scan_folder
 from trainer.runs.base_models import HubId, parse_hub_id
 
-Say = Callable[[dict[str, Any]], None]
+Report = Callable[[dict[str, Any]], None]
 
 
 def add_words(words: Words) -> None:
@@ -27,50 +27,15 @@ def add_words(words: Words) -> None:
     caption.add_argument(
         "dataset", type=Path, help="folder of images; captions are put beside them"
     )
-    caption.add_argument(
-        "--captioner",
-        default="starter",
-        metavar="NAME",
-        help="who writes them: %(default)s, or another that `lorasmith captioners` lists",
-    )
-    caption.add_argument(
-        "--existing",
-        choices=get_args(Existing),
-        default="keep",
-        help="what becomes of captions that are there: kept (the default), the new one put behind "
-        "with a comma, or replaced",
-    )
-    caption.add_argument(
-        "--model",
-        default="",
-        metavar="FOLDER_OR_HUB_ID",
-        help="another model of the same kind: its folder, or OWNER/NAME",
-    )
+    add_options(caption, CaptionOptions)
     caption.add_argument(
         "--download", action="store_true", help="fetch the model from the hub, if it is not here"
-    )
-    caption.add_argument(
-        "--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="where it computes"
-    )
-    caption.add_argument(
-        "--threshold",
-        type=float,
-        default=0.0,
-        help="how sure it must be, 0 to 1; 0 takes its own (starter, tagger)",
-    )
-    caption.add_argument(
-        "--prompt",
-        default="",
-        help="how a caption begins (blip), the task (florence2), the instruction (vlm)",
-    )
-    caption.add_argument(
-        "--max-words", type=int, default=0, help="a longer caption is cut; 0 never cuts"
     )
     caption.add_argument("--json", action="store_true", help="print what happens as lines of JSON")
     caption.epilog = (
         "Each caption is written as soon as it is made, so an interruption loses nothing, and with "
-        "--existing keep the same command goes on. `lorasmith captions DATASET --undo` takes the "
-        "captions back. What was edited meanwhile stays. The exit code is 1 when an image could "
+        "--existing keep the same command goes on. `lorasmith captions DATASET --undo` restores "
+        "the captions. What was edited meanwhile stays. The exit code is 1 when an image could "
         "not be captioned. docs/captions.md says which captioner suits which base model."
     )
     captioners = add_word(
@@ -83,29 +48,30 @@ def run_caption(args: argparse.Namespace) -> int:
     """Captions a dataset; the exit code is 1 when an image could not be captioned.
 
     Raises:
-        DatasetError: the dataset, the captioner or an option is not as it should be.
+        ConfigError: all that is wrong with the options.
+        DatasetError: the dataset or the captioner is not as it should be.
         HubError: the model could not be fetched.
     """
-    options = CaptionerOptions(args.device, args.threshold, args.prompt, args.max_words)
-    captioner = find_captioner(args.captioner)
-    check_options(args.captioner, options)
+    options = read_options(args, CaptionOptions)
+    captioner = find_captioner(options.captioner)
+    check_options(options.captioner, options)
     scan_folder(args.dataset)  # no gigabytes are fetched for a folder that is not there
     if captioner.package:
-        require_package(captioner.package, args.captioner)
-    say = _print_event if args.json else _print_line
-    folder = _find_folder(args, captioner, say)
-    say({"event": "load"})
+        require_package(captioner.package, options.captioner)
+    report = _print_event if args.json else _print_line
+    folder = _find_folder(args, options, captioner, report)
+    report({"event": "load"})
     tally = caption_folder(
         args.dataset,
         captioner.load(folder, options),
-        args.existing,
-        lambda done: say({"event": "caption", **asdict(done)}),
-        f"Suggested by {args.captioner}",
+        options.existing,
+        lambda done: report({"event": "caption", **asdict(done)}),
+        f"Suggested by {options.captioner}",
     )
-    say({"event": "done", **tally})
+    report({"event": "done", **tally})
     if tally["written"] and not args.json:
         dataset = shlex.quote(str(args.dataset))
-        print(f"Take the captions back with: lorasmith captions {dataset} --undo")
+        print(f"Undo it with: lorasmith captions {dataset} --undo")
     return 1 if tally["failed"] else 0
 
 
@@ -149,38 +115,41 @@ def _describe(name: str, captioner: Captioner, workspace: Path) -> dict[str, Any
     }
 
 
-def _find_folder(args: argparse.Namespace, captioner: Captioner, say: Say) -> Path:
-    """Returns the model's folder, fetched from the hub where that was asked for."""
-    path = Path(args.model).expanduser() if args.model else None
+def _find_folder(
+    args: argparse.Namespace, options: CaptionOptions, captioner: Captioner, report: Report
+) -> Path:
+    """Returns the model's folder, downloaded from the hub where that is allowed."""
+    name, workspace = options.captioner, args.workspace
+    path = Path(options.model).expanduser() if options.model else None
     if path is not None and path.exists():
-        return find_model(args.captioner, args.workspace, path)
-    wanted = parse_hub_id(args.model or captioner.model)
-    if wanted is None:
-        return find_model(args.captioner, args.workspace, path)
+        return find_model(name, workspace, path)
+    hub_id = parse_hub_id(options.model or captioner.model)
+    if hub_id is None:
+        return find_model(name, workspace, path)
     if not captioner.files:
-        msg = f"The captioner {args.captioner} takes no model from the hub. Leave out --model."
+        msg = f"The captioner {name} takes no model from the hub. Leave out --model."
         raise DatasetError(msg)
-    own = str(wanted) == captioner.model
-    place = place_model(args.captioner, args.workspace, "" if own else wanted.entry)
+    own = str(hub_id) == captioner.model
+    place = place_model(name, workspace, "" if own else hub_id.entry)
     if not place.exists() and args.download:
-        return _download(wanted, place, captioner, None if not args.json else say)
+        return _download(hub_id, place, captioner, report if args.json else None)
     if not place.exists() and not own:
         msg = (
-            f"{wanted} is not here: there is no such folder, and it was not downloaded to "
+            f"{hub_id} is not here: there is no such folder, and it was not downloaded to "
             f"{place.parent}. Add --download to fetch it from the hub."
         )
         raise DatasetError(msg)
-    return find_model(args.captioner, args.workspace, place if place.exists() else None)
+    return find_model(name, workspace, place if place.exists() else None)
 
 
-def _download(wanted: HubId, place: Path, captioner: Captioner, say: Say | None) -> Path:
+def _download(hub_id: HubId, place: Path, captioner: Captioner, report: Report | None) -> Path:
     from trainer.commands import download_captioner
 
-    def report(done: int, total: int) -> None:
-        if say is not None:
-            say({"event": "download", "done": done, "total": total})
+    def update(done: int, total: int) -> None:
+        if report is not None:
+            report({"event": "download", "done": done, "total": total})
 
-    return download_captioner(str(wanted), place, captioner.files, report if say else None)
+    return download_captioner(str(hub_id), place, captioner.files, update if report else None)
 
 
 def _print_event(event: dict[str, Any]) -> None:
@@ -191,10 +160,10 @@ def _print_event(event: dict[str, Any]) -> None:
 def _print_line(event: dict[str, Any]) -> None:
     if event["event"] == "caption":
         done = Captioned(**{key: value for key, value in event.items() if key != "event"})
-        told = done.caption if done.outcome == "written" else done.outcome
+        line = done.caption if done.outcome == "written" else done.outcome
         if done.message:
-            told = f"{told}: {done.message}"
-        print(f"{done.done}/{done.total} {show_name(Path(done.image))}  {told}")
+            line = f"{line}: {done.message}"
+        print(f"{done.done}/{done.total} {show_name(Path(done.image))}  {line}")
     elif event["event"] == "load":
         print("Loading the captioner …")
     elif event["event"] == "done":

@@ -1,130 +1,102 @@
-"""Combining and changing LoRA files, alone and with base models."""
+"""Combining and changing LoRA files, alone and with base models.
+
+What is set of each command is declared in `trainer.config` (`COMBINE_OPTIONS`); here is only what
+goes in and comes out.
+"""
 
 import argparse
 import json
 from pathlib import Path
 from typing import Any
 
-from app.commands.arguments import Words, add_word
+from app.commands.arguments import Words, add_options, add_word, read_options
 from app.commands.grids import split_weight
-from trainer.runs import RunError
+from trainer.config import (
+    BakeOptions,
+    ExtractOptions,
+    MergeOptions,
+    ResizeOptions,
+    ScaleOptions,
+    SubtractOptions,
+)
 from trainer.runs.base_models import find_base_model
 
-METHODS = ("linear", "concatenate", "svd", "ties", "dare_linear", "dare_ties", "orthogonal")
-PRECISIONS = ("fp16", "bf16", "fp32")
 _SHOWN_LAYERS = 5
 
 
 def add_words(words: Words) -> None:
     """Adds `merge`, `bake`, `subtract`, `extract`, `resize` and `scale`."""
-    _add_merge(words)
-    for name, function, text in (
-        ("bake", run_bake, "put LoRA files into the weights of a base model"),
-        ("subtract", run_subtract, "take LoRA files out of a base model again"),
-    ):
-        word = add_word(words, name, function, text)
-        _add_files(word)
-        word.add_argument(
-            "--base-model", required=True, metavar="MODEL", help="a folder, a file or a hub id"
-        )
-        _add_output(word, "the base model to write: a folder or a file, as the other one is")
-    extract = add_word(words, "extract", run_extract, "make a LoRA of what two base models differ")
-    extract.add_argument("base", metavar="BASE", help="what the LoRA will be used on")
-    extract.add_argument("tuned", metavar="TUNED", help="what it will make of that")
-    _add_rank_choice(extract)
-    _add_precision(extract)
+    merge = add_word(words, "merge", run_merge, "merge LoRA files into one")
+    _add_files(merge)
+    add_options(merge, MergeOptions)
+    _add_output(merge, "the LoRA file to write")
+    bake = add_word(words, "bake", run_bake, "put LoRA files into the weights of a base model")
+    _add_files(bake)
+    add_options(bake, BakeOptions)
+    _add_output(bake, "the base model to write: a folder or a file, as the other one is")
+    subtract = add_word(
+        words, "subtract", run_subtract, "remove LoRA files from a base model that holds them"
+    )
+    _add_files(subtract)
+    add_options(subtract, SubtractOptions)
+    _add_output(subtract, "the base model to write: a folder or a file, as the other one is")
+    extract = add_word(
+        words, "extract", run_extract, "extract a LoRA from two checkpoints (base models)"
+    )
+    add_options(extract, ExtractOptions)
     _add_output(extract, "the LoRA file to write")
     resize = add_word(words, "resize", run_resize, "give a LoRA file another rank")
     resize.add_argument("file", type=Path, help="a file of any kind; it becomes plain LoRA")
-    _add_rank_choice(resize)
-    _add_precision(resize)
-    _add_base(resize)
+    add_options(resize, ResizeOptions)
     _add_output(resize, "the LoRA file to write")
     scale = add_word(words, "scale", run_scale, "give the blocks of a LoRA file other strengths")
     scale.add_argument("file", type=Path, help="a file of any kind but DoRA")
-    scale.add_argument(
-        "pattern",
-        nargs="+",
-        metavar="PATTERN=FACTOR",
-        help="layers and their factor, unet.down_blocks.*=0.5; the first that fits decides",
-    )
-    _add_precision(scale)
-    _add_base(scale)
+    add_options(scale, ScaleOptions)
     _add_output(scale, "the LoRA file to write")
 
 
-def _add_merge(words: Words) -> None:
-    merge = add_word(words, "merge", run_merge, "merge LoRA files into one")
-    _add_files(merge)
-    merge.add_argument(
-        "--method", choices=METHODS, default="svd", help="how; see the guide (default: svd)"
-    )
-    merge.add_argument(
-        "--rank", type=int, default=0, help="of the result; 0 is exact, or the files' largest"
-    )
-    merge.add_argument(
-        "--energy", type=float, default=1.0, help="keep this share, with the rank it takes"
-    )
-    merge.add_argument(
-        "--density", type=float, default=0.5, help="ties and dare: share of numbers that stay"
-    )
-    merge.add_argument(
-        "--majority-sign",
-        choices=("total", "frequency"),
-        default="total",
-        help="ties: whether sizes or numbers of signs decide",
-    )
-    merge.add_argument("--seed", type=int, default=0, help="dare: what is drawn with")
-    merge.add_argument(
-        "--signs", action="store_true", help="count sign conflicts for the report, too"
-    )
-    _add_precision(merge)
-    _add_base(merge)
-    _add_output(merge, "the LoRA file to write")
-
-
 def run_merge(args: argparse.Namespace) -> int:
-    """Merges LoRA files and says how much they get in each other's way."""
-    from trainer.commands import MergeOptions, MergeRequest, merge
+    """Merges LoRA files and prints how similar they are."""
+    from trainer.commands import MergeRequest, merge
 
+    options = read_options(args, MergeOptions)
     files = [split_weight(text) for text in args.file]
-    options = MergeOptions(args.density, args.majority_sign, args.rank, args.energy, args.seed)
-    base = _find_base(args)
-    request = MergeRequest(
-        files, args.to, args.method, options, args.precision, base, args.force, args.signs
-    )
-    report = merge(request)
+    base = _find_base(args, options.base_model)
+    report = merge(MergeRequest(files, args.to, options, base, args.force))
     if args.json:
         print(json.dumps({"file": str(args.to), **report}, indent=1))
         return 0
     print(f"file: {args.to}")
-    _tell_merge(report, [path.name for path, _ in files])
+    _print_merge(report, [path.name for path, _ in files])
     return 0
 
 
 def run_bake(args: argparse.Namespace) -> int:
     """Bakes LoRA files into a base model."""
-    return _bake(args, out=False)
+    return _bake(args, read_options(args, BakeOptions), out=False)
 
 
 def run_subtract(args: argparse.Namespace) -> int:
-    """Takes LoRA files out of a base model."""
-    return _bake(args, out=True)
+    """Removes LoRA files from a base model."""
+    return _bake(args, read_options(args, SubtractOptions), out=True)
 
 
 def run_extract(args: argparse.Namespace) -> int:
-    """Makes a LoRA of the difference of two base models."""
-    from trainer.commands import RankChoice, extract
+    """Extracts a LoRA from two base models."""
+    from trainer.commands import extract
 
+    options = read_options(args, ExtractOptions)
     folder = args.workspace / "models"
-    models = (find_base_model(args.base, folder), find_base_model(args.tuned, folder))
-    choice = RankChoice(args.rank, args.conv_rank, args.energy, args.ratio)
-    done = extract(models, args.to, choice, args.precision, force=args.force)
+    models = (
+        find_base_model(options.base_model, folder),
+        find_base_model(options.tuned_model, folder),
+    )
+    done = extract(models, args.to, options, options.precision, force=args.force)
     if args.json:
         print(json.dumps({"file": str(args.to), **done}, indent=1))
         return 0
     print(f"file: {args.to}")
-    _tell_kept(done["layers"])
+    _print_kept(done["layers"])
     if done["equal"]:
         print(f"{done['equal']} layers are equal in both, and not in the file.")
     if done["left_out"]:
@@ -137,16 +109,16 @@ def run_extract(args: argparse.Namespace) -> int:
 
 def run_resize(args: argparse.Namespace) -> int:
     """Gives a LoRA file another rank."""
-    from trainer.commands import RankChoice, resize
+    from trainer.commands import resize
 
-    choice = RankChoice(args.rank, args.conv_rank, args.energy, args.ratio)
-    base = _find_base(args)
-    done = resize(args.file, args.to, choice, args.precision, base_model=base, force=args.force)
+    options = read_options(args, ResizeOptions)
+    base = _find_base(args, options.base_model)
+    done = resize(args.file, args.to, options, options.precision, base_model=base, force=args.force)
     if args.json:
         print(json.dumps({"file": str(args.to), **done}, indent=1))
         return 0
     print(f"file: {args.to}")
-    _tell_kept(done["layers"])
+    _print_kept(done["layers"])
     return 0
 
 
@@ -154,9 +126,16 @@ def run_scale(args: argparse.Namespace) -> int:
     """Gives the layers of a LoRA file other strengths."""
     from trainer.commands import scale
 
-    patterns = [_split_factor(text) for text in args.pattern]
-    base = _find_base(args)
-    done = scale(args.file, args.to, patterns, args.precision, base_model=base, force=args.force)
+    options = read_options(args, ScaleOptions)
+    base = _find_base(args, options.base_model)
+    done = scale(
+        args.file,
+        args.to,
+        options.list_factors(),
+        options.precision,
+        base_model=base,
+        force=args.force,
+    )
     if args.json:
         print(json.dumps({"file": str(args.to), **done}, indent=1))
         return 0
@@ -166,10 +145,10 @@ def run_scale(args: argparse.Namespace) -> int:
     return 0
 
 
-def _bake(args: argparse.Namespace, *, out: bool) -> int:
+def _bake(args: argparse.Namespace, options: BakeOptions, *, out: bool) -> int:
     from trainer.commands import bake
 
-    base = find_base_model(args.base_model, args.workspace / "models")
+    base = find_base_model(options.base_model, args.workspace / "models")
     files = [split_weight(text) for text in args.file]
     done = bake(base, files, args.to, force=args.force, out=out)
     if args.json:
@@ -184,7 +163,7 @@ def _bake(args: argparse.Namespace, *, out: bool) -> int:
     return 0
 
 
-def _tell_merge(report: dict[str, Any], names: list[str]) -> None:
+def _print_merge(report: dict[str, Any], names: list[str]) -> None:
     for pair in report["cosines"]:
         one, other = (names[number] for number in pair["files"])
         print(f"{one} and {other}: cosine {pair['cosine']:+.3f}")
@@ -203,7 +182,7 @@ def _tell_merge(report: dict[str, Any], names: list[str]) -> None:
         print(f"  {layer['layer']}: cosine {cosines}, distance {layer['lost']:.2%}")
 
 
-def _tell_kept(layers: list[dict[str, Any]]) -> None:
+def _print_kept(layers: list[dict[str, Any]]) -> None:
     ranks = sorted(layer["rank"] for layer in layers)
     spread = str(ranks[0]) if ranks[0] == ranks[-1] else f"{ranks[0]} to {ranks[-1]}"
     worst = min(layers, key=lambda layer: float(layer["energy"]))
@@ -214,19 +193,8 @@ def _tell_kept(layers: list[dict[str, Any]]) -> None:
     )
 
 
-def _split_factor(text: str) -> tuple[str, float]:
-    pattern, equals, factor = text.rpartition("=")
-    try:
-        return pattern, float(factor if equals and pattern else "")
-    except ValueError:
-        msg = f"{text} is no PATTERN=FACTOR, such as unet.down_blocks.*=0.5."
-        raise RunError(msg) from None
-
-
-def _find_base(args: argparse.Namespace) -> Path | None:
-    if not args.base_model:
-        return None
-    return find_base_model(args.base_model, args.workspace / "models")
+def _find_base(args: argparse.Namespace, name: str) -> Path | None:
+    return find_base_model(name, args.workspace / "models") if name else None
 
 
 def _add_files(parser: argparse.ArgumentParser) -> None:
@@ -235,38 +203,8 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_rank_choice(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--rank", type=int, default=0, help="at most this rank")
-    parser.add_argument(
-        "--conv-rank", type=int, default=0, help="the same for convolutions; 0 takes --rank"
-    )
-    parser.add_argument(
-        "--energy", type=float, default=1.0, help="keep this share of each layer's energy"
-    )
-    parser.add_argument(
-        "--ratio",
-        type=float,
-        default=0.0,
-        help="keep singular values of at least the largest over this number",
-    )
-
-
-def _add_precision(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--precision", choices=PRECISIONS, default="fp16", help="of the result (default: fp16)"
-    )
-
-
-def _add_base(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--base-model",
-        default="",
-        metavar="MODEL",
-        help="one that the files fit: a folder, a file or a hub id; DoRA needs it",
-    )
-
-
 def _add_output(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.epilog = "A base model is given as a folder, a file or a hub id."
     parser.add_argument("--to", type=Path, required=True, help=text)
     parser.add_argument("--force", action="store_true", help="replace what is there")
     parser.add_argument("--json", action="store_true", help="print what came of it as JSON")

@@ -1,33 +1,25 @@
-"""The Preview tab: which adapters there are, and how far the last drawing is."""
+"""Adapter files that images can be generated with."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
+from app.core import text
 from app.core.examples import list_examples
-from app.core.processes import has_worker
 from app.core.run_contents import read_run_config
-from app.core.run_views import read_log_tail
 from app.core.workspace import Workspace, WorkspaceError
-from app.preview import text as preview_text
 from trainer.config import RunConfig
-from trainer.runs import PreviewFolder, PreviewRequest, PreviewResult, list_runs, read_result
+from trainer.runs import list_runs
 
-ASKED_FOLDER = "asked"
-WORKBENCH_FOLDER = "asked-by-workbench"  # the same of the Library's workbench
 LORA_MARK = "file:"
 MAX_ADAPTERS = 4
-REQUEST_ID = re.compile(r"\d{20}-[0-9a-f]{8}")
 
 
 @dataclass(frozen=True)
 class AdapterEntry:
-    """An adapter file that can be drawn with.
+    """An adapter file that images can be generated with.
 
     `id` is the run and the file, or `LORA_MARK` and the file, never a path; `run_id` is "" for a
-    file that a person brought. `label` stands in lists, `name` under pictures.
+    file that a person brought. `label` stands in lists, `name` under images.
     """
 
     id: str
@@ -37,38 +29,25 @@ class AdapterEntry:
     name: str
 
 
-@dataclass(frozen=True)
-class Drawing:
-    """The newest request and how far it is."""
-
-    id: str
-    asked: PreviewRequest | None
-    result: PreviewResult
-    worker: bool
-    log: str = ""
-
-
 def list_adapters(workspace: Workspace) -> list[AdapterEntry]:
     """Returns what runs exported, newest run first, each with its checkpoints; then other files."""
-    found = []
+    entries = []
     for run in list_runs(workspace.runs_path):
         for path in run.list_exports():
             label = f"{path.stem} ({run.id})"
-            found.append(AdapterEntry(f"{run.id}/{path.name}", label, run.id, path, path.stem))
+            entries.append(AdapterEntry(f"{run.id}/{path.name}", label, run.id, path, path.stem))
         for checkpoint in reversed(run.list_checkpoints()):
             path = checkpoint.path / "adapter.safetensors"
             if path.is_file():
-                label = preview_text.checkpoint_label(run.id, checkpoint.step)
+                label = text.checkpoint_label(run.id, checkpoint.step)
                 entry_id = f"{run.id}/step-{checkpoint.step}"
-                name = preview_text.checkpoint_name(checkpoint.step)
-                found.append(AdapterEntry(entry_id, label, run.id, path, name))
-    found += [
-        AdapterEntry(
-            f"{LORA_MARK}{path.name}", preview_text.lora_label(path.stem), "", path, path.stem
-        )
+                name = text.checkpoint_name(checkpoint.step)
+                entries.append(AdapterEntry(entry_id, label, run.id, path, name))
+    entries += [
+        AdapterEntry(f"{LORA_MARK}{path.name}", text.lora_label(path.stem), "", path, path.stem)
         for path in workspace.list_loras()
     ]
-    return found
+    return entries
 
 
 def find_adapter(workspace: Workspace, adapter_id: object) -> AdapterEntry:
@@ -80,7 +59,7 @@ def find_adapter(workspace: Workspace, adapter_id: object) -> AdapterEntry:
     for entry in list_adapters(workspace):
         if adapter_id is None or entry.id == adapter_id:
             return entry
-    raise WorkspaceError(preview_text.NO_ADAPTER)
+    raise WorkspaceError(text.NO_ADAPTER)
 
 
 def read_adapter_config(workspace: Workspace, adapter_id: object) -> RunConfig | None:
@@ -105,48 +84,3 @@ def suggest_prompt(config: RunConfig) -> str:
     if not trigger or trigger in prompt:
         return prompt
     return f"{trigger}, {prompt}" if prompt else trigger
-
-
-def view_drawing(folder: PreviewFolder, asked: str = ASKED_FOLDER) -> Drawing | None:
-    """Returns the newest request of one page; None when it never asked for anything."""
-    names = {path.stem for path in folder.requests_path.glob("*.json")}
-    names |= {path.name for path in _list_folders(folder.results_path)}
-    for other in {ASKED_FOLDER, WORKBENCH_FOLDER} - {asked}:
-        names -= {path.stem for path in (folder.path / other).glob("[!.]*.json")}
-    ids = sorted(name for name in names if REQUEST_ID.fullmatch(name))
-    if not ids:
-        return None
-    try:
-        result = read_result(folder, ids[-1])
-    except (ValueError, KeyError, TypeError):
-        result = PreviewResult("failed", message=preview_text.BROKEN_RESULT)
-    worker = has_worker(folder.path)
-    log = "" if worker or result.state == "done" else read_log_tail(folder.log_path, 12)
-    return Drawing(ids[-1], _read_asked(folder.path / asked, ids[-1]), result, worker, log)
-
-
-def _read_asked(folder: Path, request_id: str) -> PreviewRequest | None:
-    """Returns what was asked for under an id."""
-    path = folder / f"{request_id}.json"
-    try:
-        return PreviewRequest.model_validate_json(path.read_text("utf-8"))
-    except (OSError, ValueError, ValidationError):
-        return None
-
-
-def describe_drawing(drawing: Drawing | None) -> tuple[str, str]:
-    """Returns the status line and its kind (info, good, warning or error)."""
-    if drawing is None:
-        return "", "info"
-    result = drawing.result
-    if result.state == "done":
-        return preview_text.drawn(result.seconds, result.base_loads), "good"
-    if result.state == "failed":
-        return preview_text.drawing_failed(result.message), "error"
-    if not drawing.worker:
-        return preview_text.WORKER_GONE, "error"
-    return preview_text.DRAWING, "info"
-
-
-def _list_folders(path: Path) -> list[Path]:
-    return [one for one in path.iterdir() if one.is_dir()] if path.is_dir() else []

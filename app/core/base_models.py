@@ -1,18 +1,13 @@
-"""What is known of a base model, and how far a download is."""
+"""What is known of a base model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from app.core.jobs import Errand, list_errands, name_errand, read_errand
-from app.core.known_models import read_known, stamp_base_model
-from app.core.sizes import show_bytes
-from app.core.workspace import Workspace
-from app.models import text as words
-from trainer.runs.base_models import parse_hub_id
-
-HUB_ID_FILE = "hub-id.txt"
-_DOWNLOADS = "download"
+from app.core import text
+from app.core.jobs import name_job, read_job
+from app.core.known_models import KnownModels, read_known, stamp_base_model, write_known
+from app.core.workspace import Workspace, WorkspaceError
 
 
 @dataclass(frozen=True)
@@ -40,9 +35,9 @@ class BaseModelView:
     message: str = ""
 
 
-def name_model_errand(path: Path) -> str:
-    """Returns the id of the errand that looks at a base model as it is now."""
-    return name_errand("model", str(path), stamp_base_model(path))
+def name_model_job(path: Path) -> str:
+    """Returns the id of the job that looks at a base model as it is now."""
+    return name_job("model", str(path), stamp_base_model(path))
 
 
 def view_base_model(workspace: Workspace, name: object) -> BaseModelView | None:
@@ -50,16 +45,16 @@ def view_base_model(workspace: Workspace, name: object) -> BaseModelView | None:
     path = workspace.list_base_models().get(name) if isinstance(name, str) else None
     if path is None:
         return None
-    errand = read_errand(workspace, name_model_errand(path))
-    if errand.state == "none":
+    job = read_job(workspace, name_model_job(path))
+    if job.state == "none":
         return BaseModelView(str(name), "unasked")
-    if errand.state == "running":
+    if job.state == "running":
         return BaseModelView(str(name), "looking")
-    told = _find_entry(errand.answer)
-    if errand.state == "failed" or not told.get("family"):
-        message = str(told.get("message") or errand.message)
+    entry = _find_entry(job.answer)
+    if job.state == "failed" or not entry.get("family"):
+        message = str(entry.get("message") or job.message)
         return BaseModelView(str(name), "refused", message=message)
-    return _make_view(workspace, str(name), path, told)
+    return _make_view(workspace, str(name), path, entry)
 
 
 def read_answers(workspace: Workspace, name: object) -> dict[str, str]:
@@ -68,60 +63,40 @@ def read_answers(workspace: Workspace, name: object) -> dict[str, str]:
     return read_known(workspace.known_models_path).answers.get(str(path), {}) if path else {}
 
 
-def find_download(workspace: Workspace) -> Errand:
-    """Returns the download that was asked for last."""
-    return next(iter(list_errands(workspace, _DOWNLOADS)), Errand())
+def list_predictions(workspace: Workspace) -> dict[str, str]:
+    """Returns what a person said that base models predict, by their names in the list."""
+    answers = read_known(workspace.known_models_path).answers
+    listed = {
+        name: answers.get(str(path), {}).get("prediction", "")
+        for name, path in workspace.list_base_models().items()
+    }
+    return {name: prediction for name, prediction in listed.items() if prediction}
 
 
-def name_download(hub_id: str) -> str:
-    """Returns the id of the errand that downloads a base model."""
-    return name_errand(_DOWNLOADS, hub_id)
+def save_answer(workspace: Workspace, name: object, prediction: object) -> None:
+    """Saves what a person says that a base model predicts.
+
+    Raises:
+        WorkspaceError: there is no such base model or no such answer, or it cannot be written.
+    """
+    path = workspace.find_base_model(name)
+    if prediction not in text.PREDICTIONS:
+        raise WorkspaceError(text.PREDICTION_QUESTION)
+    known = read_known(workspace.known_models_path)
+    answers = known.answers | {str(path): {"prediction": str(prediction)}}
+    save_known_models(workspace, replace(known, answers=answers))
 
 
-def read_hub_id(errand: Errand) -> str:
-    """Returns what a download downloads."""
+def save_known_models(workspace: Workspace, known: KnownModels) -> None:
+    """Saves which base models a person added, and what they answered.
+
+    Raises:
+        WorkspaceError: the file cannot be written.
+    """
     try:
-        return (errand.path / HUB_ID_FILE).read_text(encoding="utf-8")
-    except OSError:
-        return ""
-
-
-def find_downloaded(workspace: Workspace, errand: Errand) -> str:
-    """Returns the name in the list of what a download brought; "" where it is not there."""
-    hub_id = parse_hub_id(read_hub_id(errand))
-    place = (workspace.models_path / hub_id.entry).resolve() if hub_id else None
-    listed = workspace.list_base_models().items()
-    return next((name for name, path in listed if path == place), "")
-
-
-def describe_download(errand: Errand) -> tuple[str, str, int]:
-    """Returns the line about a download, its kind, and its percent."""
-    hub_id = read_hub_id(errand)
-    if errand.state == "running":
-        done, total = read_progress(errand)
-        if not total:
-            return words.DOWNLOAD_STARTED, "info", 0
-        percent = min(100, int(100 * done / total))
-        return (
-            words.downloading(hub_id, show_bytes(done), show_bytes(total), percent),
-            "info",
-            percent,
-        )
-    if errand.state == "done":
-        return words.downloaded(hub_id), "good", 100
-    if errand.state == "failed" and errand.was_stopped:
-        return words.DOWNLOAD_STOPPED, "info", 0
-    if errand.state == "failed":
-        return words.download_failed(errand.message), "error", 0
-    return "", "info", 0
-
-
-def read_progress(errand: Errand) -> tuple[int, int]:
-    """Returns the bytes of a download that have arrived, and those that it has in all."""
-    for event in reversed(errand.events):
-        if isinstance(event.get("done"), int) and isinstance(event.get("total"), int):
-            return event["done"], event["total"]
-    return 0, 0
+        write_known(workspace.known_models_path, known)
+    except OSError as error:
+        raise WorkspaceError(text.cannot_write(str(error.strerror or error))) from error
 
 
 def _find_entry(answer: Any) -> dict[str, Any]:
@@ -130,25 +105,25 @@ def _find_entry(answer: Any) -> dict[str, Any]:
     return entry if isinstance(entry, dict) else {}
 
 
-def _make_view(workspace: Workspace, name: str, path: Path, told: dict[str, Any]) -> BaseModelView:
-    answered = read_known(workspace.known_models_path).answers.get(str(path), {})
-    answer = answered.get("prediction", "")
-    family, prediction = str(told.get("family", "")), str(told.get("prediction", ""))
-    said = [words.PREDICTIONS.get(answer or prediction, answer or prediction)]
-    if told.get("zero_snr"):
-        said.append(words.ZERO_SNR)
+def _make_view(workspace: Workspace, name: str, path: Path, entry: dict[str, Any]) -> BaseModelView:
+    answers = read_known(workspace.known_models_path).answers.get(str(path), {})
+    answer = answers.get("prediction", "")
+    family, prediction = str(entry.get("family", "")), str(entry.get("prediction", ""))
+    predicts = [text.PREDICTIONS.get(answer or prediction, answer or prediction)]
+    if entry.get("zero_snr"):
+        predicts.append(text.ZERO_SNR)
     facts = (
-        (words.FACT_FAMILY, words.FAMILIES.get(family, family)),
-        (words.FACT_PREDICTION, ", ".join(said)),
-        (words.FACT_SIZE, show_bytes(int(told.get("bytes", 0)))),
-        (words.FACT_PLACE, words.LAYOUTS.get(str(told.get("layout", "")), "")),
+        (text.FACT_FAMILY, text.FAMILIES.get(family, family)),
+        (text.FACT_PREDICTION, ", ".join(predicts)),
+        (text.FACT_SIZE, text.show_bytes(int(entry.get("bytes", 0)))),
+        (text.FACT_PLACE, text.LAYOUTS.get(str(entry.get("layout", "")), "")),
     )
     return BaseModelView(
         name=name,
         state="known",
         family=family,
         prediction=prediction,
-        asks=bool(told.get("message")),
+        asks=bool(entry.get("message")),
         answered=answer,
         facts=tuple(fact for fact in facts if fact[1]),
     )

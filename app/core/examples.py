@@ -1,21 +1,24 @@
-"""The Dataset tab: tiles, and the check in words."""
+"""The examples of a dataset, and what stands for them in a browser."""
 
+import functools
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
-from app.dataset import text as dataset_text
+from app.core.jobs import Job, name_job, read_job
+from app.core.workspace import Workspace
 from datasets_tools.captions import TRASH_FOLDER
-from datasets_tools.checks import check_dataset
 from datasets_tools.errors import DatasetError, show_name
 from datasets_tools.examples import Example, scan_folder
 from datasets_tools.images import IMAGE_SUFFIXES
 
 TRIGGER_FILE = "dataset.json"
-_FULL_STEP = 64
-_SMALL_MODEL = 384
+SUGGESTING = "caption"  # the kind of job that suggests captions
 _THUMBNAIL_ID = 32
+_DATASET_SUFFIXES = frozenset({*IMAGE_SUFFIXES, ".txt", ".json"})
 
 
 @dataclass(frozen=True)
@@ -28,15 +31,6 @@ class Tile:
     width: int
     height: int
     thumbnail: str
-
-
-@dataclass(frozen=True)
-class CheckCard:
-    """The dataset check in words."""
-
-    summary: str
-    kind: str
-    findings: tuple[tuple[str, str], ...]
 
 
 def key_of(example: Example) -> str:
@@ -54,12 +48,30 @@ def thumbnail_of(example: Example) -> str:
     return f"{example.id[:_THUMBNAIL_ID]}.webp"
 
 
+def thumbnail_url(dataset: str, name: str) -> str:
+    """Returns the address of a small copy of an image of a dataset."""
+    return f"/media/thumbnail/{quote(dataset, safe='')}/{quote(name, safe='')}"
+
+
+def image_url(dataset: str, key: str) -> str:
+    """Returns the address of an image of a dataset."""
+    return f"/media/image/{quote(dataset, safe='')}/{quote(key, safe='')}"
+
+
 def list_examples(folder: Path) -> list[Example]:
-    """Returns the examples of a dataset; none when there is nothing in it yet."""
+    """Returns the examples of a dataset; none when there is nothing in it yet.
+
+    The folder is scanned again when something in it has changed.
+    """
+    return list(_scan(folder, folder_signature(folder)))
+
+
+@functools.lru_cache(maxsize=16)
+def _scan(folder: Path, _signature: str) -> tuple[Example, ...]:
     try:
-        return scan_folder(folder)[0]
+        return tuple(scan_folder(folder)[0])
     except DatasetError:
-        return []
+        return ()
 
 
 def find_example(folder: Path, key: object) -> Example | None:
@@ -70,22 +82,6 @@ def find_example(folder: Path, key: object) -> Example | None:
 def view_tiles(folder: Path) -> list[Tile]:
     """Returns the examples in the order of their names."""
     return [_make_tile(example) for example in list_examples(folder)]
-
-
-def view_check(folder: Path, trigger: str, resolution: int) -> CheckCard:
-    """Returns the dataset check for training at a resolution."""
-    step = _FULL_STEP if resolution >= _SMALL_MODEL else max(8, resolution // 8)
-    report = check_dataset(folder, trigger, resolution, step)
-    # The trainer puts the trigger first where it is missing, so that is nothing to be mended.
-    kept = [one for one in report.findings if one.code != "trigger_missing"]
-    errors = sum(one.severity == "error" for one in kept)
-    warnings = len(kept) - errors
-    kind = "error" if errors else "warning" if warnings else "good"
-    return CheckCard(
-        summary=dataset_text.check_summary(len(report.examples), errors, warnings),
-        kind=kind,
-        findings=tuple((one.severity, one.message) for one in kept),
-    )
 
 
 def read_trigger(folder: Path) -> str:
@@ -101,12 +97,14 @@ def folder_signature(folder: Path) -> str:
     """Returns a text that changes when anything in the dataset does."""
     facts = []
     try:
-        for path in sorted(folder.iterdir()):
-            if path.suffix.lower() in {*IMAGE_SUFFIXES, ".txt", ".json"}:
-                state = path.stat()
-                facts.append((path.name, state.st_size, state.st_mtime_ns, state.st_ino))
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if Path(entry.name).suffix.lower() in _DATASET_SUFFIXES:
+                    state = entry.stat()
+                    facts.append((entry.name, state.st_size, state.st_mtime_ns, state.st_ino))
     except OSError:
         return ""
+    facts.sort()
     return hashlib.sha256(repr(facts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -114,6 +112,16 @@ def has_trash(folder: Path) -> bool:
     """Tells whether there is a removed image that can come back."""
     trash = folder / TRASH_FOLDER
     return trash.is_dir() and any(path.is_dir() for path in trash.iterdir())
+
+
+def find_suggesting(workspace: Workspace, dataset: object) -> Job:
+    """Returns the job that suggests captions for a dataset."""
+    return read_job(workspace, name_suggesting(str(dataset)))
+
+
+def name_suggesting(dataset: str) -> str:
+    """Returns the id of that job: a dataset has one, so that two do not write one caption."""
+    return name_job(SUGGESTING, dataset)
 
 
 def _make_tile(example: Example) -> Tile:

@@ -1,6 +1,6 @@
-"""Errands: short commands that the app sends out, whose answers are files.
+"""Jobs: short commands that the app sends out, whose answers are files.
 
-    errands/KIND-0123456789abcdef/
+    jobs/KIND-0123456789abcdef/
       starting.json     the process
       answer.txt        what it printed: JSON, or for a download a line of JSON per event
       log.txt           what it complained of
@@ -24,13 +24,12 @@ from typing import Any, Literal
 import psutil
 from filelock import FileLock, Timeout
 
-from app.core import jobs_text as words
-from app.core import text as folders_text
+from app.core import text
 from app.core.processes import find_starter, start_process
 from app.core.workspace import Workspace, WorkspaceError
 from trainer.runs import is_alive
 
-ERRAND_ID = re.compile(r"[a-z]+-[0-9a-f]{16}")
+JOB_ID = re.compile(r"[a-z]+-[0-9a-f]{16}")
 _KEPT = 60
 _PROGRAM = "lorasmith: "
 _STOPPED = "stopped"
@@ -38,8 +37,8 @@ _MAX_ANSWER_BYTES = 8 * 1024**2
 
 
 @dataclass(frozen=True)
-class Errand:
-    """How far an errand is.
+class Job:
+    """How far a job is.
 
     Attributes:
         id: Its name; "" where nothing was asked.
@@ -60,24 +59,24 @@ class Errand:
     path: Path = Path()
 
 
-def name_errand(kind: str, *question: str) -> str:
-    """Returns the id of the errand that asks this question."""
+def name_job(kind: str, *question: str) -> str:
+    """Returns the id of the job that asks this question."""
     return f"{kind}-{hashlib.sha256(repr(question).encode()).hexdigest()[:16]}"
 
 
-def send_errand(
+def send_job(
     workspace: Workspace,
-    errand_id: str,
+    job_id: str,
     arguments: Sequence[str],
     prepare: Callable[[Path], None] | None = None,
     *,
     again: bool = False,
-) -> Errand:
-    """Starts an errand, unless it is under way or done; one that failed is sent again.
+) -> Job:
+    """Starts a job, unless it is under way or done; one that failed is sent again.
 
     Args:
         workspace: Where its folder lies.
-        errand_id: As `name_errand` makes it.
+        job_id: As `name_job` makes it.
         arguments: The command line behind `lorasmith`.
         prepare: Called with the new folder before the command starts, to write what it reads.
         again: Sends it again where it is done, too.
@@ -85,11 +84,11 @@ def send_errand(
     Raises:
         WorkspaceError: the folder cannot be written or the process cannot be started.
     """
-    folder = workspace.errands_path / errand_id
+    folder = workspace.jobs_path / job_id
     try:
-        workspace.errands_path.mkdir(parents=True, exist_ok=True)
-        with FileLock(str(workspace.errands_path / ".send.lock"), timeout=10):
-            known = read_errand(workspace, errand_id)
+        workspace.jobs_path.mkdir(parents=True, exist_ok=True)
+        with FileLock(str(workspace.jobs_path / ".send.lock"), timeout=10):
+            known = read_job(workspace, job_id)
             if known.state == "running" or (known.state == "done" and not again):
                 return known
             shutil.rmtree(folder, ignore_errors=True)
@@ -100,80 +99,86 @@ def send_errand(
             start_process(folder, command, folder / "log.txt", folder / "answer.txt")
             _forget_old(workspace)
     except Timeout:
-        raise WorkspaceError(words.BUSY) from None
+        raise WorkspaceError(text.COMMAND_BUSY) from None
     except OSError as error:
-        raise WorkspaceError(folders_text.cannot_spawn(str(error.strerror or error))) from error
-    return read_errand(workspace, errand_id)
+        raise WorkspaceError(text.cannot_spawn(str(error.strerror or error))) from error
+    return read_job(workspace, job_id)
 
 
-def read_errand(workspace: Workspace, errand_id: object) -> Errand:
-    """Returns how far an errand is."""
-    if not isinstance(errand_id, str) or not ERRAND_ID.fullmatch(errand_id):
-        return Errand()
-    folder = workspace.errands_path / errand_id
+def read_job(workspace: Workspace, job_id: object) -> Job:
+    """Returns how far a job is."""
+    if not isinstance(job_id, str) or not JOB_ID.fullmatch(job_id):
+        return Job()
+    folder = workspace.jobs_path / job_id
     # Asked first: a process that ends between the two looks has printed all by the second.
     starter = find_starter(folder)
     running = is_alive(starter)
-    said = _read_text(folder / "answer.txt")
-    if said is None or starter is None:
-        return Errand(errand_id, path=folder)
-    events = tuple(_read_events(said))
+    output = _read_text(folder / "answer.txt")
+    if output is None or starter is None:
+        return Job(job_id, path=folder)
+    events = tuple(_read_events(output))
     if running:
-        return Errand(errand_id, "running", events=events, path=folder)
+        return Job(job_id, "running", events=events, path=folder)
     stopped = (folder / _STOPPED).exists()
-    if not stopped and _is_whole(said, events):
+    if not stopped and _is_whole(output, events):
         with contextlib.suppress(ValueError):
-            return Errand(errand_id, "done", json.loads(said), events, path=folder)
-        return Errand(errand_id, "done", events[-1], events, path=folder)
+            return Job(job_id, "done", json.loads(output), events, path=folder)
+        return Job(job_id, "done", events[-1], events, path=folder)
     complaint = _read_complaint(_read_text(folder / "log.txt") or "")
-    message = words.STOPPED if stopped else complaint
-    return Errand(errand_id, "failed", None, events, message, stopped, folder)
+    message = text.COMMAND_STOPPED if stopped else complaint
+    return Job(job_id, "failed", None, events, message, stopped, folder)
 
 
-def _is_whole(said: str, events: Sequence[dict[str, Any]]) -> bool:
+def _is_whole(output: str, events: Sequence[dict[str, Any]]) -> bool:
     """Tells whether a command came to its end: with a document, or with the event that says so."""
     if events and "event" in events[-1]:
         return bool(events[-1]["event"] == "done")
     try:
-        json.loads(said)
+        json.loads(output)
     except ValueError:
         return False
     return True
 
 
-def stop_errand(workspace: Workspace, errand_id: object) -> None:
-    """Ends the process of an errand that is under way."""
-    errand = read_errand(workspace, errand_id)
-    starter = find_starter(errand.path)
-    if errand.state == "running" and starter is not None:
+def stop_job(workspace: Workspace, job_id: object) -> None:
+    """Ends the process of a job that is under way."""
+    job = read_job(workspace, job_id)
+    starter = find_starter(job.path)
+    if job.state == "running" and starter is not None:
         with contextlib.suppress(psutil.Error, OSError):
-            (errand.path / _STOPPED).touch()
+            (job.path / _STOPPED).touch()
             psutil.Process(starter.pid).terminate()
 
 
-def forget_errand(workspace: Workspace, errand_id: object) -> None:
-    """Throws the answer of an errand away, unless it is under way."""
-    errand = read_errand(workspace, errand_id)
-    if errand.state in {"done", "failed"}:
-        shutil.rmtree(errand.path, ignore_errors=True)
+def forget_job(workspace: Workspace, job_id: object) -> None:
+    """Throws the answer of a job away, unless it is under way."""
+    job = read_job(workspace, job_id)
+    if job.state in {"done", "failed"}:
+        shutil.rmtree(job.path, ignore_errors=True)
 
 
-def list_errands(workspace: Workspace, kind: str) -> list[Errand]:
-    """Returns the errands of a kind, the newest first."""
-    folders = [path for path in workspace.errands_path.glob(f"{kind}-*") if path.is_dir()]
+def list_jobs(workspace: Workspace, kind: str) -> list[Job]:
+    """Returns the jobs of a kind, the newest first."""
+    folders = [path for path in workspace.jobs_path.glob(f"{kind}-*") if path.is_dir()]
     folders.sort(key=_read_time, reverse=True)
-    return [read_errand(workspace, path.name) for path in folders]
+    return [read_job(workspace, path.name) for path in folders]
 
 
-def stamp_errands(workspace: Workspace, kinds: Iterable[str]) -> list[tuple[str, str, int]]:
-    """Returns what changes when an errand of these kinds prints something or ends."""
-    found = []
-    for path in (path for kind in kinds for path in workspace.errands_path.glob(f"{kind}-*")):
-        with contextlib.suppress(OSError):
-            size = (path / "answer.txt").stat().st_size
-            alive = "running" if is_alive(find_starter(path)) else "ended"
-            found.append((path.name, alive, size))
-    return sorted(found)
+def stamp_job(workspace: Workspace, job_id: str) -> tuple[str, str, int]:
+    """Returns what changes when a job prints something or ends."""
+    folder = workspace.jobs_path / job_id
+    try:
+        size = (folder / "answer.txt").stat().st_size
+    except OSError:
+        return (job_id, "none", 0)
+    alive = "running" if is_alive(find_starter(folder)) else "ended"
+    return (job_id, alive, size)
+
+
+def stamp_jobs(workspace: Workspace, kinds: Iterable[str]) -> list[tuple[str, str, int]]:
+    """Returns what changes when a job of these kinds prints something or ends."""
+    names = {path.name for kind in kinds for path in workspace.jobs_path.glob(f"{kind}-*")}
+    return sorted(stamp_job(workspace, name) for name in names)
 
 
 def _read_text(path: Path) -> str | None:
@@ -184,9 +189,9 @@ def _read_text(path: Path) -> str | None:
         return None
 
 
-def _read_events(said: str) -> list[dict[str, Any]]:
+def _read_events(output: str) -> list[dict[str, Any]]:
     events = []
-    for line in said.splitlines():
+    for line in output.splitlines():
         with contextlib.suppress(ValueError):
             event = json.loads(line)
             if isinstance(event, dict):
@@ -200,7 +205,7 @@ def _read_complaint(log: str) -> str:
     for line in reversed(lines):
         if line.startswith(_PROGRAM):
             return line.removeprefix(_PROGRAM)
-    return words.died(lines[-1]) if lines else words.DIED
+    return text.command_died(lines[-1]) if lines else text.COMMAND_DIED
 
 
 def _read_time(folder: Path) -> float:
@@ -210,7 +215,7 @@ def _read_time(folder: Path) -> float:
 
 
 def _forget_old(workspace: Workspace) -> None:
-    folders = [path for path in workspace.errands_path.iterdir() if path.is_dir()]
+    folders = [path for path in workspace.jobs_path.iterdir() if path.is_dir()]
     for folder in sorted(folders, key=_read_time, reverse=True)[_KEPT:]:
         if not is_alive(find_starter(folder)):
             shutil.rmtree(folder, ignore_errors=True)

@@ -16,20 +16,20 @@ Answers = dict[str, str]
 
 @dataclass(frozen=True)
 class KnownModels:
-    """What a person told: paths of base models, and answers by path."""
+    """What a person entered: paths of base models, and answers by path."""
 
     added: tuple[str, ...] = ()
     answers: dict[str, Answers] = field(default_factory=dict)
 
 
 def read_known(path: Path) -> KnownModels:
-    """Returns what was told; nothing where the file is missing or damaged."""
+    """Returns what was entered; nothing where the file is missing or damaged."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         added = tuple(str(one) for one in data["added"])
         answers = {
-            str(model): {str(key): str(value) for key, value in told.items()}
-            for model, told in data["answers"].items()
+            str(model): {str(key): str(value) for key, value in given.items()}
+            for model, given in data["answers"].items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return KnownModels()
@@ -37,7 +37,7 @@ def read_known(path: Path) -> KnownModels:
 
 
 def write_known(path: Path, known: KnownModels) -> None:
-    """Keeps what was told."""
+    """Saves what was entered."""
     data = {"added": list(known.added), "answers": known.answers}
     write_atomically(path, json.dumps(data, ensure_ascii=False, indent=1))
 
@@ -61,15 +61,15 @@ def list_base_models(given: Iterable[Path], models: Path, known: Path) -> dict[s
     if models.is_dir():
         paths += sorted(path for path in models.iterdir() if not path.name.startswith("."))
     paths += [Path(added) for added in read_known(known).added]
-    found: dict[str, Path] = {}
+    listed: dict[str, Path] = {}
     for path in paths:
         place = path.resolve()
-        if not is_base_model(path) or place in found.values():
+        if not is_base_model(path) or place in listed.values():
             continue
         # Two that share a name are told apart by the folder in which the later one lies.
-        name = path.name if path.name not in found else f"{path.name} ({place.parent.name})"
-        found.setdefault(name, place)
-    return found
+        name = path.name if path.name not in listed else f"{path.name} ({place.parent.name})"
+        listed.setdefault(name, place)
+    return listed
 
 
 def stamp_base_model(path: Path) -> str:

@@ -1,20 +1,25 @@
-"""A LoRA file of the Library: what it is, what is wrong with it, what was packed from it."""
+"""LoRA files of the Library, exported by a run or brought by a person."""
 
+import contextlib
 import json
-from collections.abc import Iterator, Mapping
+import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+from app.core import text
 from app.core.adapters import LORA_MARK
-from app.core.jobs import Errand, name_errand, read_errand
-from app.core.sizes import show_bytes
-from app.core.workspace import Workspace, WorkspaceError
-from app.library import files_text as words
+from app.core.jobs import Job, name_job, read_job
+from app.core.workspace import MAX_LORA_BYTES, Workspace, WorkspaceError
+from datasets_tools.errors import show_name
 from trainer.formats.embedding import find_embedding
 from trainer.formats.header import FormatError, read_header
 
 INSPECT = "inspect"
+_UNSUITABLE = re.compile(r"[^A-Za-z0-9._+-]+")
+_BASE_MODEL = "model.diffusion_model."
 _SETTINGS = "lorasmith.config"  # the entry of the header
 # Kinds of packs: the option of `lorasmith bundle`, and how what it makes ends.
 PACKS = {"civitai": "-civitai.zip", "hub": "-hub"}
@@ -36,30 +41,38 @@ class FileView:
     word: Path | None = None
 
 
-@dataclass(frozen=True)
-class Program:
-    """Whether a program loads a file ("yes", "partly", "no"), and why not."""
+def keep_lora(workspace: Workspace, upload: str) -> tuple[Path, bool]:
+    """Moves an uploaded LoRA file into the workspace.
 
-    name: str
-    loads: str
-    reasons: tuple[str, ...]
+    What it changes, and of which family, is found out by whoever loads it.
 
+    Returns:
+        Where it lies now, and whether it was there already.
 
-@dataclass(frozen=True)
-class Finding:
-    """What is wrong with a file: "error", "warning" or "note", what it is and what it breaks."""
-
-    severity: str
-    message: str
-
-
-@dataclass(frozen=True)
-class Inspection:
-    """What a file is, in words."""
-
-    facts: tuple[tuple[str, str], ...]
-    programs: tuple[Program, ...]
-    findings: tuple[Finding, ...]
+    Raises:
+        WorkspaceError: it is no LoRA file, or cannot be kept. The upload is deleted all the same.
+    """
+    source = Path(upload).resolve()
+    if not source.is_relative_to(workspace.uploads_path.resolve()):
+        raise WorkspaceError(text.NOT_AN_UPLOAD)
+    try:
+        _check(source)
+        for known in workspace.list_loras():
+            if _is_same(known, source):
+                return known, True
+        place = _find_place(workspace, source)
+        # Aside first: a copy across disks must not be found half done.
+        aside = workspace.loras_path / f".{place.name}.tmp"
+        shutil.move(source, aside)
+        aside.rename(place)
+    except OSError as error:
+        reason = str(error.strerror or error)
+        raise WorkspaceError(text.lora_refused(show_name(source), f"{reason}.")) from error
+    finally:
+        source.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the folder that Gradio made for this one file
+            source.parent.rmdir()
+    return place, False
 
 
 def list_loras(workspace: Workspace) -> list[FileView]:
@@ -92,18 +105,18 @@ def find_file(workspace: Workspace, opened: object, chosen: object) -> FileView 
     return next((one for one in files if one.id == chosen), files[0] if files else None)
 
 
-def name_file_errand(kind: str, path: Path) -> str:
-    """Returns the id of the errand about a file as it is now."""
+def name_file_job(kind: str, path: Path) -> str:
+    """Returns the id of the job about a file as it is now."""
     try:
         facts = path.stat()
     except OSError:
-        return name_errand(kind, str(path))
-    return name_errand(kind, str(path), str(facts.st_size), str(facts.st_mtime_ns))
+        return name_job(kind, str(path))
+    return name_job(kind, str(path), str(facts.st_size), str(facts.st_mtime_ns))
 
 
-def read_file_errand(workspace: Workspace, kind: str, path: Path) -> Errand:
-    """Returns how far the errand about a file is."""
-    return read_errand(workspace, name_file_errand(kind, path))
+def read_file_job(workspace: Workspace, kind: str, path: Path) -> Job:
+    """Returns how far the job about a file is."""
+    return read_job(workspace, name_file_job(kind, path))
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -116,9 +129,9 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 def find_pack(workspace: Workspace, file: FileView, kind: str) -> Path | None:
     """Returns the zip or the folder that was packed from a file; None before it is there."""
-    errand = read_file_errand(workspace, kind, file.path)
-    place = errand.path / f"{file.path.stem}{PACKS[kind]}"
-    return place if errand.state == "done" and place.exists() else None
+    job = read_file_job(workspace, kind, file.path)
+    place = job.path / f"{file.path.stem}{PACKS[kind]}"
+    return place if job.state == "done" and place.exists() else None
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -130,55 +143,63 @@ def read_settings(path: Path) -> dict[str, Any]:
     return settings if isinstance(settings, dict) else {}
 
 
-def view_inspection(errand: Errand) -> Inspection | None:
-    """Returns what a file is; None before anybody looked."""
-    told = errand.answer
-    if errand.state != "done" or not isinstance(told, dict):
-        return None
-    return Inspection(
-        facts=tuple((name, value) for name, value in _list_facts(told) if value),
-        programs=tuple(
-            Program(str(one["program"]), str(one["loads"]), tuple(map(str, one["reasons"])))
-            for one in told.get("programs", ())
-        ),
-        findings=tuple(_split_finding(str(line)) for line in told.get("findings", ())),
-    )
+def export_url(run_id: str, name: str) -> str:
+    """Returns the address of an exported file."""
+    return f"/media/export/{quote(run_id, safe='')}/{quote(name, safe='')}"
 
 
-def _list_facts(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    sure = "" if told.get("certain") else words.BY_ITS_HEADER
-    yield words.FACT_FAMILY, f"{told.get('family', '')}{sure}"
-    yield words.FACT_KIND, ", ".join(map(str, told.get("kinds", ())))
-    for part in told.get("components", ()):
-        yield _begin(str(part["name"])), _describe_component(part)
-    yield words.FACT_TRIGGER, str(told.get("trigger", ""))
-    yield words.FACT_TAGS, ", ".join(map(str, told.get("tags", ())))
-    yield words.FACT_PREDICTION, str(told.get("prediction", ""))
-    yield words.FACT_BASE, str(told.get("base_model", ""))
-    size = show_bytes(int(told.get("bytes", 0)))
-    yield words.FACT_FILE, words.file_fact(size, told.get("precision"), told.get("naming"))
-    training = told.get("training", {})
-    yield words.FACT_TRAINING, ", ".join(f"{name} {value}" for name, value in training.items())
-    digest, stated = str(told.get("digest", "")), str(told.get("stated_digest", ""))
-    same = not stated or digest == stated
-    yield words.FACT_HASH, digest if same else words.other_hash(digest, stated)
+def file_url(file: FileView) -> str:
+    """Returns the address of a LoRA file, exported by a run or brought by a person."""
+    if file.run_id:
+        return export_url(file.run_id, file.path.name)
+    return f"/media/lora/{quote(file.path.name, safe='')}"
 
 
-def _describe_component(part: Mapping[str, Any]) -> str:
-    kinds = ", ".join(map(str, part["kinds"]))
-    # As keys of a JSON object, numbers come as text.
-    ranks, alphas = (
-        ", ".join(f"{float(number):g}" for number in part[name]) for name in ("ranks", "alphas")
-    )
-    return words.component(int(part["modules"]), int(part["of"]), kinds, ranks, alphas)
+def word_url(file: FileView) -> str:
+    """Returns the address of the embedding that a run exported with a file."""
+    return f"/media/word/{quote(file.run_id, safe='')}/{quote(file.path.name, safe='')}"
 
 
-def _split_finding(line: str) -> Finding:
-    severity, colon, message = line.partition(": ")
-    if colon and severity in words.SEVERITIES:
-        return Finding(severity, message)
-    return Finding("note", line)
+def pack_url(file: FileView, kind: str) -> str:
+    """Returns the address of what was packed from a file."""
+    opened, name = quote(file.run_id or file.id, safe=""), quote(file.path.name, safe="")
+    return f"/media/pack/{kind}/{opened}/{name}"
 
 
-def _begin(name: str) -> str:
-    return name[:1].upper() + name[1:]
+def _check(path: Path) -> None:
+    reason = ""
+    if path.suffix.lower() != ".safetensors":
+        reason = text.WRONG_ENDING
+    elif path.stat().st_size > MAX_LORA_BYTES:
+        reason = text.lora_too_large(MAX_LORA_BYTES)
+    else:
+        try:
+            names = read_header(path).tensors
+        except FormatError as error:
+            # A whole sentence that begins with the file's name.
+            raise WorkspaceError(str(error)) from error
+        if any(name.startswith(_BASE_MODEL) for name in names):
+            reason = text.IS_A_BASE_MODEL
+        elif not names:
+            reason = text.NO_TENSORS
+    if reason:
+        raise WorkspaceError(text.lora_refused(show_name(path), reason))
+
+
+def _is_same(known: Path, source: Path) -> bool:
+    if known.stat().st_size != source.stat().st_size:
+        return False
+    with known.open("rb") as one, source.open("rb") as other:
+        while left := one.read(1 << 20):
+            if left != other.read(1 << 20):
+                return False
+    return True
+
+
+def _find_place(workspace: Workspace, source: Path) -> Path:
+    workspace.loras_path.mkdir(parents=True, exist_ok=True)
+    stem = _UNSUITABLE.sub("-", source.stem).strip(".-")[:80] or "lora"
+    place, number = workspace.loras_path / f"{stem}.safetensors", 2
+    while place.exists():
+        place, number = workspace.loras_path / f"{stem}-{number}.safetensors", number + 1
+    return place

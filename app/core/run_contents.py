@@ -1,13 +1,13 @@
-"""The Train tab: chart, samples, and what the settings amount to."""
+"""What a run holds: losses, samples, config; and which presets fit a base model."""
 
 import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
-from app.core.event_log import read_journal
-from app.train import text as train_text
+from app.core.run_views import read_event_log
 from trainer.config import ConfigError, RunConfig, layer_config, list_presets
 from trainer.runs import RunFolder
 from trainer.runs.events import Event
@@ -52,7 +52,7 @@ class SampleGrid:
 def view_losses(run: RunFolder, limit: int = MAX_POINTS) -> list[LossPoint]:
     """Returns the loss over the run, raw and smoothed, thinned to at most `limit` points."""
     losses: dict[int, float] = {}
-    for event in read_journal(run):
+    for event in read_event_log(run):
         if event["event"] == "started":
             # A run that continues from a checkpoint trains the steps behind it a second time.
             first = int(event.get("from_step", 0))
@@ -69,16 +69,16 @@ def view_losses(run: RunFolder, limit: int = MAX_POINTS) -> list[LossPoint]:
 
 def view_samples(run: RunFolder) -> SampleGrid:
     """Returns the samples whose files exist."""
-    found: dict[tuple[int, int], Sample] = {}
-    for event in read_journal(run):
+    samples: dict[tuple[int, int], Sample] = {}
+    for event in read_event_log(run):
         sample = _read_sample(run, event) if event["event"] == "sample" else None
         if sample is not None:
-            found[sample.step, sample.index] = sample
-    columns = sorted({index for _, index in found})
-    prompts = {sample.index: sample.prompt for sample in found.values()}
+            samples[sample.step, sample.index] = sample
+    columns = sorted({index for _, index in samples})
+    prompts = {sample.index: sample.prompt for sample in samples.values()}
     rows = [
-        (step, tuple(found.get((step, index)) for index in columns))
-        for step in sorted({step for step, _ in found})
+        (step, tuple(samples.get((step, index)) for index in columns))
+        for step in sorted({step for step, _ in samples})
     ]
     return SampleGrid(tuple(prompts[index] for index in columns), tuple(rows))
 
@@ -88,18 +88,10 @@ def sample_path(run: RunFolder, step: int, index: int) -> Path:
     return run.samples_path / f"step-{step:06d}" / f"{index:02d}.png"
 
 
-def describe_exposure(config: RunConfig, images: int) -> str:
-    """Returns how often each picture will be seen, and how strong the adapter's layers are."""
-    train, adapter = config.train, config.adapter
-    shown = train.steps * train.batch_size * train.accumulate
-    strength = train_text.strength(adapter.alpha, adapter.rank)
-    if not images:
-        return f"{train_text.no_images_yet(shown)} {strength}"
-    times = shown / images
-    sentence = train_text.exposure(
-        train.steps, train.batch_size, train.accumulate, images, f"{times:.0f}"
-    )
-    return f"{sentence} {strength}"
+def sample_url(run_id: str, sample: Sample) -> str:
+    """Returns the address of a sample; it changes when the file does."""
+    run = quote(run_id, safe="")
+    return f"/media/sample/{run}/{sample.step}/{sample.index}?v={sample.version}"
 
 
 def describe_presets() -> dict[str, str]:
@@ -134,8 +126,8 @@ def fits_preset(preset: str, base_model: str, family: str = "") -> bool:
     if base_model.lower().startswith(_TOUR):
         return made_for == _TOUR
     # No preset is called after SD 2.x: its sizes and rates are those of SD 1.x.
-    wanted = {"sd2": "sd15", "": "sd15"}.get(family, family)
-    return made_for == wanted
+    prefix = {"sd2": "sd15", "": "sd15"}.get(family, family)
+    return made_for == prefix
 
 
 def read_preset_config(name: str) -> RunConfig:

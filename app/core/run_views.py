@@ -1,15 +1,17 @@
-"""What state the runs are in, in words."""
+"""Runs: their events, and their states in words."""
 
-from dataclasses import dataclass
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from app.core.event_log import read_journal
+from app.core import text
 from app.core.processes import find_starter, is_starting
 from app.core.workspace import Workspace
-from app.train import text as train_text
 from trainer.runs import (
+    EventReader,
     RunFolder,
     derive_status,
     find_owner,
@@ -17,12 +19,25 @@ from trainer.runs import (
     list_runs,
     read_requests,
 )
+from trainer.runs.events import Event
 from trainer.runs.status import State
 
 ShownState = State | Literal["starting"]
 
 _LOG_BYTES = 64 * 1024
+_KEPT_RUNS = 64
 _STARTABLE = {"queued", "stopped", "failed", "lost"}
+
+
+@dataclass
+class _EventLog:
+    reader: EventReader
+    identity: tuple[int, int]
+    events: list[Event] = field(default_factory=list)
+
+
+_logs: OrderedDict[Path, _EventLog] = OrderedDict()
+_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -58,9 +73,33 @@ class RunView:
         return min(100, round(100 * self.step / self.steps)) if self.steps else 0
 
 
+def read_event_log(run: RunFolder) -> list[Event]:
+    """Returns all events of a run.
+
+    What is kept between calls is only a copy of the file's beginning: when the file was replaced
+    or became shorter, it is read anew.
+    """
+    path = run.events_path
+    try:
+        facts = path.stat()
+    except FileNotFoundError:
+        return []
+    identity = (facts.st_dev, facts.st_ino)
+    with _lock:
+        log = _logs.get(path)
+        if log is None or log.identity != identity or facts.st_size < log.reader.offset:
+            log = _EventLog(EventReader(path), identity)
+            _logs[path] = log
+        log.events.extend(log.reader.read_new())
+        _logs.move_to_end(path)
+        while len(_logs) > _KEPT_RUNS:
+            _logs.popitem(last=False)
+        return list(log.events)
+
+
 def view_run(run: RunFolder) -> RunView:
     """Returns the run's state as its files tell it."""
-    events = read_journal(run)
+    events = read_event_log(run)
     status = derive_status(events, alive=is_alive(find_owner(run.path)))
     state: ShownState = status.state
     message = status.message
@@ -70,7 +109,7 @@ def view_run(run: RunFolder) -> RunView:
         if starter is not None and is_starting(run.path) and starter.started > last - 1:
             state, message = "starting", ""
         elif status.state == "queued" and starter is not None:
-            state, message = "failed", train_text.DIED_BEFORE_START
+            state, message = "failed", text.DIED_BEFORE_START
     names = [event.get("name") for event in events if event["event"] == "queued"]
     return RunView(
         id=run.id,
@@ -96,10 +135,10 @@ def find_busy_run(workspace: Workspace) -> RunView | None:
     return next((view for view in list_run_views(workspace) if view.busy), None)
 
 
-def choose_run(views: list[RunView], wanted: object = None) -> RunView | None:
-    """Returns the wanted run, else the one that is being worked on, else the newest."""
+def choose_run(views: list[RunView], chosen: object = None) -> RunView | None:
+    """Returns the chosen run, else the one that is being worked on, else the newest."""
     for view in views:
-        if view.id == wanted:
+        if view.id == chosen:
             return view
     return next((view for view in views if view.busy), views[0] if views else None)
 
@@ -107,16 +146,16 @@ def choose_run(views: list[RunView], wanted: object = None) -> RunView | None:
 def describe_run(view: RunView) -> str:
     """Returns the line that says what the run is doing."""
     if view.state == "running":
-        parts = [train_text.phase(view.phase)]
+        parts = [text.phase(view.phase)]
         if view.steps:
-            parts.append(train_text.step_of(view.step, view.steps))
+            parts.append(text.step_of(view.step, view.steps))
         if view.seconds_left is not None:
-            parts.append(train_text.time_left(format_duration(view.seconds_left)))
+            parts.append(text.time_left(format_duration(view.seconds_left)))
         return " · ".join(parts)
-    words = train_text.STATES[view.state]
+    state = text.STATES[view.state]
     if view.state in {"paused", "stopped", "failed", "lost"} and view.steps:
-        return f"{words} · {train_text.step_of(view.step, view.steps)}"
-    return words
+        return f"{state} · {text.step_of(view.step, view.steps)}"
+    return state
 
 
 def describe_pending(view: RunView) -> str:
@@ -125,15 +164,15 @@ def describe_pending(view: RunView) -> str:
         return ""
     # A pause that has come stays asked for until it ends.
     waiting = view.pending - ({"pause"} if view.state == "paused" else set())
-    known = [what for what in sorted(waiting) if what in train_text.PENDING]
-    return " ".join(train_text.PENDING[what] for what in known)
+    known = [what for what in sorted(waiting) if what in text.PENDING]
+    return " ".join(text.PENDING[what] for what in known)
 
 
 def title_of(view: RunView | None) -> str:
     """Returns the page's title, with the progress of a run that is being worked on."""
     if view is None or not view.busy:
-        return train_text.APP_NAME
-    return f"{view.percent} % – {view.name} – {train_text.APP_NAME}"
+        return text.APP_NAME
+    return f"{view.percent} % – {view.name} – {text.APP_NAME}"
 
 
 def format_duration(seconds: float) -> str:

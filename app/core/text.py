@@ -1,5 +1,6 @@
-"""What is said about names, folders and processes."""
+"""The sentences of what several parts of the app share, and how sizes are written."""
 
+APP_NAME = "Lorasmith"
 DATASET_NAME_RULE = (
     "A dataset's name is made of letters, digits, dots, dashes and underscores, starts with a "
     "letter or digit and has at most 64 signs. Choose another name."
@@ -9,6 +10,54 @@ NO_BASE_MODEL = (
     "folder) into the workspace's models folder, or add one on the Train tab."
 )
 NO_DATASET = "There is no dataset yet. Add images on the Dataset tab first."
+STILL_SUGGESTING = (
+    "Captions are being suggested for this dataset. Wait for the end, or cancel that on the "
+    "Dataset tab first."
+)
+NO_ADAPTER = "There is no adapter yet. Train one first; it appears here when it is exported."
+NO_BASE_OF_ADAPTER = (
+    "It is not known on which base model this adapter was trained. Choose a base model of its "
+    "family under “Base model”."
+)
+BROKEN_RESULT = "the result could not be read"
+NOT_AN_UPLOAD = "A file was refused because it was not uploaded through this page."
+WRONG_ENDING = "a LoRA file ends in .safetensors. Convert it first, in a program that you trust."
+IS_A_BASE_MODEL = "it is a base model. Add it on the Train tab."
+NO_TENSORS = "it holds no weights."
+COMMAND_BUSY = "Another command is being started. Wait a moment and try again."
+COMMAND_DIED = "The command ended without an answer."
+COMMAND_STOPPED = "Stopped."
+STATES = {
+    "new": "Not started",
+    "queued": "Waiting to be started",
+    "starting": "Starting",
+    "running": "Running",
+    "paused": "Paused",
+    "stopped": "Stopped",
+    "finished": "Finished",
+    "failed": "Failed",
+    "lost": "The process ended unexpectedly",
+}
+PENDING = {
+    "stop": "Stopping after this step; what has been learned is kept.",
+    "pause": "Pausing after this step.",
+    "resume": "Going on.",
+    "sample": "Samples will be made after this step.",
+    "save": "A checkpoint will be saved after this step.",
+}
+DIED_BEFORE_START = (
+    "The training process ended before it began. Its log below may say why; Resume tries again."
+)
+LOG_HEADING = "Last lines of the log"
+FAMILIES = {"sd15": "Stable Diffusion 1.x", "sd2": "Stable Diffusion 2.x", "sdxl": "SDXL"}
+PREDICTION_QUESTION = "What does this base model predict?"
+PREDICTIONS = {"epsilon": "predicts the noise (epsilon)", "v_prediction": "predicts v"}
+ZERO_SNR = "schedule ends in pure noise (zero terminal SNR)"
+LAYOUTS = {"file": "one file", "folder": "diffusers folder"}
+FACT_FAMILY = "Family"
+FACT_PREDICTION = "Prediction"
+FACT_SIZE = "Weights"
+FACT_PLACE = "Layout"
 
 
 def _show(value: object) -> str:
@@ -44,3 +93,72 @@ def cannot_write(reason: str) -> str:
 def cannot_spawn(reason: str) -> str:
     """A process cannot be started."""
     return f"The worker process could not be started: {reason}."
+
+
+def command_died(line: str) -> str:
+    """A command that ended with something else than a sentence of its own."""
+    return f"The command ended without an answer. Its last line: {line}"
+
+
+def phase(name: str) -> str:
+    """A phase as the start of a line."""
+    return name[:1].upper() + name[1:] if name else "Running"
+
+
+def step_of(step: int, steps: int) -> str:
+    """How far a run is."""
+    return f"step {step} of {steps}"
+
+
+def time_left(duration: str) -> str:
+    """How long a run will take."""
+    return f"about {duration} left"
+
+
+def out_of_bounds(reason: str) -> str:
+    """A request for images with values out of bounds."""
+    return f"Nothing was generated because a value is out of bounds: {reason}."
+
+
+def lora_label(name: str) -> str:
+    """A file from elsewhere in the list of adapters."""
+    return f"{name} (file)"
+
+
+def lora_refused(name: str, reason: str) -> str:
+    """A dropped file was not taken in."""
+    return f"{name} was not taken in: {reason}"
+
+
+def lora_too_large(limit: int) -> str:
+    """A dropped file that is no LoRA by its size."""
+    return f"it is larger than {limit // 1024**3} GB. A LoRA file is far smaller."
+
+
+def checkpoint_label(run_id: str, step: int) -> str:
+    """A checkpoint in the list of adapters."""
+    return f"checkpoint at step {step} ({run_id})"
+
+
+def checkpoint_name(step: int) -> str:
+    """A checkpoint under an image."""
+    return f"step {step}"
+
+
+def image_count(count: int) -> str:
+    """The line above the grid."""
+    return f"{count} {'image' if count == 1 else 'images'}"
+
+
+def show_bytes(size: float) -> str:
+    """Returns a size as a person would say it."""
+    if size >= 1024**3:
+        return f"{size / 1024**3:.1f} GB"
+    if size >= 1024**2:
+        return f"{size / 1024**2:.1f} MB"
+    return f"{max(size, 0) / 1024:.0f} KB" if size >= 1024 else f"{size:.0f} bytes"
+
+
+def show_share(share: float, digits: int = 0) -> str:
+    """Returns a share as percent."""
+    return f"{100 * share:.{digits}f} %"

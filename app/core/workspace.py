@@ -31,7 +31,7 @@ class WorkspaceError(Exception):
 class Workspace:
     """The folder with datasets, runs and previews, and what the app needs to work on it.
 
-    `trainer_command` is what `train RUN`, `preview-worker FOLDER` and the errands' words are
+    `trainer_command` is what `train RUN`, `preview-worker FOLDER` and the jobs' words are
     appended to. `takes_paths` says whether a browser may name any path of this computer, which only
     a browser on this computer may.
     """
@@ -67,9 +67,9 @@ class Workspace:
         return self.root / "loras"
 
     @property
-    def errands_path(self) -> Path:
-        """Short commands and their answers; see `errands`."""
-        return self.root / "errands"
+    def jobs_path(self) -> Path:
+        """Short commands and their answers; see `jobs`."""
+        return self.root / "jobs"
 
     @property
     def workbench_path(self) -> Path:
@@ -103,7 +103,7 @@ class Workspace:
             self.runs_path,
             self.models_path,
             self.loras_path,
-            self.errands_path,
+            self.jobs_path,
             self.thumbnails_path,
             self.uploads_path,
             self.served_path,

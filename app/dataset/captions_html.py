@@ -1,10 +1,24 @@
 """The Dataset tab's pieces of HTML about captions as a whole."""
 
-from app.dataset import captions_text as words
-from app.dataset import text as dataset_text
-from app.dataset.suggestions import CaptionerView, CaptionsView, SuggestingView
-from app.models.html import make_track
-from app.ui.markup import Markup, element, join, note
+from pathlib import Path
+
+from app.core.examples import find_suggesting, folder_signature, name_suggesting
+from app.core.jobs import stamp_job
+from app.core.workspace import Workspace
+from app.dataset import text
+from app.dataset.images import find_folder
+from app.dataset.suggestions import (
+    CaptionerView,
+    CaptionsView,
+    SuggestingView,
+    choose_captioner,
+    find_captioner,
+    view_captions,
+    view_suggesting,
+)
+from app.ui.fragments import Params, View
+from app.ui.markup import Attribute, Markup, element, join, make_track, note
+from datasets_tools.undo_log import UNDO_FOLDER
 
 _TAGS_SHOWN = 60
 _LETTERS_SHOWN = 40
@@ -12,9 +26,23 @@ _LONGEST_KEY = 300
 _NOTES_SHOWN = 6
 
 
-def make_about(captioner: CaptionerView | None, found: CaptionsView) -> Markup:
+def make_suggest_buttons(captioner: CaptionerView | None, images: int, *, busy: bool) -> Markup:
+    """Returns the button that has captions suggested, and the one that cancels that."""
+    label = text.SUGGEST
+    if captioner is not None and captioner.download:
+        label = text.suggest_after_download(captioner.download)
+    ready = bool(images) and captioner is not None and not busy
+    start = _make_button("suggest", label, "button-primary", disabled=not ready)
+    return element(
+        "div", start, _make_button("cancel", text.CANCEL) if busy else "", class_="buttons"
+    )
+
+
+def make_about(captioner: CaptionerView | None, captions: CaptionsView) -> Markup:
     """Returns what a captioner is good for, and how many captions are missing."""
-    count = words.bare_images(found.bare, found.images) if found.images else words.NO_IMAGES
+    count = text.NO_IMAGES
+    if captions.images:
+        count = text.missing_captions(captions.uncaptioned, captions.images)
     missing = element("p", count, class_="quiet")
     if captioner is None:
         return missing
@@ -23,7 +51,7 @@ def make_about(captioner: CaptionerView | None, found: CaptionsView) -> Markup:
 
 
 def make_suggesting(view: SuggestingView, undo: str) -> Markup:
-    """Returns how far a captioner is, or what it did and the button that takes it back.
+    """Returns how far a captioner is, or what it did and the button that undoes it.
 
     Args:
         view: How far it is.
@@ -37,32 +65,36 @@ def make_suggesting(view: SuggestingView, undo: str) -> Markup:
     lines = [element("li", line) for line in view.notes[:_NOTES_SHOWN]]
     rest = len(view.notes) - _NOTES_SHOWN
     if rest > 0:
-        lines.append(element("li", dataset_text.more_findings(rest)))
+        lines.append(element("li", text.more_findings(rest)))
     notes = element("ul", *lines, class_="findings") if lines else ""
-    back = make_take_back(undo) if undo else ""
+    back = ""
+    if undo:
+        shown = text.undo_change(undo)
+        button = element(
+            "button", shown, type="button", class_="press press-second", data_key="undo"
+        )
+        back = element("p", button)
     return element("div", note(view.line, view.kind), notes, back, data_state=view.state)
 
 
-def make_take_back(undo: str) -> Markup:
-    """Returns the button that takes back the last change of many captions."""
-    button = element(
-        "button", words.take_back(undo), type="button", class_="press press-second", data_key="undo"
-    )
-    return element("p", button)
+def make_undo(undo: str) -> Markup:
+    """Returns the button that undoes the last change of many captions."""
+    label = text.undo_change(undo) if undo else text.NOTHING_TO_UNDO
+    return _make_button("undo", label, "button-small", disabled=not undo)
 
 
-def make_tags(found: CaptionsView) -> Markup:
+def make_tags(captions: CaptionsView) -> Markup:
     """Returns the tags as buttons, each with the number of captions that have it."""
-    told = note(found.problem, "error")
-    if not found.tags:
-        return join(told, element("p", words.NO_TAGS, class_="quiet"))
-    chips = [element("li", _make_chip(tag, count)) for tag, count in found.tags[:_TAGS_SHOWN]]
-    rest = len(found.tags) - _TAGS_SHOWN
+    problem = note(captions.problem, "error")
+    if not captions.tags:
+        return join(problem, element("p", text.NO_TAGS, class_="quiet"))
+    chips = [element("li", _make_chip(tag, count)) for tag, count in captions.tags[:_TAGS_SHOWN]]
+    rest = len(captions.tags) - _TAGS_SHOWN
     if rest > 0:
-        chips.append(element("li", words.more_tags(rest), class_="quiet"))
-    count = words.tag_count(len(found.tags), found.images - found.bare)
+        chips.append(element("li", text.more_tags(rest), class_="quiet"))
+    count = text.tag_count(len(captions.tags), captions.images - captions.uncaptioned)
     heading = element("p", count, class_="quiet")
-    return join(told, heading, element("ul", *chips, class_="chips", aria_label=words.TAGS_LABEL))
+    return join(problem, heading, element("ul", *chips, class_="chips", aria_label=text.TAGS_LABEL))
 
 
 def _make_chip(tag: str, count: int) -> Markup:
@@ -71,3 +103,87 @@ def _make_chip(tag: str, count: int) -> Markup:
     if len(tag) > _LONGEST_KEY:  # a whole story, which nobody adds to the other captions
         return element("span", inside, class_="chip")
     return element("button", inside, type="button", class_="chip", data_key=tag, title=tag)
+
+
+def _make_button(key: str, label: str, kind: str = "", **attributes: Attribute) -> Markup:
+    return element(
+        "button",
+        label,
+        type="button",
+        class_=f"button {kind}".strip(),
+        id=f"captions-{key}",
+        data_key=key,
+        **attributes,
+    )
+
+
+def _find(workspace: Workspace, params: Params) -> Path | None:
+    return find_folder(workspace, params.get("dataset"))
+
+
+def _view_captions(workspace: Workspace, params: Params) -> CaptionsView:
+    folder = _find(workspace, params)
+    return view_captions(folder) if folder else CaptionsView()
+
+
+def _view_suggesting(workspace: Workspace, params: Params) -> SuggestingView:
+    return view_suggesting(find_suggesting(workspace, params.get("dataset", "")))
+
+
+def _render_buttons(workspace: Workspace, params: Params) -> Markup:
+    captioner = find_captioner(workspace, params.get("captioner"))
+    busy = _view_suggesting(workspace, params).state == "running"
+    images = _view_captions(workspace, params).images
+    return make_suggest_buttons(captioner, images, busy=busy)
+
+
+def _render_about(workspace: Workspace, params: Params) -> Markup:
+    captioner = find_captioner(workspace, params.get("captioner"))
+    about = make_about(captioner, _view_captions(workspace, params))
+    # The one to begin with, which the page's script puts into the empty box.
+    first = None if params.get("captioner") else choose_captioner(workspace)
+    return element("div", about, data_captioner=first)
+
+
+def _render_suggesting(workspace: Workspace, params: Params) -> Markup:
+    return make_suggesting(
+        _view_suggesting(workspace, params), _view_captions(workspace, params).undo
+    )
+
+
+def _render_undo(workspace: Workspace, params: Params) -> Markup:
+    busy = _view_suggesting(workspace, params).state == "running"
+    return make_undo("" if busy else _view_captions(workspace, params).undo)
+
+
+def _render_tags(workspace: Workspace, params: Params) -> Markup:
+    return make_tags(_view_captions(workspace, params))
+
+
+def _read_version(workspace: Workspace, params: Params) -> object:
+    """Changes with the captions, with what can be undone, and with what a captioner does."""
+    folder = _find(workspace, params)
+    if folder is None:
+        return None
+    try:
+        facts = [
+            (path.name, path.stat().st_size) for path in sorted((folder / UNDO_FOLDER).iterdir())
+        ]
+    except OSError:
+        facts = []
+    job = stamp_job(workspace, name_suggesting(params.get("dataset", "")))
+    return folder_signature(folder), facts, job
+
+
+def _read_captioner_version(workspace: Workspace, params: Params) -> object:
+    version = _read_version(workspace, params)
+    return version, find_captioner(workspace, params.get("captioner"))
+
+
+VIEWS = {
+    "captions-buttons": View(_render_buttons, _read_captioner_version),
+    "captions-about": View(_render_about, _read_captioner_version),
+    "captions-progress": View(_render_suggesting, _read_version),
+    "captions-undo": View(_render_undo, _read_version),
+    "captions-tags": View(_render_tags, _read_version),
+}

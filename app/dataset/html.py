@@ -1,63 +1,178 @@
-"""The Dataset tab's pieces of HTML."""
+"""The Dataset tab's pieces of HTML about images; `VIEWS` lists the tab's fragments."""
 
-from app.core.addresses import image_url, thumbnail_url
-from app.core.examples import CheckCard, Tile
-from app.dataset import text as words
+from app.core.base_models import view_base_model
+from app.core.examples import (
+    Tile,
+    find_example,
+    folder_signature,
+    has_trash,
+    read_trigger,
+    thumbnail_url,
+    view_tiles,
+)
+from app.core.run_contents import read_resolution
+from app.core.text import image_count
+from app.core.workspace import Workspace
+from app.dataset import captions_html, text
+from app.dataset.images import CheckCard, find_folder, view_check
+from app.ui.fragments import Params, View
 from app.ui.markup import Markup, element, join
+from datasets_tools.errors import DatasetError
 
 _FINDINGS_SHOWN = 6
 
 
-def make_grid(tiles: list[Tile], key: str) -> Markup:
-    """Returns the grid of examples, the one with `key` marked."""
+def make_grid(dataset: str, tiles: list[Tile]) -> Markup:
+    """Returns the grid of examples. Which one is chosen is the browser's own business."""
     if not tiles:
-        return element("p", words.DATASET_EMPTY, class_="quiet")
-    stop = key if any(tile.key == key for tile in tiles) else tiles[0].key
+        return element("p", text.DATASET_EMPTY, class_="quiet", data_of=dataset)
     cells = [
         element(
             "button",
-            element("img", src=thumbnail_url(tile.thumbnail), alt="", loading="lazy"),
+            element("img", src=thumbnail_url(dataset, tile.thumbnail), alt="", loading="lazy"),
             element("span", tile.name),
             element("span", tile.caption, title=tile.caption)
             if tile.caption
-            else element("span", words.NO_CAPTION, class_="missing"),
+            else element("span", text.NO_CAPTION, class_="missing"),
             type="button",
             class_="tile",
             data_key=tile.key,
-            aria_pressed="true" if tile.key == key else "false",
-            tabindex=0 if tile.key == stop else -1,
         )
         for tile in tiles
     ]
-    count = element("p", words.image_count(len(tiles)), class_="quiet")
-    group = element("div", *cells, class_="tiles", role="group", aria_label=words.GRID_LABEL)
+    count = element("p", image_count(len(tiles)), class_="quiet")
+    group = element(
+        "div", *cells, class_="tiles", role="group", aria_label=text.GRID_LABEL, data_of=dataset
+    )
     return join(count, group)
-
-
-def make_picture(dataset: str, tile: Tile) -> Markup:
-    """Returns an example at full size."""
-    picture = element("img", src=image_url(dataset, tile.key), alt=tile.name, class_="large")
-    facts = words.image_facts(tile.name, tile.width, tile.height)
-    return join(picture, element("p", facts, class_="quiet"))
 
 
 def make_check(card: CheckCard) -> Markup:
     """Returns the dataset check."""
     lines = [
-        element("li", element("b", f"{words.SEVERITIES[severity]}:"), message)
+        element("li", element("b", f"{text.SEVERITIES[severity]}:"), message)
         for severity, message in card.findings
     ]
     first = element("ul", *lines[:_FINDINGS_SHOWN], class_="findings")
     rest = lines[_FINDINGS_SHOWN:]
     more = Markup("")
     if rest:
-        summary = element("summary", words.more_findings(len(rest)))
+        summary = element("summary", text.more_findings(len(rest)))
         more = element("details", summary, element("ul", *rest, class_="findings"))
     return element(
         "section",
-        element("h3", words.CHECK_HEADING),
+        element("h3", text.CHECK_HEADING),
         element("p", card.summary, class_=f"note note-{card.kind}"),
         first,
         more,
-        aria_label=words.CHECK_HEADING,
+        aria_label=text.CHECK_HEADING,
     )
+
+
+def make_editor() -> Markup:
+    """Returns the large image and the box for its caption; `js/captions.js` fills them."""
+    image = element("p", text.NO_IMAGE_SELECTED, class_="quiet")
+    label = element(
+        "label",
+        element("span", text.CAPTION, class_="box-label"),
+        element("span", text.CAPTION_INFO, class_="box-info"),
+        element("textarea", "", rows=3, disabled=True),
+    )
+    return element(
+        "div",
+        element("div", image, id="dataset-image"),
+        element("div", label, id="dataset-caption", class_="box"),
+        element("div", "", id="dataset-caption-note"),
+        data_captions=True,
+        **_EDITOR_SENTENCES,
+    )
+
+
+def make_trigger() -> Markup:
+    """Returns the box for the trigger word; `js/captions.js` fills it."""
+    label = element(
+        "label",
+        element("span", text.TRIGGER, class_="box-label"),
+        element("span", text.TRIGGER_NOTE, class_="box-info"),
+        element("input", type="text", disabled=True, autocomplete="off"),
+    )
+    return element(
+        "div",
+        element("div", label, id="dataset-trigger", class_="box"),
+        element("div", "", id="dataset-trigger-note"),
+        data_trigger=True,
+        **_EDITOR_SENTENCES,
+    )
+
+
+_EDITOR_SENTENCES = {
+    "data_no_image": text.NO_IMAGE_SELECTED,
+    "data_waiting": text.NOT_SAVED_YET,
+    "data_newer": text.NEWER_TEXT,
+    "data_mine": text.YOUR_TEXT,
+    "data_use_newer": text.USE_NEWER,
+    "data_keep_mine": text.KEEP_MINE,
+    "data_dismiss": text.DISMISS,
+}
+
+
+def _render_grid(workspace: Workspace, params: Params) -> Markup:
+    folder = find_folder(workspace, params.get("dataset"))
+    return make_grid(params.get("dataset", ""), view_tiles(folder) if folder else [])
+
+
+def _read_signature(workspace: Workspace, params: Params) -> object:
+    folder = find_folder(workspace, params.get("dataset"))
+    return folder_signature(folder) if folder else None
+
+
+def _render_check(workspace: Workspace, params: Params) -> Markup:
+    folder = find_folder(workspace, params.get("dataset"))
+    if folder is None or not view_tiles(folder):
+        return Markup("")
+    resolution = _find_resolution(workspace, params)
+    try:
+        return make_check(view_check(folder, read_trigger(folder), resolution))
+    except DatasetError:  # the last image has gone in this moment
+        return Markup("")
+
+
+def _read_check_version(workspace: Workspace, params: Params) -> object:
+    return _read_signature(workspace, params), _find_resolution(workspace, params)
+
+
+def _find_resolution(workspace: Workspace, params: Params) -> int:
+    name = params.get("base_model", "")
+    view = view_base_model(workspace, name)
+    path = workspace.list_base_models().get(name)
+    return read_resolution(path, view.family if view else "")
+
+
+def _render_image_buttons(workspace: Workspace, params: Params) -> Markup:
+    folder = find_folder(workspace, params.get("dataset"))
+    shown = folder is not None and find_example(folder, params.get("image")) is not None
+    allowed = {
+        "remove": (text.REMOVE, shown),
+        "undo": (text.UNDO, folder is not None and has_trash(folder)),
+    }
+    buttons = [
+        element(
+            "button",
+            label,
+            type="button",
+            class_="button button-small",
+            id=f"dataset-{name}",
+            data_key=name,
+            disabled=not is_allowed,
+        )
+        for name, (label, is_allowed) in allowed.items()
+    ]
+    return element("div", *buttons, class_="buttons")
+
+
+VIEWS = {
+    "dataset-grid": View(_render_grid, _read_signature),
+    "dataset-check": View(_render_check, _read_check_version),
+    "image-buttons": View(_render_image_buttons),
+    **captions_html.VIEWS,
+}

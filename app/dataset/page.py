@@ -1,208 +1,82 @@
-"""The Dataset tab: images in, captions read and mended, the check."""
+"""The Dataset tab: images in, captions read and fixed, the check."""
 
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 import gradio as gr
 
-from app.dataset import text as words
-from app.dataset.captions_page import (
-    ChangeSection,
-    SuggestRow,
-    draw_change_section,
-    draw_suggest_row,
-    wire_captions,
-)
+from app.dataset import suggestions, text
 from app.dataset.events import DatasetEvents
-from app.dataset.painter import PARTS, DatasetPainter
-from app.ui.adoption import (
-    ADOPT_IF_UNTOUCHED,
-    ADOPT_OFFER,
-    ADOPT_SAVED,
-    ASK_FOR_TILE,
-    LOCK_BOXES,
-)
-from app.ui.markup import element
-from app.ui.paint import QUIET
-from app.ui.relay import carry, show_when
-from app.ui.scripts import SELECT_IN_GRID, START_ON_TRAIN_TAB, remember_in_address
-from app.ui.shell import Shell, place
+from app.dataset.html import make_editor, make_trigger
+from app.ui.choice import Choice
+from app.ui.context import PageContext
+from app.ui.fragments import fragment
+from app.ui.markup import Markup, element
+from app.ui.wire import MOUNT, wire, wire_in_browser
 
 FILE_TYPES = [".png", ".jpg", ".jpeg", ".webp", ".bmp"]
 
 
 @dataclass(frozen=True)
-class _Widgets:
+class _Images:
     new_name: gr.Textbox
     create: gr.Button
     upload: gr.File
-    trigger: gr.Textbox
-    note: gr.HTML
-    suggesting: SuggestRow
-    grid: gr.HTML
-    image: gr.HTML
-    caption: gr.Textbox
-    caption_note: gr.HTML
-    remove: gr.Button
-    undo: gr.Button
-    changing: ChangeSection
-    check: gr.HTML
-    going_on: gr.Column
-    train: gr.Button
+    message: gr.HTML
 
 
 @dataclass(frozen=True)
-class _Carried:
-    """What the browser carries in boxes that nobody sees.
-
-    Attributes:
-        wanted: The image that was asked for last.
-        asked: The image that the server asks for, after one was removed or came back.
-        offered: What the server offers for the caption box.
-        bound: The edition that is in the caption box.
-        saved: The edition that was saved last.
-        left: A text that was in the caption box when another image took its place.
-    """
-
-    wanted: gr.Textbox
-    asked: gr.Textbox
-    offered: gr.Textbox
-    bound: gr.Textbox
-    saved: gr.Textbox
-    left: gr.Textbox
+class _Suggesting:
+    captioner: Choice
+    existing: gr.Radio
+    buttons: gr.HTML
+    about: gr.HTML
+    message: gr.HTML
+    progress: gr.HTML
 
 
-def dataset_page(shell: Shell) -> None:
-    """Draws the tab and wires it.
-
-    An event that changes a folder ends in `repaint`, one that changes the browser's choice in that
-    choice's box; both have the painter paint what there is then.
-    """
-    widgets, carried = _draw(shell), _draw_carried(shell)
-    events = DatasetEvents(shell.workspace)
-    repaint = _wire_painter(shell, widgets, carried)
-    _wire_box(shell, widgets, carried, events, repaint)
-    wire_captions(shell, widgets.suggesting, widgets.changing, repaint)
-    shell.dataset.change(fn=None, inputs=[shell.dataset], js=remember_in_address("dataset"))
-    shell.dataset.change(fn=None, js=LOCK_BOXES)
-    gr.on(
-        [widgets.create.click, widgets.new_name.submit],
-        events.create,
-        [widgets.new_name],
-        [widgets.note, widgets.new_name, shell.dataset],
-        **QUIET,
-    )
-    widgets.upload.upload(
-        events.take_in,
-        [widgets.upload, shell.dataset],
-        [widgets.note, widgets.upload, shell.dataset],
-        concurrency_limit=None,
-        api_visibility="private",
-    ).then(**repaint)
-    widgets.grid.select(fn=None, outputs=[carried.wanted], js=ASK_FOR_TILE)
-    told = [widgets.note, carried.asked]
-    removed = [shell.dataset, carried.bound, carried.wanted]
-    for button, event, inputs in (
-        (widgets.remove, events.remove, removed),
-        (widgets.undo, events.undo, [shell.dataset, carried.wanted]),
-    ):
-        button.click(fn=None, js=LOCK_BOXES)
-        button.click(event, inputs, told, **QUIET).then(**repaint)
-    carried.asked.change(
-        fn=None,
-        inputs=[carried.asked, carried.wanted],
-        outputs=[carried.wanted],
-        js=ADOPT_IF_UNTOUCHED,
-    )
-    gr.on(
-        [widgets.trigger.blur, widgets.trigger.submit],
-        events.keep_trigger,
-        [widgets.trigger, carried.bound],
-        [widgets.note],
-        **QUIET,
-    ).then(**repaint)
-    widgets.train.click(fn=None, js=START_ON_TRAIN_TAB)
+@dataclass(frozen=True)
+class _AllCaptions:
+    old: gr.Textbox
+    new: gr.Textbox
+    replace: gr.Button
+    tag: gr.Textbox
+    add_last: gr.Button
+    add_first: gr.Button
+    remove: gr.Button
+    undo: gr.HTML
+    message: gr.HTML
+    tags: gr.HTML
 
 
-def _wire_painter(shell: Shell, widgets: _Widgets, carried: _Carried) -> dict[str, Any]:
-    row, section = widgets.suggesting, widgets.changing
-    parts = {
-        "grid": widgets.grid,
-        "check": widgets.check,
-        "remove": widgets.remove,
-        "undo": widgets.undo,
-        "suggest": row.suggest,
-        "cancel": row.cancel,
-        "about": row.about,
-        "progress": row.progress,
-        "section": section.section,
-        "take_back": section.undo,
-        "tags": section.tags,
-        "train": widgets.going_on,
-    }
-    seen = gr.State({})
-    return show_when(
-        shell,
-        "dataset",
-        [
-            shell.dataset.change,
-            shell.base_model.change,
-            shell.datasets_watch.tick,
-            row.captioner.change,
-            row.watch.tick,
-            carried.wanted.change,
-        ],
-        DatasetPainter(shell.workspace).paint,
-        [seen, shell.dataset, carried.wanted, carried.bound, shell.base_model, row.captioner],
-        [seen, carried.offered, *(parts[name] for name in PARTS)],
-    )
+def dataset_page(context: PageContext) -> None:
+    """Draws the tab and wires it."""
+    events = DatasetEvents(context.workspace)
+    images = _draw_images(context)
+    suggesting = _draw_suggesting(context)
+    image_buttons = _draw_editor()
+    all_captions = _draw_all_captions()
+    fragment("dataset-check", "dataset", "base_model", elem_id="dataset-check")
+    train = _draw_train()
+    _wire_images(context, events, images, image_buttons)
+    _wire_suggesting(events, suggesting)
+    _wire_all_captions(context, events, all_captions)
+    wire_in_browser(train.click, "startTraining", outputs={"tabs": context.tabs})
 
 
-def _wire_box(
-    shell: Shell,
-    widgets: _Widgets,
-    carried: _Carried,
-    events: DatasetEvents,
-    repaint: dict[str, Any],
-) -> None:
-    carried.offered.change(
-        fn=None,
-        inputs=[carried.offered, carried.wanted, carried.bound, widgets.caption, shell.dataset],
-        outputs=[
-            widgets.caption, carried.bound, widgets.image, widgets.trigger, widgets.caption_note,
-            carried.left,
-        ],
-        js=ADOPT_OFFER,
-    )  # fmt: skip
-    done = [carried.saved, widgets.caption_note]
-    typed = [carried.bound, widgets.caption]
-    gr.on([widgets.caption.blur, widgets.caption.submit], events.save_caption, typed, done, **QUIET)
-    # Each text is another image's, so none of them may be left out.
-    carried.left.change(
-        events.save_left, [carried.left], done, trigger_mode="multiple", **QUIET
-    ).then(**repaint)
-    carried.saved.change(
-        fn=None,
-        inputs=[carried.saved, *typed],
-        outputs=[carried.bound, carried.left],
-        js=ADOPT_SAVED,
-    ).then(**repaint)
-
-
-def _draw(shell: Shell) -> _Widgets:
+def _draw_images(context: PageContext) -> _Images:
     with gr.Row():
-        place(shell.dataset)
+        context.dataset.render()
         new_name = gr.Textbox(
-            label=words.NEW_NAME,
-            placeholder=words.NEW_NAME_EXAMPLE,
+            label=text.NEW_NAME,
+            placeholder=text.NEW_NAME_EXAMPLE,
             max_lines=1,
             elem_id="dataset-new-name",
             min_width=180,
         )
-        create = gr.Button(words.CREATE, elem_id="dataset-create", scale=0, min_width=120)
+        create = gr.Button(text.CREATE, elem_id="dataset-create", scale=0, min_width=120)
     with gr.Row():
         upload = gr.File(
-            label=words.UPLOAD,
+            label=text.UPLOAD,
             file_count="multiple",
             file_types=FILE_TYPES,
             height=170,
@@ -210,57 +84,126 @@ def _draw(shell: Shell) -> _Widgets:
             min_width=280,
         )
         with gr.Column(min_width=280):
-            trigger = gr.Textbox(
-                label=words.TRIGGER,
-                info=words.TRIGGER_NOTE,
-                max_lines=1,
-                interactive=False,
-                elem_id="dataset-trigger",
-            )
-    said = gr.HTML("", elem_id="dataset-note")
-    suggesting = draw_suggest_row(shell)
+            _draw_mounted(make_trigger(), "dataset-trigger-editor")
+    message = gr.HTML("", elem_id="dataset-note")
+    return _Images(new_name, create, upload, message)
+
+
+def _draw_suggesting(context: PageContext) -> _Suggesting:
+    captioners = suggestions.list_captioners(context.workspace)
+    with gr.Column(elem_id="captions-row"):
+        with gr.Row(elem_classes="with-button"):
+            captioner = Choice(  # empty: the browser begins with the one that was used last
+                choices=[(one.title, one.name) for one in captioners], value=None,
+                label=text.CAPTIONER, scale=1, min_width=200, elem_id="captions-captioner",
+            )  # fmt: skip
+            existing = gr.Radio(
+                choices=[(label, key) for key, label in text.EXISTING_CHOICES.items()],
+                value="keep", label=text.EXISTING, scale=3, min_width=280,
+                elem_id="captions-existing",
+            )  # fmt: skip
+            names = ("dataset", "captioner")
+            buttons = fragment("captions-buttons", *names, elem_id="captions-buttons")
+        about = fragment("captions-about", *names, elem_id="captions-about")
+        message = gr.HTML("", elem_id="captions-note")
+        progress = fragment("captions-progress", "dataset", elem_id="captions-progress")
+    return _Suggesting(captioner, existing, buttons, about, message, progress)
+
+
+def _draw_editor() -> gr.HTML:
     with gr.Row():
         with gr.Column(scale=3, min_width=300):
-            grid = gr.HTML("", js_on_load=SELECT_IN_GRID, elem_id="dataset-grid")
+            fragment(
+                "dataset-grid", "dataset", elem_id="dataset-grid", selects="image", grid="choose"
+            )
         with gr.Column(scale=2, min_width=300):
-            image = gr.HTML(
-                element("p", words.NO_IMAGE_SELECTED, class_="quiet"), elem_id="dataset-image"
-            )
-            caption = gr.Textbox(
-                label=words.CAPTION,
-                info=words.CAPTION_INFO,
-                lines=3,
-                max_lines=8,
-                interactive=False,
-                elem_id="dataset-caption",
-            )
-            caption_note = gr.HTML("", elem_id="dataset-caption-note")
-            with gr.Row():
-                remove = gr.Button(
-                    words.REMOVE, elem_id="dataset-remove", scale=0, min_width=150, size="sm"
+            _draw_mounted(make_editor(), "dataset-editor")
+            return fragment("image-buttons", "dataset", "image", elem_id="dataset-image-buttons")
+
+
+def _draw_all_captions() -> _AllCaptions:
+    """Draws the section; the style sheet shows it once there are images."""
+    with gr.Accordion(text.ALL_CAPTIONS, open=False, elem_id="captions-all"):
+        with gr.Row(elem_classes="with-button"):
+            old = _draw_box(text.OLD, text.OLD_INFO, "captions-old")
+            new = _draw_box(text.NEW, text.NEW_INFO, "captions-new")
+            replace = gr.Button(text.REPLACE, scale=0, min_width=150, elem_id="captions-replace")
+        with gr.Row(elem_classes="with-button"):
+            tag = _draw_box(text.TAG, text.TAG_INFO, "captions-tag")
+            add_last, add_first, remove = (
+                gr.Button(label, scale=0, min_width=110, elem_id=f"captions-{name}")
+                for name, label in (
+                    ("add-last", text.ADD_LAST),
+                    ("add-first", text.ADD_FIRST),
+                    ("remove", text.REMOVE_TAG),
                 )
-                undo = gr.Button(
-                    words.UNDO, elem_id="dataset-undo", scale=0, min_width=150, size="sm"
-                )
-    changing = draw_change_section()
-    check = gr.HTML("", elem_id="dataset-check")
-    going_on, train = _draw_train()
-    return _Widgets(
-        new_name, create, upload, trigger, said, suggesting, grid, image, caption, caption_note,
-        remove, undo, changing, check, going_on, train,
-    )  # fmt: skip
+            )
+        undo = fragment("captions-undo", "dataset", elem_id="captions-undo-row")
+        message = gr.HTML("", elem_id="captions-told")
+        tags = fragment("captions-tags", "dataset", elem_id="captions-tags")
+    return _AllCaptions(old, new, replace, tag, add_last, add_first, remove, undo, message, tags)
 
 
-def _draw_carried(shell: Shell) -> _Carried:
-    return _Carried(*(carry(shell, f"dataset-{one.name}") for one in fields(_Carried)))
+def _draw_box(label: str, info: str, elem_id: str) -> gr.Textbox:
+    return gr.Textbox(
+        label=label, info=info, max_lines=1, max_length=2000, min_width=200, elem_id=elem_id
+    )
 
 
-def _draw_train() -> tuple[gr.Column, gr.Button]:
-    with gr.Column(visible=False, elem_id="dataset-train") as going_on:
+def _draw_train() -> gr.Button:
+    with gr.Column(elem_id="dataset-train"):
         with gr.Row():
             train = gr.Button(
-                words.TRAIN, variant="primary", elem_id="dataset-train-start", scale=0,
+                text.TRAIN, variant="primary", elem_id="dataset-train-start", scale=0,
                 min_width=180,
             )  # fmt: skip
-        gr.HTML(element("p", words.TRAIN_INFO, class_="quiet"))
-    return going_on, train
+        gr.HTML(element("p", text.TRAIN_INFO, class_="quiet"))
+    return train
+
+
+def _draw_mounted(content: Markup, elem_id: str) -> gr.HTML:
+    """Draws HTML that the page's script takes over."""
+    return gr.HTML(content, js_on_load=MOUNT, elem_id=elem_id)
+
+
+def _wire_images(
+    context: PageContext, events: DatasetEvents, images: _Images, image_buttons: gr.HTML
+) -> None:
+    message = {"message": images.message}
+    wire(
+        [images.create.click, images.new_name.submit],
+        events.create,
+        {"name": images.new_name},
+        {**message, "name": images.new_name, "dataset": context.dataset},
+    )
+    wire(
+        images.upload.upload,
+        events.take_in,
+        {"uploads": images.upload, "dataset": context.dataset},
+        {**message, "uploads": images.upload, "dataset": context.dataset},
+        show_progress="full",
+    )
+    wire(image_buttons.select, events.change_images, outputs=message)
+
+
+def _wire_suggesting(events: DatasetEvents, row: _Suggesting) -> None:
+    message = {"message": row.message}
+    chosen = {"captioner": row.captioner, "existing": row.existing}
+    wire(row.buttons.select, events.suggest, chosen, message)
+    wire(row.progress.select, events.undo, outputs=message)
+    captioner = {"captioner": row.captioner}
+    wire_in_browser(row.about.tick, "beginWithCaptioner", captioner, captioner)
+    wire_in_browser(row.captioner.change, "shareCaptioner", captioner)
+
+
+def _wire_all_captions(context: PageContext, events: DatasetEvents, section: _AllCaptions) -> None:
+    message = {"message": section.message}
+    dataset = {"dataset": context.dataset}
+    words = {**dataset, "old": section.old, "new": section.new}
+    tag = {**dataset, "tag": section.tag}
+    wire([section.replace.click, section.new.submit], events.replace, words, message)
+    wire([section.add_last.click, section.tag.submit], events.add_last, tag, message)
+    wire(section.add_first.click, events.add_first, tag, message)
+    wire(section.remove.click, events.remove_tag, tag, message)
+    wire(section.undo.select, events.undo, outputs=message)
+    wire_in_browser(section.tags.select, "takeTag", outputs={"tag": section.tag})

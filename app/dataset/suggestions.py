@@ -1,4 +1,4 @@
-"""Suggested captions: which captioners there are, and how far one is; and the tags of a dataset."""
+"""Suggested captions: which captioners there are, starting one, and how far it is; and the tags."""
 
 import json
 from collections.abc import Iterator
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.core.examples import list_examples
-from app.core.jobs import Errand, list_errands, name_errand, read_errand
-from app.core.sizes import show_bytes
-from app.core.workspace import Workspace
-from app.dataset import captions_text as words
+from app.core.examples import SUGGESTING, list_examples, name_suggesting
+from app.core.jobs import Job, list_jobs, send_job, stop_job
+from app.core.text import show_bytes
+from app.core.workspace import Workspace, WorkspaceError
+from app.dataset import text
 from datasets_tools.captioners.extras import require_package
 from datasets_tools.captioners.places import is_available
 from datasets_tools.captioners.table import CAPTIONERS
@@ -18,8 +18,7 @@ from datasets_tools.edits import count_tags
 from datasets_tools.errors import DatasetError, show_name
 from datasets_tools.rewriting import find_last_rewriting
 
-SUGGESTING = "caption"
-QUESTION_FILE = "question.json"
+REQUEST_FILE = "question.json"
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class SuggestingView:
     """How far a captioner is with a dataset.
 
     Attributes:
-        state: "none" where it was not asked.
+        state: "none" where it was not started.
         line: The sentence about it.
         kind: Of the sentence: info, good, warning or error.
         percent: How far it is.
@@ -66,14 +65,14 @@ class CaptionsView:
 
     Attributes:
         images: How many there are.
-        bare: How many have no caption.
+        uncaptioned: How many have no caption.
         tags: Every tag with the number of captions that have it, the most frequent first.
         undo: The last change of many captions; "" where there is none.
-        problem: Why the last change cannot be taken back.
+        problem: Why the last change cannot be undone.
     """
 
     images: int = 0
-    bare: int = 0
+    uncaptioned: int = 0
     tags: tuple[tuple[str, int], ...] = ()
     undo: str = ""
     problem: str = ""
@@ -88,13 +87,18 @@ def list_captioners(workspace: Workspace) -> list[CaptionerView]:
     ]
 
 
+def find_captioner(workspace: Workspace, name: object) -> CaptionerView | None:
+    """Returns the captioner of that name; None where none such can be chosen."""
+    return next((one for one in list_captioners(workspace) if one.name == name), None)
+
+
 def view_captioner(workspace: Workspace, name: str) -> CaptionerView:
     """Returns what there is to know of a captioner of the table."""
     captioner = CAPTIONERS[name]
-    download, place, problem = "", words.HERE, ""
+    download, place, problem = "", text.HERE, ""
     if not is_available(name, workspace.root):
         download = show_bytes(captioner.size_bytes)
-        place = words.downloaded_first(captioner.model, download, captioner.licence)
+        place = text.downloaded_first(captioner.model, download, captioner.licence)
     try:
         if captioner.package:
             require_package(captioner.package, name)
@@ -113,44 +117,80 @@ def choose_captioner(workspace: Workspace) -> str:
     offered = [one.name for one in list_captioners(workspace)]
     if set(workspace.list_base_models().values()) - set(workspace.base_models):
         offered = [name for name in offered if CAPTIONERS[name].model]
-    errands = list_errands(workspace, SUGGESTING)
-    asked = [str(_read_question(one).get("captioner")) for one in errands]
+    jobs = list_jobs(workspace, SUGGESTING)
+    used = [str(_read_request(one).get("captioner")) for one in jobs]
     here = [name for name in offered if is_available(name, workspace.root)]
-    known = [name for name in (*asked, *here, *offered) if name in offered]
-    return known[0] if known else ""
+    candidates = [name for name in (*used, *here, *offered) if name in offered]
+    return candidates[0] if candidates else ""
 
 
-def find_suggesting(workspace: Workspace, dataset: object) -> Errand:
-    """Returns the errand that suggests captions for a dataset."""
-    return read_errand(workspace, name_suggesting(str(dataset)))
+def start_suggesting(
+    workspace: Workspace, dataset: object, captioner: object, existing: object
+) -> Job:
+    """Has captions suggested for a dataset; where that goes on already, nothing is started.
+
+    Args:
+        workspace: Where the dataset lies.
+        dataset: Its name.
+        captioner: One that `list_captioners` lists.
+        existing: What happens to captions that are there: "keep", "append" or "replace".
+
+    Raises:
+        WorkspaceError: a choice is none, the captioner cannot be used, there is nothing to caption,
+            or the command cannot be started.
+    """
+    folder = workspace.find_dataset(dataset)
+    chosen = find_captioner(workspace, captioner)
+    if chosen is None:
+        raise WorkspaceError(text.NOT_ON_OFFER)
+    if existing not in text.EXISTING_CHOICES:
+        raise WorkspaceError(text.NO_SUCH_CHOICE)
+    if chosen.problem:
+        raise WorkspaceError(chosen.problem)
+    captions = view_captions(folder)
+    if not captions.images:
+        raise WorkspaceError(text.NO_IMAGES)
+    if existing == "keep" and not captions.uncaptioned:
+        raise WorkspaceError(text.ALL_CAPTIONED)
+    arguments = [
+        "caption", str(folder), f"--captioner={captioner}", f"--existing={existing}", "--download",
+        "--json", f"--workspace={workspace.root}",
+    ]  # fmt: skip
+
+    def write_request(job_folder: Path) -> None:
+        request = json.dumps({"captioner": captioner, "existing": existing})
+        (job_folder / REQUEST_FILE).write_text(request, encoding="utf-8")
+
+    job_id = name_suggesting(str(dataset))
+    return send_job(workspace, job_id, arguments, write_request, again=True)
 
 
-def name_suggesting(dataset: str) -> str:
-    """Returns the id of that errand: a dataset has one, so that two do not write one caption."""
-    return name_errand(SUGGESTING, dataset)
+def stop_suggesting(workspace: Workspace, dataset: object) -> None:
+    """Ends the captioner of a dataset; the captions that it has written stay."""
+    stop_job(workspace, name_suggesting(str(dataset)))
 
 
-def list_suggested(errand: Errand) -> frozenset[str]:
-    """Returns the captions that an errand has written."""
-    return frozenset(str(event.get("caption")) for event in _find_outcomes(errand, "written"))
+def list_suggested(job: Job) -> frozenset[str]:
+    """Returns the captions that a job has written."""
+    return frozenset(str(event.get("caption")) for event in _find_outcomes(job, "written"))
 
 
-def view_suggesting(errand: Errand) -> SuggestingView:
-    """Returns how far a captioner is, in words."""
-    written = sum(1 for _ in _find_outcomes(errand, "written"))
-    notes = tuple(_list_notes(errand))
-    if errand.state == "running":
-        line, percent = _describe_work(errand)
+def view_suggesting(job: Job) -> SuggestingView:
+    """Returns how far a captioner is, in text."""
+    written = sum(1 for _ in _find_outcomes(job, "written"))
+    notes = tuple(_list_notes(job))
+    if job.state == "running":
+        line, percent = _describe_work(job)
         return SuggestingView("running", line, percent=percent)
-    if errand.state == "done":
-        counts = [_count(errand.answer, name) for name in ("written", "unsure", "kept", "failed")]
+    if job.state == "done":
+        counts = [_count(job.answer, name) for name in ("written", "unsure", "kept", "failed")]
         kind = "warning" if counts[1] or counts[3] else "good"
-        return SuggestingView("done", words.suggested(*counts), kind, 100, notes)
-    if errand.state == "failed" and errand.was_stopped:
-        return SuggestingView("stopped", words.suggesting_stopped(written), notes=notes)
-    if errand.state == "failed":
-        told = words.suggesting_failed(errand.message, written)
-        return SuggestingView("failed", told, "error", notes=notes)
+        return SuggestingView("done", text.suggested(*counts), kind, 100, notes)
+    if job.state == "failed" and job.was_stopped:
+        return SuggestingView("stopped", text.suggesting_stopped(written), notes=notes)
+    if job.state == "failed":
+        message = text.suggesting_failed(job.message, written)
+        return SuggestingView("failed", message, "error", notes=notes)
     return SuggestingView()
 
 
@@ -163,30 +203,30 @@ def view_captions(folder: Path) -> CaptionsView:
         undo = find_last_rewriting(folder) or ""
     except DatasetError as error:
         problem = str(error)
-    bare = sum(not caption for caption in captions)
-    return CaptionsView(len(captions), bare, tuple(count_tags(captions)), undo, problem)
+    uncaptioned = sum(not caption for caption in captions)
+    return CaptionsView(len(captions), uncaptioned, tuple(count_tags(captions)), undo, problem)
 
 
-def _describe_work(errand: Errand) -> tuple[str, int]:
-    title = _find_title(errand)
-    for event in reversed(errand.events):
+def _describe_work(job: Job) -> tuple[str, int]:
+    title = _find_title(job)
+    for event in reversed(job.events):
         done, total = _count(event, "done"), _count(event, "total")
         percent = min(100, int(100 * done / total)) if total else 0
         if event.get("event") == "caption":
-            return words.captioning(done, total, _show_image(event)), percent
+            return text.captioning(done, total, _show_image(event)), percent
         if event.get("event") == "load":
-            return words.loading(title), 0
+            return text.loading(title), 0
         if event.get("event") == "download" and total:
             size, whole = show_bytes(done), show_bytes(total)
-            return words.downloading(title, size, whole, percent), percent
-    return words.STARTING, 0
+            return text.downloading(title, size, whole, percent), percent
+    return text.STARTING, 0
 
 
-def _list_notes(errand: Errand) -> Iterator[str]:
-    unsure = [_show_image(event) for event in _find_outcomes(errand, "unsure")]
+def _list_notes(job: Job) -> Iterator[str]:
+    unsure = [_show_image(event) for event in _find_outcomes(job, "unsure")]
     if unsure:
-        yield words.could_not_tell(unsure)
-    for event in _find_outcomes(errand, "failed"):
+        yield text.could_not_tell(unsure)
+    for event in _find_outcomes(job, "failed"):
         yield str(event.get("message") or _show_image(event))
 
 
@@ -194,25 +234,25 @@ def _show_image(event: dict[str, Any]) -> str:
     return show_name(Path(str(event.get("image"))))
 
 
-def _find_outcomes(errand: Errand, outcome: str) -> Iterator[dict[str, Any]]:
-    for event in errand.events:
+def _find_outcomes(job: Job, outcome: str) -> Iterator[dict[str, Any]]:
+    for event in job.events:
         if event.get("event") == "caption" and event.get("outcome") == outcome:
             yield event
 
 
-def _find_title(errand: Errand) -> str:
-    captioner = CAPTIONERS.get(str(_read_question(errand).get("captioner")))
-    return captioner.title if captioner else words.CAPTIONER.lower()
+def _find_title(job: Job) -> str:
+    captioner = CAPTIONERS.get(str(_read_request(job).get("captioner")))
+    return captioner.title if captioner else text.CAPTIONER.lower()
 
 
-def _read_question(errand: Errand) -> dict[str, Any]:
+def _read_request(job: Job) -> dict[str, Any]:
     try:
-        told = json.loads((errand.path / QUESTION_FILE).read_text(encoding="utf-8"))
+        request = json.loads((job.path / REQUEST_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return request if isinstance(request, dict) else {}
 
 
-def _count(told: Any, name: str) -> int:
-    number = told.get(name) if isinstance(told, dict) else 0
+def _count(counts: Any, name: str) -> int:
+    number = counts.get(name) if isinstance(counts, dict) else 0
     return number if isinstance(number, int) else 0

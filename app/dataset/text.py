@@ -1,15 +1,20 @@
-"""What the Dataset tab says."""
+"""What the Dataset tab says.
 
-DATASET_EMPTY = "No images yet. Add 10 to 20 pictures that show what is to be learned."
+The constants and sentences about images come first, then those about captions as a whole.
+"""
+
+from collections.abc import Sequence
+
+DATASET_EMPTY = "No images yet. Add 10 to 20 images that show what is to be learned."
 NOT_AN_UPLOAD = "A file was refused because it was not uploaded through this page."
 IMAGE_GONE = "This image is not in the dataset any more. Choose another one."
 TRASH_EMPTY = "There is no removed image to bring back."
 NO_IMAGE_SELECTED = "Choose an image to see it large and to edit its caption."
 TRIGGER_NOTE = (
     "The trainer puts the trigger first in every caption by itself. Captions then only need to "
-    "say what else is in the picture."
+    "say what else is in the image."
 )
-SEVERITIES = {"error": "Must be mended", "warning": "Worth a look"}
+SEVERITIES = {"error": "Must be fixed", "warning": "Worth a look"}
 
 
 def caption_saved(name: str) -> str:
@@ -17,22 +22,14 @@ def caption_saved(name: str) -> str:
     return f"Saved: {name}"
 
 
-def caption_lost(message: str, caption: str) -> str:
-    """A caption could not be saved, and the box shows another one by now."""
-    return f"{message} Your text was: {caption}"
-
-
-def caption_conflict(name: str, caption: str) -> str:
-    """A caption changed under the editor."""
-    return (
-        f"Not saved: the caption of {name} was changed elsewhere in the meantime. Choose the "
-        f"image again to see the newer caption. Your text was: {caption}"
-    )
+def caption_conflict(name: str) -> str:
+    """A caption was changed by somebody else while it was edited."""
+    return f"Not saved: the caption of {name} was changed elsewhere in the meantime."
 
 
 def image_too_large(name: str, limit: int) -> str:
-    """An upload that is far too large for a picture."""
-    return f"{name} was not added: a picture may have at most {limit // 1024**2} MB here."
+    """An upload that is far too large for an image."""
+    return f"{name} was not added: an image may have at most {limit // 1024**2} MB here."
 
 
 def too_many_images(name: str, limit: int) -> str:
@@ -83,18 +80,13 @@ def image_facts(name: str, width: int, height: int) -> str:
     return f"{name} · {width} × {height} pixels"
 
 
-def image_count(count: int) -> str:
-    """The line above the grid."""
-    return f"{count} {'image' if count == 1 else 'images'}"
-
-
 def check_summary(images: int, errors: int, warnings: int) -> str:
     """The first line of the check card."""
     if errors:
-        return f"Not ready: {errors} to mend, {warnings} worth a look, {images} usable images"
+        return f"Not ready: {errors} to fix, {warnings} worth a look, {images} usable images"
     if warnings:
         return f"Can be trained: {images} images, {warnings} worth a look"
-    return f"Good: {images} images, nothing to mend"
+    return f"Good: {images} images, nothing to fix"
 
 
 NEW_NAME = "New dataset"
@@ -104,8 +96,11 @@ CHOOSE = "Dataset"
 UPLOAD = "Add images: PNG, JPEG, WebP or BMP"
 TRIGGER = "Trigger word"
 TRIGGER_SAVED = "The trigger word is kept."
+TRIGGER_CONFLICT = "Not saved: the trigger word was changed elsewhere in the meantime."
 CAPTION = "Caption"
-CAPTION_INFO = "What the picture shows. It is saved when you leave the box or press Shift+Enter."
+CAPTION_INFO = (
+    "What the image shows. It is saved when you leave the box or press Shift+Enter or Ctrl+S."
+)
 TRAIN = "Train with these"
 TRAIN_INFO = "Starts at once, with the settings as they stand on the Train tab."
 REMOVE = "Remove image"
@@ -113,8 +108,156 @@ UNDO = "Undo remove"
 CHECK_HEADING = "Dataset check"
 GRID_LABEL = "Images of the dataset; arrow keys move"
 NO_CAPTION = "no caption"
+NOT_SAVED_YET = (
+    "Not saved yet: the server does not answer. The text is kept in this window, also when the "
+    "page is reloaded, and is sent again."
+)
+NEWER_TEXT = "The newer text:"
+YOUR_TEXT = "Your text:"
+USE_NEWER = "Use the newer text"
+KEEP_MINE = "Keep my text"
+DISMISS = "Dismiss"
 
 
 def more_findings(count: int) -> str:
     """The rest of a long list of findings."""
     return f"{count} more"
+
+
+CAPTIONER = "Captioner"
+EXISTING = "Suggestions go"
+EXISTING_CHOICES = {
+    "keep": "Only to images without a caption",
+    "append": "Behind what is there",
+    "replace": "Instead of what is there",
+}
+SUGGEST = "Suggest captions"
+CANCEL = "Cancel"
+STARTING = "Starting the captioner…"
+HERE = "It is on this computer."
+NOT_ON_OFFER = "Choose a captioner from the list."
+NO_SUCH_CHOICE = "Choose from the list what happens to the captions that are there."
+NO_IMAGES = "There are no images to caption yet. Add some first."
+ALL_CAPTIONED = (
+    "Every image has a caption already. To have new ones suggested, choose "
+    f"“{EXISTING_CHOICES['append']}” or “{EXISTING_CHOICES['replace']}”."
+)
+ALL_CAPTIONS = "All captions: find and replace, tags"
+OLD, NEW = "Find", "Replace by"
+OLD_INFO = "Whole words, in any case"
+NEW_INFO = "Nothing here takes the words out"
+REPLACE = "Replace in all"
+TAG = "Tag"
+TAG_INFO = "What stands between two commas; several with commas"
+ADD_LAST, ADD_FIRST, REMOVE_TAG = "Add last", "Add first", "Remove"
+NOTHING_TO_UNDO = "Nothing to undo"
+NO_SUCH_CHANGE = "There is no change of many captions to undo."
+TAGS_LABEL = "Tags; choosing one puts it into the box “Tag”"
+NO_TAGS = "There are no captions yet, so there are no tags."
+_NAMES_SHOWN = 8
+
+
+def suggest_after_download(size: str) -> str:
+    """The button while the captioner's model is elsewhere."""
+    return f"Download {size}, then suggest"
+
+
+def downloaded_first(model: str, size: str, licence: str) -> str:
+    """Where a captioner's model comes from."""
+    return (
+        f"Its model {model} ({size}, licence {licence}) is fetched from the Hugging Face hub once; "
+        "this uses the network."
+    )
+
+
+def missing_captions(bare: int, images: int) -> str:
+    """How many captions are missing."""
+    if not bare:
+        return f"All {images} images have a caption." if images > 1 else "The image has a caption."
+    return f"{bare} of {images} images {'has' if bare == 1 else 'have'} no caption."
+
+
+def downloading(title: str, done: str, total: str, percent: int) -> str:
+    """A captioner's model that is on its way."""
+    return f"Downloading {title}: {done} of {total} ({percent} %)"
+
+
+def loading(title: str) -> str:
+    """A captioner that is being loaded."""
+    return f"Loading {title}…"
+
+
+def captioning(done: int, total: int, image: str) -> str:
+    """A captioner at work."""
+    return f"{done} of {total} images looked at, the last one {image}"
+
+
+def suggested(written: int, unsure: int, kept: int, failed: int) -> str:
+    """What a captioner did."""
+    parts = [f"{written} {'caption' if written == 1 else 'captions'} suggested"]
+    if unsure:
+        parts.append(f"{unsure} {'image' if unsure == 1 else 'images'} not recognised")
+    if kept:
+        parts.append(f"{kept} left as before")
+    if failed:
+        parts.append(f"{failed} failed")
+    return f"{', '.join(parts)}."
+
+
+def suggesting_stopped(written: int) -> str:
+    """A captioner that was cancelled."""
+    return f"Cancelled. {_captions(written)} suggested by then."
+
+
+def suggesting_failed(message: str, written: int) -> str:
+    """A captioner that did not come to its end."""
+    message = f"The captions were not all suggested: {message}"
+    return f"{message} {_captions(written)} suggested before that." if written else message
+
+
+def could_not_tell(names: Sequence[str]) -> str:
+    """The images that a captioner had no caption for."""
+    return f"Not recognised: {_list(names)}"
+
+
+def changed(what: str, count: int) -> str:
+    """What a change of all captions did."""
+    if not count:
+        return f"{what}: that changes no caption, so nothing was written."
+    return f"{what}: {_captions(count)} changed."
+
+
+def undo_change(what: str) -> str:
+    """The button that undoes the last change of many captions."""
+    shown = what if len(what) <= 60 else f"{what[:59]}…"
+    return f"Undo: {shown}"
+
+
+def undone(what: str, restored: int, kept: Sequence[str]) -> str:
+    """What an undo did."""
+    message = f"Undone: {what}. {_captions(restored)} put back."
+    return (
+        f"{message} Changed or removed since, and left alone: {_list(kept)}." if kept else message
+    )
+
+
+def tag_count(tags: int, captions: int) -> str:
+    """The line above the tags."""
+    return (
+        f"{tags} different {'tag' if tags == 1 else 'tags'} in {captions} "
+        f"{'caption' if captions == 1 else 'captions'}"
+    )
+
+
+def more_tags(count: int) -> str:
+    """Tags that are not shown."""
+    return f"and {count} rarer {'one' if count == 1 else 'ones'}"
+
+
+def _captions(count: int) -> str:
+    return f"{count} {'caption was' if count == 1 else 'captions were'}"
+
+
+def _list(names: Sequence[str]) -> str:
+    more = len(names) - _NAMES_SHOWN
+    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")

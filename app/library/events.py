@@ -1,114 +1,122 @@
-"""What happens on the Library tab: values from the browser in, values for the widgets out."""
+"""What happens on the Library tab: a run resumed, a file looked into or packed."""
 
-import time
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-import gradio as gr
-
-from app.core import lora_files as files_view
+from app.core.jobs import send_job
+from app.core.lora_files import (
+    INSPECT,
+    PACKS,
+    FileView,
+    find_file,
+    find_pack,
+    name_file_job,
+)
+from app.core.run_contents import read_run_config
 from app.core.workspace import Workspace, WorkspaceError
-from app.library import cards as view
-from app.library import files_text
-from app.library import text as words
-from app.library.file_actions import look_into_file, pack_file
-from app.library.files_html import make_about, make_pack
-from app.library.html import make_cards, make_download, make_facts, make_log_box, make_lora_facts
-from app.library.singular_values import read_spectrum_errand
-from app.train import run_actions as training
-from app.ui.markup import element, note
-from app.ui.paint import Seen, paint
+from app.library import text
+from app.library.singular_values import name_measuring_job
+from app.ui.markup import note
+from trainer.runs import RunFolder
+
+ContinueRun = Callable[[Workspace, RunFolder], str]
 
 
 class LibraryEvents:
     """The tab's events. What is opened is known by a run's id or a file's, a file by its id."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, continue_run: ContinueRun) -> None:
         self.workspace = workspace
+        self.continue_run = continue_run
 
-    def show(self, seen: Seen, opened: str, chosen: str | None) -> list[Any]:
-        """Paints the cards, and the opened run or file with its buttons."""
-        cards = view.view_cards(self.workspace)
-        loras = files_view.list_loras(self.workspace)
-        parts: dict[str, Any] = {"cards": make_cards(cards, loras, opened)}
-        files = files_view.list_files(self.workspace, opened)
-        file = files_view.find_file(self.workspace, opened, chosen)
+    def resume(self, event: SimpleNamespace) -> dict[str, Any] | None:
+        """Starts the trainer on the opened run again; other buttons are the browser's."""
+        if getattr(event, "key", "") != "resume":
+            return None
         try:
-            run = view.view_opened(self.workspace.find_run(opened))
-        except WorkspaceError:
-            run = None
-        trigger = run.trigger if run else ""
-        syntax = view.prompt_syntax(file.path.stem) if file else ""
-        if run is not None:
-            parts["facts"] = make_facts(run)
-        elif file is not None:
-            parts["facts"] = make_lora_facts(file)
-        else:
-            parts["facts"] = element("p", words.LIBRARY_HINT, class_="quiet") if cards else ""
-        parts |= {
-            "file": gr.update(
-                choices=[(one.path.name, one.id) for one in files],
-                value=file.id if file else None,
-                visible=len(files) > 1,
-            ),
-            "download": make_download(file) if run or file else "",
-            "trigger": gr.update(value=trigger, visible=bool(trigger)),
-            "syntax": gr.update(value=syntax, visible=bool(syntax)),
-            "resume": gr.update(visible=bool(run and run.view.can_resume)),
-            "continue": gr.update(visible=file is not None),
-            "settings": gr.update(visible=file is not None),
-            "about": gr.update(visible=file is not None),
-            "share": gr.update(visible=file is not None),
-            "log": make_log_box(run) if run else "",
-        }
-        return [seen, *paint(seen, parts)]
-
-    def resume(self, opened: str) -> Any:
-        """Starts the trainer on the opened run again."""
-        try:
-            run = self.workspace.find_run(opened)
-            return note(training.continue_run(self.workspace, run), "good")
+            run = self.workspace.find_run(getattr(event, "open", ""))
+            return {"message": note(self.continue_run(self.workspace, run), "good")}
         except WorkspaceError as error:
-            return note(str(error), "error")
+            return {"message": note(str(error), "error")}
 
-    def look(self, opened: str, chosen: str | None) -> Any:
+    def look(self, event: SimpleNamespace) -> dict[str, Any]:
         """Has the file looked into; returns what went wrong."""
-        file = files_view.find_file(self.workspace, opened, chosen)
         try:
-            look_into_file(self.workspace, file)
+            look_into_file(self.workspace, self._find_file(event))
         except WorkspaceError as error:
-            return note(str(error), "error")
-        return ""
+            return {"message": note(str(error), "error")}
+        return {"message": ""}
 
-    def pack(self, kind: str, opened: str, chosen: str | None) -> Any:
+    def pack(self, event: SimpleNamespace) -> dict[str, Any] | None:
         """Has the file packed for Civitai or for the hub; returns what went wrong."""
-        file = files_view.find_file(self.workspace, opened, chosen)
+        kind = getattr(event, "key", "")
+        if kind not in PACKS:
+            return None
         try:
-            pack_file(self.workspace, file, kind)
+            pack_file(self.workspace, self._find_file(event), kind)
         except WorkspaceError as error:
-            return note(str(error), "error")
-        return ""
+            return {"message": note(str(error), "error")}
+        return {"message": ""}
 
-    def show_file(self, seen: Seen, opened: str, chosen: str | None) -> list[Any]:
-        """Paints what was found in the file, and what was packed from it."""
-        file = files_view.find_file(self.workspace, opened, chosen)
-        parts = {"about": self._make_about(file)}
-        parts |= {kind: self._make_pack(file, kind) for kind in files_view.PACKS}
-        command = files_text.upload_command(file.path) if file else ""
-        parts["upload"] = gr.update(value=command)
-        return [seen, *paint(seen, parts)]
+    def _find_file(self, event: SimpleNamespace) -> FileView | None:
+        opened, chosen = getattr(event, "open", ""), getattr(event, "library_file", "")
+        return find_file(self.workspace, opened, chosen)
 
-    def wish(self, kind: str, opened: str, chosen: str | None) -> Any:
-        """Returns what the Train tab is asked: a word, a number of its own, and the file."""
-        file = files_view.find_file(self.workspace, opened, chosen)
-        return f"{kind}|{time.time_ns()}|{file.id if file else ''}"
 
-    def _make_about(self, file: files_view.FileView | None) -> Any:
-        if file is None:
-            return ""
-        errand = files_view.read_file_errand(self.workspace, files_view.INSPECT, file.path)
-        return make_about(file, errand, read_spectrum_errand(self.workspace, file.path))
+def look_into_file(workspace: Workspace, file: FileView | None) -> None:
+    """Has a file inspected and its layers measured, unless the answers are there already.
 
-    def _make_pack(self, file: files_view.FileView | None, kind: str) -> Any:
-        if file is None:
-            return ""
-        return make_pack(file, kind, files_view.read_file_errand(self.workspace, kind, file.path))
+    Raises:
+        WorkspaceError: the file is gone, or the command cannot be started.
+    """
+    if file is None:
+        raise WorkspaceError(text.FILE_GONE)
+    arguments = [INSPECT, str(file.path.resolve()), "--json", f"--workspace={workspace.root}"]
+    send_job(workspace, name_file_job(INSPECT, file.path), arguments)
+    # Another job, because it takes longer.
+    arguments += ["--spectrum", *_name_base_model(workspace, file)]
+    send_job(workspace, name_measuring_job(file.path), arguments)
+
+
+def _name_base_model(workspace: Workspace, file: FileView) -> list[str]:
+    """Returns the option that names what a run trained on, as far as it is still there."""
+    if not file.run_id:
+        return []
+    config = read_run_config(workspace.find_run(file.run_id))
+    path = Path(config.base_model.path) if config and config.base_model.path else None
+    return [f"--base-model={path.resolve()}"] if path and path.exists() else []
+
+
+def pack_file(workspace: Workspace, file: FileView | None, kind: str) -> None:
+    """Has a file packed for Civitai or the hub, unless the pack is there already.
+
+    Raises:
+        WorkspaceError: the file is gone, or the command cannot be started.
+    """
+    if file is None:
+        raise WorkspaceError(text.FILE_GONE)
+    job_id = name_file_job(kind, file.path)
+    to = workspace.jobs_path / job_id / f"{file.path.stem}{PACKS[kind]}"
+    arguments = ["bundle", str(file.path.resolve()), f"--{kind}", str(to), "--json"]
+    send_job(workspace, job_id, [*arguments, f"--workspace={workspace.root}"])
+
+
+def find_pack_zip(workspace: Workspace, file: FileView, kind: str) -> Path | None:
+    """Returns the zip of a pack; a folder becomes one when it is first asked for."""
+    place = find_pack(workspace, file, kind)
+    if place is None or place.is_file():
+        return place
+    packed = place.with_name(f"{place.name}.zip")
+    if not packed.is_file():
+        # Weights do not become smaller by packing. Aside first: two tabs may ask at once.
+        aside = packed.with_name(f".{packed.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
+        with zipfile.ZipFile(aside, "w", zipfile.ZIP_STORED) as archive:
+            for path in sorted(place.rglob("*")):
+                if path.is_file():
+                    archive.write(path, Path(file.path.stem) / path.relative_to(place))
+        aside.replace(packed)
+    return packed

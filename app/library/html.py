@@ -1,29 +1,105 @@
-"""The Library tab's pieces of HTML."""
+"""The Library tab: a card per run and per file from elsewhere, and what was opened."""
 
-from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
 
-from app.core.addresses import file_url, sample_url, word_url
-from app.core.lora_files import FileView
-from app.core.sizes import show_bytes
-from app.library import text as words
-from app.library.cards import Card, OpenedRun, view_lora_facts
-from app.train import text as train_words
-from app.train.html import make_log
-from app.ui.markup import Markup, element
+from app.core.lora_files import (
+    FileView,
+    file_url,
+    find_file,
+    list_files,
+    list_loras,
+    read_metadata,
+    word_url,
+)
+from app.core.run_contents import Sample, read_run_config, sample_url, view_samples
+from app.core.run_views import (
+    RunView,
+    describe_run,
+    format_date,
+    list_run_views,
+    read_event_log,
+    read_log_tail,
+    view_run,
+)
+from app.core.text import show_bytes
+from app.core.workspace import Workspace, WorkspaceError
+from app.library import text
+from app.ui.components import make_button, make_copied, make_facts_list, make_link
+from app.ui.fragments import Params, View
+from app.ui.markup import Markup, element, join, make_log
+from trainer.runs import RunFolder, list_runs
 
 
-def make_cards(cards: list[Card], files: list[FileView], opened: str) -> Markup:
-    """Returns a card per run and per file from elsewhere, the opened one marked."""
-    keys = [*(card.view.id for card in cards), *(file.id for file in files)]
-    if not keys:
-        return element("p", words.LIBRARY_EMPTY, class_="quiet")
-    stop = opened if opened in keys else keys[0]
-    groups = [[_make_card(card, opened=opened, stop=stop) for card in cards]]
-    groups.append([_make_file_card(file, opened=opened, stop=stop) for file in files])
+@dataclass(frozen=True)
+class Card:
+    """A run at a glance."""
+
+    view: RunView
+    date: str
+    line: str
+    first: Sample | None
+    last: Sample | None
+
+
+@dataclass(frozen=True)
+class OpenedRun:
+    """A run that was opened."""
+
+    view: RunView
+    facts: tuple[tuple[str, str], ...]
+    trigger: str
+
+
+def view_cards(workspace: Workspace) -> list[Card]:
+    """Returns all runs, newest first."""
+    return [_view_card(run) for run in list_runs(workspace.runs_path)]
+
+
+def view_opened(run: RunFolder) -> OpenedRun:
+    """Returns everything that is shown of one run."""
+    view = view_run(run)
+    config = read_run_config(run)
+    facts = [
+        (text.FACT_STATE, describe_run(view)),
+        (text.FACT_DATE, format_date(run.id, read_event_log(run))),
+        (text.FACT_STEPS, f"{view.step} / {view.steps}" if view.steps else str(view.step)),
+    ]
+    if config is not None:
+        adapter = config.adapter
+        facts += [
+            (text.FACT_BASE, Path(config.base_model.path).name),
+            (text.FACT_DATASET, Path(config.dataset.path).name),
+            (text.FACT_ADAPTER, text.adapter_fact(adapter.kind, adapter.rank, adapter.alpha)),
+        ]
+    return OpenedRun(
+        view=view,
+        facts=tuple(facts),
+        trigger=config.dataset.trigger if config else "",
+    )
+
+
+def view_lora_facts(file: FileView) -> tuple[tuple[str, str], ...]:
+    """Returns what the header of a file from elsewhere says about it, in a few words."""
+    header = read_metadata(file.path)
+    facts = (
+        (text.FACT_SIZE, show_bytes(file.bytes)),
+        (text.FACT_TITLE, header.get("modelspec.title") or header.get("ss_output_name", "")),
+        (text.FACT_TRIGGER, header.get("modelspec.trigger_phrase", "")),
+        (text.FACT_TRAINED_ON, header.get("ss_sd_model_name", "")),
+    )
+    return tuple((name, value) for name, value in facts if value)
+
+
+def make_cards(cards: list[Card], files: list[FileView]) -> Markup:
+    """Returns a card per run and per file from elsewhere; the page marks the opened one."""
+    groups = [[_make_card(card) for card in cards], [_make_file_card(file) for file in files]]
     shown = [element("div", *group, class_="cards") for group in groups if group]
+    if not shown:
+        return element("p", text.LIBRARY_EMPTY, class_="quiet")
     if files:
-        shown.insert(-1, element("h3", words.FILES_HEADING))
-    return element("div", *shown, role="group", aria_label=words.CARDS_LABEL)
+        shown.insert(-1, element("h3", text.FILES_HEADING))
+    return element("div", *shown, role="group", aria_label=text.CARDS_LABEL)
 
 
 def make_facts(run: OpenedRun) -> Markup:
@@ -39,17 +115,6 @@ def make_facts(run: OpenedRun) -> Markup:
     )
 
 
-def make_lora_facts(file: FileView) -> Markup:
-    """Returns what is known of a file from elsewhere at first sight."""
-    return element("div", element("h3", file.path.stem), make_facts_list(view_lora_facts(file)))
-
-
-def make_facts_list(facts: Iterable[tuple[str, str]]) -> Markup:
-    """Returns names and values as a list of two columns."""
-    pairs = [part for name, value in facts for part in (element("dt", name), element("dd", value))]
-    return element("dl", *pairs, class_="facts")
-
-
 def make_download(file: FileView | None) -> Markup:
     """Returns the link to a LoRA file.
 
@@ -57,41 +122,42 @@ def make_download(file: FileView | None) -> Markup:
     everybody who can open the app may read.
     """
     if file is None:
-        return element("p", words.NO_EXPORT, class_="quiet")
-    line = words.download(file.path.name, file.bytes)
+        return element("p", text.NO_EXPORT, class_="quiet")
+    line = text.download(file.path.name, file.bytes)
     links = [make_link(line, file_url(file), file.path.name)]
     if file.word:
-        links.append(make_link(words.download_word(file.word.stem), word_url(file), file.word.name))
-        links.append(element("p", words.word_use(file.word.stem), class_="quiet"))
+        links.append(make_link(text.download_word(file.word.stem), word_url(file), file.word.name))
+        links.append(element("p", text.word_use(file.word.stem), class_="quiet"))
     return element("div", *links)
 
 
-def make_link(line: str, url: str, name: str) -> Markup:
-    """Returns a link that downloads."""
-    return element("a", line, href=url, download=name, class_="download")
+def _view_card(run: RunFolder) -> Card:
+    view = view_run(run)
+    samples = [one for _, row in view_samples(run).rows for one in row if one is not None]
+    column = [one for one in samples if one.index == samples[0].index]
+    return Card(
+        view=view,
+        date=format_date(run.id, read_event_log(run)),
+        line=describe_run(view),
+        first=column[0] if len(column) > 1 else None,
+        last=column[-1] if column else None,
+    )
 
 
-def make_log_box(run: OpenedRun) -> Markup:
-    """Returns the end of the run's log."""
-    if not run.log:
-        return element("p", words.LOG_EMPTY, class_="quiet")
-    return make_log(run.log)
-
-
-def _make_card(card: Card, *, opened: str, stop: str) -> Markup:
+def _make_card(card: Card) -> Markup:
     view = card.view
     images = [
         element(
             "img",
             src=sample_url(view.id, sample),
-            alt=train_words.row_heading(sample.step),
+            alt=text.sample_step(sample.step),
             title=sample.prompt,
             loading="lazy",
         )
         for sample in (card.first, card.last)
         if sample is not None
     ]
-    pair = images or [element("span", words.NO_SAMPLE, class_="quiet")]
+    pair = images or [element("span", text.NO_SAMPLE, class_="quiet")]
     return element(
         "button",
         element("span", *pair, class_="pair"),
@@ -101,19 +167,123 @@ def _make_card(card: Card, *, opened: str, stop: str) -> Markup:
         type="button",
         class_="card",
         data_key=view.id,
-        aria_pressed="true" if view.id == opened else "false",
-        tabindex=0 if view.id == stop else -1,
     )
 
 
-def _make_file_card(file: FileView, *, opened: str, stop: str) -> Markup:
+def _make_file_card(file: FileView) -> Markup:
     return element(
         "button",
         element("b", file.path.stem),
-        element("span", f"{words.FROM_ELSEWHERE}, {show_bytes(file.bytes)}", class_="quiet"),
+        element("span", f"{text.FROM_ELSEWHERE}, {show_bytes(file.bytes)}", class_="quiet"),
         type="button",
         class_="card",
         data_key=file.id,
-        aria_pressed="true" if file.id == opened else "false",
-        tabindex=0 if file.id == stop else -1,
     )
+
+
+def _make_file_choice(files: list[FileView], chosen: FileView | None) -> Markup:
+    """Returns the files of a run to choose from, where there are several."""
+    if len(files) < 2:
+        return Markup("")
+    buttons = [
+        element(
+            "button",
+            one.path.name,
+            type="button",
+            class_="chip",
+            data_key=one.id,
+            data_selects="library_file",
+            aria_pressed="true" if one == chosen else "false",
+        )
+        for one in files
+    ]
+    items = [element("li", button) for button in buttons]
+    return join(
+        element("span", text.FILE, class_="quiet"),
+        element("ul", *items, class_="chips", aria_label=text.FILE),
+    )
+
+
+def find_opened(workspace: Workspace, params: Params) -> tuple[RunFolder | None, FileView | None]:
+    """Returns the opened run and its chosen file; no run where the file is from elsewhere."""
+    opened = params.get("open")
+    file = find_file(workspace, opened, params.get("library_file"))
+    try:
+        return workspace.find_run(opened), file
+    except WorkspaceError:
+        return None, file
+
+
+def _render_cards(workspace: Workspace, _params: Params) -> Markup:
+    return make_cards(view_cards(workspace), list_loras(workspace))
+
+
+def _render_opened(workspace: Workspace, params: Params) -> Markup:
+    run_folder, file = find_opened(workspace, params)
+    run = view_opened(run_folder) if run_folder else None
+    if run is None and file is None:
+        anything = list_runs(workspace.runs_path) or list_loras(workspace)
+        return element("p", text.LIBRARY_HINT, class_="quiet") if anything else Markup("")
+    facts = make_facts(run) if run else Markup("")
+    buttons = []
+    if file is not None:
+        heading = element("h3", file.path.stem)
+        facts = facts or element("div", heading, make_facts_list(view_lora_facts(file)))
+        buttons = [
+            make_button(text.CONTINUE, "continue", "library-continue", file=file.id),
+            make_button(text.SETTINGS, "settings", "library-settings", file=file.id),
+        ]
+    if run is not None and run.view.can_resume:
+        buttons.append(make_button(text.RESUME, "resume", "library-resume"))
+    files = list_files(workspace, params.get("open"))
+    syntax = text.prompt_syntax(file.path.stem) if file else ""
+    return join(
+        element("div", facts, id="library-facts"),
+        element("div", _make_file_choice(files, file), id="library-file"),
+        element("div", make_download(file), id="library-download"),
+        element("div", *buttons, class_="buttons"),
+        make_copied(text.TRIGGER, run.trigger if run else "", "library-trigger"),
+        make_copied(text.SYNTAX, syntax, "library-syntax", text.SYNTAX_INFO),
+    )
+
+
+def _render_log(workspace: Workspace, params: Params) -> Markup:
+    run, _ = find_opened(workspace, params)
+    if run is None:
+        return Markup("")
+    log = read_log_tail(run.log_path)
+    return make_log(log) if log else element("p", text.LOG_EMPTY, class_="quiet")
+
+
+def _read_cards_version(workspace: Workspace, _params: Params) -> object:
+    """Changes when a run has another state or new samples, or a file was brought."""
+    states = [(view.id, view.state) for view in list_run_views(workspace)]
+    samples = [_stamp(path) for path in sorted(workspace.runs_path.glob("*/samples"))]
+    return states, samples, list_loras(workspace)
+
+
+def _read_opened_version(workspace: Workspace, params: Params) -> object:
+    run, file = find_opened(workspace, params)
+    state = (view_run(run), _stamp(run.config_path)) if run else None
+    anything = bool(list_runs(workspace.runs_path) or list_loras(workspace))
+    return state, file, list_files(workspace, params.get("open")), anything
+
+
+def _read_log_version(workspace: Workspace, params: Params) -> object:
+    run, _ = find_opened(workspace, params)
+    return (run.id, _stamp(run.log_path)) if run else None
+
+
+def _stamp(path: Path) -> tuple[str, int, int]:
+    try:
+        facts = path.stat()
+    except OSError:
+        return (path.name, 0, 0)
+    return (str(path), facts.st_mtime_ns, facts.st_size)
+
+
+VIEWS = {
+    "library-cards": View(_render_cards, _read_cards_version),
+    "library-opened": View(_render_opened, _read_opened_version),
+    "library-log": View(_render_log, _read_log_version),
+}

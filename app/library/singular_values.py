@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from app.core.jobs import Errand, name_errand, read_errand
+from app.core.jobs import Job, name_job, read_job
 from app.core.workspace import Workspace
 
 MOST_BARS = 150
 ENOUGH = 0.99  # of the change, where a smaller rank is advised
-_INSPECT = "inspect"  # it is another question to the same command, so its watch sees it, too
+_INSPECT = "inspect"  # another question to the same command
 
 Section = Literal["text", "down", "mid", "up", ""]
 # The order of the network; `conv_out` and what is not known come last.
@@ -65,7 +65,7 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Spectrum:
+class SingularValues:
     """A file's layers, and what smaller ranks would keep of them.
 
     Attributes:
@@ -91,27 +91,27 @@ class Spectrum:
         return smaller[0] if smaller else None
 
 
-def name_spectrum_errand(path: Path) -> str:
-    """Returns the id of the errand that measures the layers of a file as it is now."""
+def name_measuring_job(path: Path) -> str:
+    """Returns the id of the job that measures the layers of a file as it is now."""
     try:
         facts = path.stat()
     except OSError:
-        return name_errand(_INSPECT, str(path), "spectrum")
-    return name_errand(_INSPECT, str(path), str(facts.st_size), str(facts.st_mtime_ns), "spectrum")
+        return name_job(_INSPECT, str(path), "spectrum")
+    return name_job(_INSPECT, str(path), str(facts.st_size), str(facts.st_mtime_ns), "spectrum")
 
 
-def read_spectrum_errand(workspace: Workspace, path: Path) -> Errand:
+def read_measuring_job(workspace: Workspace, path: Path) -> Job:
     """Returns how far the measuring of a file is."""
-    return read_errand(workspace, name_spectrum_errand(path))
+    return read_job(workspace, name_measuring_job(path))
 
 
-def view_spectrum(errand: Errand) -> Spectrum | None:
+def view_singular_values(job: Job) -> SingularValues | None:
     """Returns what was measured; None before that, and of a file without layers."""
-    told = errand.answer
-    if errand.state != "done" or not isinstance(told, dict) or not told.get("layers"):
+    answer = job.answer
+    if job.state != "done" or not isinstance(answer, dict) or not answer.get("layers"):
         return None
-    layers = sorted(told["layers"], key=lambda layer: _find_place(str(layer["layer"])))
-    return Spectrum(tuple(_list_bars(layers)), len(layers), tuple(_list_kept(layers)))
+    layers = sorted(answer["layers"], key=lambda layer: _find_place(str(layer["layer"])))
+    return SingularValues(tuple(_list_bars(layers)), len(layers), tuple(_list_kept(layers)))
 
 
 def _list_bars(layers: Sequence[Mapping[str, Any]]) -> list[Bar]:

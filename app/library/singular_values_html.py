@@ -1,13 +1,13 @@
-"""How strong the layers of a LoRA file are, and what smaller ranks would keep, as pictures."""
+"""How strong the layers of a LoRA file are, and what smaller ranks would keep, as charts."""
 
 import math
 from collections.abc import Sequence
 from itertools import groupby
 
-from app.core.jobs import Errand
+from app.core.jobs import Job
 from app.core.lora_files import FileView
-from app.library import singular_values_text as words
-from app.library.singular_values import Bar, Spectrum, view_spectrum
+from app.library import text
+from app.library.singular_values import Bar, SingularValues, view_singular_values
 from app.ui.markup import Markup, element, join, note
 from app.ui.plots import (
     COLOURS,
@@ -27,20 +27,20 @@ _GAP = 0.2  # of a bar's room
 _DASHES = "6 5"
 
 
-def make_spectrum(file: FileView, errand: Errand) -> Markup:
-    """Returns the pictures of a file's layers, or how far the measuring is."""
-    if errand.state == "none":
+def make_singular_values(file: FileView, job: Job) -> Markup:
+    """Returns the charts of a file's layers, or how far the measuring is."""
+    if job.state == "none":
         return Markup("")
-    heading = element("h4", words.HEADING)
-    if errand.state == "running":
-        told = element("p", words.MEASURING, class_="quiet", role="status", data_state="running")
-        return join(heading, told)
-    found = view_spectrum(errand)
+    heading = element("h4", text.LAYERS_HEADING)
+    if job.state == "running":
+        message = element("p", text.MEASURING, class_="quiet", role="status", data_state="running")
+        return join(heading, message)
+    found = view_singular_values(job)
     if found is None:
-        told = note(words.failed(errand.message), "info")
-        return join(heading, element("div", told, data_state="failed"))
+        message = note(text.measuring_failed(job.message), "info")
+        return join(heading, element("div", message, data_state="failed"))
     grouped = found.layers > len(found.bars)
-    about = words.BARS_OF_GROUPS if grouped else words.BARS_OF_LAYERS
+    about = text.BARS_OF_GROUPS if grouped else text.BARS_OF_LAYERS
     return join(
         heading,
         element("p", about, class_="quiet"),
@@ -49,7 +49,7 @@ def make_spectrum(file: FileView, errand: Errand) -> Markup:
     )
 
 
-def draw_bars(found: Spectrum) -> Markup:
+def draw_bars(found: SingularValues) -> Markup:
     """Returns a bar per layer or block: above the norm of its change, below the rank it uses."""
     bars = found.bars
     relative = any(bar.relative for bar in bars)
@@ -63,15 +63,13 @@ def draw_bars(found: Spectrum) -> Markup:
         for place, (bar, height) in enumerate(zip(bars, heights, strict=True))
     ]
     strongest = bars[heights.index(max(heights))]
-    show = words.show_share if relative else words.show_norm
+    show = text.show_share if relative else text.show_norm
     marks = [(share, show(share * most)) for share in (0.0, 0.5, 1.0)]
-    name = words.RELATIVE_AXIS if relative else words.NORM_AXIS
-    ranks = Axis(words.RANK_AXIS, [(0.0, "0"), (1.0, f"{most_rank:.3g}")])
-    sections = Axis(
-        "", [(middle, words.SECTIONS[name]) for name, middle, _ in _list_sections(bars)]
-    )
+    name = text.RELATIVE_AXIS if relative else text.NORM_AXIS
+    ranks = Axis(text.RANK_AXIS, [(0.0, "0"), (1.0, f"{most_rank:.3g}")])
+    sections = Axis("", [(middle, text.SECTIONS[name]) for name, middle, _ in _list_sections(bars)])
     return draw_chart(
-        words.bars_title(found.layers, _tell(strongest)),
+        text.bars_title(found.layers, _tell(strongest)),
         below + _RANK_HEIGHT,
         draw_axes(Axis("", []), Axis(name, marks), 0, _NORM_HEIGHT),
         draw_axes(sections, ranks, below, _RANK_HEIGHT),
@@ -82,7 +80,7 @@ def draw_bars(found: Spectrum) -> Markup:
     )
 
 
-def draw_energy(found: Spectrum) -> Markup:
+def draw_energy(found: SingularValues) -> Markup:
     """Returns which share of the change each rank keeps: of the whole file, and at worst."""
     last = math.log2(found.rank) or 1.0
     across = [math.log2(rank) / last for rank, _, _ in found.kept]
@@ -90,28 +88,28 @@ def draw_energy(found: Spectrum) -> Markup:
     worst = Line([(x, k[2]) for x, k in zip(across, found.kept, strict=True)], COLOURS[1], _DASHES)
     ranks = [(x, str(k[0])) for x, k in zip(across, found.kept, strict=True)]
     if len(ranks) > 2 and ranks[-1][0] - ranks[-2][0] < 0.5 / last:
-        del ranks[-2]  # two words would stand on each other
-    up = Axis(words.ENERGY_AXIS, [(share, words.show_share(share)) for share in (0.0, 0.5, 1.0)])
+        del ranks[-2]  # two labels would overlap
+    up = Axis(text.ENERGY_AXIS, [(share, text.show_share(share)) for share in (0.0, 0.5, 1.0)])
     return draw_chart(
-        words.energy_title(list(found.kept)),
+        text.energy_title(list(found.kept)),
         _ENERGY_HEIGHT,
-        draw_axes(Axis(words.KEPT_RANK_AXIS, ranks), up, 0, _ENERGY_HEIGHT),
+        draw_axes(Axis(text.KEPT_RANK_AXIS, ranks), up, 0, _ENERGY_HEIGHT),
         draw_lines([whole, worst], 0, _ENERGY_HEIGHT),
         max_width=480,
     )
 
 
-def _make_energy(file: FileView, found: Spectrum) -> Markup:
+def _make_energy(file: FileView, found: SingularValues) -> Markup:
     if found.rank == 1:
         return Markup("")
     enough = found.enough
-    advice: tuple[str, ...] = (words.no_resize(*found.kept[-2][:2], found.rank),)
+    advice: tuple[str, ...] = (text.no_resize(*found.kept[-2][:2], found.rank),)
     if enough is not None:
-        command = element("code", words.resize_command(file.path, enough[0]))
-        advice = (words.resize(*enough), command)
-    legend = [(COLOURS[0], "", words.WHOLE), (COLOURS[1], _DASHES, words.WORST)]
+        command = element("code", text.resize_command(file.path, enough[0]))
+        advice = (text.resize(*enough), command)
+    legend = [(COLOURS[0], "", text.WHOLE), (COLOURS[1], _DASHES, text.WORST)]
     return join(
-        element("h4", words.ENERGY_HEADING),
+        element("h4", text.ENERGY_HEADING),
         draw_energy(found),
         draw_legend(legend),
         element("p", *advice),
@@ -125,7 +123,7 @@ def _draw_bar(bar: Bar, room: tuple[float, float], height: float, most_rank: flo
         bar: What it is about.
         room: Where it begins, and how wide it may be.
         height: Of its upper part, as a share.
-        most_rank: The highest rank of the picture.
+        most_rank: The highest rank of the chart.
     """
     left, width = room
     bottom = _NORM_HEIGHT + _BETWEEN + _RANK_HEIGHT
@@ -178,4 +176,4 @@ def _list_sections(bars: Sequence[Bar]) -> list[tuple[str, float, float]]:
 
 
 def _tell(bar: Bar) -> str:
-    return words.bar(bar.name, bar.layers, bar.norm, bar.relative, bar.used, bar.rank)
+    return text.bar(bar.name, bar.layers, bar.norm, bar.relative, bar.used, bar.rank)

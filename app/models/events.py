@@ -1,131 +1,196 @@
-"""What happens around the base model on the Train tab: values in, values for the widgets out."""
+"""Base models: adding one by its path, looking at it, answering for it, downloading one."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from app.core import base_models as view
-from app.core import run_contents as train_view
+from app.core.base_models import (
+    name_model_job,
+    save_answer,
+    save_known_models,
+    view_base_model,
+)
+from app.core.jobs import Job, list_jobs, name_job, send_job, stop_job
+from app.core.known_models import is_base_model, read_known
+from app.core.text import show_bytes
 from app.core.workspace import Workspace, WorkspaceError
-from app.models import actions as change
 from app.models import text as words
-from app.models.html import make_download, make_model_card
-from app.ui.markup import note
-from app.ui.paint import Seen, paint
+from app.ui.fragments import fill_fragment
+from app.ui.markup import element, note
+from trainer.runs.base_models import parse_hub_id
+
+DOWNLOAD_VIEW = "base-model-download"
+HUB_ID_FILE = "hub-id.txt"
+_DOWNLOADS = "download"
+_PICKLES = {".ckpt", ".pt", ".pth", ".bin"}
 
 
 class BaseModelEvents:
-    """The events. A base model is known to the browser by its name in the list."""
+    """What happens around the base model. The browser knows one by its name in the list."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
 
-    def show(self, seen: Seen, name: str | None, preset: str | None) -> list[Any]:
-        """Paints what is known of a base model; one that was just chosen is looked at first.
-
-        The settings that say what a base model is belong to the one before, so they are set anew.
-        Of presets the first that fits is chosen, once.
-
-        Returns:
-            seen, card, question, preset, family and prediction.
-        """
-        settings: list[Any] = [gr.skip(), gr.skip()]
-        if seen.get("chosen") != (name or ""):
-            seen |= {"chosen": name or "", "refused": "", "fitted": ""}
-            if name:
-                settings = [
-                    "auto",
-                    view.read_answers(self.workspace, name).get("prediction", "auto"),
-                ]
-                seen["refused"] = self._look_at(name)
-        found = view.view_base_model(self.workspace, name)
-        # Another tab may have had it looked at since.
-        refused = seen["refused"] if found is None or found.state == "unasked" else ""
-        parts = {
-            "card": note(refused, "error") if refused else make_model_card(found),
-            "question": _make_question(found),
-        }
-        painted = paint(seen, parts)
-        fitting: Any = gr.skip()
-        if found is not None and found.state == "known" and seen["fitted"] != found.name:
-            seen["fitted"] = found.name
-            fitting = self._suggest_preset(name, preset)
-        return [seen, *painted, fitting, *settings]
-
-    def _look_at(self, name: str) -> str:
+    def look(self, base_model: str | None) -> dict[str, Any]:
+        """Has a base model looked at where nobody has yet, also after it was replaced."""
+        found = view_base_model(self.workspace, base_model)
+        if found is None or found.state != "unasked":
+            return {"message": ""}
         try:
-            change.look_at_base_model(self.workspace, name)
+            look_at_base_model(self.workspace, base_model)
         except WorkspaceError as error:
-            return str(error)
+            return {"message": note(str(error), "error")}
+        return {"message": ""}
+
+    def answer(self, event: gr.EventData) -> dict[str, Any]:
+        """Saves what a person says that the base model predicts whose question was shown."""
+        name, prediction = getattr(event, "base_model", ""), getattr(event, "key", "")
+        try:
+            save_answer(self.workspace, name, prediction)
+        except WorkspaceError as error:
+            return {"message": note(str(error), "error")}
+        return {"message": ""}
+
+    def add(self, path: str) -> dict[str, Any]:
+        """Adds a base model by its path and chooses it."""
+        try:
+            name = add_base_model(self.workspace, path)
+        except WorkspaceError as error:
+            return {"message": note(str(error), "error")}
+        # The browser empties the box, if it still holds this path (`chooseBaseModel`).
+        line = element("div", note(words.added(name), "good"), data_added=path)
+        choices = list(self.workspace.list_base_models())
+        return {"message": line, "base_model": gr.update(choices=choices, value=name)}
+
+    def download(self, hub_id: str, event: gr.EventData) -> dict[str, Any]:
+        """Starts a download, or stops the one that is under way."""
+        if getattr(event, "key", "") == "cancel":
+            stop_download(self.workspace)
+            return {}
+        try:
+            job = start_download(self.workspace, hub_id)
+        except WorkspaceError as error:
+            return {"message": note(str(error), "error")}
+        return {"message": "", "progress": fill_fragment(DOWNLOAD_VIEW, job=job.id)}
+
+
+def add_base_model(workspace: Workspace, typed: object) -> str:
+    """Adds the base model at a path to the list, and returns the name that it has there.
+
+    Raises:
+        WorkspaceError: there is none, or paths may not be typed from where the browser is.
+    """
+    if not workspace.takes_paths:
+        raise WorkspaceError(words.PATHS_CLOSED)
+    text = str(typed or "").strip().strip("\"'")
+    if not text or "\0" in text:
+        raise WorkspaceError(words.NO_PATH)
+    path = Path(text).expanduser()
+    if not path.is_absolute():
+        raise WorkspaceError(words.RELATIVE_PATH)
+    try:
+        path = path.resolve()
+        if not path.exists():
+            raise WorkspaceError(words.no_such_path(text))
+    except (OSError, RuntimeError) as error:  # a name too long, a loop of links
+        raise WorkspaceError(words.no_such_path(text)) from error
+    if path.suffix.lower() in _PICKLES:
+        raise WorkspaceError(words.is_pickle(path.name))
+    if not is_base_model(path):
+        raise WorkspaceError(words.not_a_model(text))
+    known = read_known(workspace.known_models_path)
+    if path not in workspace.list_base_models().values():
+        save_known_models(workspace, replace(known, added=(*known.added, str(path))))
+    return next(name for name, place in workspace.list_base_models().items() if place == path)
+
+
+def look_at_base_model(workspace: Workspace, name: object) -> None:
+    """Has a base model looked at, unless its answer is there already.
+
+    Raises:
+        WorkspaceError: there is none of that name, or the command cannot be started.
+    """
+    path = workspace.find_base_model(name)
+    arguments = ["models", str(path), "--json", f"--workspace={workspace.root}"]
+    send_job(workspace, name_model_job(path), arguments)
+
+
+def start_download(workspace: Workspace, typed: object) -> Job:
+    """Starts the download of a base model into the workspace.
+
+    Raises:
+        WorkspaceError: what was typed is no hub id, or the command cannot be started.
+    """
+    hub_id = parse_hub_id(str(typed or "").strip())
+    if hub_id is None:
+        raise WorkspaceError(words.NOT_A_HUB_ID)
+    arguments = ["download", str(hub_id), "--json", f"--workspace={workspace.root}"]
+
+    def note_id(folder: Path) -> None:
+        (folder / HUB_ID_FILE).write_text(str(hub_id), encoding="utf-8")
+
+    # Again also where it is here already: the command says so at once, or fetches what was removed.
+    return send_job(workspace, name_download(str(hub_id)), arguments, note_id, again=True)
+
+
+def stop_download(workspace: Workspace) -> None:
+    """Ends the download that is under way; what has arrived stays for the next try."""
+    stop_job(workspace, find_download(workspace).id)
+
+
+def find_download(workspace: Workspace) -> Job:
+    """Returns the download that was asked for last."""
+    return next(iter(list_jobs(workspace, _DOWNLOADS)), Job())
+
+
+def name_download(hub_id: str) -> str:
+    """Returns the id of the job that downloads a base model."""
+    return name_job(_DOWNLOADS, hub_id)
+
+
+def read_hub_id(job: Job) -> str:
+    """Returns what a download downloads."""
+    try:
+        return (job.path / HUB_ID_FILE).read_text(encoding="utf-8")
+    except OSError:
         return ""
 
-    def answer(self, name: str | None, prediction: str | None) -> list[Any]:
-        """Keeps what a base model predicts; returns what went wrong, and the setting."""
-        try:
-            return ["", change.answer_for_base_model(self.workspace, name, prediction)]
-        except WorkspaceError as error:
-            return [note(str(error), "error"), gr.skip()]
 
-    def add(self, typed: str) -> list[Any]:
-        """Adds a base model by its path and chooses it; returns note, box and list."""
-        try:
-            name = change.add_base_model(self.workspace, typed)
-        except WorkspaceError as error:
-            return [note(str(error), "error"), gr.skip(), gr.skip()]
-        return [note(words.added(name), "good"), "", self._list(name)]
-
-    def download(self, seen: Seen, typed: str) -> list[Any]:
-        """Starts a download; returns a note where it cannot, and what `show_download` has seen."""
-        try:
-            seen["running"] = change.start_download(self.workspace, typed).id
-        except WorkspaceError as error:
-            return [note(str(error), "error"), seen]
-        return ["", seen]
-
-    def cancel(self) -> None:
-        """Stops the download; the next look shows it."""
-        change.stop_download(self.workspace)
-
-    def show_download(self, seen: Seen) -> list[Any]:
-        """Paints the download, and chooses what has arrived, once."""
-        errand = view.find_download(self.workspace)
-        running = errand.state == "running"
-        listed: Any = gr.skip()
-        if seen.get("running") == errand.id and errand.state == "done":
-            arrived = view.find_downloaded(self.workspace, errand)
-            listed = self._list(arrived) if arrived else gr.skip()
-        seen["running"] = errand.id if running else ""
-        parts = {
-            "progress": make_download(errand),
-            "start": gr.update(interactive=not running),
-            "cancel": gr.update(interactive=running),
-        }
-        return [seen, *paint(seen, parts), listed]
-
-    def refresh_list(self, seen: Seen) -> list[Any]:
-        """Lists the base models anew when there are others, such as a file put into `models/`."""
-        choices = gr.update(choices=list(self.workspace.list_base_models()))
-        return [seen, *paint(seen, {"list": choices})]
-
-    def _list(self, name: str) -> Any:
-        return gr.update(choices=list(self.workspace.list_base_models()), value=name)
-
-    def _suggest_preset(self, name: str | None, preset: str | None) -> Any:
-        found = view.view_base_model(self.workspace, name)
-        family = found.family if found else ""
-        presets = train_view.describe_presets()
-        if found is None or found.state != "known":
-            return gr.skip()  # a look at it tells the family; until then any preset is a guess
-        if preset and train_view.fits_preset(preset, name or "", family):
-            return gr.skip()
-        return train_view.suggest_preset(name or "", presets, family)
+def find_downloaded(workspace: Workspace, job: Job) -> str:
+    """Returns the name in the list of what a download brought; "" where it is not there."""
+    hub_id = parse_hub_id(read_hub_id(job))
+    place = (workspace.models_path / hub_id.entry).resolve() if hub_id else None
+    listed = workspace.list_base_models().items()
+    return next((name for name, path in listed if path == place), "")
 
 
-def _make_question(found: view.BaseModelView | None) -> Any:
-    """Returns the question's widget, the likely answer first, hidden where there is none."""
-    if found is None or not found.asks:
-        return gr.update(visible=False)
-    likely = [found.prediction] if found.prediction in words.ANSWERS else []
-    ordered = [*likely, *(key for key in words.ANSWERS if key not in likely)]
-    choices = [(words.ANSWERS[key], key) for key in ordered]
-    return gr.update(visible=True, choices=choices, value=found.answered or None)
+def describe_download(job: Job) -> tuple[str, str, int]:
+    """Returns the line about a download, its kind, and its percent."""
+    hub_id = read_hub_id(job)
+    if job.state == "running":
+        done, total = read_progress(job)
+        if not total:
+            return words.DOWNLOAD_STARTED, "info", 0
+        percent = min(100, int(100 * done / total))
+        return (
+            words.downloading(hub_id, show_bytes(done), show_bytes(total), percent),
+            "info",
+            percent,
+        )
+    if job.state == "done":
+        return words.downloaded(hub_id), "good", 100
+    if job.state == "failed" and job.was_stopped:
+        return words.DOWNLOAD_STOPPED, "info", 0
+    if job.state == "failed":
+        return words.download_failed(job.message), "error", 0
+    return "", "info", 0
+
+
+def read_progress(job: Job) -> tuple[int, int]:
+    """Returns the bytes of a download that have arrived, and those that it has in all."""
+    for event in reversed(job.events):
+        if isinstance(event.get("done"), int) and isinstance(event.get("total"), int):
+            return event["done"], event["total"]
+    return 0, 0

@@ -1,9 +1,19 @@
-"""The Train tab's pieces of HTML about base models."""
+"""What the Train tab shows about base models, and the views of its fragments."""
 
-from app.core.base_models import BaseModelView, describe_download
-from app.core.jobs import Errand
+import hashlib
+import json
+
+from app.core.base_models import BaseModelView, view_base_model
+from app.core.jobs import Job, read_job
+from app.core.processes import find_starter
+from app.core.run_contents import OPENED, fits_preset, suggest_preset
+from app.core.text import PREDICTION_QUESTION
+from app.core.workspace import Workspace
 from app.models import text as words
-from app.ui.markup import Markup, element, note
+from app.models.events import DOWNLOAD_VIEW, describe_download, find_download, find_downloaded
+from app.ui.fragments import Params, View
+from app.ui.markup import Markup, element, make_track, note
+from trainer.config import list_presets
 
 
 def make_model_card(view: BaseModelView | None) -> Markup:
@@ -11,43 +21,116 @@ def make_model_card(view: BaseModelView | None) -> Markup:
     if view is None:
         return element("p", words.NONE_CHOSEN, class_="quiet", data_state="none")
     if view.state in {"unasked", "looking"}:
-        return element("p", words.LOOKING, class_="quiet", role="status", data_state="looking")
+        line = words.LOOKING if view.state == "looking" else words.NOT_LOOKED_AT
+        return element("p", line, class_="quiet", role="status", data_state=view.state)
     if view.state == "refused":
-        told = note(words.refused(view.message), "error")
-        return element("div", told, data_state="refused")
+        message = note(words.refused(view.message), "error")
+        return element("div", message, data_state="refused")
     pairs = [
         element("div", element("dt", name), element("dd", value)) for name, value in view.facts
     ]
-    asked = note(words.ASKED, "warning") if view.asks and not view.answered else ""
+    question = note(words.ASKED, "warning") if view.asks and not view.answered else ""
     facts = element("dl", *pairs, class_="facts facts-in-a-row")
-    return element("div", facts, asked, data_state="known", data_family=view.family)
+    presets = list(list_presets())
+    fitting = [name for name in (OPENED, *presets) if fits_preset(name, view.name, view.family)]
+    return element(
+        "div",
+        facts,
+        question,
+        data_state="known",
+        data_family=view.family,
+        data_name=view.name,
+        data_fitting=json.dumps(fitting),
+        data_suggested=suggest_preset(view.name, presets, view.family),
+    )
 
 
-def make_download(errand: Errand) -> Markup:
-    """Returns how far a download is."""
-    line, kind, percent = describe_download(errand)
+def make_question(view: BaseModelView | None) -> Markup:
+    """Returns the question what a base model predicts, the likely answer first, if it is open."""
+    if view is None or not view.asks:
+        return Markup("")
+    likely = [view.prediction] if view.prediction in words.ANSWERS else []
+    ordered = [*likely, *(key for key in words.ANSWERS if key not in likely)]
+    options = [
+        element(
+            "label",
+            element(
+                "input",
+                type="radio",
+                name="base-model-prediction",
+                data_key=key,
+                checked=key == view.answered,
+            ),
+            element("span", words.ANSWERS[key]),
+        )
+        for key in ordered
+    ]
+    # Another base model's question is another element, so that its buttons are not mixed up.
+    name = f"question-{hashlib.sha256(view.name.encode()).hexdigest()[:8]}"
+    legend = element("legend", PREDICTION_QUESTION)
+    return element("fieldset", legend, *options, class_="options", id=name)
+
+
+def make_download(job: Job, arrived: str = "") -> Markup:
+    """Returns how far a download is; `arrived` is the name of what it brought."""
+    line, kind, percent = describe_download(job)
     if not line:
         return Markup("")
-    if errand.state != "running":
-        return element("div", note(line, kind), data_state=errand.state)
+    if job.state == "running":
+        status = element("p", line, class_="quiet", role="status")
+        return element("div", status, make_track(percent, line), data_state="running")
+    starter = find_starter(job.path)
     return element(
         "div",
-        element("p", line, class_="quiet", role="status"),
-        make_track(percent, line),
-        data_state="running",
+        note(line, kind),
+        data_state=job.state,
+        data_job=job.id,
+        data_started=str(starter.started if starter else ""),
+        data_name=arrived or None,
     )
 
 
-def make_track(percent: int, line: str) -> Markup:
-    """Returns a bar of progress; `line` is what a screen reader says."""
-    fill = element("div", "", class_="fill", style=f"width:{percent}%")
-    return element(
-        "div",
-        fill,
-        class_="track",
-        role="progressbar",
-        aria_label=line,
-        aria_valuemin=0,
-        aria_valuemax=100,
-        aria_valuenow=percent,
-    )
+def make_download_buttons(*, running: bool) -> Markup:
+    """Returns the buttons that start a download and stop it."""
+    shown = {"download": (words.DOWNLOAD, running), "cancel": (words.CANCEL, not running)}
+    buttons = [
+        element(
+            "button",
+            label,
+            type="button",
+            class_="button",
+            id=f"base-model-{key}",
+            data_key=key,
+            disabled=disabled,
+        )
+        for key, (label, disabled) in shown.items()
+    ]
+    return element("div", *buttons, class_="buttons")
+
+
+def _render_card(workspace: Workspace, params: Params) -> Markup:
+    return make_model_card(view_base_model(workspace, params.get("base_model")))
+
+
+def _render_question(workspace: Workspace, params: Params) -> Markup:
+    return make_question(view_base_model(workspace, params.get("base_model")))
+
+
+def _render_download(workspace: Workspace, params: Params) -> Markup:
+    """Returns the download that this window has started, else the newest one."""
+    own = params.get("job")
+    job = read_job(workspace, own) if own else find_download(workspace)
+    arrived = find_downloaded(workspace, job) if job.state == "done" else ""
+    return make_download(job, arrived)
+
+
+def _render_download_buttons(workspace: Workspace, _params: Params) -> Markup:
+    return make_download_buttons(running=find_download(workspace).state == "running")
+
+
+VIEWS = {
+    "base-model": View(_render_card),
+    "base-model-question": View(_render_question),
+    DOWNLOAD_VIEW: View(_render_download),
+    "base-model-download-buttons": View(_render_download_buttons),
+}

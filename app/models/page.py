@@ -1,120 +1,88 @@
 """The part of the Train tab around the base model: what it is, and how another one comes in."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import gradio as gr
 
 from app.models import text as words
-from app.models.events import BaseModelEvents
-from app.ui.paint import QUIET
-from app.ui.relay import show_when
-from app.ui.shell import Shell
+from app.models.events import DOWNLOAD_VIEW, BaseModelEvents
+from app.models.html import make_download_buttons
+from app.ui.context import PageContext
+from app.ui.fragments import fragment
+from app.ui.wire import wire, wire_in_browser
 
-FAMILY, PREDICTION = "base_model.family", "base_model.prediction"
-
-
-@dataclass(frozen=True)
-class BaseModelWidgets:
-    """What is drawn around the base model."""
-
-    card: gr.HTML
-    question: gr.Radio
-    unanswered: gr.HTML
-    path: gr.Textbox
-    add: gr.Button
-    hub_id: gr.Textbox
-    download: gr.Button
-    cancel: gr.Button
-    told: gr.HTML
-    refusal: gr.HTML
-    progress: gr.HTML
+Widgets = dict[str, Any]
 
 
-def draw_base_model(shell: Shell) -> BaseModelWidgets:
-    """Draws card, question, and the two ways by which base models come in."""
-    card = gr.HTML("", elem_id="base-model-card")
-    question = gr.Radio(
-        choices=[(label, key) for key, label in words.ANSWERS.items()],
-        label=words.QUESTION,
-        visible=False,
-        elem_id="base-model-question",
-    )
-    unanswered = gr.HTML("", elem_id="base-model-unanswered")
+def draw_base_model(context: PageContext) -> Callable[[Mapping[str, Any]], None]:
+    """Draws card, question, and the two ways by which base models come in.
+
+    Returns:
+        What wires it, given the widgets that another base model changes: "preset", "family" and
+        "prediction".
+    """
+    widgets: Widgets = {
+        "card": fragment("base-model", "base_model", elem_id="base-model-card"),
+        "question": fragment("base-model-question", "base_model", elem_id="base-model-question"),
+        "message": gr.HTML("", elem_id="base-model-unanswered"),
+    }
     with gr.Accordion(words.OTHER_MODELS, open=False, elem_id="base-model-others"):
-        with gr.Row(elem_classes="with-button", visible=shell.workspace.takes_paths):
-            path = gr.Textbox(
+        with gr.Row(elem_classes="with-button", visible=context.workspace.takes_paths):
+            widgets["path"] = gr.Textbox(
                 label=words.PATH, info=words.PATH_INFO, placeholder=words.PATH_EXAMPLE,
                 max_lines=1, min_width=240, elem_id="base-model-path",
             )  # fmt: skip
-            add = gr.Button(words.ADD, scale=0, min_width=120, elem_id="base-model-add")
-        told = gr.HTML("", elem_id="base-model-note")
+            widgets["add"] = gr.Button(words.ADD, scale=0, min_width=120, elem_id="base-model-add")
+        widgets["added"] = gr.HTML("", elem_id="base-model-note")
         with gr.Row(elem_classes="with-button"):
-            hub_id = gr.Textbox(
+            widgets["hub_id"] = gr.Textbox(
                 label=words.HUB, info=words.HUB_INFO, placeholder=words.HUB_EXAMPLE,
                 max_lines=1, min_width=240, elem_id="base-model-hub",
             )  # fmt: skip
-            download = gr.Button(
-                words.DOWNLOAD, scale=0, min_width=120, elem_id="base-model-download"
+            widgets["buttons"] = fragment(
+                "base-model-download-buttons",
+                elem_id="base-model-buttons",
+                placeholder=make_download_buttons(running=False),
             )
-            cancel = gr.Button(
-                words.CANCEL, scale=0, min_width=120, interactive=False, elem_id="base-model-cancel"
-            )
-        refusal = gr.HTML("", elem_id="base-model-refusal")
-        progress = gr.HTML("", elem_id="base-model-progress")
-    return BaseModelWidgets(
-        card, question, unanswered, path, add, hub_id, download, cancel, told, refusal, progress
-    )  # fmt: skip
+        widgets["refusal"] = gr.HTML("", elem_id="base-model-refusal")
+        widgets["progress"] = fragment(DOWNLOAD_VIEW, elem_id="base-model-progress")
+    return partial(_wire, context, widgets)
 
 
-def wire_base_model(
-    shell: Shell, page: BaseModelWidgets, preset: gr.Dropdown, settings: dict[str, Any]
-) -> None:
-    """Wires the base model to its card, its preset and its settings."""
-    events = BaseModelEvents(shell.workspace)
-    seen_card, seen_download, seen_list = gr.State({}), gr.State({}), gr.State({})
-    card = show_when(
-        shell,
-        "base-model",
-        [shell.base_model.change, shell.models_watch.tick],
-        events.show,
-        [seen_card, shell.base_model, preset],
-        [seen_card, page.card, page.question, preset, settings[FAMILY], settings[PREDICTION]],
+def _wire(context: PageContext, widgets: Widgets, settings: Mapping[str, Any]) -> None:
+    events = BaseModelEvents(context.workspace)
+    chosen = {"base_model": context.base_model}
+    path = {"path": widgets["path"]}
+    wire_in_browser(
+        context.base_model.change,
+        "chooseBaseModel",
+        {**chosen, **path, "preset": settings["preset"]},
+        {**path, "family": settings["family"], "prediction": settings["prediction"]},
     )
-    progress = show_when(
-        shell,
-        "base-model-download",
-        [shell.downloads_watch.tick],
-        events.show_download,
-        [seen_download],
-        [seen_download, page.progress, page.download, page.cancel, shell.base_model],
+    preset = {"preset": settings["preset"]}
+    wire_in_browser(widgets["card"].tick, "suggestPreset", {**chosen, **preset}, preset)
+    wire(
+        [context.base_model.change, widgets["card"].tick],
+        events.look,
+        chosen,
+        {"message": widgets["message"]},
+        trigger_mode="always_last",
     )
-    show_when(
-        shell,
-        "base-model-list",
-        [shell.datasets_watch.tick],
-        events.refresh_list,
-        [seen_list],
-        [seen_list, shell.base_model],
-    )
-    page.question.input(
-        events.answer,
-        [shell.base_model, page.question],
-        [page.unanswered, settings[PREDICTION]],
-        **QUIET,
-    ).then(**card)
-    gr.on(
-        [page.add.click, page.path.submit],
+    prediction = {"prediction": settings["prediction"]}
+    wire_in_browser(widgets["question"].select, "answerBaseModel", chosen, prediction)
+    wire(widgets["question"].select, events.answer, outputs={"message": widgets["message"]})
+    wire(
+        [widgets["add"].click, widgets["path"].submit],
         events.add,
-        [page.path],
-        [page.told, page.path, shell.base_model],
-        **QUIET,
+        path,
+        {"message": widgets["added"], **chosen},
     )
-    gr.on(
-        [page.download.click, page.hub_id.submit],
+    wire(
+        [widgets["buttons"].select, widgets["hub_id"].submit],
         events.download,
-        [seen_download, page.hub_id],
-        [page.refusal, seen_download],
-        **QUIET,
-    ).then(**progress)
-    page.cancel.click(events.cancel, None, None, **QUIET)
+        {"hub_id": widgets["hub_id"]},
+        {"message": widgets["refusal"], "progress": widgets["progress"]},
+    )
+    wire_in_browser(widgets["progress"].tick, "chooseDownloaded", {}, chosen)

@@ -1,13 +1,9 @@
 """What the Train tab says about base models."""
 
-FAMILIES = {"sd15": "Stable Diffusion 1.x", "sd2": "Stable Diffusion 2.x", "sdxl": "SDXL"}
-PREDICTIONS = {"epsilon": "predicts the noise (epsilon)", "v_prediction": "predicts v"}
 ANSWERS = {"epsilon": "The noise (epsilon)", "v_prediction": "v (v-prediction)"}
-ZERO_SNR = "schedule ends in pure noise (zero terminal SNR)"
-LAYOUTS = {"file": "one file", "folder": "diffusers folder"}
+NOT_LOOKED_AT = "Nobody has looked at this base model yet."
 LOOKING = "Looking at this base model…"
 NONE_CHOSEN = "Choose a base model, add one by its path, or download one from the hub below."
-QUESTION = "What does this base model predict?"
 ASKED = "Its file does not say what it predicts. Choose below; the likely answer stands first."
 OTHER_MODELS = "Add a base model: by path, or from the hub"
 PATH = "Path of a .safetensors file or a diffusers folder"
@@ -34,10 +30,6 @@ PATHS_CLOSED = (
 RELATIVE_PATH = "This path has no beginning. Type the whole path, from / or the drive on."
 DOWNLOAD_STARTED = "Asking the hub…"
 DOWNLOAD_STOPPED = "The download was stopped. What has arrived is kept for the next try."
-FACT_FAMILY = "Family"
-FACT_PREDICTION = "Prediction"
-FACT_SIZE = "Weights"
-FACT_PLACE = "Layout"
 
 
 def no_such_path(path: str) -> str:

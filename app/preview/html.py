@@ -1,55 +1,154 @@
-"""The Preview tab's pieces of HTML."""
+"""What the Preview tab shows of the workspace: as HTML, and as data for its script."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from app.core.adapters import Drawing, describe_drawing
-from app.core.addresses import preview_url
-from app.preview import text as words
-from app.train.html import make_log
+from app.core.adapters import (
+    MAX_ADAPTERS,
+    AdapterEntry,
+    find_adapter,
+    list_adapters,
+    read_adapter_config,
+    suggest_prompt,
+)
+from app.core.generation import SIDES, find_newest_images, preview_url, view_generation
+from app.core.run_views import find_busy_run
+from app.core.workspace import Workspace, WorkspaceError
+from app.preview import text
+from app.ui.components import make_images, make_status
+from app.ui.fragments import Params, View
 from app.ui.markup import Markup, element, join, note
+from app.ui.text import WITH, WITHOUT
+
+MAX_WEIGHT = 2.0
+# What the page holds before anybody has typed.
+FRESH: dict[str, Any] = {"prompt": "", "seed": 1, "steps": 20, "guidance": 7}
 
 
-def make_status(drawing: Drawing | None, *, training: bool) -> Markup:
-    """Returns the status line, with the log of a worker that died."""
-    message, kind = describe_drawing(drawing)
-    if drawing is None:
-        return Markup("")
-    state = "gone" if message == words.WORKER_GONE else drawing.result.state
-    parts = [note(message, kind)]
-    if training and drawing.result.state == "waiting":
-        parts.append(element("p", words.TRAINING_MEANWHILE, class_="quiet"))
-    if kind == "error" and drawing.log:
-        parts.append(make_log(drawing.log))
-    return element("div", *parts, data_state=state, data_request=drawing.id)
-
-
-def make_pictures(drawing: Drawing | None, names: Mapping[str, str]) -> Markup:
-    """Returns the pictures without and with the adapters, side by side.
-
-    Args:
-        drawing: What was drawn.
-        names: What the adapters are called, by path.
-    """
-    if drawing is None or drawing.result.state != "done":
-        return Markup("")
-    asked = drawing.asked
-    chosen = asked.adapters if asked else ()
-    weights = [(names.get(one.path, Path(one.path).stem), one.weight) for one in chosen]
-    captions = {
-        "without": words.WITHOUT,
-        "with": words.with_weights(weights) if weights else words.WITH,
+def render_data(workspace: Workspace, _params: Params) -> str:
+    """Returns the adapters, and what was generated last, as the page's script reads them."""
+    entries = list_adapters(workspace)
+    data = {
+        "adapters": [(one.label, one.id) for one in entries],
+        "last": _view_last(workspace, entries),
+        "fresh": FRESH,
     }
-    figures = [
-        element(
-            "figure",
-            element("img", src=preview_url(drawing.id, side), alt=caption),
-            element("figcaption", caption),
-        )
-        for side, caption in captions.items()
+    return json.dumps(data, ensure_ascii=False)
+
+
+def make_comparison(request_id: str) -> Markup:
+    """Returns two images on each other with a divider to drag; a range input is the divider."""
+    if not request_id:
+        return Markup("")
+    images = [
+        element("img", src=preview_url(request_id, side), alt=alt, draggable="false")
+        for side, alt in zip(SIDES, (WITHOUT, WITH), strict=True)
     ]
-    line = words.asked(asked.prompt, asked.seed) if asked else ""
-    return join(
-        element("p", line, class_="quiet"),
-        element("div", *figures, class_="pictures", data_request=drawing.id),
+    divider = element(
+        "input", type="range", min=0, max=100, step=1, value=50, aria_label=text.COMPARE
     )
+    line = element("span", "", class_="compare-line", aria_hidden="true")
+    button = element("button", text.FULLSCREEN, type="button", class_="compare-fullscreen button")
+    return element(
+        "div",
+        element("p", text.COMPARE, class_="quiet"),
+        element("div", *images, divider, line, class_="compare-images"),
+        button,
+        class_="compare",
+        data_request=request_id,
+    )
+
+
+def _view_last(workspace: Workspace, entries: Sequence[AdapterEntry]) -> dict[str, Any] | None:
+    """Returns what was generated last, in the page's values, without adapters that are gone."""
+    generation = view_generation(workspace.preview)
+    request = generation.request if generation else None
+    if request is None:
+        return None
+    ids = {str(entry.path.resolve()): entry.id for entry in entries}
+    return {
+        "adapters": [
+            (ids[one.path], min(MAX_WEIGHT, max(0.0, one.weight)))
+            for one in request.adapters
+            if one.path in ids
+        ],
+        "prompt": request.prompt,
+        "seed": request.seed,
+        "steps": request.inference_steps,
+        "guidance": request.guidance,
+    }
+
+
+def _render_note(workspace: Workspace, params: Params) -> Markup:
+    """Says what belongs to the chosen adapters, and suggests the first one's prompt and numbers.
+
+    The browser takes the suggestion where the prompt is empty (`applySuggestion`).
+    """
+    if not params.get("adapters"):
+        return Markup("")  # the page has not chosen any yet
+    chosen = _read_ids(params["adapters"]) or [None]
+    lines: list[str] = []
+    bases: set[str] = set()
+    for adapter_id in chosen:
+        try:
+            entry = find_adapter(workspace, adapter_id)
+        except WorkspaceError as error:
+            return note(str(error))
+        config = read_adapter_config(workspace, adapter_id)
+        base = Path(config.base_model.path).name if config else ""
+        trigger = config.dataset.trigger if config else ""
+        lines.append(text.adapter_note(entry.name, base, trigger))
+        bases |= {base} if base else set()
+    message = note(" ".join(lines))
+    if len(bases) > 1:
+        message = join(message, note(text.SAME_FAMILY, "warning"))
+    return element("div", message, data_suggestion=_suggest(workspace, chosen[0]))
+
+
+def _suggest(workspace: Workspace, adapter_id: str | None) -> str | None:
+    config = read_adapter_config(workspace, adapter_id)
+    if config is None:
+        return None
+    suggestion = {
+        "prompt": suggest_prompt(config),
+        "steps": config.samples.inference_steps,
+        "guidance": config.samples.guidance,
+    }
+    return json.dumps(suggestion, ensure_ascii=False) if suggestion["prompt"] else None
+
+
+def _read_ids(value: str) -> list[str | None]:
+    """Returns the ids that a page sent as JSON; none where it is something else."""
+    try:
+        ids = json.loads(value)
+    except (ValueError, RecursionError):
+        return []
+    if not isinstance(ids, list):
+        return []
+    return [one for one in ids[:MAX_ADAPTERS] if isinstance(one, str)]
+
+
+def _render_result(workspace: Workspace, _params: Params) -> Markup:
+    """Shows how far the newest request is, its images, and the newest pair to compare."""
+    generation = view_generation(workspace.preview)
+    training = find_busy_run(workspace) is not None
+    names = {str(entry.path.resolve()): entry.name for entry in list_adapters(workspace)}
+    return join(
+        element("div", make_status(generation, training=training), id="preview-status"),
+        element("div", make_images(generation, names), id="preview-pictures"),
+        element("div", make_comparison(find_newest_images(workspace.preview)), id="preview-slider"),
+    )
+
+
+def _read_result_version(workspace: Workspace, _params: Params) -> object:
+    training = find_busy_run(workspace) is not None
+    return view_generation(workspace.preview), find_newest_images(workspace.preview), training
+
+
+VIEWS = {
+    "preview": View(render_data),
+    "preview-note": View(_render_note),
+    "preview-result": View(_render_result, _read_result_version),
+}

@@ -1,213 +1,187 @@
 """The Preview tab: play with the weights of adapters, without and with them side by side."""
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import gradio as gr
 
-from app.core.adapters import MAX_ADAPTERS, AdapterEntry, list_adapters
-from app.preview import text as words
+from app.core.adapters import MAX_ADAPTERS
+from app.preview import text
 from app.preview.events import PreviewEvents
-from app.ui.adoption import ADOPT_IF_UNTOUCHED, ADOPT_SUGGESTION
+from app.preview.html import FRESH, MAX_WEIGHT
 from app.ui.choice import Choice
-from app.ui.paint import QUIET
-from app.ui.relay import carry, show_when
-from app.ui.shell import Shell
-
-
-@dataclass(frozen=True)
-class _AdapterRow:
-    row: gr.Row
-    adapter: gr.Dropdown
-    weight: gr.Slider
-    remove: gr.Button
+from app.ui.context import PageContext
+from app.ui.fragments import fragment
+from app.ui.wire import wire, wire_in_browser
 
 
 @dataclass(frozen=True)
 class _Widgets:
-    count: gr.Number
-    rows: list[_AdapterRow]
+    """What is wired; rows are known by their numbers, "1" and so on."""
+
+    data: gr.HTML
+    adapters: dict[str, gr.Dropdown]
+    weights: dict[str, gr.Slider]
+    remove: dict[str, gr.Button]
     add: gr.Button
     drop: gr.File
-    told: gr.HTML
-    note: gr.HTML
-    prompt: gr.Textbox
-    suggested: gr.Textbox
-    found: gr.Textbox
+    drop_message: gr.HTML
     base_model: gr.Dropdown
-    seed: gr.Number
-    steps: gr.Slider
-    guidance: gr.Slider
+    note: gr.HTML
+    values: dict[str, Any]
     generate: gr.Button
-    refusal: gr.HTML
-    status: gr.HTML
-    pictures: gr.HTML
-    pair: gr.ImageSlider
-
-    @property
-    def adapters(self) -> list[Any]:
-        """What the events read of the adapters: how many rows are shown, then all rows."""
-        return [self.count, *(one for row in self.rows for one in (row.adapter, row.weight))]
-
-    @property
-    def adapters_shown(self) -> list[Any]:
-        """What the events write of the adapters."""
-        rows = [(row.row, row.adapter, row.weight, row.remove) for row in self.rows]
-        return [self.count, *(one for row in rows for one in row), self.add]
+    message: gr.HTML
 
 
-def preview_page(shell: Shell) -> None:
+def preview_page(context: PageContext) -> None:
     """Draws the tab and wires it."""
-    events = PreviewEvents(shell.workspace)
-    page = _draw(shell)
-    choose = _wire_adapters(shell, page, events)
-    numbers = [page.prompt, page.seed, page.steps, page.guidance]
-    values = [*page.adapters, page.base_model, *numbers]
-    opened = [*page.adapters_shown, page.base_model, page.found]
-    shell.demo.load(events.open_page, numbers, opened, **QUIET).then(**choose)
-    page.found.change(
-        fn=None, inputs=[page.found, *numbers], outputs=numbers, js=ADOPT_IF_UNTOUCHED
-    )
-    page.generate.click(events.generate, values, [page.refusal], **QUIET)
-    gr.on(
-        [row.weight.release for row in page.rows],
-        events.redraw,
-        values,
-        [page.refusal],
-        trigger_mode="always_last",
-        **QUIET,
-    )
-    seen = gr.State({})
-    show_when(
-        shell,
-        "preview-drawing",
-        [shell.drawing_watch.tick],
-        events.show_drawing,
-        [seen],
-        [seen, page.status, page.pictures, page.pair],
-    )
-    show_when(
-        shell,
-        "preview-base-models",
-        [shell.datasets_watch.tick],
+    page = _draw(context)
+    events = PreviewEvents(context.workspace)
+    _wire_adapters(page, events)
+    wire(
+        [context.demo.load, page.data.tick],
         events.list_base_models,
-        [],
-        [page.base_model],
+        outputs={"base_model": page.base_model},
+    )
+    request = {
+        "adapters": page.adapters,
+        "weights": page.weights,
+        "base_model": page.base_model,
+        **page.values,
+    }
+    message = {"message": page.message}
+    wire(page.generate.click, events.generate, request, message)
+    wire(
+        [weight.release for weight in page.weights.values()],
+        events.generate_again,
+        request,
+        message,
+        trigger_mode="always_last",
     )
 
 
-def _wire_adapters(shell: Shell, page: _Widgets, events: PreviewEvents) -> dict[str, Any]:
-    choose = show_when(
-        shell,
-        "preview-adapters",
-        [page.count.change, *(row.adapter.change for row in page.rows)],
-        events.choose,
-        [page.prompt, page.found, *page.adapters],
-        [page.note, page.suggested],
+def _wire_adapters(page: _Widgets, events: PreviewEvents) -> None:
+    """Wires the rows; what a list that arrives does to them is decided in the browser."""
+    rows = {"adapters": page.adapters, "weights": page.weights}
+    shown = {**rows, "add": page.add}
+    wire_in_browser(page.data.tick, "applyAdapters", rows, shown)
+    changes = [adapter.change for adapter in page.adapters.values()]
+    wire_in_browser(changes, "reportAdapters", rows, {"add": page.add})
+    wire_in_browser(page.add.click, "addRow", rows, shown)
+    for number, button in page.remove.items():
+        wire_in_browser(button.click, f"removeRow{number}", rows, shown)
+    wire_in_browser(page.note.tick, "applySuggestion")
+    wire(
+        page.drop.upload,
+        events.keep_files,
+        {"drop": page.drop, "adapters": page.adapters},
+        {"message": page.drop_message, "drop": page.drop, "adapters": page.adapters},
+        show_progress="full",
     )
-    numbers = [page.prompt, page.steps, page.guidance]
-    page.suggested.change(
-        fn=None, inputs=[page.suggested, *numbers], outputs=numbers, js=ADOPT_SUGGESTION
-    )
-    page.add.click(events.add_row, page.adapters, page.adapters_shown, **QUIET)
-    for index, row in enumerate(page.rows):
-        row.remove.click(
-            partial(events.remove_row, index), page.adapters, page.adapters_shown, **QUIET
-        )
-    page.drop.upload(
-        events.take_in,
-        [page.drop, *page.adapters],
-        [page.told, page.drop, *page.adapters_shown],
-        concurrency_limit=None,
-        api_visibility="private",
-    )
-    seen = gr.State({})
-    show_when(
-        shell,
-        "preview-list",
-        [shell.exports_watch.tick],
-        events.refresh_adapters,
-        [seen, *page.adapters],
-        [seen, *(row.adapter for row in page.rows), page.add],
-    )
-    return choose
 
 
-def _draw(shell: Shell) -> _Widgets:
-    entries = list_adapters(shell.workspace)
-    count = gr.Number(1, visible="hidden", elem_id="preview-count", label="count")
-    rows = [_draw_row(index, entries) for index in range(MAX_ADAPTERS)]
+def _draw(context: PageContext) -> _Widgets:
+    data = fragment("preview", elem_id="preview-data", data=True)
+    adapters, weights, remove = {}, {}, {}
+    for place in range(MAX_ADAPTERS):
+        number = str(place + 1)
+        adapters[number], weights[number], remove[number] = _draw_row(number, first=not place)
     with gr.Row():
         add = gr.Button(
-            words.ADD_ROW, size="sm", scale=0, min_width=180, interactive=bool(entries),
+            text.ADD_ROW,
+            size="sm",
+            scale=0,
+            min_width=180,
+            interactive=False,
             elem_id="preview-add",
-        )  # fmt: skip
-    drop, told, base_model = _draw_elsewhere(shell)
-    said = gr.HTML("", elem_id="preview-adapter-note")
-    with gr.Row():
-        with gr.Column(scale=2, min_width=300):
-            prompt = gr.Textbox(
-                label=words.PROMPT, lines=2, max_length=2000, elem_id="preview-prompt"
-            )
-            suggested = carry(shell, "preview-suggested")
-            found = carry(shell, "preview-found")
-        with gr.Column(scale=1, min_width=240):
-            seed = gr.Number(1, label=words.SEED, elem_id="preview-seed")
-            steps = gr.Slider(1, 100, value=20, step=1, label=words.STEPS, elem_id="preview-steps")
-            guidance = gr.Slider(
-                1, 20, value=7, step=0.5, label=words.GUIDANCE, elem_id="preview-guidance"
-            )
+        )
+    drop, drop_message, base_model = _draw_elsewhere(context)
+    note = fragment("preview-note", "adapters", elem_id="preview-adapter-note", polled=False)
+    values = _draw_values()
     generate = gr.Button(
-        words.GENERATE, variant="primary", scale=0, min_width=160, elem_id="preview-generate"
+        text.GENERATE, variant="primary", scale=0, min_width=160, elem_id="preview-generate"
     )
-    refusal = gr.HTML("", elem_id="preview-note")
-    status = gr.HTML("", elem_id="preview-status")
-    pictures = gr.HTML("", elem_id="preview-pictures")
-    pair = gr.ImageSlider(
-        label=words.COMPARE, interactive=False, visible=False, height=420, buttons=["fullscreen"],
-        elem_id="preview-slider",
-    )  # fmt: skip
+    message = gr.HTML("", elem_id="preview-note")
+    fragment("preview-result", elem_id="preview-result")
     return _Widgets(
-        count, rows, add, drop, told, said, prompt, suggested, found, base_model, seed, steps,
-        guidance, generate, refusal, status, pictures, pair,
+        data, adapters, weights, remove, add, drop, drop_message, base_model, note, values,
+        generate, message,
     )  # fmt: skip
 
 
-def _draw_elsewhere(shell: Shell) -> tuple[gr.File, gr.HTML, gr.Dropdown]:
-    """Draws what LoRA files from elsewhere need: a place to drop them, and a base model."""
-    with gr.Accordion(words.ELSEWHERE, open=False, elem_id="preview-elsewhere"), gr.Row():
-        with gr.Column(min_width=280):
-            drop = gr.File(
-                label=words.DROP, file_count="multiple", file_types=[".safetensors"], height=130,
-                elem_id="preview-drop",
-            )  # fmt: skip
-        with gr.Column(min_width=280):
-            base_model = Choice(
-                choices=[(words.OWN_BASE, ""), *shell.workspace.list_base_models()],
-                value="", label=words.BASE_MODEL, info=words.BASE_MODEL_INFO,
-                elem_id="preview-base-model",
-            )  # fmt: skip
-    told = gr.HTML("", elem_id="preview-drop-note")
-    return drop, told, base_model
-
-
-def _draw_row(index: int, entries: list[AdapterEntry]) -> _AdapterRow:
-    """Draws one adapter; the ids of the first row carry no number."""
-    mark = f"-{index + 1}" if index else ""
-    with gr.Row(visible=index == 0, elem_classes="with-button") as row:
+def _draw_row(number: str, *, first: bool) -> tuple[gr.Dropdown, gr.Slider, gr.Button]:
+    """Draws one adapter; the ids of the first row's parts carry no number."""
+    mark = "" if first else f"-{number}"
+    # Rows without an adapter are hidden by a class (`preview.js`): all are in the page from the
+    # beginning, so that a choice that comes late is seen in any of them.
+    classes = ["with-button", "adapter-row", *(["shown"] if first else [])]
+    with gr.Row(elem_classes=classes, elem_id=f"preview-row-{number}"):
         adapter = Choice(
-            choices=[(one.label, one.id) for one in entries],
-            value=entries[0].id if entries and index == 0 else None,
-            label=words.adapter_number(index + 1),
+            choices=[],
+            value=None,
+            label=text.adapter_number(int(number)),
             min_width=260,
             elem_id=f"preview-adapter{mark}",
         )
         weight = gr.Slider(
-            0, 2, value=1, step=0.05, label=words.WEIGHT, info=words.WEIGHT_INFO, min_width=260,
+            0,
+            MAX_WEIGHT,
+            value=1,
+            step=0.05,
+            label=text.WEIGHT,
+            info=text.WEIGHT_INFO,
+            min_width=260,
             elem_id=f"preview-weight{mark}",
-        )  # fmt: skip
-        remove = gr.Button(
-            words.REMOVE_ROW, visible=False, scale=0, min_width=110, elem_id=f"preview-remove{mark}"
         )
-    return _AdapterRow(row, adapter, weight, remove)
+        remove = gr.Button(text.REMOVE_ROW, scale=0, min_width=110, elem_id=f"preview-remove{mark}")
+    return adapter, weight, remove
+
+
+def _draw_elsewhere(context: PageContext) -> tuple[gr.File, gr.HTML, gr.Dropdown]:
+    """Draws what LoRA files from elsewhere need: a place to drop them, and a base model."""
+    with gr.Accordion(text.ELSEWHERE, open=False, elem_id="preview-elsewhere"), gr.Row():
+        with gr.Column(min_width=280):
+            drop = gr.File(
+                label=text.DROP,
+                file_count="multiple",
+                file_types=[".safetensors"],
+                height=130,
+                elem_id="preview-drop",
+            )
+        with gr.Column(min_width=280):
+            base_model = Choice(
+                choices=[(text.OWN_BASE, ""), *context.workspace.list_base_models()],
+                value="",
+                label=text.BASE_MODEL,
+                info=text.BASE_MODEL_INFO,
+                elem_id="preview-base-model",
+            )
+    message = gr.HTML("", elem_id="preview-drop-note")
+    return drop, message, base_model
+
+
+def _draw_values() -> dict[str, Any]:
+    """Draws prompt and numbers, by their names in a request."""
+    with gr.Row():
+        with gr.Column(scale=2, min_width=300):
+            prompt = gr.Textbox(
+                FRESH["prompt"],
+                label=text.PROMPT,
+                lines=2,
+                max_length=2000,
+                elem_id="preview-prompt",
+            )
+        with gr.Column(scale=1, min_width=240):
+            seed = gr.Number(FRESH["seed"], label=text.SEED, elem_id="preview-seed")
+            steps = gr.Slider(
+                1, 100, value=FRESH["steps"], step=1, label=text.STEPS, elem_id="preview-steps"
+            )
+            guidance = gr.Slider(
+                1,
+                20,
+                value=FRESH["guidance"],
+                step=0.5,
+                label=text.GUIDANCE,
+                elem_id="preview-guidance",
+            )
+    return {"prompt": prompt, "seed": seed, "steps": steps, "guidance": guidance}

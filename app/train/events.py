@@ -1,206 +1,129 @@
 """What happens on the Train tab: values from the browser in, values for the widgets out."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import pandas  # type: ignore[import-untyped]  # Gradio brings it, without types
 
 from app.core import run_contents as view
-from app.core.examples import list_examples
-from app.core.run_views import RunView, choose_run, list_run_views, read_log_tail
+from app.core.run_views import choose_run, list_run_views
 from app.core.workspace import Workspace, WorkspaceError
 from app.train import run_actions as training
 from app.train import text as words
-from app.train.form_values import Chosen, read_config_of_form
-from app.train.html import make_failure, make_problems, make_progress, make_samples
-from app.train.rates import RATE_SETTINGS, view_rates
-from app.train.rates_html import make_no_rates, make_rates
-from app.ui.form import Form, put
-from app.ui.markup import note
-from app.ui.paint import Seen, paint
-from trainer.config import ConfigError, layer_config
-
-NAME, START_FROM = "name", "adapter.start_from"
-# What belongs to the run, the base model or the file that is continued, whatever the preset.
-NOT_BY_PRESET = {
-    NAME,
-    "base_model.family",
-    "base_model.prediction",
-    "base_model.zero_snr",
-    "base_model.vae",
-    START_FROM,
-}
-EXPOSURE = (
-    "train.steps",
-    "train.batch_size",
-    "train.accumulate",
-    "adapter.rank",
-    "adapter.alpha",
+from app.train.html import HEADER, make_problems
+from app.train.memory import ESTIMATE
+from app.train.settings import (
+    FORM,
+    Chosen,
+    ask_about_settings,
+    open_file,
+    read_config_of_form,
+    save_prediction,
 )
+from app.ui.fragments import fill_fragment
+from app.ui.markup import Markup, note
+from trainer.config import ConfigError
 
 
 class TrainEvents:
     """The tab's events. Whatever is shown of a run is read from its folder each time."""
 
-    def __init__(self, workspace: Workspace, form: Form) -> None:
+    def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
-        self.form = form
 
-    def fill_from_preset(self, preset: str) -> list[Any]:
-        """Puts a preset's values into the form, but for what it cannot know."""
-        if preset == view.OPENED:
-            # The note says already whose settings these are.
-            return [gr.skip()] * (1 + len(self.form.fields))
+    def save_prediction(self, event: gr.EventData) -> dict[str, Any]:
+        """Saves what the settings of an opened file say about their base model.
+
+        The browser fills the form itself (`askForm`).
+        """
+        if getattr(event, "kind", "") not in {"settings", "continue"}:
+            return {}
         try:
-            values = self.form.to_values(view.read_preset_config(preset))
-        except ConfigError as error:
-            return [note(str(error), "error"), *[gr.skip()] * len(self.form.fields)]
-        line = words.preset_line(
-            preset or words.DEFAULTS, view.describe_presets().get(preset, words.DEFAULTS_NOTE)
-        )
-        shown = [
-            gr.skip() if path in NOT_BY_PRESET else value
-            for path, value in zip(self.form.paths, values, strict=True)
-        ]
-        return [note(line), *shown]
-
-    def describe_preset(self, preset: str) -> Any:
-        """Says what a preset is for."""
-        return self.fill_from_preset(preset)[0]
-
-    def describe_dataset(self, dataset: str, name: str) -> list[Any]:
-        """Says which dataset a run will use, and names the run after it (`ADOPT_NAME`)."""
-        count = self._count_images(dataset)
-        line = words.dataset_for_training(dataset or "", count)
-        named = json.dumps({"was": name, "found": dataset or name})
-        return [note(line, "info" if count else "warning"), named]
-
-    def describe_start(self, start_from: str) -> list[Any]:
-        """Says from which file a run will go on, and offers to start anew."""
-        shown = bool((start_from or "").strip())
-        line = words.starts_from(Path(start_from).name) if shown else ""
-        return [note(line), gr.update(visible=shown)]
-
-    def describe_exposure(self, dataset: str, *values: Any) -> Any:
-        """Says how often each picture will be seen."""
-        tree: dict[str, Any] = {}
-        for path, value in zip(EXPOSURE, values, strict=True):
-            put(tree, path, value)
+            opened = open_file(self.workspace, event.kind, getattr(event, "file", ""))
+        except WorkspaceError:
+            return {}  # the form's note says so
         try:
-            config = layer_config(settings=tree)
-        except ConfigError:
-            return ""  # half a number is being typed; Start says what is wrong
-        return note(view.describe_exposure(config, self._count_images(dataset)))
+            save_prediction(self.workspace, opened)
+        except WorkspaceError as error:
+            return {"message": note(str(error), "error")}
+        return {}
 
-    def draw_rates(self, *values: Any) -> Any:
-        """Draws the learning rates over the run, from the values of `RATE_SETTINGS`."""
-        fields = {field.path: field for field in self.form.fields}
-        tree = Form(tuple(fields[path] for path in RATE_SETTINGS)).to_tree(values)
-        put(tree, "dataset.trigger", "word")  # a learned word asks for one; it changes no rate
-        try:
-            return make_rates(view_rates(layer_config(settings=tree)))
-        except ConfigError as error:
-            return make_no_rates(" ".join(str(problem) for problem in error.problems))
+    def ask_memory(
+        self, dataset: str | None, base_model: str | None, values: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Asks how much memory the settings take."""
+        asked = self._ask(ESTIMATE, "memory", Chosen(dataset, base_model, values))
+        return {"answer": asked, "message": ""}
 
-    def start(self, dataset: str, base_model: str, *values: Any) -> list[Any]:
+    def ask_memory_again(
+        self, dataset: str | None, base_model: str | None, values: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Asks it after a suggestion was put into the form, whose message stays."""
+        return {"answer": self._ask(ESTIMATE, "memory", Chosen(dataset, base_model, values))}
+
+    def ask_header(
+        self, dataset: str | None, base_model: str | None, values: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Asks what the header of the LoRA file would say."""
+        return {"answer": self._ask(HEADER, "header", Chosen(dataset, base_model, values))}
+
+    def start(self, dataset: str, base_model: str, values: dict[str, Any]) -> dict[str, Any]:
         """Starts a run, or says next to each setting what is wrong with it."""
-        fine = [gr.update(info=line) for line in self.form.explain(())]
+        fine = {path: gr.update(info=line) for path, line in FORM.explain(()).items()}
         try:
             training.check_before_start(self.workspace, dataset, base_model)
             chosen = Chosen(dataset, base_model, values)
-            config = read_config_of_form(self.workspace, self.form, chosen)
+            config = read_config_of_form(self.workspace, chosen)
             run = training.start_run(self.workspace, config)
         except ConfigError as error:
             lines = [str(problem) for problem in error.problems]
-            marked = [gr.update(info=line) for line in self.form.explain(error.problems)]
-            return ["", make_problems(lines), gr.skip(), gr.update(open=True), *marked]
+            explained = FORM.explain(error.problems)
+            return {
+                "message": "",
+                "problems": make_problems(lines),
+                "settings": gr.update(open=True),
+                "values": {path: gr.update(info=line) for path, line in explained.items()},
+            }
         except WorkspaceError as error:
-            return [note(str(error), "error"), "", gr.skip(), gr.skip(), *fine]
-        shown = gr.update(choices=self._list_choices(list_run_views(self.workspace)), value=run.id)
-        told = note(words.started(config.name), "good")
-        return [told, "", shown, gr.skip(), *fine]
-
-    def resume(self, run_id: str) -> Any:
-        """Lets the run that is shown go on."""
-        try:
-            run = self.workspace.find_run(run_id)
-            return note(training.continue_run(self.workspace, run), "good")
-        except WorkspaceError as error:
-            return note(str(error), "error")
-
-    def pause(self, run_id: str) -> Any:
-        """Asks the run to pause."""
-        return self._ask(run_id, "pause")
-
-    def stop(self, run_id: str) -> Any:
-        """Asks the run to stop."""
-        return self._ask(run_id, "stop")
-
-    def sample(self, run_id: str) -> Any:
-        """Asks the run for samples."""
-        return self._ask(run_id, "sample")
-
-    def save(self, run_id: str) -> Any:
-        """Asks the run for a checkpoint."""
-        return self._ask(run_id, "save")
-
-    def show_status(self, seen: Seen, run_id: str | None, address: str) -> list[Any]:
-        """Paints list, progress, failure and the buttons' states, in this order.
-
-        No run is chosen before it is known which one the page's `address` asks for.
-        """
-        views = list_run_views(self.workspace)
-        shown = choose_run(views, run_id)
-        log = ""
-        if shown is not None and shown.state in {"failed", "lost"}:
-            log = read_log_tail(self.workspace.find_run(shown.id).log_path)
-        state = shown.state if shown else "new"
-        working = state == "running"
-        listed = gr.update(choices=self._list_choices(views))
-        if address and (shown is None or shown.id != run_id):
-            # Only then: a late answer must not undo a choice that was made in the meantime.
-            listed["value"] = shown.id if shown else None
-        parts = {
-            "run": listed,
-            "progress": make_progress(shown),
-            "failure": make_failure(shown, log),
-            "pause": gr.update(interactive=working),
-            "resume": gr.update(interactive=state == "paused" or bool(shown and shown.can_resume)),
-            "stop": gr.update(interactive=state in {"starting", "running", "paused"}),
-            "sample": gr.update(interactive=working),
-            "save": gr.update(interactive=working),
-        }  # fmt: skip
-        return [seen, *paint(seen, parts)]
-
-    def show_pictures(self, seen: Seen, run_id: str | None) -> list[Any]:
-        """Paints the chart and the samples."""
-        shown = choose_run(list_run_views(self.workspace), run_id)
-        points, samples = [], view.SampleGrid((), ())
-        if shown is not None:
-            run = self.workspace.find_run(shown.id)
-            points, samples = view.view_losses(run), view.view_samples(run)
-        parts = {
-            "chart": make_frame(points),
-            "samples": make_samples(shown.id if shown else "", samples),
+            return {"message": note(str(error), "error"), "problems": "", "values": fine}
+        runs = [(f"{one.name} · {one.id}", one.id) for one in list_run_views(self.workspace)]
+        return {
+            "message": note(words.started(config.name), "good"),
+            "problems": "",
+            "run": gr.update(choices=runs, value=run.id),
+            "values": fine,
         }
-        return [seen, *paint(seen, parts)]
 
-    def _ask(self, run_id: str, wish: training.Wish) -> Any:
+    def command(self, event: gr.EventData) -> dict[str, Any]:
+        """Asks the run whose buttons were shown for what was pressed."""
+        pressed, run_id = getattr(event, "key", ""), getattr(event, "run", "")
         try:
-            return note(training.ask_run(self.workspace.find_run(run_id), wish))
+            shown = choose_run(list_run_views(self.workspace), run_id)
+            run = self.workspace.find_run(shown.id if shown else run_id)
+            if pressed == "resume":
+                return {"message": note(training.continue_run(self.workspace, run), "good")}
+            if pressed not in training.REQUESTS:
+                return {}
+            return {"message": note(training.ask_run(run, pressed))}
+        except WorkspaceError as error:
+            return {"message": note(str(error), "error")}
+
+    def draw_chart(self, run: str | None) -> dict[str, Any]:
+        """Draws the losses of the run that is shown."""
+        shown = choose_run(list_run_views(self.workspace), run)
+        points = view.view_losses(self.workspace.find_run(shown.id)) if shown else []
+        return {"chart": make_frame(points)}
+
+    def _ask(self, command: str, fragment: str, chosen: Chosen) -> Markup:
+        """Asks a command about the settings; returns the fragment that shows its answer."""
+        try:
+            config = read_config_of_form(self.workspace, chosen, needs_images=False)
+            job = ask_about_settings(self.workspace, command, config)
+        except ConfigError as error:
+            return make_problems([str(problem) for problem in error.problems])
         except WorkspaceError as error:
             return note(str(error), "error")
-
-    def _count_images(self, dataset: str) -> int:
-        try:
-            return len(list_examples(self.workspace.find_dataset(dataset)))
-        except WorkspaceError:
-            return 0
-
-    def _list_choices(self, views: list[RunView]) -> list[tuple[str, str]]:
-        return [(f"{one.name} · {one.id}", one.id) for one in views]
+        return fill_fragment(fragment, job=job.id)
 
 
 def make_frame(points: list[view.LossPoint]) -> pandas.DataFrame:

@@ -1,17 +1,47 @@
-"""The Train tab's pieces of HTML, and the run bar."""
+"""The Train tab's pieces of HTML, the run bar, and the views of the tab's fragments."""
 
-from app.core.addresses import sample_url
-from app.core.run_contents import Sample, SampleGrid
-from app.core.run_views import RunView, describe_pending, describe_run, title_of
+from pathlib import Path
+from typing import Any
+
+from app.core.examples import folder_signature, list_examples
+from app.core.jobs import read_job
+from app.core.run_contents import Sample, SampleGrid, sample_url, view_samples
+from app.core.run_views import (
+    RunView,
+    choose_run,
+    describe_pending,
+    describe_run,
+    list_run_views,
+    read_log_tail,
+    title_of,
+)
+from app.core.text import APP_NAME, STATES
+from app.core.workspace import Workspace, WorkspaceError
+from app.train import memory, rates, settings
 from app.train import text as words
-from app.ui.markup import Markup, element, join
+from app.train.settings import read_shared
+from app.ui.form import put
+from app.ui.fragments import Params, View
+from app.ui.headers import make_future_header
+from app.ui.markup import Markup, element, join, make_log, note
+from trainer.config import ConfigError, layer_config
+
+HEADER = "header"  # the command that says what a file's header would hold
+# The settings that say how often each image is seen.
+EXPOSURE = (
+    "train.steps",
+    "train.batch_size",
+    "train.accumulate",
+    "adapter.rank",
+    "adapter.alpha",
+)
 
 
 def make_run_bar(view: RunView | None) -> Markup:
     """Returns the line above the tabs; it carries the page's title."""
     if view is None:
         line = element("span", words.NO_RUN)
-        return element("div", line, class_="bar", data_title=words.APP_NAME, data_state="none")
+        return element("div", line, class_="bar", data_title=APP_NAME, data_state="none")
     parts = [
         element("span", "", class_=f"dot dot-{view.state}", aria_hidden="true"),
         element("b", view.name),
@@ -56,23 +86,42 @@ def make_progress(view: RunView | None) -> Markup:
     )
 
 
+def make_run_buttons(view: RunView | None) -> Markup:
+    """Returns what can be asked of a run; what its state does not allow cannot be pressed."""
+    state = view.state if view else "new"
+    running = state == "running"
+    allowed = {
+        "pause": running,
+        "resume": state == "paused" or bool(view and view.can_resume),
+        "stop": state in {"starting", "running", "paused"},
+        "sample": running,
+        "save": running,
+    }
+    buttons = [
+        element(
+            "button",
+            words.RUN_BUTTONS[name],
+            type="button",
+            class_="button button-stop" if name == "stop" else "button",
+            id=f"train-{name}",
+            data_key=name,
+            disabled=not allowed[name],
+        )
+        for name in allowed
+    ]
+    return element("div", *buttons, class_="buttons")
+
+
 def make_failure(view: RunView | None, log: str) -> Markup:
     """Returns why a run ended badly, with the last lines of its log."""
     if view is None or view.state not in {"failed", "lost"}:
         return Markup("")
-    message = view.message or words.STATES[view.state]
+    message = view.message or STATES[view.state]
     return element(
         "div",
         element("p", message, class_="note note-error", role="alert"),
         make_log(log) if log else "",
     )
-
-
-def make_log(log: str) -> Markup:
-    """Returns the last lines of a log."""
-    heading = element("p", words.LOG_HEADING, class_="quiet")
-    box = element("pre", log, class_="log", tabindex=0, aria_label=words.LOG_HEADING)
-    return join(heading, box)
 
 
 def make_samples(run_id: str, grid: SampleGrid) -> Markup:
@@ -117,3 +166,114 @@ def _make_cell(run_id: str, sample: Sample | None, *, stop: bool) -> Markup:
         tabindex=0 if stop else -1,
     )
     return element("td", button)
+
+
+def find_shown(workspace: Workspace, params: Params) -> RunView | None:
+    """Returns the run that is shown: the chosen one, else the busy one, else the newest."""
+    return choose_run(list_run_views(workspace), params.get("run"))
+
+
+def make_start(start_from: str) -> Markup:
+    """Returns from which file a run goes on, and the button to start anew."""
+    if not start_from.strip():
+        return Markup("")
+    line = note(words.starts_from(Path(start_from).name))
+    button = element(
+        "button",
+        words.START_ANEW,
+        type="button",
+        class_="button button-small",
+        id="train-start-anew",
+        data_key="anew",
+    )
+    return join(element("div", line, id="train-start-from"), button)
+
+
+def _render_dataset(workspace: Workspace, params: Params) -> Markup:
+    dataset = params.get("dataset", "")
+    count = _count_images(workspace, dataset)
+    return note(words.dataset_for_training(dataset, count), "info" if count else "warning")
+
+
+def _render_exposure(workspace: Workspace, params: Params) -> Markup:
+    """Returns how often each image will be seen, from the values that the page shares."""
+    tree: dict[str, Any] = {}
+    for path, value in read_shared(params.get("exposure"), EXPOSURE).items():
+        put(tree, path, value)
+    try:
+        config = layer_config(settings=tree)
+    except ConfigError:
+        return Markup("")  # half a number is being typed; Start says what is wrong
+    count = _count_images(workspace, params.get("dataset", ""))
+    return note(words.describe_exposure(config, count)) if tree else Markup("")
+
+
+def _render_start(_workspace: Workspace, params: Params) -> Markup:
+    return make_start(params.get("start_from", ""))
+
+
+def _render_header(workspace: Workspace, params: Params) -> Markup:
+    job = read_job(workspace, params.get("job"))
+    return make_future_header(job) if job.id.startswith(f"{HEADER}-") else Markup("")
+
+
+def _count_images(workspace: Workspace, dataset: str) -> int:
+    try:
+        return len(list_examples(workspace.find_dataset(dataset)))
+    except WorkspaceError:
+        return 0
+
+
+def _read_dataset_version(workspace: Workspace, params: Params) -> object:
+    """Changes when the dataset's folder does, or another value that the view depends on."""
+    try:
+        folder = workspace.find_dataset(params.get("dataset", ""))
+    except WorkspaceError:
+        return dict(params)
+    return (dict(params), folder_signature(folder))
+
+
+def _render_status(workspace: Workspace, params: Params) -> Markup:
+    return make_run_bar(find_shown(workspace, params))
+
+
+def _render_progress(workspace: Workspace, params: Params) -> Markup:
+    view = find_shown(workspace, params)
+    log = ""
+    if view is not None and view.state in {"failed", "lost"}:
+        log = read_log_tail(workspace.find_run(view.id).log_path)
+    return join(make_progress(view), make_failure(view, log))
+
+
+def _render_buttons(workspace: Workspace, params: Params) -> Markup:
+    return make_run_buttons(find_shown(workspace, params))
+
+
+def _render_samples(workspace: Workspace, params: Params) -> Markup:
+    view = find_shown(workspace, params)
+    grid = view_samples(workspace.find_run(view.id)) if view else SampleGrid((), ())
+    return make_samples(view.id if view else "", grid)
+
+
+def _read_events_version(workspace: Workspace, params: Params) -> object:
+    """Changes when the shown run has a new event: that is what samples and chart show."""
+    view = find_shown(workspace, params)
+    if view is None:
+        return None
+    path = workspace.find_run(view.id).events_path
+    return (view.id, path.stat().st_size if path.exists() else 0)
+
+
+VIEWS = {
+    "status": View(_render_status),
+    "progress": View(_render_progress),
+    "run-buttons": View(_render_buttons),
+    "samples": View(_render_samples, _read_events_version),
+    "train-dataset": View(_render_dataset, _read_dataset_version),
+    "exposure": View(_render_exposure, _read_dataset_version),
+    "start-from": View(_render_start),
+    "header": View(_render_header),
+    **settings.VIEWS,
+    **memory.VIEWS,
+    **rates.VIEWS,
+}

@@ -1,14 +1,34 @@
-"""What an estimate of the memory says."""
+"""How much memory the settings take: what an estimate says, and its HTML."""
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.core.jobs import Errand
-from app.train import memory_text as words
+from app.core.jobs import Job, read_job
+from app.core.text import show_bytes
+from app.core.workspace import Workspace
+from app.train.settings import CONFIG_FILE
+from app.ui.fragments import Params, View
+from app.ui.markup import Markup, element, join, note
 from trainer.config import ConfigError, read_config
 
-CONFIG_FILE = "config.toml"  # what the settings are asked about in
+ESTIMATE = "estimate"
+ASK = "Will it fit?"
+_LOOKING = "Working out the memory for these settings. This takes some seconds…"
+_HEADING = "Memory that these settings take"
+_PHASE = "Phase"
+_NEEDS = "Needs"
+_CHANGES = "What would make it fit"
+_CHANGES_INFO = "Each line builds on those above it."
+_APPLY = "Use this"
+_APPLY_ALL = "Use all up to here"
+_ALLOWANCE = "Driver, libraries and gaps"
+_TOTAL = "What must be free"
+_NOTHING_HELPS = (
+    "No setting that is known here makes it fit. Choose a smaller base model or another device."
+)
+_UNKNOWN_FREE = "How much memory is free on the device is not known."
 
 
 @dataclass(frozen=True)
@@ -54,28 +74,28 @@ class MemoryView:
         return self.needed_bytes - max((size for _, size in self.phases), default=0)
 
 
-def view_memory(errand: Errand) -> MemoryView | None:
+def view_memory(job: Job) -> MemoryView | None:
     """Returns what an estimate says; None before it is there."""
-    told = errand.answer
-    if errand.state != "done" or not isinstance(told, dict):
+    answer = job.answer
+    if job.state != "done" or not isinstance(answer, dict):
         return None
     return MemoryView(
-        phases=tuple((str(one["name"]), int(one["peak_bytes"])) for one in told["phases"]),
-        needed_bytes=int(told["needed_bytes"]),
-        device=str(told["device"]),
-        free_bytes=int(told["free_bytes"]),
-        fits=bool(told["fits"]),
-        changes=tuple(_list_changes(told["suggestions"])),
+        phases=tuple((str(one["name"]), int(one["peak_bytes"])) for one in answer["phases"]),
+        needed_bytes=int(answer["needed_bytes"]),
+        device=str(answer["device"]),
+        free_bytes=int(answer["free_bytes"]),
+        fits=bool(answer["fits"]),
+        changes=tuple(_list_changes(answer["suggestions"])),
     )
 
 
-def describe_settings(errand: Errand) -> str:
+def describe_settings(job: Job) -> str:
     """Returns the settings that an estimate was made for and that memory depends on most."""
     try:
-        config = read_config(errand.path / CONFIG_FILE)
+        config = read_config(job.path / CONFIG_FILE)
     except ConfigError:
         return ""
-    return words.made_for(
+    return _describe_question(
         {
             "train.batch_size": config.train.batch_size,
             "dataset.resolution": config.dataset.resolution,
@@ -86,9 +106,161 @@ def describe_settings(errand: Errand) -> str:
     )
 
 
-def _list_changes(told: list[dict[str, Any]]) -> Iterator[MemoryChange]:
+def _list_changes(suggestions: list[dict[str, Any]]) -> Iterator[MemoryChange]:
     settings: dict[str, Any] = {}
-    for one in told:
+    for one in suggestions:
         settings |= one["settings"]
         cost, needed = str(one["cost"]), int(one["needed_bytes"])
         yield MemoryChange(dict(one["settings"]), dict(settings), cost, needed)
+
+
+def make_memory(job: Job) -> Markup:
+    """Returns the estimate with a button for each change, or how far it is."""
+    if job.state == "none":
+        return Markup("")
+    if job.state == "running":
+        return element("p", _LOOKING, class_="note note-info", role="status", data_state="running")
+    memory = view_memory(job)
+    if memory is None:
+        message = note(_describe_failure(job.message), "error")
+        return element("div", message, data_state="failed")
+    state = "fits" if memory.fits else "too-large"
+    return element(
+        "section",
+        element("h3", _HEADING),
+        _make_verdict(memory),
+        element("p", describe_settings(job), class_="quiet"),
+        _make_phases(memory),
+        _make_changes(memory),
+        aria_label=_HEADING,
+        data_state=state,
+    )
+
+
+def _make_verdict(memory: MemoryView) -> Markup:
+    if not memory.free_bytes:
+        return note(_describe_need(memory.needed_bytes))
+    describe = _describe_room if memory.fits else _describe_lack
+    line = describe(memory.needed_bytes, memory.free_bytes, memory.device)
+    return note(line, "good" if memory.fits else "warning")
+
+
+def _make_phases(memory: MemoryView) -> Markup:
+    head = element(
+        "tr",
+        element("th", _PHASE, scope="col"),
+        element("th", _NEEDS, scope="col"),
+        element("th", ""),
+    )
+    scale = max(memory.free_bytes, memory.needed_bytes, 1)
+    rows = [
+        element(
+            "tr",
+            element("th", _begin(name), scope="row"),
+            element("td", show_bytes(size)),
+            element("td", _make_bar(size, scale, over=0 < memory.free_bytes < size)),
+        )
+        for name, size in [
+            *memory.phases,
+            (_ALLOWANCE, memory.allowance_bytes),
+            (_TOTAL, memory.needed_bytes),
+        ]
+    ]
+    return element("table", head, *rows, class_="plain memory")
+
+
+def _make_bar(size: int, scale: int, *, over: bool) -> Markup:
+    style = f"width:{min(100, round(100 * size / scale))}%"
+    fill = element("div", "", class_="fill over" if over else "fill", style=style)
+    return element("div", fill, class_="track", aria_hidden="true")
+
+
+def _make_changes(memory: MemoryView) -> Markup:
+    if memory.fits:
+        return Markup("")
+    lines = [
+        _make_change(number, change, memory.free_bytes)
+        for number, change in enumerate(memory.changes)
+    ]
+    enough = bool(memory.changes) and memory.changes[-1].needed_bytes <= memory.free_bytes
+    return join(
+        element("h4", _CHANGES) if lines else "",
+        element("p", _CHANGES_INFO, class_="quiet") if len(lines) > 1 else "",
+        element("ol", *lines, class_="changes"),
+        "" if enough else note(_NOTHING_HELPS, "warning"),
+    )
+
+
+def _make_change(number: int, change: MemoryChange, free: int) -> Markup:
+    line = _describe_change(change.settings, change.needed_bytes, free)
+    button = element(
+        "button",
+        _APPLY if number == 0 else _APPLY_ALL,
+        type="button",
+        class_="press",
+        data_key=str(number),
+        # The browser puts these into the form.
+        data_settings=json.dumps(dict(change.all_settings)),
+        data_message=note(_describe_applied(change.all_settings), "good"),
+        aria_label=f"{_APPLY if number == 0 else _APPLY_ALL}: {line}",
+    )
+    return element("li", button, element("span", line, " ", element("i", change.cost)))
+
+
+def _begin(name: str) -> str:
+    return name[:1].upper() + name[1:]
+
+
+def _describe_room(peak: int, free: int, device: str) -> str:
+    """There is room."""
+    return f"It fits: {show_bytes(peak)} at most, {show_bytes(free)} free on {device}."
+
+
+def _describe_lack(peak: int, free: int, device: str) -> str:
+    """There is no room."""
+    return f"It does not fit: {show_bytes(peak)} at most, {show_bytes(free)} free on {device}."
+
+
+def _describe_need(peak: int) -> str:
+    """What is free is not known."""
+    return f"It needs {show_bytes(peak)} at most. {_UNKNOWN_FREE}"
+
+
+def _describe_failure(message: str) -> str:
+    """No estimate could be made."""
+    return f"The memory could not be worked out: {message}"
+
+
+def _describe_change(settings: Mapping[str, object], needed: int, free: int) -> str:
+    """A change of settings and what it brings the need down to."""
+    fits = ", which fits" if needed <= free else ""
+    return f"{_show_settings(settings)}: {show_bytes(needed)}{fits}."
+
+
+def _describe_applied(settings: Mapping[str, object]) -> str:
+    """Changes were taken over."""
+    return f"Set: {_show_settings(settings)}."
+
+
+def _describe_question(settings: Mapping[str, object]) -> str:
+    """What an estimate was made for, so that an older one is not taken for the newest settings."""
+    return f"Worked out for {_show_settings(settings)}."
+
+
+def _show_settings(settings: Mapping[str, object]) -> str:
+    """Settings as one would type them."""
+    return ", ".join(f"{path} = {_show(value)}" for path, value in settings.items())
+
+
+def _show(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value)
+
+
+def _render_memory(workspace: Workspace, params: Params) -> Markup:
+    job = read_job(workspace, params.get("job"))
+    return make_memory(job) if job.id.startswith(f"{ESTIMATE}-") else Markup("")
+
+
+VIEWS = {"memory": View(_render_memory)}

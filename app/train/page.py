@@ -6,63 +6,48 @@ import gradio as gr
 
 from app.train import text as words
 from app.train.events import TrainEvents, make_frame
-from app.train.settings_page import Settings, draw_settings, wire_settings
-from app.ui.form import Form, make_form
-from app.ui.paint import QUIET
-from app.ui.relay import show_when
-from app.ui.scripts import ENLARGE_IN_GRID, remember_in_address
-from app.ui.shell import Shell, place
+from app.train.html import make_run_buttons
+from app.train.settings_page import DrawBaseModel, Settings, draw_settings
+from app.ui.context import PageContext
+from app.ui.fragments import fragment
+from app.ui.wire import wire
 
-# These are asked for elsewhere on the page, or come from the dataset.
-_ELSEWHERE = ("base_model.path", "dataset.path", "dataset.trigger")
 _COLOURS = {words.RAW: "#93c5fd", words.SMOOTHED: "#1d4ed8"}
 
 
 @dataclass(frozen=True)
 class _Progress:
     problems: gr.HTML
+    start: gr.Button
+    buttons: gr.HTML
     note: gr.HTML
-    buttons: dict[str, gr.Button]
-    progress: gr.HTML
-    failure: gr.HTML
     chart: gr.LinePlot
     samples: gr.HTML
 
 
-def train_page(shell: Shell) -> None:
-    """Draws the tab and wires it."""
-    form = make_form(without=_ELSEWHERE)
-    settings = draw_settings(shell, form)
-    progress = _draw_progress(shell)
-    events = TrainEvents(shell.workspace, form)
-    wire_settings(shell, form, settings, events)
-    _wire_buttons(shell, form, settings, progress, events)
-    _wire_watches(shell, progress, events)
+def train_page(context: PageContext, draw_base_model: DrawBaseModel) -> None:
+    """Draws the tab and wires it.
+
+    Args:
+        context: What all pages are given.
+        draw_base_model: Draws what there is around the base model.
+    """
+    settings = draw_settings(context, draw_base_model)
+    _wire_run(context, settings, _draw_progress(context))
 
 
-def _draw_progress(shell: Shell) -> _Progress:
+def _draw_progress(context: PageContext) -> _Progress:
     problems = gr.HTML("", elem_id="train-problems")
     with gr.Row():
         start = gr.Button(
             words.START, variant="primary", elem_id="train-start", scale=0, min_width=180
         )
-        names = ("pause", "resume", "stop", "sample", "save")
-        labels = (words.PAUSE, words.RESUME, words.STOP, words.SAMPLE, words.SAVE)
-        buttons = {
-            name: gr.Button(
-                label,
-                elem_id=f"train-{name}",
-                interactive=False,
-                variant="stop" if name == "stop" else "secondary",
-                scale=0,
-                min_width=140,
-            )
-            for name, label in zip(names, labels, strict=True)
-        }
-    told = gr.HTML("", elem_id="train-note")
-    place(shell.run)
-    progress = gr.HTML("", elem_id="train-progress")
-    failure = gr.HTML("", elem_id="train-failure")
+        buttons = fragment(
+            "run-buttons", "run", elem_id="train-buttons", placeholder=make_run_buttons(None)
+        )
+    message = gr.HTML("", elem_id="train-note")
+    context.run.render()
+    fragment("progress", "run", elem_id="train-progress")
     with gr.Row():
         chart = gr.LinePlot(
             make_frame([]),
@@ -78,47 +63,30 @@ def _draw_progress(shell: Shell) -> _Progress:
             min_width=320,
         )
         with gr.Column(min_width=320):
-            samples = gr.HTML("", js_on_load=ENLARGE_IN_GRID, elem_id="train-samples")
-    return _Progress(problems, told, {"start": start} | buttons, progress, failure, chart, samples)
+            samples = fragment("samples", "run", elem_id="train-samples", grid="enlarge")
+    return _Progress(problems, start, buttons, message, chart, samples)
 
 
-def _wire_buttons(
-    shell: Shell, form: Form, settings: Settings, progress: _Progress, events: TrainEvents
-) -> None:
-    ordered = [settings.widgets[path] for path in form.paths]
-    progress.buttons["start"].click(
+def _wire_run(context: PageContext, settings: Settings, progress: _Progress) -> None:
+    events, widgets = TrainEvents(context.workspace), settings.widgets
+    wire(
+        progress.start.click,
         events.start,
-        [shell.dataset, shell.base_model, *ordered],
-        [progress.note, progress.problems, shell.run, settings.accordion, *ordered],
-        **QUIET,
+        {"dataset": context.dataset, "base_model": context.base_model, "values": widgets},
+        {
+            "message": progress.note,
+            "problems": progress.problems,
+            "run": context.run,
+            "settings": settings.accordion,
+            "values": widgets,
+        },
     )
-    for name, event in (
-        ("pause", events.pause),
-        ("resume", events.resume),
-        ("stop", events.stop),
-        ("sample", events.sample),
-        ("save", events.save),
-    ):
-        progress.buttons[name].click(event, [shell.run], [progress.note], **QUIET)
-    shell.run.change(fn=None, inputs=[shell.run], js=remember_in_address("run"))
-
-
-def _wire_watches(shell: Shell, progress: _Progress, events: TrainEvents) -> None:
-    seen_status, seen_pictures = gr.State({}), gr.State({})
-    buttons = [progress.buttons[name] for name in ("pause", "resume", "stop", "sample", "save")]
-    show_when(
-        shell,
-        "run-status",
-        [shell.runs_watch.tick, shell.run.change],
-        events.show_status,
-        [seen_status, shell.run, shell.address],
-        [seen_status, shell.run, progress.progress, progress.failure, *buttons],
-    )
-    show_when(
-        shell,
-        "run-pictures",
-        [shell.pictures_watch.tick, shell.run.change],
-        events.show_pictures,
-        [seen_pictures, shell.run],
-        [seen_pictures, progress.chart, progress.samples],
+    wire(progress.buttons.select, events.command, outputs={"message": progress.note})
+    # The chart shows what the samples' version stands for: the events of the run.
+    wire(
+        progress.samples.tick,
+        events.draw_chart,
+        {"run": context.run},
+        {"chart": progress.chart},
+        trigger_mode="always_last",
     )

@@ -2,22 +2,21 @@
 
 import contextlib
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, get_args
 
 from filelock import FileLock, Timeout
 
 from app.core import text as folders_text
-from app.core.examples import list_examples
+from app.core.examples import find_suggesting, list_examples
 from app.core.processes import has_worker, start_process
 from app.core.run_views import find_busy_run, view_run
 from app.core.workspace import Workspace, WorkspaceError
-from app.dataset import captions_text
-from app.dataset.suggestions import find_suggesting
 from app.train import text as train_text
 from trainer.config import RunConfig
 from trainer.runs import RunError, RunFolder, clear_requests, create_run, request
 
-Wish = Literal["pause", "stop", "sample", "save"]
+Request = Literal["pause", "stop", "sample", "save"]
+REQUESTS = get_args(Request)
 
 
 def start_run(workspace: Workspace, config: RunConfig) -> RunFolder:
@@ -58,7 +57,7 @@ def continue_run(workspace: Workspace, run: RunFolder) -> str:
     return train_text.RESTARTED
 
 
-def ask_run(run: RunFolder, wish: Wish) -> str:
+def ask_run(run: RunFolder, what: Request) -> str:
     """Asks a live run for something and returns a sentence.
 
     Raises:
@@ -66,10 +65,10 @@ def ask_run(run: RunFolder, wish: Wish) -> str:
     """
     if not view_run(run).busy:
         raise WorkspaceError(train_text.NOT_RUNNING)
-    if wish == "pause":
+    if what == "pause":
         clear_requests(run.path, "resume")
-    request(run.path, wish)
-    return train_text.PENDING[wish]
+    request(run.path, what)
+    return folders_text.PENDING[what]
 
 
 def check_before_start(workspace: Workspace, dataset: object, base_model: object) -> None:
@@ -85,7 +84,7 @@ def check_before_start(workspace: Workspace, dataset: object, base_model: object
     if not list_examples(workspace.find_dataset(dataset)):
         raise WorkspaceError(train_text.no_images_to_train(str(dataset)))
     if find_suggesting(workspace, dataset).state == "running":
-        raise WorkspaceError(captions_text.STILL_SUGGESTING)
+        raise WorkspaceError(folders_text.STILL_SUGGESTING)
 
 
 @contextlib.contextmanager

@@ -1,68 +1,61 @@
 """The upper half of the Train tab: base model, preset, settings, and questions about them."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
 from app.core import run_contents as view
-from app.models.page import BaseModelWidgets, draw_base_model, wire_base_model
-from app.train import memory_text
 from app.train import text as words
-from app.train.events import EXPOSURE, NAME, START_FROM, TrainEvents
+from app.train.events import TrainEvents
+from app.train.html import EXPOSURE
+from app.train.memory import ASK
 from app.train.rates import RATE_SETTINGS
-from app.train.settings_events import SettingsEvents
+from app.train.settings import FORM, NAME, START_FROM, describe_preset
 from app.ui import headers_text as header_text
-from app.ui.adoption import ADOPT_NAME
-from app.ui.form import Form, build_widget
+from app.ui.context import PageContext
+from app.ui.form import build_widget
+from app.ui.fragments import fragment
 from app.ui.markup import element
-from app.ui.paint import QUIET
-from app.ui.relay import carry, show_when
-from app.ui.scripts import FILTER_SETTINGS, PRESS
-from app.ui.shell import Shell, place
+from app.ui.wire import wire, wire_in_browser
 
-HEADER = "output.header"
+HEADER_SETTING = "output.header"
 _ON_THE_SURFACE = (NAME, "train.steps")
+# Draws what there is around the base model, and returns what wires it (`app/models`).
+DrawBaseModel = Callable[[PageContext], Callable[[Mapping[str, Any]], None]]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is drawn of the settings; `widgets` are the form's, in its order."""
+    """What is drawn of the settings; `widgets` are the form's, by the settings' paths."""
 
-    base_model: BaseModelWidgets
     preset: gr.Dropdown
-    preset_note: gr.HTML
-    dataset_note: gr.HTML
-    start_box: gr.Column
-    start_from: gr.HTML
-    start_anew: gr.Button
-    exposure: gr.HTML
-    rates: gr.HTML
+    note: gr.HTML
+    start: gr.HTML
     accordion: gr.Accordion
-    search: gr.Textbox
     widgets: dict[str, Any]
     ask_header: gr.Button
     header: gr.HTML
     ask_memory: gr.Button
     memory: gr.HTML
-    memory_note: gr.HTML
-    header_errand: gr.Textbox
-    memory_errand: gr.Textbox
-    named: gr.Textbox
+    memory_message: gr.HTML
 
 
-def draw_settings(shell: Shell, form: Form) -> Settings:
-    """Draws the settings: three on the surface, the others behind lids."""
+def draw_settings(context: PageContext, draw_base_model: DrawBaseModel) -> Settings:
+    """Draws the settings, three on the surface and the others in accordions, and wires them."""
     presets = view.describe_presets()
-    chosen = view.suggest_preset(next(iter(shell.workspace.list_base_models()), ""), presets)
-    config = view.read_preset_config(chosen)
-    values = dict(zip(form.paths, form.to_values(config), strict=True))
-    fields = {field.path: field for field in form.fields}
+    chosen = view.suggest_preset(next(iter(context.workspace.list_base_models()), ""), presets)
+    values = FORM.to_values(view.read_preset_config(chosen))
+    fields = {field.path: field for field in FORM.fields}
     with gr.Row():
-        place(shell.base_model)
-        choices = [(words.DEFAULTS, ""), *((name, name) for name in presets)]
+        context.base_model.render()
         preset = gr.Dropdown(
-            choices=[*choices, (words.OPENED, view.OPENED)],
+            choices=[
+                (words.DEFAULTS, ""),
+                *((name, name) for name in presets),
+                (words.OPENED, view.OPENED),
+            ],
             value=chosen,
             label=words.PRESET,
             info=words.PRESET_INFO,
@@ -70,55 +63,49 @@ def draw_settings(shell: Shell, form: Form) -> Settings:
             min_width=260,
         )
         widgets = {path: build_widget(fields[path], values[path]) for path in _ON_THE_SURFACE}
-    base_model = draw_base_model(shell)
-    dataset_note = gr.HTML("", elem_id="train-dataset")
-    preset_note = gr.HTML("", elem_id="train-preset-note")
-    with gr.Column(visible=False) as start_box:
-        start_from = gr.HTML("", elem_id="train-start-from")
-        start_anew = gr.Button(
-            words.START_ANEW, size="sm", scale=0, min_width=160, elem_id="train-start-anew"
-        )
-    with gr.Accordion(header_text.TITLE, open=False, elem_id="train-header", render=False) as lid:
+    wire_base_model = draw_base_model(context)
+    fragment("train-dataset", "dataset", elem_id="train-dataset")
+    preset_note = gr.HTML(describe_preset(chosen), elem_id="train-preset-note")
+    start = fragment("start-from", "start_from", elem_id="train-start-box")
+    with gr.Accordion(
+        header_text.TITLE, open=False, elem_id="train-header", render=False
+    ) as header_accordion:
         gr.HTML(element("p", header_text.INFO, class_="quiet"))
         with gr.Row(elem_classes="with-button"):
-            widgets[HEADER] = build_widget(fields[HEADER], values[HEADER])
+            widgets[HEADER_SETTING] = build_widget(fields[HEADER_SETTING], values[HEADER_SETTING])
             ask_header = gr.Button(
                 header_text.ASK, scale=0, min_width=160, elem_id="train-header-ask"
             )
-        header = gr.HTML("", elem_id="train-header-table")
-    accordion, search = _draw_form(form, values, widgets)
-    lid.render()
-    exposure = gr.HTML("", elem_id="train-exposure")
-    rates = gr.HTML("", elem_id="train-rates")
-    ask_memory = gr.Button(
-        memory_text.ASK, size="sm", scale=0, min_width=160, elem_id="train-memory-ask"
-    )
-    memory = gr.HTML("", js_on_load=PRESS, elem_id="train-memory")
-    memory_note = gr.HTML("", elem_id="train-memory-note")
-    header_errand = carry(shell, "train-header-errand")
-    memory_errand = carry(shell, "train-memory-errand")
-    named = carry(shell, "train-named")
-    ordered = {path: widgets[path] for path in form.paths}
-    return Settings(
-        base_model, preset, preset_note, dataset_note, start_box, start_from, start_anew, exposure,
-        rates, accordion, search, ordered, ask_header, header, ask_memory, memory, memory_note,
-        header_errand, memory_errand, named,
+        header = fragment("header", elem_id="train-header-table")
+    accordion = _draw_form(values, widgets)
+    header_accordion.render()
+    fragment("exposure", "dataset", "exposure", elem_id="train-exposure")
+    fragment("rates", "rates", elem_id="train-rates", polled=False)
+    ask_memory = gr.Button(ASK, size="sm", scale=0, min_width=160, elem_id="train-memory-ask")
+    memory = fragment("memory", elem_id="train-memory")
+    memory_message = gr.HTML("", elem_id="train-memory-note")
+    page = Settings(
+        preset, preset_note, start, accordion, {path: widgets[path] for path in FORM.paths},
+        ask_header, header, ask_memory, memory, memory_message,
     )  # fmt: skip
+    family, prediction = widgets["base_model.family"], widgets["base_model.prediction"]
+    wire_base_model({"preset": preset, "family": family, "prediction": prediction})
+    _wire_form(context, page)
+    _wire_questions(context, page)
+    return page
 
 
-def _draw_form(
-    form: Form, values: dict[str, Any], widgets: dict[str, Any]
-) -> tuple[gr.Accordion, gr.Textbox]:
+def _draw_form(values: dict[str, Any], widgets: dict[str, Any]) -> gr.Accordion:
     """Draws the settings that are not drawn yet, section after section."""
     with gr.Accordion(words.ALL_SETTINGS, open=False, elem_id="train-settings") as accordion:
-        search = gr.Textbox(
+        gr.Textbox(  # what is typed in it is looked for in the browser (`filterSettings`)
             label=words.SEARCH_LABEL,
             placeholder=words.SEARCH_EXAMPLE,
             max_lines=1,
             elem_id="train-search",
         )
         for section, title in words.SECTIONS.items():
-            inside = [f for f in form.fields if f.section == section and f.path not in widgets]
+            inside = [f for f in FORM.fields if f.section == section and f.path not in widgets]
             if not inside:
                 continue
             with gr.Column(elem_classes="setting-section", elem_id=f"section-{section}"):
@@ -126,89 +113,47 @@ def _draw_form(
                 with gr.Row():
                     for field in inside:
                         widgets[field.path] = build_widget(field, values[field.path])
-    return accordion, search
+    return accordion
 
 
-def wire_settings(shell: Shell, form: Form, page: Settings, events: TrainEvents) -> None:
-    """Wires the settings to preset, dataset and base model, and the questions about them."""
-    widgets = page.widgets
-    page.preset.change(
-        events.fill_from_preset, [page.preset], [page.preset_note, *widgets.values()], **QUIET
+def _wire_form(context: PageContext, page: Settings) -> None:
+    """Wires what fills the form, and what depends on its values."""
+    events, widgets = TrainEvents(context.workspace), page.widgets
+    filled = {
+        "values": widgets,
+        "preset": page.preset,
+        "dataset": context.dataset,
+        "base_model": context.base_model,
+    }
+    asked = wire_in_browser([page.preset.change, page.start.select], "askForm", filled)
+    wire_in_browser(asked.then, "fillForm", filled, {**filled, "note": page.note})
+    wire(page.start.select, events.save_prediction, outputs={"message": page.note})
+    name = {"name": widgets[NAME]}
+    wire_in_browser(context.dataset.change, "nameRun", {"dataset": context.dataset, **name}, name)
+    shared = {path: widgets[path] for path in (*EXPOSURE, *RATE_SETTINGS)}
+    wire_in_browser(
+        [context.demo.load, *(one.change for one in shared.values())],
+        "shareSettings",
+        {
+            **name,
+            "exposure": {path: widgets[path] for path in EXPOSURE},
+            "rates": {path: widgets[path] for path in RATE_SETTINGS},
+            "start_from": widgets[START_FROM],
+        },
     )
-    # The widgets are drawn with the preset's values: a late answer must not undo what was typed.
-    shell.demo.load(events.describe_preset, [page.preset], [page.preset_note], **QUIET)
-    wire_base_model(shell, page.base_model, page.preset, widgets)
-    show_when(
-        shell,
-        "train-dataset",
-        [shell.dataset.change, shell.datasets_watch.tick],
-        events.describe_dataset,
-        [shell.dataset, widgets[NAME]],
-        [page.dataset_note, page.named],
-    )
-    name = [widgets[NAME]]
-    page.named.change(fn=None, inputs=[page.named, *name], outputs=name, js=ADOPT_NAME)
-    counted = [widgets[path] for path in EXPOSURE]
-    show_when(
-        shell,
-        "train-exposure",
-        [
-            shell.dataset.change,
-            shell.datasets_watch.tick,
-            *(one.change for one in counted),
-        ],
-        events.describe_exposure,
-        [shell.dataset, *counted],
-        [page.exposure],
-    )
-    rated = [widgets[path] for path in RATE_SETTINGS]
-    show_when(
-        shell,
-        "train-rates",
-        [shell.demo.load, *(one.change for one in rated)],
-        events.draw_rates,
-        rated,
-        [page.rates],
-    )
-    show_when(
-        shell,
-        "train-start-from",
-        [shell.demo.load, widgets[START_FROM].change],
-        events.describe_start,
-        [widgets[START_FROM]],
-        [page.start_from, page.start_box],
-    )
-    page.start_anew.click(lambda: "", None, [widgets[START_FROM]], **QUIET)
-    # Not `input`: that one is told the value before the last key.
-    page.search.change(fn=None, inputs=[page.search], js=FILTER_SETTINGS)
-    _wire_questions(shell, page, SettingsEvents(shell.workspace, form))
 
 
-def _wire_questions(shell: Shell, page: Settings, events: SettingsEvents) -> None:
-    ordered = list(page.widgets.values())
-    seen = gr.State({})
-    answers = show_when(
-        shell,
-        "train-answers",
-        [shell.questions_watch.tick],
-        events.show_answers,
-        [seen, page.memory_errand, page.header_errand],
-        [seen, page.memory, page.header],
+def _wire_questions(context: PageContext, page: Settings) -> None:
+    events = TrainEvents(context.workspace)
+    config = {
+        "dataset": context.dataset,
+        "base_model": context.base_model,
+        "values": page.widgets,
+    }
+    memory, message = {"answer": page.memory}, {"message": page.memory_message}
+    wire(page.ask_memory.click, events.ask_memory, config, {**memory, **message})
+    applied = wire_in_browser(
+        page.memory.select, "applyMemoryChange", {}, {"values": page.widgets, **message}
     )
-    everything = [seen, shell.dataset, shell.base_model, *ordered]
-    memory = [seen, page.memory_errand, page.memory]
-    page.ask_memory.click(events.ask_memory, everything, [*memory, page.memory_note], **QUIET).then(
-        **answers
-    )
-    page.memory.select(
-        events.apply_change, [page.memory_errand], [page.memory_note, *ordered], **QUIET
-    ).then(events.ask_memory_again, everything, memory, **QUIET).then(**answers)
-    page.ask_header.click(
-        events.ask_header, everything, [seen, page.header_errand, page.header], **QUIET
-    ).then(**answers)
-    shell.wish.change(
-        events.obey,
-        [shell.wish],
-        [page.preset_note, page.preset, shell.dataset, shell.base_model, *ordered],
-        **QUIET,
-    )
+    wire(applied.then, events.ask_memory_again, config, memory)
+    wire(page.ask_header.click, events.ask_header, config, {"answer": page.header})

@@ -1,33 +1,11 @@
 """What the Train tab and the run bar say."""
 
-from app.core.text import NO_DATASET
-from app.dataset.text import image_count
+from app.core.text import NO_DATASET, image_count
+from trainer.config import RunConfig
 
-APP_NAME = "Lorasmith"
 TAGLINE = "A style or a character from a handful of images, as a LoRA for Stable Diffusion."
 
-STATES = {
-    "new": "Not started",
-    "queued": "Waiting to be started",
-    "starting": "Starting",
-    "running": "Running",
-    "paused": "Paused",
-    "stopped": "Stopped",
-    "finished": "Finished",
-    "failed": "Failed",
-    "lost": "Ended without a word",
-}
-PENDING = {
-    "stop": "Stopping after this step; what has been learned is kept.",
-    "pause": "Pausing after this step.",
-    "resume": "Going on.",
-    "sample": "Samples will be made after this step.",
-    "save": "A checkpoint will be saved after this step.",
-}
 NO_RUN = "No run yet. Choose a preset and press Start."
-DIED_BEFORE_START = (
-    "The training process ended before it began. Its log below may say why; Resume tries again."
-)
 RESUMED = "Going on."
 RESTARTED = "Starting again from the last checkpoint."
 RUN_FINISHED = "This run is finished. Start a new one to train more."
@@ -41,23 +19,7 @@ START_ANEW = "Start anew instead"
 FORM_REFUSED = "Not started. Mend these settings, then press Start again:"
 NO_SAMPLES = "Samples appear here while the run learns."
 SAMPLES_HINT = "Rows are steps, columns are prompts. Arrow keys move, Enter enlarges."
-LOG_HEADING = "Last lines of the log"
 SEARCH_LABEL = "Search the settings"
-
-
-def phase(name: str) -> str:
-    """A phase as the start of a line."""
-    return name[:1].upper() + name[1:] if name else "Running"
-
-
-def step_of(step: int, steps: int) -> str:
-    """How far a run is."""
-    return f"step {step} of {steps}"
-
-
-def time_left(duration: str) -> str:
-    """How long a run will take."""
-    return f"about {duration} left"
 
 
 def loss_now(loss: float) -> str:
@@ -80,23 +42,19 @@ def no_images_to_train(name: str) -> str:
     return f"The dataset “{name}” has no usable image. Add some on the Dataset tab."
 
 
-def exposure(steps: int, batch: int, accumulate: int, images: int, times: str) -> str:
-    """How often each picture is seen."""
-    middle = f" × {accumulate} batches a step" if accumulate > 1 else ""
+def describe_exposure(config: RunConfig, images: int) -> str:
+    """How often each image is seen, and the effective scale of the adapter."""
+    train, adapter = config.train, config.adapter
+    scale = f"alpha {adapter.alpha:g} / rank {adapter.rank} = {adapter.alpha / adapter.rank:.2g}"
+    strength = f"Effective scale: {scale}."
+    shown = train.steps * train.batch_size * train.accumulate
+    if not images:
+        return f"Pictures are shown {shown} times in all; the dataset has none yet. {strength}"
+    middle = f" × {train.accumulate} batches a step" if train.accumulate > 1 else ""
     return (
-        f"{steps} steps × {batch} images{middle} ÷ {images} images in the dataset: "
-        f"each picture is seen about {times} times."
+        f"{train.steps} steps × {train.batch_size} images{middle} ÷ {images} images in the "
+        f"dataset: each picture is seen about {shown / images:.0f} times. {strength}"
     )
-
-
-def no_images_yet(shown: int) -> str:
-    """The exposure of an empty dataset."""
-    return f"Pictures are shown {shown} times in all; the dataset has none yet."
-
-
-def strength(alpha: float, rank: int) -> str:
-    """The effective scale."""
-    return f"Effective scale: alpha {alpha:g} / rank {rank} = {alpha / rank:.2g}."
 
 
 def dataset_for_training(name: str, images: int) -> str:
@@ -158,11 +116,13 @@ PRESET_INFO = "Fills in all settings below; each can be changed."
 ALL_SETTINGS = "All settings"
 SEARCH_EXAMPLE = "for example rank, or learning rate"
 START = "Start training"
-PAUSE = "Pause"
-RESUME = "Resume"
-STOP = "Stop"
-SAMPLE = "Sample now"
-SAVE = "Save now"
+RUN_BUTTONS = {
+    "pause": "Pause",
+    "resume": "Resume",
+    "stop": "Stop",
+    "sample": "Sample now",
+    "save": "Save now",
+}
 SHOWN_RUN = "Run shown"
 CHART_LABEL = "Loss over steps (light: raw, dark: smoothed)"
 RAW = "raw"
@@ -185,9 +145,6 @@ SECTIONS = {
 def preset_line(name: str, description: str) -> str:
     """What a preset is for."""
     return f"{name}: {description}" if description else name
-
-
-TABS = {"dataset": "Dataset", "train": "Train", "preview": "Preview", "library": "Library"}
 
 
 def bounds(low: str, high: str) -> str:

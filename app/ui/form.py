@@ -3,7 +3,7 @@
 import json
 import math
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, get_args, get_origin
@@ -25,10 +25,16 @@ _KINDS: dict[Any, Kind] = {
     list[str]: "lines",
 }
 
+# A number up to this may be a slider of so many steps.
+_SLIDER_END, _SLIDER_STEPS = 2, 200
+
 
 @dataclass(frozen=True)
 class FormField:
-    """One setting: where it lies in the config, and what its declaration says about it."""
+    """One setting: where it lies in the config, and what its declaration says about it.
+
+    `span` holds the lowest and the highest value of a number that is bounded on both sides.
+    """
 
     path: str
     kind: Kind
@@ -36,6 +42,8 @@ class FormField:
     default: Any
     bounds: str = ""
     choices: tuple[str, ...] = ()
+    title: str = ""
+    span: tuple[float, float] | None = None
 
     @property
     def section(self) -> str:
@@ -44,9 +52,9 @@ class FormField:
 
     @property
     def label(self) -> str:
-        """The setting's name as a person reads it."""
-        words = self.path.rpartition(".")[2].replace("_", " ")
-        return words[:1].upper() + words[1:]
+        """The setting's title, else its name as a person reads it."""
+        name = self.path.rpartition(".")[2].replace("_", " ")
+        return self.title or name[:1].upper() + name[1:]
 
     @property
     def info(self) -> str:
@@ -70,32 +78,39 @@ class Form:
         """The settings' paths in the order of the widgets."""
         return [field.path for field in self.fields]
 
-    def to_values(self, config: BaseModel) -> list[Any]:
-        """Returns what the widgets show for a config."""
-        return [_to_widget(field, _read(config, field.path)) for field in self.fields]
+    def to_values(self, config: BaseModel) -> dict[str, Any]:
+        """Returns what the widgets show for a config, by the settings' paths."""
+        return {field.path: _to_widget(field, _read(config, field.path)) for field in self.fields}
 
-    def to_tree(self, values: Sequence[Any]) -> dict[str, Any]:
-        """Returns the plain dict that the widgets' values stand for.
+    def to_defaults(self) -> dict[str, Any]:
+        """Returns what the widgets show before anybody has typed, by the settings' paths."""
+        return {field.path: _to_widget(field, field.default) for field in self.fields}
+
+    def to_tree(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the plain dict that the widgets' values, by path, stand for.
 
         Nothing is judged here: what cannot be the setting's type goes on as it is, and the
         config model names it.
         """
         tree: dict[str, Any] = {}
-        for field, value in zip(self.fields, values, strict=True):
-            put(tree, field.path, _from_widget(field, value))
+        for field in self.fields:
+            if field.path in values:
+                put(tree, field.path, _from_widget(field, values[field.path]))
         return tree
 
-    def explain(self, problems: Iterable[Problem]) -> list[str]:
+    def explain(self, problems: Iterable[Problem]) -> dict[str, str]:
         """Returns the help of each setting, with what is wrong with it in front."""
         wrong: dict[str, str] = {}
         for problem in problems:
             place = next((path for path in self.paths if _covers(path, problem.path)), None)
             if place is not None:
                 wrong[place] = problem.message
-        return [
-            f"✕ {wrong[field.path]} — {field.info}" if field.path in wrong else field.info
+        return {
+            field.path: f"✕ {wrong[field.path]} — {field.info}"
+            if field.path in wrong
+            else field.info
             for field in self.fields
-        ]
+        }
 
 
 def make_form(model: type[BaseModel] = RunConfig, without: Iterable[str] = ()) -> Form:
@@ -104,17 +119,36 @@ def make_form(model: type[BaseModel] = RunConfig, without: Iterable[str] = ()) -
     return Form(tuple(field for field in _list_fields(model, "") if field.path not in left_out))
 
 
-def build_widget(field: FormField, value: Any = None) -> Component:
-    """Returns the widget of a setting, inside the current block."""
+def build_widget(
+    field: FormField,
+    value: Any = None,
+    *,
+    element_id: str = "",
+    labels: Mapping[str, str] | None = None,
+    sliders: bool = False,
+) -> Component:
+    """Returns the widget of a setting, inside the current block.
+
+    Args:
+        field: The setting.
+        value: What it shows first; None for the default.
+        element_id: Its id in the page; "" for the field's own.
+        labels: What its choices are called; those that are missing have their own name.
+        sliders: A number between two bounds that are near to each other is a slider.
+    """
     shown = _to_widget(field, field.default if value is None else value)
     common = {
         "label": field.label,
         "info": field.info,
         "value": shown,
-        "elem_id": field.element_id,
+        "elem_id": element_id or field.element_id,
         "elem_classes": "setting",
         "min_width": 260,
     }
+    if sliders and field.kind == "number" and field.span and field.span[1] <= _SLIDER_END:
+        # Its ends tell the bounds.
+        common["info"] = field.help
+        return gr.Slider(*field.span, step=field.span[1] / _SLIDER_STEPS, **common)
     if field.kind in {"whole", "number"}:
         # Gradio's own minimum, maximum and precision are left out: it would round 2.5 to 2, and
         # refuse 9999 with a message that does not say which box is meant.
@@ -122,7 +156,8 @@ def build_widget(field: FormField, value: Any = None) -> Component:
     if field.kind == "switch":
         return gr.Checkbox(**common)
     if field.kind == "choice":
-        return gr.Dropdown(choices=list(field.choices), filterable=False, **common)
+        named = [((labels or {}).get(choice, choice), choice) for choice in field.choices]
+        return gr.Dropdown(choices=named, filterable=False, **common)
     rows = {"lines": 4, "tables": 2}
     return gr.Textbox(lines=rows.get(field.kind, 1), **common)
 
@@ -156,7 +191,8 @@ def _list_fields(model: type[BaseModel], prefix: str) -> Iterable[FormField]:
             raise TypeError(msg)
         bounds = train_text.bounds(*_read_bounds(info.metadata))
         default = info.get_default(call_default_factory=True)
-        yield FormField(path, kind, info.description or "", default, bounds, choices)
+        title, span = info.title or "", _read_span(info.metadata)
+        yield FormField(path, kind, info.description or "", default, bounds, choices, title, span)
 
 
 def _read_bounds(metadata: Iterable[Any]) -> tuple[str, str]:
@@ -171,6 +207,23 @@ def _read_bounds(metadata: Iterable[Any]) -> tuple[str, str]:
         elif isinstance(one, annotated_types.Lt):
             high = train_text.below(one.lt)
     return low, high
+
+
+def _read_span(metadata: Iterable[Any]) -> tuple[float, float] | None:
+    """Returns the lowest and the highest value of a slider, where there are both."""
+    low: Any = None
+    high: Any = None
+    for one in metadata:
+        if isinstance(one, annotated_types.Ge):
+            low = one.ge
+        elif isinstance(one, annotated_types.Gt):
+            low = one.gt
+        elif isinstance(one, annotated_types.Le):
+            high = one.le
+    if low is None or high is None:
+        return None
+    excluded = any(isinstance(one, annotated_types.Gt) for one in metadata)
+    return (low + high / _SLIDER_STEPS if excluded else low, high)
 
 
 def _choose_step(field: FormField) -> float:

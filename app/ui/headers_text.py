@@ -1,6 +1,6 @@
 """What is said about the header of a LoRA file: what it tells others."""
 
-from app.core.sizes import show_bytes
+from app.core.text import show_bytes
 
 TITLE = "What the file will tell about itself"
 INFO = (

@@ -8,6 +8,8 @@ run. A value is put in once and not evaluated.
 
 import html
 
+from app.core.text import LOG_HEADING
+
 _VOID = {"img", "br", "hr", "input", "meta"}
 
 Attribute = str | int | float | bool | None
@@ -47,3 +49,25 @@ def note(message: str, kind: str = "info") -> Markup:
         return Markup("")
     role = "alert" if kind == "error" else "status"
     return element("p", message, class_=f"note note-{kind}", role=role)
+
+
+def make_track(percent: int, line: str) -> Markup:
+    """Returns a bar of progress; `line` is what a screen reader says."""
+    fill = element("div", "", class_="fill", style=f"width:{percent}%")
+    return element(
+        "div",
+        fill,
+        class_="track",
+        role="progressbar",
+        aria_label=line,
+        aria_valuemin=0,
+        aria_valuemax=100,
+        aria_valuenow=percent,
+    )
+
+
+def make_log(log: str) -> Markup:
+    """Returns the last lines of a log."""
+    heading = element("p", LOG_HEADING, class_="quiet")
+    box = element("pre", log, class_="log", tabindex=0, aria_label=LOG_HEADING)
+    return join(heading, box)

@@ -14,9 +14,9 @@ from typing import Any
 
 import gradio as gr
 
+from app.ui.context import Shell
 from app.ui.paint import QUIET
 from app.ui.scripts import STIR
-from app.ui.shell import Shell
 
 
 def carry(shell: Shell, name: str) -> gr.Textbox:

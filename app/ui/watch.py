@@ -16,13 +16,12 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from app.combine.workbench import stamp_bench
-from app.core.adapters import view_drawing
-from app.core.jobs import stamp_errands
+from app.core.examples import SUGGESTING
+from app.core.generation import view_generation
+from app.core.jobs import stamp_jobs
 from app.core.lora_files import INSPECT, PACKS
 from app.core.run_views import list_run_views
 from app.core.workspace import Workspace
-from app.dataset.suggestions import SUGGESTING
 
 _ASK = """
 const look = async () => {
@@ -63,7 +62,7 @@ def mark_runs(workspace: Workspace) -> str:
 def mark_drawing(workspace: Workspace) -> str:
     """Changes when the preview does, or the run that it waits for."""
     busy = [view.id for view in list_run_views(workspace) if view.busy]
-    return repr((view_drawing(workspace.preview), busy))
+    return repr((view_generation(workspace.preview), busy))
 
 
 def mark_datasets(workspace: Workspace) -> str:
@@ -84,11 +83,11 @@ def mark_pictures(workspace: Workspace) -> str:
     return repr(_stamp(workspace.runs_path.glob("*/events.jsonl")))
 
 
-def _mark_errands(*kinds: str) -> Callable[[Workspace], str]:
-    """Returns a mark that changes when an errand of these kinds prints something or ends."""
+def _mark_jobs(*kinds: str) -> Callable[[Workspace], str]:
+    """Returns a mark that changes when a job of these kinds prints something or ends."""
 
     def mark(workspace: Workspace) -> str:
-        return repr(stamp_errands(workspace, kinds))
+        return repr(stamp_jobs(workspace, kinds))
 
     return mark
 
@@ -100,12 +99,11 @@ MARKS: dict[str, Callable[[Workspace], str]] = {
     "datasets": mark_datasets,
     "exports": mark_exports,
     "pictures": mark_pictures,
-    "models": _mark_errands("model"),
-    "downloads": _mark_errands("download"),
-    "questions": _mark_errands("estimate", "header"),
-    "files": _mark_errands(INSPECT, *PACKS),
-    "captions": _mark_errands(SUGGESTING),
-    "workbench": stamp_bench,
+    "models": _mark_jobs("model"),
+    "downloads": _mark_jobs("download"),
+    "questions": _mark_jobs("estimate", "header"),
+    "files": _mark_jobs(INSPECT, *PACKS),
+    "captions": _mark_jobs(SUGGESTING),
 }
 
 

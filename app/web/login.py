@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.train.text import APP_NAME
+from app.core.text import APP_NAME
 from app.ui.markup import element, join
 from app.web import text as server_text
 

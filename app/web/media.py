@@ -14,12 +14,13 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from app.core.adapters import REQUEST_ID
 from app.core.examples import find_example
+from app.core.generation import REQUEST_ID
 from app.core.lora_files import PACKS, find_file
 from app.core.run_contents import sample_path
 from app.core.workspace import Workspace, WorkspaceError
-from app.library.file_actions import find_pack_zip
+from app.dataset.images import make_thumbnail
+from app.library.events import find_pack_zip
 from trainer.formats.embedding import find_embedding
 
 _THUMBNAIL = re.compile(r"[0-9a-f]{8,64}\.webp")
@@ -48,8 +49,9 @@ def make_routes(workspace: Workspace) -> list[Route]:
 
 
 def _find_thumbnail(workspace: Workspace, names: dict[str, str]) -> Path | None:
-    name = names["name"]
-    return workspace.thumbnails_path / name if _THUMBNAIL.fullmatch(name) else None
+    if not _THUMBNAIL.fullmatch(names["name"]):
+        return None
+    return make_thumbnail(workspace, workspace.find_dataset(names["dataset"]), names["name"])
 
 
 def _find_image(workspace: Workspace, names: dict[str, str]) -> Path | None:
@@ -94,7 +96,7 @@ def _find_pack(workspace: Workspace, names: dict[str, str]) -> Path | None:
 
 
 _FINDERS: dict[str, Finder] = {
-    "thumbnail/{name}": _find_thumbnail,
+    "thumbnail/{dataset}/{name}": _find_thumbnail,
     "image/{dataset}/{key}": _find_image,
     "sample/{run}/{step:int}/{index:int}": _find_sample,
     "preview/{request}/{side}": _find_preview,

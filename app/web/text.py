@@ -8,6 +8,9 @@ WRONG_HOST = "This address is not one that Lorasmith answers to."
 WRONG_ORIGIN = "Requests from other web sites are refused."
 NO_LENGTH = "An upload must say how large it is."
 UPLOAD_TOO_LARGE = "This upload is too large."
+NO_REVISION = "A text is saved with the revision that it was made from (If-Match)."
+NOT_JSON = "A text is sent as JSON with the one entry “text”."
+TEXT_TOO_LARGE = "This text is too long. Shorten it."
 UPLOADS_FULL = "Too much has been uploaded and not taken in yet. Wait a minute and try again."
 
 

@@ -3,28 +3,58 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
 
 # From an upright RGB picture to its caption; "" where the captioner cannot tell.
 Describe = Callable[[Image.Image], str]
+Existing = Literal["keep", "append", "replace"]
 
 
-@dataclass(frozen=True)
-class CaptionerOptions:
-    """How to caption.
+class CaptionerOptions(BaseModel):
+    """How a captioner works."""
 
-    Attributes:
-        device: "auto", "cpu", "cuda" or "mps".
-        threshold: How sure a captioner that knows how sure it is must be, 0 .. 1; 0 takes its own.
-        prompt: What a captioner that takes instructions is told; "" takes its own.
-        max_words: A longer caption is cut at a word; 0 never cuts.
-    """
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
-    device: str = "auto"
-    threshold: float = 0.0
-    prompt: str = ""
-    max_words: int = 0
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        default="auto", description="Where it computes; auto takes the GPU if there is one."
+    )
+    threshold: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="How sure it must be (starter, tagger); 0 takes its own threshold.",
+    )
+    prompt: str = Field(
+        default="",
+        description="How a caption begins (blip), the task (florence2), or the instruction (vlm); "
+        "empty takes its own.",
+    )
+    max_words: int = Field(
+        default=0,
+        ge=0,
+        description="A longer caption is cut at a word; 0 never cuts.",
+    )
+
+
+class CaptionOptions(CaptionerOptions):
+    """How a dataset is captioned."""
+
+    captioner: str = Field(
+        default="starter",
+        description="Who writes the captions: one that `lorasmith captioners` lists.",
+    )
+    existing: Existing = Field(
+        default="keep",
+        description="What becomes of existing captions: keep them, append the new caption after a "
+        "comma, or replace them.",
+    )
+    model: str = Field(
+        default="",
+        description="Another model of the same kind: its folder, or OWNER/NAME on the hub.",
+    )
 
 
 @dataclass(frozen=True)

@@ -96,17 +96,11 @@ def find_captioner(name: str) -> Captioner:
 
 
 def check_options(name: str, options: CaptionerOptions) -> None:
-    """Looks at what a captioner is asked, before anything is downloaded or loaded.
+    """Checks that a captioner heeds its options, before anything is downloaded or loaded.
 
     Raises:
-        DatasetError: a number is out of range, or this captioner does not heed an option.
+        DatasetError: this captioner does not heed an option.
     """
-    if not 0 <= options.threshold <= 1:
-        msg = f"--threshold is {options.threshold:g}. Choose a number from 0 to 1."
-        raise DatasetError(msg)
-    if options.max_words < 0:
-        msg = f"--max-words is {options.max_words}. Choose a number of words, or 0 for no limit."
-        raise DatasetError(msg)
     takes = find_captioner(name).takes
     asked = {"threshold": options.threshold, "prompt": options.prompt}
     for option in [each for each, value in asked.items() if value and each not in takes]:

@@ -4,7 +4,7 @@ It takes no time. Where a test closes a gate it waits: before a step at `step-N`
 of a preview half made at `preview`.
 
 fake_trainer.py train RUN_FOLDER            fake_trainer.py preview-worker FOLDER
-fake_trainer.py models PATH --json          and the other words of fake_errands.py
+fake_trainer.py models PATH --json          and the other words of fake_jobs.py
 """
 
 import json
@@ -16,7 +16,7 @@ from pathlib import Path
 from PIL import Image
 
 from datasets_tools.files import write_atomically
-from tests.app.fake_errands import ERRANDS
+from tests.app.fake_jobs import JOBS
 from tests.gates import wait_at
 from trainer.runs import (
     PreviewFolder,
@@ -131,4 +131,4 @@ if __name__ == "__main__":
     elif what == "preview-worker":
         serve_previews(PreviewFolder(Path(rest[0])))
     else:
-        ERRANDS[what](rest)
+        JOBS[what](rest)

@@ -5,8 +5,8 @@ import pytest
 from app.core.examples import key_of, list_examples, view_tiles
 from app.core.run_views import view_run
 from app.core.workspace import WorkspaceError
-from app.dataset import dataset_actions as datasets
-from app.dataset.editions import open_edition
+from app.dataset import images as datasets
+from app.dataset.captions import open_caption, save_caption
 from app.train import run_actions as training
 from tests.app.conftest import draw_images, make_config, wait_for
 from trainer.runs import own_folder, read_requests
@@ -48,56 +48,64 @@ def test_dataset_does_not_grow_beyond_its_quota(workspace, dataset, tmp_path, mo
 def test_upload_that_is_far_too_large_for_a_picture_is_refused(workspace, dataset, monkeypatch):
     monkeypatch.setattr(datasets, "MAX_IMAGE_BYTES", 10)
     done = datasets.import_uploads(workspace, dataset, [upload(workspace, "a.png", b"x" * 11)])
-    assert "a picture may have" in done.refused[0]
+    assert "an image may have" in done.refused[0]
 
 
-def open_first(dataset):
-    return open_edition(dataset, "cats", view_tiles(dataset)[0].key)
+def open_first(workspace, dataset):
+    key = view_tiles(dataset)[0].key
+    return key, open_caption(workspace, "cats", key).revision
 
 
-def test_caption_is_saved_with_the_revision_that_was_read(dataset):
-    chosen = open_first(dataset)
-    done = datasets.save_caption(dataset, chosen.key, chosen.revision, "a green cat")
+def test_caption_is_saved_with_the_revision_that_was_read(workspace, dataset):
+    key, revision = open_first(workspace, dataset)
+    done = save_caption(workspace, "cats", key, revision, "a green cat")
     assert done.outcome == "saved"
     assert (dataset / "image-0.txt").read_text() == "a green cat"
-    again = datasets.save_caption(dataset, chosen.key, done.revision, "a pink cat")
+    again = save_caption(workspace, "cats", key, done.revision, "a pink cat")
     assert again.outcome == "saved"
 
 
-def test_caption_that_changed_meanwhile_is_kept_and_the_text_is_given_back(dataset):
-    chosen = open_first(dataset)
+def test_caption_that_changed_meanwhile_is_kept_and_given_back_with_its_revision(
+    workspace, dataset
+):
+    key, revision = open_first(workspace, dataset)
     (dataset / "image-0.txt").write_text("edited elsewhere")
-    done = datasets.save_caption(dataset, chosen.key, chosen.revision, "my text")
-    assert done.outcome == "conflict"
-    assert "my text" in done.message
+    done = save_caption(workspace, "cats", key, revision, "my text")
+    assert (done.outcome, done.text) == ("conflict", "edited elsewhere")
+    assert "Not saved" in done.message
     assert (dataset / "image-0.txt").read_text() == "edited elsewhere"
+    assert save_caption(workspace, "cats", key, done.revision, "my text").outcome == "saved"
 
 
-def test_caption_of_a_removed_image_does_not_land_on_its_neighbour(dataset):
-    tiles = view_tiles(dataset)
-    chosen = open_first(dataset)
-    datasets.remove_image(dataset, tiles[0].key)
-    done = datasets.save_caption(dataset, tiles[0].key, chosen.revision, "for the first")
-    assert done.outcome == "failed"
+def test_caption_of_a_removed_image_does_not_land_on_its_neighbour(workspace, dataset):
+    key, revision = open_first(workspace, dataset)
+    datasets.remove_image(dataset, key)
+    assert save_caption(workspace, "cats", key, revision, "for the first").outcome == "gone"
     assert (dataset / "image-1.txt").read_text() == "a blue cat"
 
 
-def test_removed_image_comes_back_with_its_caption(dataset):
+def test_removed_image_comes_back_with_its_caption(workspace, dataset):
     key = key_of(list_examples(dataset)[1])
     assert datasets.remove_image(dataset, key) == "image-1.png"
     assert len(view_tiles(dataset)) == 2
     assert datasets.undo_remove(dataset) == "image-1.png"
-    assert open_edition(dataset, "cats", key).caption == "a blue cat"
+    assert open_caption(workspace, "cats", key).text == "a blue cat"
     with pytest.raises(WorkspaceError, match="no removed image"):
         datasets.undo_remove(dataset)
 
 
 def test_thumbnails_are_made_once_per_content(workspace, dataset):
-    datasets.make_thumbnails(workspace, dataset)
-    made = {path: path.stat().st_mtime_ns for path in workspace.thumbnails_path.iterdir()}
-    datasets.make_thumbnails(workspace, dataset)
+    names = [tile.thumbnail for tile in view_tiles(dataset)]
+
+    def make_all():
+        paths = [datasets.make_thumbnail(workspace, dataset, name) for name in names]
+        return {path: path.stat().st_mtime_ns for path in paths}
+
+    made = make_all()
+    assert set(made) == set(workspace.thumbnails_path.iterdir())
     assert len(made) == 3
-    assert made == {p: p.stat().st_mtime_ns for p in workspace.thumbnails_path.iterdir()}
+    assert made == make_all()
+    assert datasets.make_thumbnail(workspace, dataset, "0123456789.webp") is None
 
 
 def test_started_run_finishes_and_a_second_is_refused_meanwhile(workspace, dataset, gates):

@@ -172,30 +172,30 @@ def test_download_shows_progress_and_is_chosen_when_it_has_arrived(workspace, ga
     told, seen = events.download(seen, " owner/model ")
     assert told == ""
     assert events.show_download(seen)[-1] == gr.skip()  # nothing arrived: nothing is chosen
-    wait_for(lambda: view.read_progress(view.find_download(workspace))[0] > 0)
-    line, kind, percent = view.describe_download(view.find_download(workspace))
+    wait_for(lambda: change.read_progress(change.find_download(workspace))[0] > 0)
+    line, kind, percent = change.describe_download(change.find_download(workspace))
     assert line.startswith("Downloading owner/model: ")
     assert (kind, percent > 0) == ("info", True)
     gates.open("download")
-    wait_for(lambda: view.find_download(workspace).state == "done")
+    wait_for(lambda: change.find_download(workspace).state == "done")
     assert events.show_download(seen)[-1]["value"] == "owner--model"
 
 
 def test_download_that_fails_or_is_stopped_says_so(workspace, gates):
     change.start_download(workspace, "nobody/none")
-    wait_for(lambda: view.find_download(workspace).state == "failed")
-    line, kind, _ = view.describe_download(view.find_download(workspace))
+    wait_for(lambda: change.find_download(workspace).state == "failed")
+    line, kind, _ = change.describe_download(change.find_download(workspace))
     assert kind == "error"
     assert "no nobody/none on the hub" in line
     gates.close("download")
     change.start_download(workspace, "owner/model")
     change.stop_download(workspace)
-    wait_for(lambda: view.find_download(workspace).state == "failed")
-    assert "was stopped" in view.describe_download(view.find_download(workspace))[0]
+    wait_for(lambda: change.find_download(workspace).state == "failed")
+    assert "was stopped" in change.describe_download(change.find_download(workspace))[0]
 
 
 @pytest.mark.parametrize("typed", ["", None, "model", "http://x/y", "../x", "a/b; touch x"])
 def test_what_is_no_hub_id_is_not_downloaded(workspace, typed):
     with pytest.raises(WorkspaceError, match="no hub id"):
         change.start_download(workspace, typed)
-    assert view.find_download(workspace).state == "none"
+    assert change.find_download(workspace).state == "none"

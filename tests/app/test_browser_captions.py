@@ -1,4 +1,4 @@
-"""Captions suggested, changed and taken back in a real browser; a stand-in makes them up."""
+"""Captions suggested, changed and undone in a real browser; a stand-in makes them up."""
 
 import pytest
 from playwright.sync_api import expect
@@ -81,12 +81,12 @@ def test_images_are_captioned_and_trained_on_in_three_clicks(page, url, root, tm
     assert clicks == ["Suggest captions", "Train with these"]
 
 
-def test_captions_are_suggested_edited_and_taken_back_twice(page, url, root):
+def test_captions_are_suggested_edited_and_undone_twice(page, url, root):
     page.goto(f"{url}/?dataset=cats")
     box = page.locator("#dataset-caption textarea")
     tiles = page.locator("#dataset-grid .tile")
     expect(tiles.nth(0)).to_contain_text("no caption")
-    page.get_by_label("In place of what is there").check()
+    page.get_by_label("Instead of what is there").check()
     page.locator("#captions-suggest").click()
     done = page.locator("#captions-progress [data-state=done]")
     expect(done).to_contain_text("3 captions suggested.")
@@ -105,10 +105,10 @@ def test_captions_are_suggested_edited_and_taken_back_twice(page, url, root):
     expect(done).to_be_hidden()  # that is no longer what was done last
 
     undo = page.locator("#captions-undo")
-    expect(undo).to_have_text("Take back: Replaced “cat” by “dog”")
+    expect(undo).to_have_text("Undo: Replaced “cat” by “dog”")
     undo.click()
     expect(box).to_have_value("a red cat")
-    expect(undo).to_have_text("Take back: Suggested by starter")
+    expect(undo).to_have_text("Undo: Suggested by starter")
     undo.click()
     expect(box).to_have_value("")
     expect(tiles.nth(0)).to_contain_text("no caption")

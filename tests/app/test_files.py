@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from types import SimpleNamespace
 
 import numpy
 import pytest
@@ -10,13 +11,13 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from app.core import lora_files as view
-from app.core.addresses import file_url, pack_url, word_url
 from app.core.workspace import WorkspaceError
-from app.library.events import LibraryEvents
-from app.library.file_actions import look_into_file, pack_file
-from app.library.files_html import make_about, make_pack
+from app.library import about, html
+from app.library.about import make_about, make_pack, view_inspection
+from app.library.events import LibraryEvents, look_into_file, pack_file
+from app.train.run_actions import continue_run
 from app.web.media import make_routes
-from tests.app.conftest import wait_for
+from tests.app.conftest import add_sample, wait_for
 
 LORA = save(
     {"lora_unet_x.lora_down.weight": numpy.zeros((4, 8), "float16")},
@@ -29,7 +30,7 @@ LORA = save(
 
 @pytest.fixture
 def events(workspace):
-    return LibraryEvents(workspace)
+    return LibraryEvents(workspace, continue_run)
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def inspect(workspace, file):
 
 
 def read(workspace, file):
-    return view.read_file_errand(workspace, view.INSPECT, file.path)
+    return view.read_file_job(workspace, view.INSPECT, file.path)
 
 
 def test_run_offers_its_files_and_a_brought_file_itself(workspace, run):
@@ -79,7 +80,7 @@ def test_what_is_not_listed_has_no_files(workspace, run, opened):
 
 def test_inspection_says_what_the_file_is_who_loads_it_and_what_is_wrong(workspace):
     file = bring(workspace)
-    found = view.view_inspection(inspect(workspace, file))
+    found = view_inspection(inspect(workspace, file))
     facts = dict(found.facts)
     assert facts["For"] == "SDXL"
     assert facts["UNet"] == "192 layers, LoRA, rank 16, alpha 8"
@@ -88,7 +89,7 @@ def test_inspection_says_what_the_file_is_who_loads_it_and_what_is_wrong(workspa
         ("ComfyUI", "yes"),
         ("A1111", "no"),
     ]
-    assert [(one.severity, one.message[:10]) for one in found.findings] == [
+    assert [(severity, message[:10]) for severity, message in found.findings] == [
         ("warning", "The header")
     ]
 
@@ -128,12 +129,12 @@ def test_settings_are_read_from_the_header_and_damaged_ones_are_none(workspace):
 def test_pack_is_made_and_downloaded(workspace, media, run, kind):
     export(run)
     file = view.find_file(workspace, run.id, None)
-    assert media.get(pack_url(file, kind)).status_code == 404
+    assert media.get(view.pack_url(file, kind)).status_code == 404
     pack_file(workspace, file, kind)
     wait_for(lambda: view.find_pack(workspace, file, kind) is not None)
-    errand = view.read_file_errand(workspace, kind, file.path)
-    assert f'href="{pack_url(file, kind)}"' in make_pack(file, kind, errand)
-    answer = media.get(pack_url(file, kind))
+    job = view.read_file_job(workspace, kind, file.path)
+    assert f'href="{view.pack_url(file, kind)}"' in make_pack(file, kind, job)
+    answer = media.get(view.pack_url(file, kind))
     assert answer.status_code == 200
     assert "attachment" in answer.headers["content-disposition"]
     if kind == "hub":
@@ -142,7 +143,7 @@ def test_pack_is_made_and_downloaded(workspace, media, run, kind):
 
 def test_brought_file_is_downloaded_and_nothing_else_is(workspace, media, tmp_path):
     file = bring(workspace)
-    assert media.get(file_url(file)).content == LORA
+    assert media.get(view.file_url(file)).content == LORA
     (tmp_path / "secret").write_bytes(b"secret")
     (workspace.loras_path / "link.safetensors").symlink_to(tmp_path / "secret")
     for url in ("/media/lora/link.safetensors", "/media/lora/..%2fbase-models.json",
@@ -151,50 +152,121 @@ def test_brought_file_is_downloaded_and_nothing_else_is(workspace, media, tmp_pa
         assert media.get(url).status_code == 404, url
 
 
-def test_learned_word_is_downloaded_beside_its_file(workspace, media, events, run):
+def read_view(workspace, name, opened, file=""):
+    views = {**html.VIEWS, **about.VIEWS}
+    return views[f"library-{name}"].render(workspace, {"open": opened, "library_file": file})
+
+
+def read_version(workspace, name, opened):
+    views = {**html.VIEWS, **about.VIEWS}
+    return views[f"library-{name}"].read_version(workspace, {"open": opened})
+
+
+def test_embedding_is_downloaded_beside_its_file(workspace, media, run):
     name = export(run)
     file = view.find_file(workspace, run.id, None)
     assert file.word is None
-    assert media.get(word_url(file)).status_code == 404
+    assert media.get(view.word_url(file)).status_code == 404
     folder = run.path / "tabby-embedding"
     folder.mkdir()
     (folder / "zorp.safetensors").write_bytes(b"word")
     file = view.find_file(workspace, run.id, None)
-    assert media.get(word_url(file)).content == b"word"
-    download = str(events.show({}, run.id, None)[4])
-    assert f'href="{word_url(file)}"' in download
+    assert media.get(view.word_url(file)).content == b"word"
+    download = read_view(workspace, "opened", run.id)
+    assert f'href="{view.word_url(file)}"' in download
     assert "embedding:zorp in ComfyUI" in download
-    assert media.get(word_url(file).replace(name, "..")).status_code == 404
+    assert media.get(view.word_url(file).replace(name, "..")).status_code == 404
 
 
-def test_library_shows_runs_and_brought_files_with_what_can_be_done(workspace, events, run):
-    names = ("cards", "facts", "file", "download", "trigger", "syntax", "resume", "continue")
+def test_library_shows_runs_and_brought_files_with_what_can_be_done(workspace, run):
+    assert 'id="library-resume"' in read_view(workspace, "opened", run.id)
     export(run)
+    file = bring(workspace)
+    cards = read_view(workspace, "cards", "")
+    assert f'data-key="{run.id}"' in cards
+    assert 'data-key="file:mine.safetensors"' in cards
+    shown = read_view(workspace, "opened", run.id)
+    assert f'href="{view.file_url(view.find_file(workspace, run.id, None))}"' in shown
+    assert 'value="&lt;lora:tabby:1&gt;"' in shown
+    assert 'value="tabbycat"' in shown
+    assert f'id="library-continue" data-key="continue" data-file="{run.id}/tabby' in shown
+    shown = read_view(workspace, "opened", file.id)
+    assert "A ${alert(1)} &lt;b&gt;title" in shown
+    assert 'id="library-settings"' in shown
+    assert 'id="library-resume"' not in shown
+    shown = read_view(workspace, "opened", "")
+    assert "Choose a run or a file" in shown
+    assert "data-file" not in shown
+
+
+def test_one_of_several_files_is_chosen_and_the_newest_where_it_is_not_there(workspace, run):
+    names = [export(run), export(run, "tabby-diffusers.safetensors")]
+    for name in names:
+        shown = read_view(workspace, "opened", run.id, f"{run.id}/{name}")
+        assert f'data-file="{run.id}/{name}"' in shown
+        assert shown.count('data-selects="library_file"') == 2
+        assert shown.count('aria-pressed="true"') == 1
+    newest = view.find_file(workspace, run.id, None)
+    assert f'data-file="{newest.id}"' in read_view(workspace, "opened", run.id, "other/x")
+
+
+def test_versions_change_with_what_is_shown_and_with_nothing_else(workspace, run):
+    def look():
+        names = ("cards", "opened", "log", "about", "share")
+        return {name: read_version(workspace, name, run.id) for name in names}
+
+    def changed():
+        nonlocal before
+        now = look()
+        different = {name for name in now if now[name] != before[name]}
+        before = now
+        return different
+
+    before = look()
+    assert changed() == set()
     bring(workspace)
-    _, *parts = events.show({}, run.id, None)
-    shown = dict(zip(names, parts, strict=False))
-    assert f'data-key="{run.id}"' in shown["cards"]
-    assert 'data-key="file:mine.safetensors"' in shown["cards"]
-    assert "tabby.safetensors" in shown["download"]
-    assert shown["syntax"]["value"] == "<lora:tabby:1>"
-    assert shown["continue"]["visible"]
-    _, *parts = events.show({}, "file:mine.safetensors", None)
-    shown = dict(zip(names, parts, strict=False))
-    assert "A ${alert(1)} &lt;b&gt;title" in shown["facts"]
-    assert not shown["resume"]["visible"]
-    _, *parts = events.show({}, "", None)
-    assert not dict(zip(names, parts, strict=False))["continue"]["visible"]
+    assert changed() == {"cards"}
+    export(run)
+    assert changed() == {"opened", "about", "share"}
+    add_sample(run, 10, 0)
+    assert "cards" in changed()
+    run.log_path.write_text("one line")
+    assert changed() == {"log"}
+    pack_file(workspace, view.find_file(workspace, run.id, None), "hub")
+    assert changed() == {"share"}
+    look_into_file(workspace, view.find_file(workspace, run.id, None))
+    assert "about" in changed()
 
 
-def test_upload_is_a_command_and_quotes_what_it_names(workspace, events):
+def press(key, opened, file=""):
+    return SimpleNamespace(key=key, open=opened, library_file=file)
+
+
+def test_buttons_do_what_they_say_for_what_was_shown(workspace, events, run):
+    name = export(run)
+    file = view.find_file(workspace, run.id, None)
+    assert events.pack(press("hub", run.id)) == {"message": ""}
+    wait_for(lambda: view.find_pack(workspace, file, "hub") is not None)
+    assert events.look(press("look", run.id, f"{run.id}/{name}")) == {"message": ""}
+    assert read(workspace, file).state != "none"
+    assert events.resume(press("continue", run.id)) is None
+    message = events.resume(press("resume", run.id))["message"]
+    assert "note-good" in message
+    wait_for(lambda: "finished" in read_view(workspace, "opened", run.id))
+
+
+@pytest.mark.parametrize("sent", [SimpleNamespace(), press("x", "../x"), press(None, None, [])])
+def test_presses_that_say_nonsense_do_nothing(workspace, events, sent):
+    assert events.pack(sent) is None
+    assert events.resume(sent) is None
+    assert "not there any more" in events.look(sent)["message"]
+    assert "not there any more" in events.pack(press("hub", getattr(sent, "open", "")))["message"]
+    assert "no run" in events.resume(press("resume", getattr(sent, "open", "")))["message"]
+    assert not list(workspace.jobs_path.glob("*-*"))
+
+
+def test_upload_is_a_command_and_quotes_what_it_names(workspace):
     bring(workspace, "my $(touch x).safetensors")
-    *_, upload = events.show_file({}, "file:my $(touch x).safetensors", None)
-    assert "--hub 'my $(touch x)-hub'" in upload["value"]
-    assert "OWNER/NAME --private" in upload["value"]
-
-
-def test_every_wish_differs_so_that_the_same_one_is_heard_twice(workspace, events):
-    bring(workspace)
-    wishes = {events.wish("continue", "file:mine.safetensors", None) for _ in range(3)}
-    assert len(wishes) == 3
-    assert all(wish.endswith("|file:mine.safetensors") for wish in wishes)
+    shown = read_view(workspace, "share", "file:my $(touch x).safetensors")
+    assert "--hub &#x27;my $(touch x)-hub&#x27;" in shown
+    assert "OWNER/NAME --private" in shown

@@ -1,4 +1,4 @@
-"""The guard, the password door and the media routes, asked as a browser or an attacker would."""
+"""The guard, the password door and the routes of media and captions, asked as an attacker would."""
 
 import urllib.parse
 
@@ -9,17 +9,19 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from app.core.addresses import export_url, image_url, sample_url, thumbnail_url
-from app.core.examples import view_tiles
-from app.core.run_contents import view_samples
-from app.dataset.dataset_actions import make_thumbnails
+from app.core.examples import image_url, thumbnail_url, view_tiles
+from app.core.lora_files import export_url
+from app.core.run_contents import sample_url, view_samples
+from app.web import captions_routes
 from app.web.login import LOGIN_PATH, PasswordDoor
 from app.web.media import make_routes
 from app.web.security import LOOPBACK, Guard, list_hosts
 from app.web.server import ServerError, launch, launch_options
+from datasets_tools.captions import revision_of
 from tests.app.conftest import add_sample
 
 HERE = "http://127.0.0.1:7860"
+JSON = "application/json"
 
 
 def hello(request):
@@ -140,13 +142,12 @@ def media(workspace):
 
 
 def test_media_serves_thumbnail_image_sample_and_export(media, workspace, dataset, run):
-    make_thumbnails(workspace, dataset)
     tile = view_tiles(dataset)[0]
     add_sample(run, 10, 0)
     sample = view_samples(run).rows[0][1][0]
     (run.path / "tabby.safetensors").write_bytes(b"weights")
     kinds = {
-        thumbnail_url(tile.thumbnail): "image/webp",
+        thumbnail_url("cats", tile.thumbnail): "image/webp",
         image_url("cats", tile.key): "image/png",
         sample_url(run.id, sample): "image/png",
         export_url(run.id, "tabby.safetensors"): "application/octet-stream",
@@ -166,7 +167,8 @@ def test_media_serves_nothing_else(media, workspace, dataset, run):
         quoted = urllib.parse.quote(name, safe="")
         for url in (
             f"/media/export/{run_id}/{quoted}",
-            f"/media/thumbnail/{quoted}",
+            f"/media/thumbnail/cats/{quoted}",
+            f"/media/thumbnail/{quoted}/0123456789abcdef.webp",
             f"/media/image/cats/{quoted}",
             f"/media/image/{quoted}/x",
             f"/media/preview/{quoted}/with",
@@ -181,3 +183,112 @@ def test_link_inside_a_run_does_not_lead_out_of_the_workspace(media, run, tmp_pa
     secret.write_bytes(b"secret")
     (run.path / "tabby.safetensors").symlink_to(secret)
     assert media.get(export_url(run.id, "tabby.safetensors")).status_code == 404
+
+
+@pytest.fixture
+def editor(workspace, dataset):
+    """The routes of captions and trigger words behind the guard, and an image's address."""
+    guard = Middleware(Guard, hosts=LOOPBACK, uploads=workspace.uploads_path)
+    app = Starlette(routes=captions_routes.make_routes(workspace), middleware=[guard])
+    client = TestClient(app, base_url=HERE)
+    return client, f"/captions/cats/{view_tiles(dataset)[0].key}"
+
+
+def put(client, address, content, revision="", **headers):
+    sent = {"if-match": f'"{revision}"', **headers}
+    return client.put(address, json={"text": content}, headers=sent)
+
+
+def test_caption_is_read_with_its_revision_and_saved_with_it(editor, dataset):
+    client, address = editor
+    opened = client.get(address)
+    assert (opened.status_code, opened.json()["text"]) == (200, "a red cat")
+    tag = opened.headers["etag"]
+    assert tag == f'"{opened.json()["revision"]}"'
+    assert opened.headers["cache-control"] == "private, no-store"
+    assert client.get(address, headers={"if-none-match": tag}).status_code == 304
+    saved = put(client, address, "a ünusual cat", tag.strip('"'))
+    assert (saved.status_code, saved.headers["etag"] != tag) == (200, True)
+    assert (dataset / "image-0.txt").read_text("utf-8") == "a ünusual cat"
+    assert client.get(address, headers={"if-none-match": tag}).status_code == 200
+    again = put(client, address, "mine", tag.strip('"'))
+    assert (again.status_code, again.json()["text"]) == (412, "a ünusual cat")
+    assert again.headers["etag"] == saved.headers["etag"]
+
+
+def test_trigger_is_read_and_saved_likewise(editor, dataset):
+    client, _ = editor
+    revision = client.get("/trigger/cats").json()["revision"]
+    assert put(client, "/trigger/cats", "tabby", revision).json()["text"] == "tabby"
+    assert client.get("/trigger/cats").json()["text"] == "tabby"
+    assert put(client, "/trigger/cats", "other", revision).status_code == 412
+    assert put(client, "/trigger/cats", "x" * 1000, revision).status_code == 412
+    now = client.get("/trigger/cats").json()["revision"]
+    assert put(client, "/trigger/cats", "x" * 1000, now).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [({"origin": "http://evil.example"}, 403), ({"origin": "null"}, 403),
+     ({"sec-fetch-site": "cross-site"}, 403), ({"sec-fetch-site": "same-site"}, 403),
+     ({"host": "evil.example"}, 400), ({"origin": HERE}, 200)],
+)  # fmt: skip
+def test_other_sites_save_nothing(editor, dataset, headers, status):
+    client, address = editor
+    revision = client.get(address).json()["revision"]
+    for place, tag in ((address, revision), ("/trigger/cats", revision_of(""))):
+        assert put(client, place, "evil", tag, **headers).status_code == status
+    written = (dataset / "image-0.txt").read_text()
+    assert written == ("evil" if status == 200 else "a red cat")
+
+
+@pytest.mark.parametrize("address", ["/captions/cats/KEY", "/trigger/cats"])
+def test_saving_without_a_revision_or_a_text_is_refused(editor, dataset, address):
+    client, caption = editor
+    address = address.replace("KEY", caption.rpartition("/")[2])
+    assert client.put(address, json={"text": "x"}).status_code == 428
+    tag = {"if-match": '"x"'}
+    assert client.put(address, content='{"text": "x"}', headers=tag).status_code == 415
+    form = tag | {"content-type": "application/x-www-form-urlencoded"}
+    assert client.put(address, content="text=x", headers=form).status_code == 415
+    for content in ("", "no json", "[]", '{"text": 7}', '{"x": "y"}', "[" * 100_000):
+        sent = client.put(address, content=content, headers=tag | {"content-type": JSON})
+        assert sent.status_code == 400, content[:20]
+    large = b'{"text": "' + b"x" * captions_routes.MAX_BODY_BYTES + b'"}'
+    for body in (large, iter([large[:1000], large[1000:]])):
+        sent = client.put(address, content=body, headers=tag | {"content-type": JSON})
+        assert sent.status_code == 413
+    for method in ("POST", "DELETE", "PATCH"):
+        assert client.request(method, address, json={"text": "x"}).status_code == 405
+    assert (dataset / "image-0.txt").read_text() == "a red cat"
+
+
+@pytest.mark.parametrize(
+    "name", ["gone", "..", "%2e%2e", "image-0.png", "..%2fcats", "%00", "a" * 5000, "cats%2f.."]
+)
+def test_bad_names_are_not_found(editor, workspace, name):
+    client, address = editor
+    (workspace.root / "secret.txt").write_text("secret")
+    key = address.rpartition("/")[2]
+    for place in (f"/captions/cats/{name}", f"/captions/{name}/{key}", f"/trigger/{name}"):
+        assert client.get(place).status_code == 404
+        assert put(client, place, "x").status_code == 404
+    assert not list(workspace.root.glob("*.json"))
+
+
+def test_text_with_odd_letters_is_one_line_of_utf8(editor, dataset):
+    client, address = editor
+    revision = client.get(address).json()["revision"]
+    body = r'{"text": "a\u0000 \ud800 cat\n<b>\u202e"}'
+    headers = {"if-match": f'"{revision}"', "content-type": JSON}
+    assert client.put(address, content=body, headers=headers).status_code == 200
+    assert (dataset / "image-0.txt").read_text("utf-8") == "a cat <b>\u202e"
+
+
+def test_captions_too_are_behind_the_password(workspace, dataset):
+    app = Starlette(routes=captions_routes.make_routes(workspace))
+    client = TestClient(PasswordDoor(app, "open sesame", delay_seconds=0), base_url=HERE)
+    key = view_tiles(dataset)[0].key
+    for address in (f"/captions/cats/{key}", "/trigger/cats"):
+        assert client.get(address).status_code == 401
+        assert put(client, address, "x").status_code == 401

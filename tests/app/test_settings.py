@@ -5,10 +5,9 @@ from dataclasses import replace
 import gradio as gr
 import pytest
 
-from app.core.jobs import Errand, read_errand
+from app.core.jobs import Job, read_job
 from app.core.run_contents import OPENED
 from app.core.workspace import WorkspaceError
-from app.library.header_rows import describe_header
 from app.train.events import NOT_BY_PRESET, START_FROM, TrainEvents
 from app.train.form_values import PATHS, Chosen, ask_about_settings, read_config_of_form
 from app.train.memory import view_memory
@@ -16,7 +15,7 @@ from app.train.memory_html import make_memory
 from app.train.page import _ELSEWHERE
 from app.train.settings_events import SettingsEvents
 from app.ui.form import make_form
-from app.ui.headers import make_future_header
+from app.ui.headers import describe_header, make_future_header
 from app.ui.markup import Markup
 from tests.app.conftest import make_config, wait_for
 from trainer.config import RunConfig, layer_config
@@ -37,9 +36,9 @@ def values_of(**settings):
 def ask(workspace, word, **settings):
     chosen = Chosen("", "starter-model", values_of(**settings))
     config = read_config_of_form(workspace, FORM, chosen, needs_images=False)
-    errand_id = ask_about_settings(workspace, word, config).id
-    wait_for(lambda: read_errand(workspace, errand_id).state != "running")
-    return read_errand(workspace, errand_id)
+    job_id = ask_about_settings(workspace, word, config).id
+    wait_for(lambda: read_job(workspace, job_id).state != "running")
+    return read_job(workspace, job_id)
 
 
 def find(answers, path):
@@ -48,27 +47,27 @@ def find(answers, path):
 
 
 def test_question_about_memory_needs_no_images_yet(workspace, events):
-    seen, errand_id, trouble, note = events.ask_memory({}, None, "starter-model", *values_of())
+    seen, job_id, trouble, note = events.ask_memory({}, None, "starter-model", *values_of())
     assert (seen, note, trouble) == ({}, "", gr.skip())
-    assert errand_id.startswith("estimate-")
-    assert "takes some seconds" in events.show_answers(seen, errand_id, "")[1]
+    assert job_id.startswith("estimate-")
+    assert "takes some seconds" in events.show_answers(seen, job_id, "")[1]
 
 
 def test_settings_that_are_wrong_are_named_instead_of_asked_about(events):
-    _, errand_id, shown, _ = events.ask_memory(
+    _, job_id, shown, _ = events.ask_memory(
         {}, None, "starter-model", *FORM.to_values(RunConfig())[:-1], None
     )
-    assert errand_id == ""
+    assert job_id == ""
     assert FORM.paths[-1] in shown
     assert "no base model" in events.ask_memory({}, None, "nope", *values_of())[2]
 
 
 def test_table_says_what_does_not_fit_and_what_would(workspace):
-    errand = ask(workspace, "estimate", train={"batch_size": 4})
-    memory = view_memory(errand)
+    job = ask(workspace, "estimate", train={"batch_size": 4})
+    memory = view_memory(job)
     assert not memory.fits
     assert [change.needed_bytes <= memory.free_bytes for change in memory.changes] == [False, True]
-    shown = make_memory(errand)
+    shown = make_memory(job)
     assert "It does not fit" in shown
     assert "train.batch_size = 4" in shown
     assert shown.count("data-key=") == 2
@@ -86,29 +85,29 @@ class Press:
 
 
 def test_change_is_put_into_the_form_with_those_above_it(workspace, events):
-    errand = ask(workspace, "estimate", train={"batch_size": 4})
-    first = events.apply_change(errand.id, Press("0"))
+    job = ask(workspace, "estimate", train={"batch_size": 4})
+    first = events.apply_change(job.id, Press("0"))
     assert (find(first, "train.batch_size"), find(first, "train.accumulate")) == (1, 8)
     assert isinstance(find(first, "adapter.text_rank"), dict)  # left as it is
-    second = events.apply_change(errand.id, Press("1"))
+    second = events.apply_change(job.id, Press("1"))
     assert (find(second, "train.batch_size"), find(second, "adapter.text_rank")) == (1, 0)
     assert "train.batch_size = 1" in second[0]
 
 
 @pytest.mark.parametrize("key", ["2", "-1", "x", ""])
 def test_change_that_was_not_offered_changes_nothing(workspace, events, key):
-    errand = ask(workspace, "estimate", train={"batch_size": 4})
-    answers = events.apply_change(errand.id, Press(key))
+    job = ask(workspace, "estimate", train={"batch_size": 4})
+    answers = events.apply_change(job.id, Press(key))
     assert {str(answer) for answer in answers} == {str(answers[0])}
 
 
 def test_answers_that_look_alike_are_painted_again_after_a_new_question(workspace, events):
     """A failure may be the same twice; between the two the page said that it was looking."""
-    errand = ask(workspace, "estimate", train={"batch_size": 4})
-    seen, *_ = events.show_answers({}, errand.id, "")
-    assert not isinstance(events.show_answers(seen, errand.id, "")[1], Markup)
+    job = ask(workspace, "estimate", train={"batch_size": 4})
+    seen, *_ = events.show_answers({}, job.id, "")
+    assert not isinstance(events.show_answers(seen, job.id, "")[1], Markup)
     seen, *_ = events.ask_memory(seen, None, "starter-model", *values_of(train={"batch_size": 4}))
-    assert isinstance(events.show_answers(seen, errand.id, "")[1], Markup)
+    assert isinstance(events.show_answers(seen, job.id, "")[1], Markup)
 
 
 def test_header_is_shown_as_the_privacy_choice_would_write_it(workspace):
@@ -121,7 +120,7 @@ def test_header_is_shown_as_the_privacy_choice_would_write_it(workspace):
 
 
 def test_failed_question_is_a_sentence():
-    failed = Errand("header-0", "failed", message="There is no dataset at x.")
+    failed = Job("header-0", "failed", message="There is no dataset at x.")
     assert "There is no dataset at x." in make_future_header(failed)
     assert "There is no dataset at x." in make_memory(failed)
 

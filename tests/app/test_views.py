@@ -9,9 +9,12 @@ from app.core import adapters as preview
 from app.core import examples as dataset_view
 from app.core import run_contents as train
 from app.core import run_views as runs
-from app.core.event_log import read_journal
+from app.core.generation import view_generation
 from app.core.processes import start_process
-from app.library import cards as library
+from app.dataset.check import view_check
+from app.library import html as library
+from app.train.text import describe_exposure
+from app.ui.components import describe_generation
 from datasets_tools.files import write_atomically
 from tests.app.conftest import add_sample, draw_images, wait_for
 from trainer.config import layer_config
@@ -19,13 +22,13 @@ from trainer.runs import append_event, own_folder, request
 
 
 def test_journal_reads_what_was_appended_and_notices_a_replaced_file(run):
-    assert [event["event"] for event in read_journal(run)] == ["queued"]
+    assert [event["event"] for event in runs.read_event_log(run)] == ["queued"]
     append_event(run.events_path, "started", steps=3)
     with run.events_path.open("ab") as file:
         file.write(b'{"event": "st')
-    assert [event["event"] for event in read_journal(run)] == ["queued", "started"]
+    assert [event["event"] for event in runs.read_event_log(run)] == ["queued", "started"]
     write_atomically(run.events_path, '{"event": "queued", "time": 1, "name": "new"}\n')
-    assert [event.get("name") for event in read_journal(run)] == ["new"]
+    assert [event.get("name") for event in runs.read_event_log(run)] == ["new"]
 
 
 def test_owned_run_is_running_with_step_and_time_left(run):
@@ -118,7 +121,7 @@ def test_exposure_says_how_often_each_picture_is_seen():
             "adapter": {"rank": 16, "alpha": 8.0},
         }
     )
-    line = train.describe_exposure(config, 12)
+    line = describe_exposure(config, 12)
     assert "each picture is seen about 200 times" in line
     assert "alpha 8 / rank 16 = 0.5" in line
 
@@ -149,7 +152,7 @@ def test_two_copies_of_an_image_have_keys_of_their_own(dataset):
 
 
 def test_check_counts_what_is_worth_a_look_but_not_the_missing_trigger(dataset):
-    card = dataset_view.view_check(dataset, "tabbycat", 64)
+    card = view_check(dataset, "tabbycat", 64)
     messages = " ".join(message for _, message in card.findings)
     assert "image-2.png" in messages
     assert "tabbycat" not in messages
@@ -158,7 +161,7 @@ def test_check_counts_what_is_worth_a_look_but_not_the_missing_trigger(dataset):
 
 def test_check_of_an_empty_dataset_is_an_error_in_words(workspace):
     folder = workspace.datasets_path / workspace.create_dataset("empty")
-    card = dataset_view.view_check(folder, "", 64)
+    card = view_check(folder, "", 64)
     assert card.kind == "error"
     assert card.findings
 
@@ -177,8 +180,8 @@ def test_adapters_are_listed_newest_run_first_with_their_checkpoints_then_files(
 def test_request_without_a_worker_is_shown_as_gone(workspace):
     name = f"{1:020d}-0123abcd"
     (workspace.preview.requests_path / f"{name}.json").write_text("{}")
-    drawing = preview.view_drawing(workspace.preview)
-    assert preview.describe_drawing(drawing)[1] == "error"
+    generation = view_generation(workspace.preview)
+    assert describe_generation(generation)[1] == "error"
 
 
 def test_opened_run_tells_its_trigger_and_its_settings(run):

@@ -2,7 +2,6 @@
 
 import pytest
 
-from app.core import base_models as view
 from app.models import actions as change
 from app.ui.watch import MARKS
 from tests.app.conftest import add_sample, draw_images, wait_for
@@ -66,7 +65,7 @@ def test_an_answer_changes_only_what_shows_it(marks, workspace, gates):
     between = marks()
     assert changed(before, between) - {"models"} == {"downloads"}
     gates.open("download")
-    wait_for(lambda: view.find_download(workspace).state == "done")
+    wait_for(lambda: change.find_download(workspace).state == "done")
     # What arrived is a base model, which the list of datasets and base models shows.
     assert changed(between, marks()) - {"models"} == {"downloads", "datasets"}
 

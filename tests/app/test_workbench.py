@@ -1,7 +1,8 @@
-"""The Library's workbench: drafts made, drawn, and saved or refused."""
+"""The Library's workbench: drafts made, images generated with them, saved or refused."""
 
 import json
 import sys
+from types import SimpleNamespace
 
 import numpy
 import pytest
@@ -9,20 +10,26 @@ from safetensors.numpy import save
 
 from app.combine import drafts as actions
 from app.combine import recipes, workbench
-from app.combine.events import DEFAULTS, WorkbenchEvents
-from app.combine.recipe_commands import make_arguments
-from app.combine.recipes import SETTINGS, read_recipe
-from app.combine.workbench import DRAFT, Look, find_draft, read_bench, stamp_bench, view_bench
-from app.core.adapters import view_drawing
-from app.core.jobs import list_errands
+from app.combine.events import CombineEvents
+from app.combine.html import VIEWS
+from app.combine.recipes import list_first_values, make_arguments, parse_recipe, read_recipe
+from app.combine.workbench import (
+    DRAFT,
+    ImageSettings,
+    find_draft,
+    read_workbench,
+    stamp_workbench,
+    view_workbench,
+)
+from app.core.generation import view_generation
+from app.core.jobs import list_jobs
 from app.core.workspace import Workspace, WorkspaceError
 from tests.app.conftest import HERE, end_workers, make_config, wait_for
 from trainer.formats.header import read_header
 from trainer.runs import create_run
 
 LORA = save({"lora_unet_x.lora_down.weight": numpy.zeros((4, 8), "float16")})
-# What `show` returns after its memory.
-SHOWN = ("report", "stop", "drawing", "strength", "again", "save", "saved")
+FIELDS = ("task", "settings", "files", "weights", "base_model", "tuned_model")
 
 
 @pytest.fixture
@@ -41,41 +48,72 @@ def workspace(tmp_path):
 
 @pytest.fixture
 def events(workspace):
-    return WorkbenchEvents(workspace)
+    return CombineEvents(workspace)
 
 
 def values(task="merge", *files, **settings):
     """What the page sends of its fields."""
-    given = DEFAULTS | {"base_model": "starter-model"} | settings
-    rows = [(f"file:{name}.safetensors", weight) for name, weight in files]
-    rows += [("", 1.0)] * (4 - len(rows))
-    return [task, *(given[name] for name in SETTINGS), *(one for row in rows for one in row)]
+    first = list_first_values()
+    numbers = list(first["files"])
+    models = {"base_model": settings.pop("base_model", "starter-model")}
+    models["tuned_model"] = settings.pop("tuned_model", None)
+    own = {f"{task}.{name}": value for name, value in settings.items()}
+    rows = dict(zip(numbers, files, strict=False))
+    return {
+        "task": task,
+        "settings": first["settings"] | own,
+        "files": first["files"] | {n: f"file:{name}.safetensors" for n, (name, _) in rows.items()},
+        "weights": first["weights"] | {number: weight for number, (_, weight) in rows.items()},
+        **models,
+    }
 
 
 def recipe_of(task="merge", *files, **settings):
-    fields = values(task, *files, **settings)
-    return read_recipe(fields[0], fields[1:])
+    return read_recipe(**values(task, *files, **settings))
 
 
 TWO = (("cat", 0.8), ("style", 1.0))
 
 
-def make(workspace, recipe, **look):
-    actions.try_recipe(workspace, recipe, Look(prompt="a cat", **look))
-    wait_for(lambda: view_bench(workspace).errand.state != "running")
+def make(workspace, recipe, **images):
+    actions.try_recipe(workspace, recipe, ImageSettings(prompt="a cat", **images))
+    wait_for(lambda: view_workbench(workspace).job.state != "running")
     actions.follow(workspace)
-    return view_bench(workspace, recipe)
+    return view_workbench(workspace, recipe)
 
 
-def drawn(workspace):
-    wait_for(lambda: (now := view_bench(workspace).drawing) and now.result.state == "done")
-    return view_bench(workspace).drawing
+def generated(workspace):
+    """The newest images' request, once they are there."""
+
+    def look():
+        now = view_workbench(workspace).generation
+        return now and now.result.state == "done"
+
+    wait_for(look)
+    return view_workbench(workspace).generation.request
 
 
-def show(events, fields):
-    seen, *parts = events.show({}, *fields)
-    assert seen
-    return dict(zip(SHOWN, parts, strict=True))
+def show(workspace, fields):
+    """What the fragments show beside these fields, by their views."""
+    params = {"recipe": json.dumps(fields)}
+    return {
+        name.removeprefix("workbench-"): view.render(workspace, params)
+        for name, view in VIEWS.items()
+        if name != "workbench"
+    }
+
+
+def read_data(workspace):
+    return json.loads(VIEWS["workbench"].render(workspace, {}))
+
+
+def can_save(shown):
+    return "disabled" not in shown["save"]
+
+
+def press(events, key, fields, name=""):
+    event = SimpleNamespace(key=key)
+    return events.press(event, prompt="a cat", seed=1, strength=1, name=name, **fields)
 
 
 def option(arguments, name):
@@ -87,12 +125,12 @@ def test_merge_is_tried_drawn_and_saved_under_its_name(workspace, events):
     shown = make(workspace, recipe_of("merge", *TWO))
     assert workspace.list_loras() == sorted(workspace.loras_path.glob("*.safetensors"))
     assert len(workspace.list_loras()) == 4
-    asked = drawn(workspace).asked
+    asked = generated(workspace)
     assert [(one.path, one.weight) for one in asked.adapters] == [(str(shown.draft), 1.0)]
-    assert show(events, fields)["save"]["interactive"]
+    assert can_save(show(workspace, fields))
 
-    assert events.save("both of them", *fields) == ""
-    assert "Saved: both-of-them.safetensors" in show(events, fields)["saved"]
+    assert events.save("both of them", **fields) == {"refusal": ""}
+    assert "Saved: both-of-them.safetensors" in show(workspace, fields)["saved"]
     header = read_header(workspace.loras_path / "both-of-them.safetensors")
     assert header.metadata["ss_output_name"] == "both-of-them"
     assert header.metadata["modelspec.title"] == "both-of-them"
@@ -100,18 +138,18 @@ def test_merge_is_tried_drawn_and_saved_under_its_name(workspace, events):
     assert not shown.draft.exists()
     assert "both-of-them (file)" in [one.label for one in recipes.list_sources(workspace)]
     assert [path.name for path in workspace.loras_path.glob(".*")] == []
-    # Drawing goes on with the saved file, and there is nothing more to save.
-    actions.redraw(workspace, Look("a cat", 1, 0.5))
-    assert drawn(workspace).asked.adapters[0].path.endswith("loras/both-of-them.safetensors")
-    assert not show(events, fields)["save"]["interactive"]
+    # Generating goes on with the saved file, and there is nothing more to save.
+    actions.generate_again(workspace, ImageSettings("a cat", 1, 0.5))
+    assert generated(workspace).adapters[0].path.endswith("loras/both-of-them.safetensors")
+    assert not can_save(show(workspace, fields))
 
 
 def test_weight_is_redrawn_without_making_the_draft_again(workspace):
     draft = make(workspace, recipe_of("merge", *TWO)).draft
     before = draft.stat().st_mtime_ns
     for weight in (0.5, 1.5):
-        actions.redraw(workspace, Look("a dog", 7, weight))
-        asked = drawn(workspace).asked
+        actions.generate_again(workspace, ImageSettings("a dog", 7, weight))
+        asked = generated(workspace)
         assert (asked.adapters[0].weight, asked.prompt, asked.seed) == (weight, "a dog", 7)
     assert draft.stat().st_mtime_ns == before
 
@@ -124,15 +162,15 @@ def test_changed_field_makes_the_draft_old_and_the_same_again_makes_it_new(works
         values("merge", *TWO, method="concatenate"),
         values("resize", TWO[0]),
     ):
-        shown = show(events, changed)
+        shown = show(workspace, changed)
         assert "made with other settings" in shown["report"]
-        assert not shown["save"]["interactive"]
+        assert not can_save(shown)
         with pytest.raises(WorkspaceError, match="Try again before saving"):
-            actions.save(workspace, read_recipe(changed[0], changed[1:]), "x")
+            actions.save(workspace, read_recipe(**changed), "x")
     # A field that a merge by svd does not use changes nothing.
-    same = show(events, values("merge", *TWO, density=10, seed=3, down=0))
+    same = show(workspace, values("merge", *TWO, density=0.1, seed=3))
     assert "made with other settings" not in same["report"]
-    assert same["save"]["interactive"]
+    assert can_save(same)
 
 
 def test_new_draft_takes_the_place_of_the_old_one(workspace):
@@ -140,15 +178,15 @@ def test_new_draft_takes_the_place_of_the_old_one(workspace):
     new = make(workspace, recipe_of("merge", *TWO, rank=4)).draft
     assert new.is_file()
     assert not old.parent.exists()
-    assert len(list_errands(workspace, DRAFT)) == 1
+    assert len(list_jobs(workspace, DRAFT)) == 1
 
 
 def test_file_that_was_replaced_is_merged_anew(workspace):
-    first = make(workspace, recipe_of("merge", *TWO)).errand.id
+    first = make(workspace, recipe_of("merge", *TWO)).job.id
     (workspace.loras_path / "cat.safetensors").write_bytes(
         save({"lora_unet_x.lora_down.weight": numpy.ones((8, 8), "float16")})
     )
-    assert make(workspace, recipe_of("merge", *TWO)).errand.id != first
+    assert make(workspace, recipe_of("merge", *TWO)).job.id != first
 
 
 NAMES = {
@@ -206,11 +244,11 @@ def test_command_that_fails_tells_its_sentence_and_leaves_nothing(
     (workspace.loras_path / "broken.safetensors").write_bytes(b"xy")
     pairs = [(name, 1.0) for name in files]
     shown = make(workspace, recipe_of("merge", *pairs))
-    report = show(events, values("merge", *pairs))
+    report = show(workspace, values("merge", *pairs))
     assert sentence in report["report"]
-    assert not report["save"]["interactive"]
-    assert report["drawing"] == ""
-    assert workbench.list_work(shown.errand.path) == []
+    assert not can_save(report)
+    assert report["images"] == ""
+    assert workbench.list_work(shown.job.path) == []
     with pytest.raises(WorkspaceError, match="not there any more"):
         actions.save(workspace, recipe_of("merge", *pairs), "x")
 
@@ -218,35 +256,36 @@ def test_command_that_fails_tells_its_sentence_and_leaves_nothing(
 def test_stopped_draft_says_so_and_leaves_nothing(workspace, events, gates):
     gates.close("half")
     fields = values("merge", ("cat", 1), ("style", 1))
-    events.try_it("a cat", 1, 1, "", *fields)
-    wait_for(lambda: workbench.list_work(view_bench(workspace).errand.path))
-    shown = show(events, fields)
+    assert events.try_recipe("a cat", 1, 1, **fields) == {"message": ""}
+    wait_for(lambda: workbench.list_work(view_workbench(workspace).job.path))
+    shown = show(workspace, fields)
     assert "Working on it for" in shown["report"]
-    assert shown["stop"]["visible"]
+    assert "workbench-stop" in shown["stop"]
     # What programs will say is told before the file is written.
     assert "2 layers have a small alpha [A1111: file refused]" in shown["report"]
-    events.stop()
-    wait_for(lambda: view_bench(workspace).errand.state == "failed")
-    assert "Stopped. Nothing was kept." in show(events, fields)["report"]
-    assert workbench.list_work(view_bench(workspace).errand.path) == []
+    press(events, "stop", fields)
+    wait_for(lambda: view_workbench(workspace).job.state == "failed")
+    assert "Stopped. Nothing was kept." in show(workspace, fields)["report"]
+    assert events.follow() == {}
+    assert workbench.list_work(view_workbench(workspace).job.path) == []
 
 
-def test_mark_changes_with_every_step_of_the_work(workspace, gates):
+def test_stamp_changes_with_every_step_of_the_work(workspace, gates):
     gates.close("half")
     gates.close("preview")
-    marks = [stamp_bench(workspace)]
-    actions.try_recipe(workspace, recipe_of("merge", *TWO), Look("a cat"))
-    marks.append(stamp_bench(workspace))
+    marks = [stamp_workbench(workspace)]
+    actions.try_recipe(workspace, recipe_of("merge", *TWO), ImageSettings("a cat"))
+    marks.append(stamp_workbench(workspace))
     gates.open("half")
-    wait_for(lambda: view_bench(workspace).errand.state == "done")
-    marks.append(stamp_bench(workspace))
+    wait_for(lambda: view_workbench(workspace).job.state == "done")
+    marks.append(stamp_workbench(workspace))
     actions.follow(workspace)
-    marks.append(stamp_bench(workspace))
+    marks.append(stamp_workbench(workspace))
     gates.open("preview")
-    drawn(workspace)
-    marks.append(stamp_bench(workspace))
-    assert len(set(marks)) == 5
-    assert marks[-1] == stamp_bench(workspace)
+    generated(workspace)
+    marks.append(stamp_workbench(workspace))
+    assert len(set(map(repr, marks))) == 5
+    assert marks[-1] == stamp_workbench(workspace)
 
 
 NONSENSE = [
@@ -256,13 +295,14 @@ NONSENSE = [
      (recipe_of("merge", ("../x", 1), TWO[0]), "no file “file:../x.safetensors”"),
      (recipe_of("merge", ("cat", 3), TWO[1]), "Weight must be a number from 0 to 2"),
      (recipe_of("merge", ("cat", None), TWO[1]), "Weight must be a number"),
-     (recipe_of("merge", *TWO, rank=-1), "Rank must be a number from 0"),
-     (recipe_of("merge", *TWO, rank=2.5), "Rank must be a whole number"),
-     (recipe_of("merge", *TWO, rank=None), "Rank must be a number"),
-     (recipe_of("merge", *TWO, rank=float("nan")), "Rank must be a number"),
-     (recipe_of("merge", *TWO, energy=0), "must be a number from 1 to 100"),
-     (recipe_of("merge", *TWO, method="dare_ties", seed=-1), "Seed of the draw must be"),
-     (recipe_of("merge", *TWO, method="--force"), "Choose what to do"),
+     (recipe_of("merge", *TWO, rank=-1), "Rank: must be greater than or equal to 0"),
+     (recipe_of("merge", *TWO, rank=2.5), "Rank: must be a valid integer, but is 2.5"),
+     (recipe_of("merge", *TWO, rank=None), "Rank: must be a valid integer, but is None"),
+     (recipe_of("merge", *TWO, rank=float("nan")), "Rank: must be a"),
+     (recipe_of("merge", *TWO, energy=0), "Energy to keep: must be greater than 0"),
+     (recipe_of("merge", *TWO, energy=95), "Energy to keep: must be less than or equal to 1"),
+     (recipe_of("merge", *TWO, method="dare_ties", seed=-1), "Seed of what is dropped: must be"),
+     (recipe_of("merge", *TWO, method="--force"), "Method: '--force' is not allowed"),
      (recipe_of("--force", *TWO), "Choose what to do"),
      (recipe_of("merge", *TWO, base_model="../x"), "no base model “../x”"),
      (recipe_of("bake", TWO[0], base_model=""), "Choose a base model first"),
@@ -271,12 +311,12 @@ NONSENSE = [
      (recipe_of("extract", rank=0, tuned_model="x"), "no base model “x”"),
      (recipe_of("extract", tuned_model="starter-model"), "two different base models"),
      (recipe_of("extract", tuned_model=None), "two different base models"),
-     (recipe_of("scale", TWO[0]), "Move a slider"),
+     (recipe_of("scale", TWO[0]), "Nothing changes: give a block a factor"),
      (recipe_of("scale", TWO[0], patterns="--force"), "is no PATTERN=FACTOR"),
      (recipe_of("scale", TWO[0], patterns="--to=1"), "is no PATTERN=FACTOR"),
      (recipe_of("scale", TWO[0], patterns="unet.*=x"), "is no PATTERN=FACTOR"),
      (recipe_of("scale", TWO[0], patterns="unet.*=1-1"), "is no PATTERN=FACTOR"),
-     (recipe_of("scale", TWO[0], down=-1), "Down blocks must be a number from 0 to 2"),
+     (recipe_of("scale", TWO[0], down_blocks=-1), "Down blocks: must be greater than"),
 ]  # fmt: skip
 
 
@@ -284,10 +324,10 @@ def test_what_makes_no_sense_is_refused_before_anything_is_replaced(workspace):
     draft = make(workspace, recipe_of("merge", *TWO)).draft
     for recipe, sentence in NONSENSE:
         with pytest.raises(WorkspaceError) as caught:
-            actions.try_recipe(workspace, recipe, Look("a cat"))
+            actions.try_recipe(workspace, recipe, ImageSettings("a cat"))
         assert sentence in str(caught.value)
     assert draft.is_file()
-    assert read_bench(workspace).recipe == recipe_of("merge", *TWO)
+    assert read_workbench(workspace).recipe == recipe_of("merge", *TWO)
 
 
 def test_commands_say_what_the_page_shows(workspace, tmp_path):
@@ -295,22 +335,26 @@ def test_commands_say_what_the_page_shows(workspace, tmp_path):
         return make_arguments(workspace, recipe_of(task, *files, **settings), tmp_path / "x")
 
     cat = str((workspace.loras_path / "cat.safetensors").resolve())
-    found = build("merge", *TWO, method="dare_ties", density=30, seed=4, rank=8, energy=95)
+    found = build("merge", *TWO, method="dare_ties", density=0.3, seed=4, rank=8, energy=0.95,
+                  majority_sign="frequency")  # fmt: skip
     assert found[:2] == ["merge", f"{cat}:0.8"]
-    assert [option(found, one) for one in ("method", "density", "seed", "rank", "energy")] == [
-        "dare_ties", "0.3", "4", "8", "0.95"
+    names = ("method", "density", "seed", "rank", "energy", "majority-sign")
+    assert [option(found, one) for one in names] == [
+        "dare_ties", "0.3", "4", "8", "0.95", "frequency"
     ]  # fmt: skip
+    assert "--signs" in found
     assert option(found, "base-model").endswith("starter-model")
     assert not any(each.startswith(("--density", "--seed")) for each in build("merge", *TWO))
     own = build("merge", *TWO, base_model="")
     assert not any(each.startswith("--base-model") for each in own)
 
-    found = build("scale", TWO[0], up=0.5, text=0, patterns="*.attn2.*=1.2 unet.mid_block.*=0")
-    assert found[:6] == [
-        "scale", cat, "*.attn2.*=1.2", "unet.mid_block.*=0", "unet.up_blocks.*=0.5",
-        "text_encoder*=0",
-    ]  # fmt: skip
-    assert build("resize", TWO[0], rank=4)[:3] == ["resize", cat, "--rank=4"]
+    patterns = "*.attn2.*=1.2 unet.mid_block.*=0"
+    found = build("scale", TWO[0], up_blocks=0.5, text_encoder=0, patterns=patterns)
+    assert found[:4] == ["scale", cat, "*.attn2.*=1.2", "unet.mid_block.*=0"]
+    assert [option(found, one) for one in ("up-blocks", "text-encoder")] == ["0.5", "0"]
+    found = build("resize", TWO[0], rank=4, conv_rank=2, ratio=20)
+    assert found[:3] == ["resize", cat, "--rank=4"]
+    assert [option(found, one) for one in ("conv-rank", "ratio")] == ["2", "20"]
     assert build("subtract", TWO[0])[:2] == ["subtract", f"{cat}:0.8"]
     # What some program stumbles over may be drafted and seen, but no base model is replaced.
     assert "--force" in build("resize", TWO[0], rank=4)
@@ -326,8 +370,8 @@ def test_files_own_base_model_is_taken_where_none_is_chosen(workspace, tmp_path)
     for name in ("adapter.safetensors", "meta.json"):
         (checkpoint / name).write_bytes(LORA)
     fields = values("resize", TWO[0], base_model="", rank=4)
-    fields[1 + len(SETTINGS)] = f"{run.id}/tabby.safetensors"
-    recipe = read_recipe(fields[0], fields[1:])
+    fields["files"]["1"] = f"{run.id}/tabby.safetensors"
+    recipe = read_recipe(**fields)
     arguments = make_arguments(workspace, recipe, tmp_path / "x")
     assert option(arguments, "base-model").endswith("starter-model")
     # Checkpoints are in a layout of our own, which the commands do not read.
@@ -335,8 +379,8 @@ def test_files_own_base_model_is_taken_where_none_is_chosen(workspace, tmp_path)
     assert len(labels) == 5
     assert not any("checkpoint" in label for label in labels)
     # An empty prompt is the run's own.
-    actions.try_recipe(workspace, recipe, Look())
-    assert read_bench(workspace).look.prompt == "tabbycat"
+    actions.try_recipe(workspace, recipe, ImageSettings())
+    assert read_workbench(workspace).images.prompt == "tabbycat"
 
 
 @pytest.mark.parametrize(
@@ -344,12 +388,12 @@ def test_files_own_base_model_is_taken_where_none_is_chosen(workspace, tmp_path)
     [("merge", {}, ["25 % of the numbers", "by 20.0 % of its energy", "not hold 15.0 %",
       "cat + style", "+0.620", "they do much the same", "unet.b", "40.0 %"]),
      ("resize", {"rank": 4}, ["2 layers of ranks 2 to 4", "70.0 % of the energy", "unet.b"]),
-     ("scale", {"up": 0.5}, ["2 of 3 layers have another strength", "1 are left out"])],
+     ("scale", {"up_blocks": 0.5}, ["2 of 3 layers have another strength", "1 are left out"])],
 )  # fmt: skip
 def test_report_is_told_in_words_and_tables(workspace, events, task, settings, sentences):
     files = TWO if task == "merge" else TWO[:1]
     make(workspace, recipe_of(task, *files, **settings))
-    report = show(events, values(task, *files, **settings))["report"]
+    report = show(workspace, values(task, *files, **settings))["report"]
     assert [one for one in sentences if one not in report] == []
 
 
@@ -357,10 +401,10 @@ def test_extraction_tells_what_a_lora_cannot_hold(workspace, events):
     (workspace.models_path / "tuned.safetensors").write_bytes(LORA)
     settings = {"tuned_model": "tuned.safetensors", "rank": 4}
     make(workspace, recipe_of("extract", **settings))
-    report = show(events, values("extract", **settings))["report"]
+    report = show(workspace, values("extract", **settings))["report"]
     assert "3 layers are equal" in report
     assert "first unet.conv_in.weight" in report
-    assert drawn(workspace).asked.base_model.path.endswith("starter-model")
+    assert generated(workspace).base_model.path.endswith("starter-model")
 
 
 @pytest.mark.parametrize(("task", "sign"), [("bake", 1), ("subtract", -1)])
@@ -368,15 +412,15 @@ def test_base_model_is_seen_before_it_is_written(workspace, events, task, sign):
     fields = values(task, *TWO)
     make(workspace, recipe_of(task, *TWO))
     assert list(workspace.models_path.iterdir()) == []
-    asked = drawn(workspace).asked
+    asked = generated(workspace)
     assert [one.weight for one in asked.adapters] == [sign * 0.8, sign * 1.0]
-    shown = show(events, fields)
-    assert shown["save"]["interactive"]
-    assert not shown["strength"]["visible"]
+    shown = show(workspace, fields)
+    assert can_save(shown)
+    assert not read_data(workspace)["weighted"]
 
-    assert events.save("starter-cat", *fields) == ""
-    wait_for(lambda: view_bench(workspace).errand.state == "done")
-    assert "Saved: starter-cat is in the list of base models" in show(events, fields)["saved"]
+    assert events.save("starter-cat", **fields) == {"refusal": ""}
+    wait_for(lambda: view_workbench(workspace).job.state == "done")
+    assert "Saved: starter-cat is in the list of base models" in show(workspace, fields)["saved"]
     assert "starter-cat" in workspace.list_base_models()
     with pytest.raises(WorkspaceError, match="already something named starter-cat"):
         actions.save(workspace, recipe_of(task, *TWO), "starter-cat")
@@ -385,123 +429,114 @@ def test_base_model_is_seen_before_it_is_written(workspace, events, task, sign):
 def test_base_model_that_cannot_be_written_says_why(workspace, events):
     (workspace.loras_path / "sdxl.safetensors").write_bytes(LORA)
     fields = values("bake", ("sdxl", 1.0))
-    make(workspace, read_recipe(fields[0], fields[1:]))
-    events.save("mine", *fields)
-    wait_for(lambda: view_bench(workspace).errand.state == "failed")
-    shown = show(events, fields)
+    make(workspace, read_recipe(**fields))
+    events.save("mine", **fields)
+    wait_for(lambda: view_workbench(workspace).job.state == "failed")
+    shown = show(workspace, fields)
     assert "made for different families: sdxl.safetensors" in shown["saved"]
-    assert shown["save"]["interactive"]
+    assert can_save(shown)
     assert list(workspace.models_path.iterdir()) == []
 
 
 def test_draft_without_a_base_model_is_made_but_not_drawn(workspace, events):
     fields = values("merge", *TWO, base_model="")
-    shown = make(workspace, read_recipe(fields[0], fields[1:]))
+    shown = make(workspace, read_recipe(**fields))
     assert shown.draft.is_file()
-    painted = show(events, fields)
-    assert "Choose a base model" in painted["drawing"]
-    assert painted["save"]["interactive"]
+    painted = show(workspace, fields)
+    assert "Choose a base model" in painted["images"]
+    assert can_save(painted)
 
 
 def test_workbench_and_preview_tab_do_not_show_each_others_pictures(workspace):
     make(workspace, recipe_of("merge", *TWO))
-    drawn(workspace)
-    assert view_drawing(workspace.preview) is None
+    generated(workspace)
+    assert view_generation(workspace.preview) is None
 
 
-def test_reloaded_page_shows_what_was_tried(workspace, events):
-    fields = values("scale", TWO[0], up=0.25, patterns="unet.mid_block.*=0")
-    events.try_it("a cat", 5, 1.5, "", *fields)
-    look, shown = (updates := events.open_page())[:3], updates[3:]
-    assert look == ["a cat", 5, 1.5]
-    assert read_recipe(shown[0]["value"], [one["value"] for one in shown[1:]]) == read_recipe(
-        fields[0], fields[1:]
-    )
+def test_page_that_is_opened_again_is_told_what_was_tried(workspace, events):
+    fields = values("scale", TWO[0], up_blocks=0.25, patterns="unet.mid_block.*=0")
+    events.try_recipe("a cat", 5, 1.5, **fields)
+    last = read_data(workspace)["last"]
+    assert (last["prompt"], last["seed"], last["strength"]) == ("a cat", 5, 1.5)
+    assert read_recipe(**{name: last[name] for name in FIELDS}) == read_recipe(**fields)
 
 
-def test_first_page_offers_the_first_two_files(workspace, events):
-    shown = events.open_page()[3:]
-    rows = shown[1 + len(SETTINGS) :]
-    assert [row["value"] for row in rows[::2]] == [
-        "file:cat.safetensors", "file:fourth.safetensors", "", "",
-    ]  # fmt: skip
-    assert [row["visible"] for row in rows] == [True] * 6 + [False] * 2
-
-
-def test_first_file_of_a_workspace_is_offered_when_it_comes(workspace, events):
-    for path in workspace.list_loras():
-        path.unlink()
-    seen, *_ = events.refresh({}, *values("resize"))
-    (workspace.loras_path / "first.safetensors").write_bytes(LORA)
-    seen, *updates = events.refresh(seen, *values("resize"))
-    assert updates[1 + len(SETTINGS)]["value"] == "file:first.safetensors"
-    # A row that was emptied by hand stays empty when more files come.
-    (workspace.loras_path / "second.safetensors").write_bytes(LORA)
-    _, *updates = events.refresh(seen, *values("resize"))
-    assert "value" not in updates[1 + len(SETTINGS)]
+def test_recipe_is_shared_by_the_page_as_the_handlers_read_it(workspace):
+    for fields in (
+        values("merge", *TWO, method="ties", density=0.25),
+        values("extract", tuned_model="x", rank=4),
+        values("scale", TWO[0], patterns="a=1\nb=2"),
+    ):
+        assert parse_recipe(json.dumps(fields)) == read_recipe(**fields)
 
 
 @pytest.mark.parametrize(
-    ("task", "shown"),
-    [("merge", {"method", "rank", "energy", "precision", "base_model"}),
-     ("resize", {"rank", "energy", "precision", "base_model"}),
-     ("scale", {"down", "middle", "up", "text", "patterns", "precision", "base_model"}),
-     ("extract", {"base_model", "tuned_model", "rank", "energy", "precision"}),
-     ("bake", {"base_model"}), ("subtract", {"base_model"})],
+    "shared",
+    ["", "[]", "7", "{", "null", '{"task": "merge"}', "[" * 100_000,
+     '{"task": "merge", "settings": [], "files": {}, "weights": {}}',
+     '{"task": "merge", "settings": {}, "files": 7, "weights": {}}',
+     '{"task": "merge", "settings": {}, "files": {}, "weights": {}, "more": 1}'],
 )  # fmt: skip
-def test_only_the_fields_that_the_task_needs_are_shown(events, task, shown):
-    updates = events.choose_task(*values(task, *TWO))
-    visible = {name for name, one in zip(SETTINGS, updates[1:], strict=False) if one["visible"]}
-    assert visible == shown
-    least, most = recipes.FILES[task]
-    rows = updates[1 + len(SETTINGS) :: 2]
-    assert sum(row["visible"] for row in rows) == min(most, max(least, 3))
+def test_what_is_no_recipe_is_none(workspace, shared):
+    assert parse_recipe(shared) is None
+    report = VIEWS["workbench-report"]
+    assert "Try it first" in report.render(workspace, {"recipe": shared})
+    assert report.read_version(workspace, {"recipe": shared})
 
 
-def test_what_is_not_there_any_more_is_taken_out_of_the_choice(workspace, events):
-    fields = values("extract", ("gone", 1), base_model="gone", tuned_model="gone")
-    _, _, *updates = events.refresh({}, *fields)
-    named = dict(zip(SETTINGS, updates, strict=False))
-    assert (named["base_model"]["value"], named["tuned_model"]["value"]) == ("", None)
-    assert updates[len(SETTINGS)]["value"] == ""
-    # What is there stays the person's choice: a late answer must not undo it.
-    _, _, *updates = events.refresh({}, *values("merge", *TWO))
-    assert not any("value" in one for one in updates)
+def test_versions_change_with_what_is_shown(workspace):
+    params = {"recipe": json.dumps(values("merge", *TWO))}
+
+    def read():
+        return {name: view.read_version(workspace, params) for name, view in VIEWS.items()}
+
+    first = read()
+    assert first == read()
+    make(workspace, recipe_of("merge", *TWO))
+    generated(workspace)
+    second = read()
+    assert all(first[name] != second[name] for name in VIEWS)
+    (workspace.loras_path / "late.safetensors").write_bytes(LORA)
+    assert read()["workbench"] != second["workbench"]
+    params["recipe"] = json.dumps(values("resize", TWO[0]))
+    assert read()["workbench-save"] != second["workbench-save"]
 
 
-def test_density_and_seed_are_asked_where_the_method_has_them(events):
-    for method, extra in (("ties", {"density"}), ("dare_ties", {"density", "seed"}), ("svd", ())):
-        _, *updates = events.refresh({}, *values("merge", *TWO, method=method))
-        named = dict(zip(SETTINGS, updates[1:], strict=False))
-        assert {name for name in ("density", "seed") if named[name]["visible"]} == set(extra)
+def test_what_a_press_says_is_checked(workspace, events):
+    fields = values("merge", *TWO)
+    assert press(events, "", fields) == {}
+    assert press(events, "delete", fields) == {}
+    assert events.press(SimpleNamespace(), prompt="", seed=1, strength=1, name="", **fields) == {}
+    assert "not there any more" in press(events, "again", fields)["message"]
+    assert "Try it first" in press(events, "save", fields, "x")["refusal"]
+    make(workspace, recipe_of("merge", *TWO))
+    assert press(events, "again", fields) == {"message": ""}
+    assert "A name is made of" in press(events, "save", fields, "../x")["refusal"]
+    assert press(events, "save", fields, "x") == {"refusal": ""}
 
 
-def test_name_is_suggested_until_the_person_gives_one(events, workspace):
-    def suggested(name, *fields):
-        answer = events.try_it("a cat", 1, 1, name, *fields)[2]
-        return answer if isinstance(answer, str) else None
-
-    merge, resize = values("merge", *TWO), values("resize", TWO[0], rank=4)
-    assert suggested("", *merge) == "cat-and-style"
-    assert suggested("cat-and-style", *resize) == "cat-resized"
-    assert suggested("mine", *merge) is None
+def test_name_is_suggested_that_is_free(workspace):
+    assert actions.suggest_name(workspace, recipe_of("merge", *TWO)) == "cat-and-style"
+    assert actions.suggest_name(workspace, recipe_of("resize", TWO[0], rank=4)) == "cat-resized"
     (workspace.loras_path / "cat-and-style.safetensors").write_bytes(LORA)
-    assert suggested("", *merge) == "cat-and-style-2"
+    assert actions.suggest_name(workspace, recipe_of("merge", *TWO)) == "cat-and-style-2"
+    make(workspace, recipe_of("merge", *TWO))
+    assert read_data(workspace)["suggestion"] == "cat-and-style-2"
 
 
 def test_damaged_memory_of_the_workbench_is_an_empty_one(workspace, events):
     for text in ("", "[]", "{", '{"recipe": 7}', json.dumps({"recipe": {"task": "merge"}})):
         workspace.workbench_path.write_text(text)
-        assert read_bench(workspace) is None
-        assert "Try it first" in show(events, values("merge", *TWO))["report"]
+        assert read_workbench(workspace) is None
+        assert "Try it first" in show(workspace, values("merge", *TWO))["report"]
 
 
 def test_names_of_files_are_shown_as_text(workspace, events):
     hostile = "<img src=x onerror=alert(1)>"
     (workspace.loras_path / f"{hostile}.safetensors").write_bytes(LORA)
     fields = values("merge", (hostile, 1.0), TWO[0])
-    make(workspace, read_recipe(fields[0], fields[1:]))
-    assert find_draft(workspace, read_bench(workspace)) is not None
-    report = show(events, fields)["report"]
+    make(workspace, read_recipe(**fields))
+    assert find_draft(workspace, read_workbench(workspace)) is not None
+    report = show(workspace, fields)["report"]
     assert "&lt;img src=x" in report
     assert "<img" not in report

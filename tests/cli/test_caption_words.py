@@ -153,9 +153,9 @@ def test_another_model_of_the_hub_has_a_folder_of_its_own(hub, say, tmp_path, da
     ("words", "says"),
     [
         (["--captioner=taggr"], "Did you mean tagger?"),
-        (["--captioner=tagger", "--threshold=7"], "--threshold is 7. Choose a number from 0 to 1."),
+        (["--captioner=tagger", "--threshold=7"], "--threshold: must be less than or equal to 1"),
         (["--captioner=tagger", "--prompt=x"], "has no prompt"),
-        (["--max-words=-3"], "--max-words is -3"),
+        (["--max-words=-3"], "--max-words: must be greater than or equal to 0, but is -3."),
         (["--captioner=tagger", "--model=/nowhere"], "There is no folder /nowhere"),
         (["--captioner=starter", "--model=anna/sees"], "takes no model from the hub"),
         (["--captioner=blip", "--model=anna/sees/x.bin", "--download"], "is one file"),

@@ -82,12 +82,40 @@ def test_extracting_resizing_and_scaling(run, tmp_path):
     code, out, _ = run("resize", "a.safetensors", "--to=OUT/small.safetensors", "--energy=0.8")
     assert code == 0
     assert "layers of rank 2 to 3; " in out
-    code, out, _ = run("scale", "a.safetensors", "unet.mid_block.*=0.5", "--to=OUT/y.safetensors")
+    code, out, _ = run("scale", "a.safetensors", "--to=OUT/y.safetensors", "unet.mid_block.*=0.5")
     assert code == 0
     assert "layers have another strength." in out
     code, _, err = run("scale", "a.safetensors", "unet.mid_block", "--to=OUT/z.safetensors")
     assert code == 2
     assert "is no PATTERN=FACTOR" in err
+
+
+def test_all_that_is_wrong_with_the_options_is_one_line(run, tmp_path):
+    wrong = ["--density=7", "--rank=2.5", "--method=magic", "--precision=fp8"]
+    code, _, err = run("merge", "a.safetensors", "b.safetensors", "--to=OUT/x.safetensors", *wrong)
+    assert (code, err.count("\n")) == (2, 1)
+    for sentence in (
+        "--density: must be less than or equal to 1, but is 7.0.",
+        "--rank: must be a valid integer, but is '2.5'.",
+        "--method: 'magic' is not allowed; choose 'svd',",
+        "--precision: 'fp8' is not allowed; choose 'fp16', 'bf16' or 'fp32'.",
+    ):
+        assert sentence in err
+    code, _, err = run("scale", "a.safetensors", "--to=OUT/x.safetensors")
+    assert code == 2
+    sentence = "Nothing changes: give a block a factor other than 1, or name layers."
+    assert err == f"lorasmith: {sentence}\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_blocks_are_scaled_by_their_options(run, tmp_path):
+    code, out, _ = run(
+        "scale", "a.safetensors", "--mid-block=0", "--to=OUT/y.safetensors", "--json"
+    )
+    assert code == 0
+    factors = json.loads(out)["factors"]
+    assert {factor for layer, factor in factors.items() if ".mid_block." in layer} == {0.0}
+    assert {factor for layer, factor in factors.items() if ".mid_block." not in layer} == {1.0}
 
 
 def test_the_spectrum_of_a_file_as_text_and_as_json(run):

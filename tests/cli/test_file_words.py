@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from app.cli import main
-from app.core.jobs import Errand
-from app.library.singular_values import view_spectrum
+from app.core.jobs import Job
+from app.library.singular_values import view_singular_values
 from tests.trainer.conftest import build_pico, write_images
 from tests.trainer.upload_server import UploadHub, serve_uploads
 
@@ -61,7 +61,7 @@ def test_spectrum_is_one_line_of_json_that_the_app_can_draw(trained, file, capsy
     assert main(["inspect", str(file), "--json", "--spectrum", f"--base-model={trained[1]}"]) == 0
     said = capsys.readouterr().out
     assert said.count("\n") == 1
-    drawn = view_spectrum(Errand("inspect-0", "done", json.loads(said)))
+    drawn = view_singular_values(Job("inspect-0", "done", json.loads(said)))
     assert {bar.section for bar in drawn.bars} == {"text", "down", "mid", "up"}
     assert all(bar.relative > 0 and 0 < bar.used <= bar.rank for bar in drawn.bars)
     shares = [share for _, share, _ in drawn.kept]

@@ -317,9 +317,6 @@ def test_a_captioner_is_found_by_its_name_or_the_nearest_is_named():
 @pytest.mark.parametrize(
     ("name", "options", "says"),
     [
-        ("tagger", {"threshold": 1.5}, "--threshold is 1.5"),
-        ("tagger", {"threshold": float("nan")}, "--threshold is nan"),
-        ("tagger", {"max_words": -1}, "--max-words is -1"),
         ("tagger", {"prompt": "x"}, "has no prompt"),
         ("blip", {"threshold": 0.5}, "choose one that has: starter, tagger"),
     ],

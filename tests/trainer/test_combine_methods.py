@@ -6,8 +6,7 @@ import pytest
 import torch
 from peft.utils import merge_utils
 
-from app.commands import combining
-from trainer.combine import MERGES, CombineError, MergeOptions
+from trainer.combine import MERGES, CombineError
 from trainer.combine import truncated_svd as leading
 from trainer.combine.delta import (
     Change,
@@ -21,6 +20,7 @@ from trainer.combine.delta import (
 from trainer.combine.merge import fit_rank
 from trainer.combine.similarity import InterferenceReport, measure_interference
 from trainer.combine.sparsify import trim
+from trainer.config import MergeOptions
 
 SHAPES = [(12, 20), (20, 12), (10, 6, 3, 3)]
 
@@ -247,10 +247,6 @@ def test_what_a_merge_loses_is_the_distance_from_the_weighted_sum():
     report = report_on(changes, spectrum.cut(2))
     assert report.lost == pytest.approx(1 - spectrum.share(2), rel=1e-4)
     assert report.to_dict()["layers"][0]["rank"] == 2
-
-
-def test_the_command_line_offers_every_method():
-    assert tuple(MERGES) == combining.METHODS
 
 
 @pytest.mark.filterwarnings("ignore:The density")

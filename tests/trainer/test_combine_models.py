@@ -17,12 +17,12 @@ from trainer.adapters import find_targets
 from trainer.combine import (
     CombineError,
     MergeRequest,
-    RankChoice,
     bake_files,
     extract_file,
     merge_files,
     subtract_files,
 )
+from trainer.config import MergeOptions, RankChoice
 from trainer.formats.header import read_header
 from trainer.models import ModelError, shipped
 
@@ -273,14 +273,16 @@ def test_a_file_that_is_no_base_model_is_named(pico, tmp_path):
 MERGE = """
 import resource, sys
 from pathlib import Path
-from trainer.combine import MergeOptions, MergeRequest, merge_files
+from trainer.combine import MergeRequest, merge_files
+from trainer.config import MergeOptions
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 files = [(Path(name), 1.0) for name in sys.argv[2:4]]
 before = peak()
-request = MergeRequest(files, Path(sys.argv[4]), sys.argv[1], MergeOptions(rank=8), "fp32")
+options = MergeOptions(method=sys.argv[1], rank=8, precision="fp32")
+request = MergeRequest(files, Path(sys.argv[4]), options)
 merge_files(request)
 print(before, peak())
 """
@@ -303,7 +305,8 @@ def write_wide(path, layers, side, rank, seed):
 def test_no_tensor_outlives_its_layer(method, tmp_path):
     side, layers, rank = 64, 4, 8
     paths = [write_wide(tmp_path / f"{n}.safetensors", layers, side, rank, n) for n in (1, 2)]
-    request = MergeRequest([(path, 1.0) for path in paths], tmp_path / "ab.safetensors", method)
+    files = [(path, 1.0) for path in paths]
+    request = MergeRequest(files, tmp_path / "ab.safetensors", MergeOptions(method=method))
     alive = []
 
     def weigh(_done, _total):

@@ -10,8 +10,8 @@ from trainer.combine.baking import Baking
 from trainer.combine.errors import CombineError
 from trainer.combine.extract import Extraction, extract_file
 from trainer.combine.merge import MergeRequest, merge_files
-from trainer.combine.merging import MERGES, MergeOptions
-from trainer.combine.resize import KeptLayer, RankChoice, resize_file, scale_file
+from trainer.combine.merging import MERGES
+from trainer.combine.resize import KeptLayer, resize_file, scale_file
 from trainer.combine.similarity import InterferenceReport, LayerInterference
 from trainer.combine.singular_values import FileSpectrum, LayerSpectrum, measure_spectrum
 
@@ -25,9 +25,7 @@ __all__ = [
     "KeptLayer",
     "LayerInterference",
     "LayerSpectrum",
-    "MergeOptions",
     "MergeRequest",
-    "RankChoice",
     "bake_files",
     "extract_file",
     "measure_spectrum",

@@ -1,7 +1,7 @@
 """A LoRA from the difference of two base models."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,10 +19,11 @@ from trainer.combine.outputs import (
     check_rank,
     start_writer,
 )
-from trainer.combine.resize import KeptLayer, RankChoice, check_choice, keep_strongest
+from trainer.combine.resize import KeptLayer, describe_choice, keep_strongest
 from trainer.combine.stream import TensorStream
 from trainer.combine.target_model import Blueprint
 from trainer.combine.validation import Foresight, Tell
+from trainer.config import RankChoice
 from trainer.export import name_base_model
 from trainer.files.read.family import FAMILY_TITLES
 from trainer.formats.unet_names import UNetNames
@@ -71,8 +72,7 @@ def extract_file(
     Raises:
         CombineError, ModelError: with what to do; nothing is written then.
     """
-    check_choice(choice)
-    if choice == RankChoice():
+    if choice.keeps_all:
         msg = "Say how much to keep: --rank, --energy or --ratio."
         raise CombineError(msg)
     check_precision(precision)
@@ -93,7 +93,7 @@ def extract_file(
                 f"{base.path.name} and {tuned.path.name} do not differ where a LoRA could hold it."
             )
             raise CombineError(msg)
-        how = {"command": "extract", **asdict(choice)}
+        how = {"command": "extract", **describe_choice(choice)}
         header = (
             describe_model(base.info.family, base.info.prediction)
             | _name_models(base, tuned)

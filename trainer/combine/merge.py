@@ -1,7 +1,7 @@
 """Merging several adapter files into one, layer by layer."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -9,11 +9,10 @@ import torch
 from trainer.combine.delta import Change, Shape, choose_rank, decompose, find_limit
 from trainer.combine.errors import CombineError
 from trainer.combine.headers import describe_merged
-from trainer.combine.merging import EXACT_RANKS, MERGES, MergeOptions, check_options
+from trainer.combine.merging import EXACT_RANKS, MERGES
 from trainer.combine.outputs import (
     PlannedLayer,
     check_output,
-    check_precision,
     check_rank,
     list_in_order,
     plan_network,
@@ -24,10 +23,13 @@ from trainer.combine.sources import Source, open_sources
 from trainer.combine.stream import TensorStream
 from trainer.combine.target_model import draw_blueprint, open_base
 from trainer.combine.validation import Foresight, Tell
+from trainer.config import MergeOptions
 from trainer.files.read.family import measure, read_rank
 from trainer.seeds import derive_seed
 
 Progress = Callable[[int, int], None]
+# Settings that say nothing of how the numbers came about, or that are described by themselves.
+_NOT_DESCRIBED = {"method", "precision", "base_model", "signs"}
 
 
 @dataclass(frozen=True)
@@ -37,22 +39,16 @@ class MergeRequest:
     Attributes:
         files: Adapter files and their weights.
         to: The file to write.
-        method: A row of `MERGES`.
-        options: What the method is told.
-        precision: Of the result: "fp16", "bf16" or "fp32".
+        options: How.
         base_model: One that all files fit, for DoRA and for models of unusual size; None for none.
         force: Replaces a file that is there, and writes what not every program reads.
-        signs: Counts sign conflicts for the report.
     """
 
     files: Sequence[tuple[Path, float]]
     to: Path
-    method: str = "svd"
     options: MergeOptions = field(default_factory=MergeOptions)
-    precision: str = "fp16"
     base_model: Path | None = None
     force: bool = False
-    signs: bool = False
 
 
 def merge_files(
@@ -73,14 +69,14 @@ def merge_files(
     blueprint = draw_blueprint(paths, open_base(request.base_model))
     report = InterferenceReport()
     with open_sources(paths, blueprint) as sources, TensorStream(request.to) as stream:
-        plan = _plan(sources, request.method, request.options)
+        plan = _plan(sources, request.options)
         how = _describe(request)
         headers = [(source.path, source.file.metadata) for source in sources]
         title = request.to.stem
         header = describe_merged(title, headers, blueprint.family, plan_network(plan), how)
-        place = Foresight(request.to, blueprint, request.precision, request.force, tell)
+        place = Foresight(request.to, blueprint, request.options.precision, request.force, tell)
         place.judge_plan(plan, header)
-        writer = start_writer(stream, plan, blueprint, request.precision)
+        writer = start_writer(stream, plan, blueprint, request.options.precision)
         for done, layer in enumerate(plan):
             result = _merge_layer(layer, sources, request, plan[layer].rank, report)
             if result.up is not None and result.up.any():
@@ -95,8 +91,6 @@ def merge_files(
 
 
 def _check(request: MergeRequest) -> None:
-    check_options(request.method, request.options)
-    check_precision(request.precision)
     if len(request.files) < 2:
         msg = "A merge needs two files or more. `lorasmith scale` changes the strength of one."
         raise CombineError(msg)
@@ -107,18 +101,16 @@ def _check(request: MergeRequest) -> None:
     check_output(request.to, request.force)
 
 
-def _plan(sources: Sequence[Source], method: str, options: MergeOptions) -> dict[str, PlannedLayer]:
+def _plan(sources: Sequence[Source], options: MergeOptions) -> dict[str, PlannedLayer]:
     plan = {}
     for layer in list_in_order([source.file.groups for source in sources]):
         holders = [source for source in sources if layer in source.file.groups]
-        plan[layer] = _plan_layer(layer, holders, method, options)
+        plan[layer] = _plan_layer(layer, holders, options)
     check_rank(plan, options.rank)
     return plan
 
 
-def _plan_layer(
-    layer: str, holders: Sequence[Source], method: str, options: MergeOptions
-) -> PlannedLayer:
+def _plan_layer(layer: str, holders: Sequence[Source], options: MergeOptions) -> PlannedLayer:
     shape = guess_shape(layer, holders)
     limit = find_limit(shape)
     ranks = []
@@ -127,10 +119,10 @@ def _plan_layer(
         plain = group.kind == "lora" and not group.has_magnitude
         found = read_rank(group, source.file.shapes) or limit
         # Other kinds than LoRA reach a higher rank than their factors have.
-        ranks.append(found if plain or method not in EXACT_RANKS else limit)
+        ranks.append(found if plain or options.method not in EXACT_RANKS else limit)
     if options.rank:
         rank = options.rank
-    elif method in {"concatenate", "orthogonal"}:
+    elif options.method in {"concatenate", "orthogonal"}:
         rank = sum(ranks)
     else:
         rank = max(ranks)
@@ -166,14 +158,14 @@ def _merge_layer(
     weights = [request.files[number][1] for number, _ in holders]
     generator = torch.Generator().manual_seed(derive_seed(request.options.seed, "merge", layer))
     try:
-        merged = MERGES[request.method](changes, weights, request.options, generator)
+        merged = MERGES[request.options.method](changes, weights, request.options, generator)
     except CombineError as error:
         msg = f"{layer} cannot be merged: {error}. Choose another method, such as svd."
         raise CombineError(msg) from error
     result, cut = fit_rank(merged, rank, request.options.energy)
     weighted = [change.scale(weight) for change, weight in zip(changes, weights, strict=True)]
     numbers = [number for number, _ in holders]
-    found = measure_interference(layer, numbers, weighted, result, signs=request.signs)
+    found = measure_interference(layer, numbers, weighted, result, signs=request.options.signs)
     report.layers.append(replace(found, cut=cut))
     return result
 
@@ -202,16 +194,11 @@ def _check_shapes(layer: str, sources: Sequence[Source], changes: Sequence[Chang
 
 
 def _describe(request: MergeRequest) -> Mapping[str, object]:
-    options = asdict(request.options)
-    if not request.method.startswith("dare"):
-        options.pop("seed")
-    if request.method not in {"ties", "dare_linear", "dare_ties"}:
-        options.pop("density")
-    if "ties" not in request.method:
-        options.pop("majority_sign")
+    options = request.options
+    used = options.model_dump(include=set(options.list_used()), exclude=_NOT_DESCRIBED)
     return {
         "command": "merge",
-        "method": request.method,
+        "method": options.method,
         "weights": [weight for _, weight in request.files],
-        **options,
+        **used,
     }

@@ -4,40 +4,18 @@ Of several changes and their weights each makes one change. Methods that leave n
 (`ties`, `dare_linear`, `dare_ties`) make one without factors, which is then cut to a rank.
 """
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from trainer.combine.delta import Change, decompose, find_limit, from_matrix, join
 from trainer.combine.errors import CombineError
-from trainer.combine.sparsify import MajoritySign, add_by_sign, add_weighted, draw, trim
+from trainer.combine.sparsify import add_by_sign, add_weighted, draw, trim
+from trainer.config import MergeOptions
 
 # Directions nearer to each other than about half a degree are one: fp16 tells no more.
 _SAME_DIRECTION = 1e-2
-
-
-@dataclass(frozen=True)
-class MergeOptions:
-    """What the methods can be told.
-
-    Attributes:
-        density: Share of a change's numbers that `ties` and `dare` keep.
-        majority_sign: How `ties` finds the sign of a number: by the "total" of what the files say,
-            or by the "frequency" of the signs.
-        rank: Of the result; 0 takes the exact one where there is one, else the files' largest.
-        energy: Share of the result's squared norm that is kept, with as few directions as that
-            takes.
-        seed: What `dare` draws with.
-    """
-
-    density: float = 0.5
-    majority_sign: MajoritySign = "total"
-    rank: int = 0
-    energy: float = 1.0
-    seed: int = 0
 
 
 Merge = Callable[[Sequence[Change], Sequence[float], MergeOptions, torch.Generator], Change]
@@ -177,23 +155,3 @@ def _turn_apart(directions: Tensor) -> Tensor:
     kept = squares > _SAME_DIRECTION**2
     right = right[:, kept]
     return (wide @ (right / squares[kept].sqrt() @ right.T)).float()
-
-
-def check_options(method: str, options: MergeOptions) -> None:
-    """Refuses a method or options that make no sense.
-
-    Raises:
-        CombineError: with what is allowed.
-    """
-    if method not in MERGES:
-        msg = f"There is no method {method!r}. Choose one of {', '.join(MERGES)}."
-        raise CombineError(msg)
-    if not (0 < options.density <= 1 and math.isfinite(options.density)):
-        msg = f"The density is {options.density:g}; it is a share above 0 and up to 1."
-        raise CombineError(msg)
-    if not 0 < options.energy <= 1:
-        msg = f"The energy to keep is {options.energy:g}; it is a share above 0 and up to 1."
-        raise CombineError(msg)
-    if options.rank < 0:
-        msg = f"The rank is {options.rank}; it must be 1 or more, or 0 for the method's own."
-        raise CombineError(msg)

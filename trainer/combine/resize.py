@@ -1,7 +1,7 @@
 """Giving an adapter file another rank, and other strengths per block."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -24,29 +24,9 @@ from trainer.combine.sources import Source, open_sources
 from trainer.combine.stream import TensorStream
 from trainer.combine.target_model import draw_blueprint, open_base
 from trainer.combine.validation import Foresight, Tell
+from trainer.config import RankChoice
 from trainer.export import FileModule
 from trainer.files.read.family import read_rank
-
-
-@dataclass(frozen=True)
-class RankChoice:
-    """How much of a change is kept; where several are given, the one that keeps least decides.
-
-    Attributes:
-        rank: At most this rank; 0 for no limit.
-        conv_rank: The same for kernels larger than 1 x 1; 0 for that of the others.
-        energy: Share of the squared norm of each layer.
-        ratio: Singular values of at least the largest over this; 0 for all.
-    """
-
-    rank: int = 0
-    conv_rank: int = 0
-    energy: float = 1.0
-    ratio: float = 0.0
-
-    def limit_of(self, *, wide: bool) -> int:
-        """Returns the rank limit of a layer, 0 for none."""
-        return self.conv_rank or self.rank if wide else self.rank
 
 
 @dataclass(frozen=True)
@@ -66,21 +46,9 @@ class KeptLayer:
     energy: float
 
 
-def check_choice(choice: RankChoice) -> None:
-    """Refuses a choice that makes no sense.
-
-    Raises:
-        CombineError: with what is allowed.
-    """
-    if choice.rank < 0 or choice.conv_rank < 0:
-        msg = "The rank must be 1 or more, or 0 for no limit."
-        raise CombineError(msg)
-    if not 0 < choice.energy <= 1:
-        msg = f"The energy to keep is {choice.energy:g}; it is a share above 0 and up to 1."
-        raise CombineError(msg)
-    if choice.ratio and choice.ratio < 1:
-        msg = f"The ratio of singular values is {choice.ratio:g}; it must be 1 or more."
-        raise CombineError(msg)
+def describe_choice(choice: RankChoice) -> dict[str, object]:
+    """Returns how much was to be kept, as the header says it."""
+    return choice.model_dump(exclude={"precision", "base_model", "tuned_model"})
 
 
 def keep_strongest(change: Change, choice: RankChoice, layer: str) -> tuple[Change, KeptLayer]:
@@ -118,8 +86,7 @@ def resize_file(
     Raises:
         CombineError, ExportError, ModelError: with what to do; nothing is written then.
     """
-    check_choice(choice)
-    if choice == RankChoice():
+    if choice.keeps_all:
         msg = "Say what to keep: --rank, --energy or --ratio."
         raise CombineError(msg)
     check_precision(precision)
@@ -130,7 +97,7 @@ def resize_file(
         plan = {layer: _plan(layer, source, choice) for layer in source.file.groups}
         check_rank({k: v for k, v in plan.items() if not v.wide}, choice.rank)
         check_rank({k: v for k, v in plan.items() if v.wide}, choice.limit_of(wide=True))
-        how, header = {"command": "resize", **asdict(choice)}, source.file.metadata
+        how, header = {"command": "resize", **describe_choice(choice)}, source.file.metadata
         family = blueprint.family
         foreseen = describe_changed(to.stem, header, family, plan_network(plan), how)
         Foresight(to, blueprint, precision, force, tell).judge_plan(plan, foreseen)

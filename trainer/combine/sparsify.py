@@ -6,7 +6,6 @@ processor's cache; only the result is whole.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -14,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from trainer.combine.delta import Change
+from trainer.config import MajoritySign
 
-MajoritySign = Literal["total", "frequency"]
 _BLOCK_NUMBERS = 1 << 18
 
 

@@ -3,7 +3,7 @@
 The only room of the heavy ones that `app` may name, and only `app.commands`, inside functions.
 """
 
-from trainer.combine import MergeOptions, MergeRequest, RankChoice
+from trainer.combine import MergeRequest
 from trainer.commands.combining import (
     bake,
     extract,
@@ -31,9 +31,7 @@ from trainer.training.expected_header import expect_header
 __all__ = [
     "EXPECTED_ERRORS",
     "Drawing",
-    "MergeOptions",
     "MergeRequest",
-    "RankChoice",
     "bake",
     "describe_file",
     "describe_model",

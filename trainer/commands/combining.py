@@ -12,7 +12,6 @@ from tqdm import tqdm
 from trainer.combine import (
     FileSpectrum,
     MergeRequest,
-    RankChoice,
     bake_files,
     extract_file,
     measure_spectrum,
@@ -22,6 +21,7 @@ from trainer.combine import (
     subtract_files,
 )
 from trainer.commands.libraries import quiet_libraries
+from trainer.config import RankChoice
 from trainer.files.verify.findings import Finding
 from trainer.training.progress import say
 

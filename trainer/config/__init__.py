@@ -7,6 +7,17 @@ saved `config.toml` all derive from that declaration.
 
 from trainer.config.adapter import AdaLoRAConfig, AdapterConfig, BlockConfig
 from trainer.config.base_model import BaseModelConfig
+from trainer.config.combine import (
+    COMBINE_OPTIONS,
+    BakeOptions,
+    ExtractOptions,
+    MajoritySign,
+    MergeOptions,
+    RankChoice,
+    ResizeOptions,
+    ScaleOptions,
+    SubtractOptions,
+)
 from trainer.config.dataset import DatasetConfig
 from trainer.config.errors import ConfigError, Problem
 from trainer.config.files import (
@@ -19,6 +30,14 @@ from trainer.config.files import (
 )
 from trainer.config.objective import ObjectiveConfig
 from trainer.config.optimizer import OptimizerConfig, Part
+from trainer.config.options import (
+    Options,
+    get_argument_name,
+    get_option_name,
+    get_used_with,
+    list_used,
+    make_options,
+)
 from trainer.config.output import OutputConfig
 from trainer.config.run import RunConfig
 from trainer.config.samples import SamplesConfig
@@ -26,24 +45,39 @@ from trainer.config.schedules import SCHEDULES, schedule_factor
 from trainer.config.train import TrainConfig
 
 __all__ = [
+    "COMBINE_OPTIONS",
     "SCHEDULES",
     "AdaLoRAConfig",
     "AdapterConfig",
+    "BakeOptions",
     "BaseModelConfig",
     "BlockConfig",
     "ConfigError",
     "DatasetConfig",
+    "ExtractOptions",
+    "MajoritySign",
+    "MergeOptions",
     "ObjectiveConfig",
     "OptimizerConfig",
+    "Options",
     "OutputConfig",
     "Part",
     "Problem",
+    "RankChoice",
+    "ResizeOptions",
     "RunConfig",
     "SamplesConfig",
+    "ScaleOptions",
+    "SubtractOptions",
     "TrainConfig",
     "config_to_toml",
+    "get_argument_name",
+    "get_option_name",
+    "get_used_with",
     "layer_config",
     "list_presets",
+    "list_used",
+    "make_options",
     "parse_assignment",
     "read_config",
     "read_preset",

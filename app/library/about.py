@@ -1,0 +1,225 @@
+"""What is in a LoRA file, and what was packed from it: `lorasmith inspect` and `bundle` as HTML."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.core.jobs import Job, stamp_job
+from app.core.lora_files import (
+    INSPECT,
+    PACKS,
+    FileView,
+    find_file,
+    name_file_job,
+    pack_url,
+    read_file_job,
+    read_metadata,
+)
+from app.core.text import show_bytes
+from app.core.workspace import Workspace
+from app.library import text
+from app.library.singular_values import name_measuring_job, read_measuring_job
+from app.library.singular_values_html import make_singular_values
+from app.ui import headers_text as header_text
+from app.ui.components import (
+    make_button,
+    make_copied,
+    make_facts_list,
+    make_findings,
+    make_link,
+)
+from app.ui.fragments import Params, View
+from app.ui.headers import describe_header, make_header_table
+from app.ui.markup import Markup, element, join, note
+from app.ui.text import SEVERITIES
+
+_KINDS = {"yes": "good", "partly": "warning", "no": "error"}
+_SIGNS = {"yes": "✓", "partly": "~", "no": "✕"}
+
+
+@dataclass(frozen=True)
+class Program:
+    """Whether a program loads a file ("yes", "partly", "no"), and why not."""
+
+    name: str
+    loads: str
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a file is, in words; a finding is a severity ("error", "warning", "note") and a text."""
+
+    facts: tuple[tuple[str, str], ...]
+    programs: tuple[Program, ...]
+    findings: tuple[tuple[str, str], ...]
+
+
+def view_inspection(job: Job) -> Inspection | None:
+    """Returns what a file is; None before anybody looked."""
+    answer = job.answer
+    if job.state != "done" or not isinstance(answer, dict):
+        return None
+    return Inspection(
+        facts=tuple((name, value) for name, value in _list_facts(answer) if value),
+        programs=tuple(
+            Program(str(one["program"]), str(one["loads"]), tuple(map(str, one["reasons"])))
+            for one in answer.get("programs", ())
+        ),
+        findings=tuple(_split_finding(str(line)) for line in answer.get("findings", ())),
+    )
+
+
+def make_about(file: FileView, job: Job, measured: Job | None = None) -> Markup:
+    """Returns what a file is, who reads it, what is wrong with it and what its header says.
+
+    Args:
+        file: The file.
+        job: Its inspection.
+        measured: The measuring of its layers, which takes longer.
+    """
+    entries = describe_header(read_metadata(file.path))
+    header = make_header_table(header_text.HEADING, entries, folded=True)
+    # Of a file that is no adapter there is nothing more to say.
+    shown = measured is not None and job.state == "done"
+    layers = make_singular_values(file, measured) if measured and shown else Markup("")
+    return join(_make_inspection(job), layers, header)
+
+
+def make_pack(file: FileView, kind: str, job: Job) -> Markup:
+    """Returns the link to a pack, or how far it is."""
+    if job.state == "none":
+        return Markup("")
+    if job.state == "running":
+        return element("p", text.PACKING, class_="quiet", role="status", data_state="running")
+    if job.state == "failed":
+        return element("div", note(text.pack_failed(job.message), "error"), data_state="failed")
+    name = f"{file.path.stem}-{kind}.zip"
+    link = make_link(text.download_pack(name), pack_url(file, kind), name)
+    return element("p", link, data_state="done")
+
+
+def _list_facts(answer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    sure = "" if answer.get("certain") else text.BY_ITS_HEADER
+    yield text.FACT_FAMILY, f"{answer.get('family', '')}{sure}"
+    yield text.FACT_KIND, ", ".join(map(str, answer.get("kinds", ())))
+    for part in answer.get("components", ()):
+        yield _begin(str(part["name"])), _describe_component(part)
+    yield text.FACT_TRIGGER, str(answer.get("trigger", ""))
+    yield text.FACT_TAGS, ", ".join(map(str, answer.get("tags", ())))
+    yield text.FACT_PREDICTION, str(answer.get("prediction", ""))
+    yield text.FACT_TRAINED_ON, str(answer.get("base_model", ""))
+    size = show_bytes(int(answer.get("bytes", 0)))
+    yield text.FACT_FILE, text.file_fact(size, answer.get("precision"), answer.get("naming"))
+    training = answer.get("training", {})
+    yield text.FACT_TRAINING, ", ".join(f"{name} {value}" for name, value in training.items())
+    digest, stated = str(answer.get("digest", "")), str(answer.get("stated_digest", ""))
+    same = not stated or digest == stated
+    yield text.FACT_HASH, digest if same else text.other_hash(digest, stated)
+
+
+def _describe_component(part: Mapping[str, Any]) -> str:
+    kinds = ", ".join(map(str, part["kinds"]))
+    # As keys of a JSON object, numbers come as text.
+    ranks, alphas = (
+        ", ".join(f"{float(number):g}" for number in part[name]) for name in ("ranks", "alphas")
+    )
+    return text.component(int(part["modules"]), int(part["of"]), kinds, ranks, alphas)
+
+
+def _split_finding(line: str) -> tuple[str, str]:
+    severity, colon, message = line.partition(": ")
+    return (severity, message) if colon and severity in SEVERITIES else ("note", line)
+
+
+def _begin(name: str) -> str:
+    return name[:1].upper() + name[1:]
+
+
+def _make_inspection(job: Job) -> Markup:
+    if job.state in {"none", "running"}:
+        return element("p", text.LOOKING, class_="quiet", role="status", data_state="running")
+    found = view_inspection(job)
+    if found is None:
+        message = note(text.inspect_failed(job.message), "error")
+        return element("div", message, data_state="failed")
+    findings = make_findings(found.findings) if found.findings else note(text.NO_FINDINGS, "good")
+    return element(
+        "div",
+        make_facts_list(found.facts),
+        _make_programs(found),
+        element("h4", text.FINDINGS),
+        findings,
+        data_state="done",
+    )
+
+
+def _make_programs(found: Inspection) -> Markup:
+    if not found.programs:
+        return Markup("")
+    rows = [_make_program(program) for program in found.programs]
+    return join(element("h4", text.PROGRAMS), element("ul", *rows, class_="findings"))
+
+
+def _make_program(program: Program) -> Markup:
+    sign = element("span", _SIGNS.get(program.loads, ""), class_="sign", aria_hidden="true")
+    line = text.LOADS.get(program.loads, program.loads)
+    reasons = element("ul", *(element("li", reason) for reason in program.reasons))
+    return element(
+        "li",
+        sign,
+        element("b", program.name),
+        line,
+        reasons if program.reasons else "",
+        class_=f"verdict-{_KINDS.get(program.loads, 'info')}",
+    )
+
+
+def _find_file(workspace: Workspace, params: Params) -> FileView | None:
+    return find_file(workspace, params.get("open"), params.get("library_file"))
+
+
+def _render_about(workspace: Workspace, params: Params) -> Markup:
+    file = _find_file(workspace, params)
+    if file is None:
+        return Markup("")
+    job = read_file_job(workspace, INSPECT, file.path)
+    return make_about(file, job, read_measuring_job(workspace, file.path))
+
+
+def _render_share(workspace: Workspace, params: Params) -> Markup:
+    file = _find_file(workspace, params)
+    if file is None:
+        return Markup("")
+    packs = []
+    for kind, label in (("civitai", text.PACK_CIVITAI), ("hub", text.PACK_HUB)):
+        pack = make_pack(file, kind, read_file_job(workspace, kind, file.path))
+        packs.append(make_button(label, kind, f"library-pack-{kind}"))
+        packs.append(element("div", pack, id=f"library-packed-{kind}"))
+    command = text.upload_command(file.path)
+    return join(
+        element("p", text.SHARE_INFO, class_="quiet"),
+        *packs,
+        make_copied(text.UPLOAD, command, "library-upload", text.UPLOAD_INFO),
+    )
+
+
+def _read_about_version(workspace: Workspace, params: Params) -> object:
+    file = _find_file(workspace, params)
+    if file is None:
+        return None
+    jobs = [name_file_job(INSPECT, file.path), name_measuring_job(file.path)]
+    return file, [stamp_job(workspace, job) for job in jobs]
+
+
+def _read_share_version(workspace: Workspace, params: Params) -> object:
+    file = _find_file(workspace, params)
+    if file is None:
+        return None
+    return file, [stamp_job(workspace, name_file_job(kind, file.path)) for kind in PACKS]
+
+
+VIEWS = {
+    "library-about": View(_render_about, _read_about_version),
+    "library-share": View(_render_share, _read_share_version),
+}

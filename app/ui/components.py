@@ -1,0 +1,121 @@
+"""Pieces of HTML that several tabs show: generated images, findings, facts, links."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from app.core.generation import Generation, preview_url
+from app.ui import text
+from app.ui.markup import Markup, element, join, make_log, note
+
+
+def describe_generation(generation: Generation | None) -> tuple[str, str]:
+    """Returns the status line and its kind (info, good, warning or error)."""
+    if generation is None:
+        return "", "info"
+    result = generation.result
+    if result.state == "done":
+        return text.generated(result.seconds, result.base_loads), "good"
+    if result.state == "failed":
+        return text.generation_failed(result.message), "error"
+    if not generation.worker:
+        return text.WORKER_GONE, "error"
+    return text.GENERATING, "info"
+
+
+def make_status(generation: Generation | None, *, training: bool) -> Markup:
+    """Returns the status line, with the log of a worker that died."""
+    message, kind = describe_generation(generation)
+    if generation is None:
+        return Markup("")
+    state = "gone" if message == text.WORKER_GONE else generation.result.state
+    parts = [note(message, kind)]
+    if training and generation.result.state == "waiting":
+        parts.append(element("p", text.TRAINING_MEANWHILE, class_="quiet"))
+    if kind == "error" and generation.log:
+        parts.append(make_log(generation.log))
+    return element("div", *parts, data_state=state, data_request=generation.id)
+
+
+def make_images(generation: Generation | None, names: Mapping[str, str]) -> Markup:
+    """Returns the images without and with the adapters, side by side.
+
+    Args:
+        generation: What was generated.
+        names: What the adapters are called, by path.
+    """
+    if generation is None or generation.result.state != "done":
+        return Markup("")
+    request = generation.request
+    adapters = request.adapters if request else ()
+    weights = [(names.get(one.path, Path(one.path).stem), one.weight) for one in adapters]
+    captions = {
+        "without": text.WITHOUT,
+        "with": text.with_weights(weights) if weights else text.WITH,
+    }
+    figures = [
+        element(
+            "figure",
+            element("img", src=preview_url(generation.id, side), alt=caption),
+            element("figcaption", caption),
+        )
+        for side, caption in captions.items()
+    ]
+    line = text.request_line(request.prompt, request.seed) if request else ""
+    return join(
+        element("p", line, class_="quiet"),
+        element("div", *figures, class_="pictures", data_request=generation.id),
+    )
+
+
+def make_findings(findings: Iterable[tuple[str, str]]) -> Markup:
+    """Returns severities ("error", "warning", "note") with messages as a list."""
+    items = [
+        element(
+            "li",
+            element("b", f"{text.SEVERITIES[severity]}:"),
+            message,
+            data_severity=severity,
+        )
+        for severity, message in findings
+    ]
+    return element("ul", *items, class_="findings")
+
+
+def make_facts_list(facts: Iterable[tuple[str, str]]) -> Markup:
+    """Returns names and values as a list of two columns."""
+    pairs = [part for name, value in facts for part in (element("dt", name), element("dd", value))]
+    return element("dl", *pairs, class_="facts")
+
+
+def make_link(line: str, url: str, name: str) -> Markup:
+    """Returns a link that downloads."""
+    return element("a", line, href=url, download=name, class_="download")
+
+
+def make_copied(label: str, value: str, element_id: str, info: str = "") -> Markup:
+    """Returns a line that a person copies, with a button that does; nothing where it is empty."""
+    if not value:
+        return Markup("")
+    box = element("input", type="text", value=value, readonly=True, aria_label=label)
+    button = element("button", text.COPY, type="button", class_="copy button")
+    return element(
+        "div",
+        element("span", label, class_="copied-label"),
+        element("span", info, class_="quiet") if info else "",
+        element("div", box, button, class_="copied-row"),
+        id=element_id,
+        class_="copied",
+    )
+
+
+def make_button(label: str, key: str, element_id: str, **data: str) -> Markup:
+    """Returns a button that raises its fragment's `select`, with its key and further data."""
+    return element(
+        "button",
+        label,
+        type="button",
+        class_="button button-small",
+        id=element_id,
+        data_key=key,
+        **{f"data_{name}": value for name, value in data.items()},
+    )

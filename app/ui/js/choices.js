@@ -1,0 +1,45 @@
+// The lists of what may be chosen on the page: datasets, runs, base models, files.
+//
+// They are one fragment that is data instead of HTML. Whether a value changes with its list is
+// decided here, in the moment in which the list arrives: an answer may come late.
+
+import {askedFor, set, startKeepingAddress} from './state.js';
+import {dataOf} from './fragments.js';
+
+let previous = {};
+
+const listsIt = (list, value) => Boolean(list) && list.choices.some((one) => one[1] === value);
+
+// Returns updates for the lists that changed. A value stays unless there is none yet, or it was
+// listed and is not any more. The first time, the address says what is chosen.
+export function applyChoices(now) {
+  const {lists = {}, tabs = []} = dataOf('choices') || {};
+  const first = !Object.keys(previous).length;
+  const updates = {};
+  for (const [name, list] of Object.entries(lists)) {
+    const before = previous[name];
+    const value = now[name] ?? '';
+    const gone = value && !listsIt(list, value) && listsIt(before, value);
+    const update = {__type__: 'update', choices: list.choices};
+    if (!value || gone) {
+      const wanted = first ? askedFor(name) : '';
+      update.value = listsIt(list, wanted) ? wanted : list.first;
+    }
+    const same = JSON.stringify(before) === JSON.stringify(list);
+    if (!same || ('value' in update && (update.value || '') !== value)) updates[name] = update;
+  }
+  previous = lists;
+  if (first) {
+    const tab = askedFor('tab');
+    if (tabs.includes(tab)) updates.tabs = {__type__: 'update', selected: tab};
+    const chosen = Object.entries(lists).map(([name]) => [name, updates[name]?.value ?? now[name]]);
+    set({...Object.fromEntries(chosen), open: askedFor('open'), tab});
+    startKeepingAddress();
+  }
+  return updates;
+}
+
+// A choice was made, by a person or by an answer of the server.
+export function reportChoices(now) {
+  if (Object.keys(previous).length) set(now);
+}

@@ -1,0 +1,61 @@
+// What the browser decides about base models (`app/models`); the names are used by
+// `wire_in_browser`.
+
+import {dataOf} from './fragments.js';
+import {takeEvent} from './state.js';
+
+const listOf = () => (dataOf('choices') || {}).lists?.base_model || {choices: [], answers: {}};
+
+// What was answered in this window, also before the lists tell it.
+const answers = {};
+let opened = '';
+let suggestedFor = '';
+let presetBefore = '';
+let arrived = '';
+
+// The next choice of this base model brings settings of its own, such as those of a file.
+export const keepSettings = (name) => { opened = name; };
+
+// The settings that say what a base model is belong to the one that was chosen before.
+function chooseBaseModel({base_model: name, path, preset}) {
+  const added = document.querySelector('#base-model-note [data-added]');
+  const changes = added && added.dataset.added === path ? {path: ''} : {};
+  const own = name && name === opened;
+  opened = '';
+  suggestedFor = '';
+  presetBefore = preset;
+  if (!name || own) return changes;
+  const prediction = answers[name] || (listOf().answers || {})[name] || 'auto';
+  return {...changes, family: 'auto', prediction};
+}
+
+// Of presets the first that fits is chosen, once for each chosen base model, unless a person has
+// chosen one since.
+function suggestPreset({base_model: name, preset}) {
+  const card = document.querySelector('#base-model-card [data-state=known]');
+  if (!card || card.dataset.name !== name || suggestedFor === name) return {};
+  suggestedFor = name;
+  const {fitting, suggested} = card.dataset;
+  const taken = preset !== presetBefore || JSON.parse(fitting).includes(preset);
+  return taken || !suggested ? {} : {preset: suggested};
+}
+
+function answerBaseModel({base_model: name}) {
+  const press = takeEvent('base-model-question') || {};
+  answers[press.base_model] = press.key;
+  return press.base_model === name ? {prediction: press.key} : {};
+}
+
+// What a download of this window has brought is chosen, once.
+function chooseDownloaded() {
+  const done = document.querySelector('#base-model-progress [data-state=done]');
+  const own = done && JSON.parse(done.closest('[data-view]').dataset.values || '{}').job;
+  if (!own || done.dataset.job !== own || !done.dataset.name) return {};
+  if (done.dataset.started === arrived) return {};
+  arrived = done.dataset.started;
+  const {name} = done.dataset;
+  const listed = listOf().choices.filter((one) => one[1] !== name);
+  return {base_model: {__type__: 'update', choices: [...listed, [name, name]], value: name}};
+}
+
+export const functions = {chooseBaseModel, suggestPreset, answerBaseModel, chooseDownloaded};

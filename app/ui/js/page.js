@@ -1,0 +1,50 @@
+// The entry: what Gradio's components and events call (`app/ui/fragments.py`, `app/ui/wire.py`).
+
+import {mountCaption, mountTrigger} from './captions.js';
+import {applyChoices, reportChoices} from './choices.js';
+import {functions as combine} from './combine.js';
+import {functions as dataset} from './dataset.js';
+import {mountFragment} from './fragments.js';
+import {functions as library} from './library.js';
+import {functions as models} from './models.js';
+import {functions as preview} from './preview.js';
+import {keepEvent} from './state.js';
+import {noteTab, rememberTrigger} from './tabs.js';
+import {functions as train} from './train.js';
+
+export const functions = {
+  applyChoices, reportChoices, ...dataset, ...train, ...models, ...preview, ...library, ...combine,
+};
+
+// Takes in a component that was put into the page. Gradio tells the page's functions nothing about
+// an event but the values of components, so what it was about is kept (`takeEvent`).
+export function mount(element, trigger) {
+  const component = element.parentElement.closest('[id]'); // Gradio's inner element has an id, too
+  const raise = (event, data) => {
+    if (component && event === 'select') keepEvent(component.id, data);
+    trigger(event, data);
+  };
+  rememberTrigger(element, raise);
+  if (element.querySelector('[data-view]')) mountFragment(element, raise);
+  if (element.querySelector('[data-captions]')) mountCaption(element);
+  if (element.querySelector('[data-trigger]')) mountTrigger(element);
+}
+
+// Runs a function of the page for an event: values by name in, values of the outputs out; what is
+// undefined stays as it is. A name in a group is a pair: the group's name and its own.
+export async function call([name, inputs, outputs], given) {
+  const values = {};
+  inputs.forEach((one, place) => {
+    const [group, path] = [one].flat();
+    if (path === undefined) values[group] = given[place];
+    else (values[group] ??= {})[path] = given[place];
+  });
+  const changes = (await functions[name](values)) || {};
+  return outputs.map((one) => {
+    const [group, path] = [one].flat();
+    return path === undefined ? changes[group] : (changes[group] || {})[path];
+  });
+}
+
+document.addEventListener('click', () => setTimeout(noteTab, 0));
+document.addEventListener('keyup', () => setTimeout(noteTab, 0));

@@ -1,0 +1,62 @@
+// What is chosen on the page: dataset, run, base model, tab … Plain texts by name.
+//
+// The choices themselves are Gradio's dropdowns, which report here when they change; fragments and
+// the caption editor read from here. Some names are kept in the page's address, so that a reload
+// shows the same.
+
+const KEPT_IN_ADDRESS = new Set(['tab', 'dataset', 'run', 'open']);
+
+const values = {};
+const listeners = [];
+let opened = false;
+
+// Returns a value, "" where there is none.
+export const get = (name) => values[name] ?? '';
+
+// Returns what the address asked for when the page was opened.
+const asked = new URL(window.location).searchParams;
+export const askedFor = (name) => asked.get(name) ?? '';
+
+// Sets some values; what listens is called once, with the names that changed.
+export function set(changes) {
+  const changed = [];
+  for (const [name, given] of Object.entries(changes)) {
+    const value = given === null || given === undefined ? '' : String(given);
+    if (values[name] === value) continue;
+    values[name] = value;
+    changed.push(name);
+  }
+  if (!changed.length) return;
+  if (opened) keepInAddress(changed);
+  for (const listener of listeners) listener(changed);
+}
+
+export const onChange = (listener) => { listeners.push(listener); };
+
+const events = new Map();
+
+// Keeps what the last press on a component was about, by the component's id.
+export const keepEvent = (component, data) => { events.set(component, data); };
+
+// Returns what the last press on a component was about, once.
+export function takeEvent(component) {
+  const data = events.get(component);
+  events.delete(component);
+  return data;
+}
+
+// Before the address has been read, the first values that Gradio reports must not replace it.
+export function startKeepingAddress() {
+  opened = true;
+  keepInAddress(Object.keys(values));
+}
+
+function keepInAddress(names) {
+  const address = new URL(window.location);
+  for (const name of names) {
+    if (!KEPT_IN_ADDRESS.has(name)) continue;
+    if (values[name]) address.searchParams.set(name, values[name]);
+    else address.searchParams.delete(name);
+  }
+  if (address.href !== window.location.href) window.history.replaceState(null, '', address);
+}

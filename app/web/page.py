@@ -1,0 +1,144 @@
+"""The page, put together from its subjects: the status bar, the tabs, and what they share."""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+import gradio as gr
+
+from app.combine import html as combine_html
+from app.combine.page import draw_workbench
+from app.core.choices import list_choices
+from app.core.text import APP_NAME
+from app.core.workspace import Workspace
+from app.dataset import html as dataset_html
+from app.dataset import text as dataset_text
+from app.dataset.page import dataset_page
+from app.library import about as library_about
+from app.library import html as library_html
+from app.library.page import library_page
+from app.models import html as models_html
+from app.models.page import draw_base_model
+from app.preview import html as preview_html
+from app.preview.page import preview_page
+from app.train import html as train_html
+from app.train import text as train_text
+from app.train.page import train_page
+from app.train.run_actions import continue_run
+from app.ui.choice import Choice
+from app.ui.context import FOLDERS_SECONDS, STATUS_SECONDS, PageContext, Shell
+from app.ui.fragments import Params, View, fragment
+from app.ui.markup import element, join
+from app.ui.watch import make_watch
+from app.ui.wire import wire_in_browser
+
+_UPLOADS_KEPT_SECONDS = 3600
+
+
+@dataclass(frozen=True)
+class Tab:
+    """A tab: its title, what draws it, and the views of its fragments."""
+
+    title: str
+    draw: Callable[..., None]
+    views: Mapping[str, View] = field(default_factory=dict)
+
+
+# Adding a tab takes a folder and a line here.
+TABS = {
+    "dataset": Tab("Dataset", dataset_page, dataset_html.VIEWS),
+    "train": Tab(
+        "Train",
+        partial(train_page, draw_base_model=draw_base_model),
+        {**train_html.VIEWS, **models_html.VIEWS},
+    ),
+    "preview": Tab("Preview", preview_page, preview_html.VIEWS),
+    "library": Tab(
+        "Library",
+        partial(library_page, draw_combine=draw_workbench, continue_run=continue_run),
+        {**library_html.VIEWS, **library_about.VIEWS, **combine_html.VIEWS},
+    ),
+}
+
+
+def list_views() -> dict[str, View]:
+    """Returns the views of all tabs, and of what stands above them."""
+    views = {"choices": View(_render_choices)}
+    for tab in TABS.values():
+        views |= tab.views
+    return views
+
+
+def build(workspace: Workspace) -> gr.Blocks:
+    """Returns the app on a workspace, whose folders are made if they are not there."""
+    workspace.prepare()
+    os.environ["GRADIO_TEMP_DIR"] = str(workspace.uploads_path)
+    age = (600, _UPLOADS_KEPT_SECONDS)
+    demo = gr.Blocks(title=APP_NAME, analytics_enabled=False, delete_cache=age)
+    with demo:
+        gr.HTML(
+            join(element("h1", APP_NAME), element("p", train_text.TAGLINE)),
+            elem_id="heading",
+        )
+        fragment("status", elem_id="run-bar", placeholder=train_html.make_run_bar(None))
+        choices = fragment("choices", elem_id="choices", data=True)
+        shell = _make_shell(workspace, demo)
+        with shell.tabs:
+            for number, (name, tab) in enumerate(TABS.items(), 1):
+                with gr.Tab(f"{number} {tab.title}", id=name, elem_id=f"tab-{name}"):
+                    tab.draw(shell)
+        _wire_choices(shell, choices)
+    return demo
+
+
+def _render_choices(workspace: Workspace, _params: Params) -> str:
+    """Returns the lists, and the tabs' names, as the page's script reads them."""
+    return json.dumps({"lists": list_choices(workspace), "tabs": list(TABS)}, ensure_ascii=False)
+
+
+def _wire_choices(context: PageContext, choices: gr.HTML) -> None:
+    shared = {
+        "dataset": context.dataset,
+        "base_model": context.base_model,
+        "run": context.run,
+    }
+    wire_in_browser(choices.tick, "applyChoices", shared, {**shared, "tabs": context.tabs})
+    wire_in_browser([one.change for one in shared.values()], "reportChoices", shared)
+
+
+def _make_shell(workspace: Workspace, demo: gr.Blocks) -> Shell:
+    backstage = gr.Column(visible="hidden", elem_id="backstage")
+    with backstage:
+        wish = gr.Textbox(visible="hidden", elem_id="wish", label="wish")
+        address = gr.Textbox(visible="hidden", elem_id="address", label="address")
+    return Shell(
+        workspace=workspace,
+        demo=demo,
+        tabs=gr.Tabs(elem_id="tabs"),
+        backstage=backstage,
+        # Lists and values come from the browser (`js/choices.js`), which knows the address.
+        dataset=Choice(
+            label=dataset_text.CHOOSE, elem_id="dataset-choice", min_width=220, render=False
+        ),
+        base_model=Choice(
+            label=train_text.BASE_MODEL,
+            info=train_text.BASE_MODEL_INFO,
+            elem_id="train-base-model",
+            min_width=260,
+            render=False,
+        ),
+        run=Choice(label=train_text.SHOWN_RUN, elem_id="train-run", render=False),
+        wish=wish,
+        address=address,
+        runs_watch=make_watch("runs", STATUS_SECONDS),
+        drawing_watch=make_watch("drawing", STATUS_SECONDS),
+        datasets_watch=make_watch("datasets", FOLDERS_SECONDS),
+        exports_watch=make_watch("exports", FOLDERS_SECONDS),
+        pictures_watch=make_watch("pictures", FOLDERS_SECONDS),
+        models_watch=make_watch("models", STATUS_SECONDS),
+        downloads_watch=make_watch("downloads", STATUS_SECONDS),
+        questions_watch=make_watch("questions", STATUS_SECONDS),
+        files_watch=make_watch("files", STATUS_SECONDS),
+    )

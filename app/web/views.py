@@ -1,0 +1,82 @@
+"""The routes of fragments: their versions, asked together, and the HTML of one."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from app.core.workspace import Workspace, WorkspaceError
+from app.ui.fragments import View
+
+_MAX_FRAGMENTS = 64
+_HEADERS = {"cache-control": "private, no-store"}
+
+
+def make_routes(workspace: Workspace, views: Mapping[str, View]) -> list[Route]:
+    """Returns the routes.
+
+    `GET /versions?of=/view/...&of=...` tells the versions of several fragments, in their order.
+    `GET /view/NAME/ID?...` is one fragment; ID is the value of its first name, "-" for none. Both
+    carry an ETag and answer 304 where `If-None-Match` holds it.
+    """
+
+    # Plain functions: Starlette runs them in threads, so a slow disk stops nobody else.
+    def tell_versions(request: Request) -> Response:
+        asked = request.query_params.getlist("of")[:_MAX_FRAGMENTS]
+        versions = [_read_version(workspace, views, address) for address in asked]
+        tag = _tag("\n".join(versions))
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers={**_HEADERS, "etag": tag})
+        content = json.dumps(versions)
+        return Response(content, 200, {**_HEADERS, "etag": tag}, "application/json")
+
+    def tell_view(request: Request) -> Response:
+        name, item = request.path_params["name"], request.path_params["item"]
+        view = views.get(name)
+        if view is None:
+            return Response("Not found", 404)
+        params = _read_params(item, request.query_params.get("first", ""), request.query_params)
+        try:
+            version = view.read_version(workspace, params)
+            if request.headers.get("if-none-match") == version:
+                return Response(status_code=304, headers={**_HEADERS, "etag": version})
+            content = view.render(workspace, params)
+        except WorkspaceError as error:
+            return Response(str(error), 404, {**_HEADERS}, "text/plain")
+        return Response(content, 200, {**_HEADERS, "etag": version}, "text/html")
+
+    return [
+        Route("/versions", tell_versions, methods=["GET"]),
+        Route("/view/{name}/{item:path}", tell_view, methods=["GET"]),
+    ]
+
+
+def _read_version(workspace: Workspace, views: Mapping[str, View], address: str) -> str:
+    parts = urlsplit(address)
+    _, _, name, item = [*parts.path.split("/", 3), "", "", "", ""][:4]
+    view = views.get(name)
+    if view is None:
+        return ""
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    try:
+        return view.read_version(
+            workspace, _read_params(unquote(item), query.get("first", ""), query)
+        )
+    except WorkspaceError:
+        return ""
+
+
+def _read_params(item: str, first: str, query: Mapping[str, str]) -> dict[str, str]:
+    """Returns a fragment's values by name; `first` is the name of the one in the path."""
+    params = {name: value for name, value in query.items() if name != "first"}
+    if first:
+        params[first] = "" if item == "-" else item
+    return params
+
+
+def _tag(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

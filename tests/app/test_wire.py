@@ -1,0 +1,81 @@
+"""Events wired by name, in a real Gradio page: values come and go by name."""
+
+import gradio as gr
+import pytest
+
+from app.ui.wire import wire, wire_in_browser
+
+
+def run(page, event, values):
+    """Runs an event as Gradio does, with the components' values; returns them afterwards."""
+    sent = [values[one] for one in event.inputs]
+    given = [dict(zip(event.inputs, sent, strict=True))] if event.inputs_as_dict else sent
+    return event.fn(*given)
+
+
+def test_values_reach_the_handler_by_name_and_groups_as_one_dict():
+    with gr.Blocks() as page:
+        name, button = gr.Textbox(), gr.Button()
+        form = {"train.steps": gr.Number(), "adapter.rank": gr.Number()}
+        heard = {}
+
+        def start(name, values):
+            heard.update(name=name, values=values)
+            return {"values": {"adapter.rank": 8}, "name": "new"}
+
+        wire(button.click, start, {"name": name, "values": form}, {"name": name, "values": form})
+    (event,) = page.fns.values()
+    steps, rank = form.values()
+    changed = run(page, event, {name: "cats", steps: 10, rank: 4})
+    assert heard == {"name": "cats", "values": {"train.steps": 10, "adapter.rank": 4}}
+    assert changed == {rank: 8, name: "new"}  # the steps stay as they are
+
+
+def test_handler_that_changes_nothing_returns_nothing():
+    with gr.Blocks() as page:
+        box, button = gr.Textbox(), gr.Button()
+        wire(button.click, lambda: None, outputs={"box": box})
+    (event,) = page.fns.values()
+    assert run(page, event, {}) == {}
+
+
+def test_name_that_no_output_has_is_an_error():
+    with gr.Blocks() as page:
+        box, button = gr.Textbox(), gr.Button()
+        wire(button.click, lambda: {"bux": "x"}, outputs={"box": box})
+    (event,) = page.fns.values()
+    with pytest.raises(KeyError, match="bux"):
+        run(page, event, {})
+
+
+@pytest.mark.parametrize(
+    ("sent", "keys"), [({"key": "stop"}, "stop"), ({}, ""), (None, ""), ("key", ""), ([7], "")]
+)
+def test_data_of_an_event_is_read_whatever_a_browser_sends(sent, keys):
+    heard = []
+    with gr.Blocks() as page:
+        button = gr.HTML()
+        wire(button.select, lambda event: heard.append(getattr(event, "key", "")))
+    (event,) = page.fns.values()
+    event.fn({}, gr.EventData(button, sent))
+    assert heard == [keys]
+    assert event.trigger_mode == "multiple"  # a second press is not the first once more
+
+
+def test_several_triggers_are_one_event_and_one_may_follow_another():
+    with gr.Blocks() as page:
+        box, button = gr.Textbox(), gr.Button()
+        first = wire([box.submit, button.click], lambda box: {}, {"box": box})
+        wire(first.then, lambda: None)
+    assert [len(event.targets) for event in page.fns.values()] == [2, 1]
+
+
+def test_event_of_the_browser_asks_the_server_nothing_and_names_its_values():
+    with gr.Blocks() as page:
+        box, other = gr.Textbox(), gr.Textbox()
+        group = {"values": {"train.steps": box}}
+        wire_in_browser(box.change, "nameAfter", {"name": box, **group}, {"other": other})
+    (event,) = page.fns.values()
+    assert event.fn is None
+    assert '["nameAfter", ["name", ["values", "train.steps"]], ["other"]]' in event.js
+    assert "\n" not in event.js
