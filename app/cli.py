@@ -7,30 +7,29 @@ import sys
 from collections.abc import Sequence
 from importlib import metadata
 
-from app.commands import application as window
-from app.commands import caption_edits as captions
-from app.commands import captioning, combining
-from app.commands import checks as datasets
-from app.commands import downloads as models
-from app.commands import estimates as memory
-from app.commands import grids as pictures
-from app.commands import lora_files as files
-from app.commands import training_runs as runs
+from app.commands import (
+    application,
+    captioning,
+    combining,
+    datasets,
+    downloads,
+    files,
+    grids,
+    training_runs,
+)
 from datasets_tools.errors import DatasetError
 from trainer.config import ConfigError
 from trainer.runs import RunError
 
 # Each adds its words, in the order in which the help shows them.
 SUBJECTS = (
-    window,
+    application,
     datasets,
     captioning,
-    captions,
-    runs,
-    memory,
-    pictures,
+    training_runs,
+    grids,
     files,
-    models,
+    downloads,
     combining,
 )
 

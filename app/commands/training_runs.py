@@ -1,6 +1,7 @@
-"""Runs: starting them, asking them for something, what has become of them."""
+"""Runs: starting them, asking them for something, their state, and the memory that one takes."""
 
 import argparse
+import json
 from pathlib import Path
 from typing import get_args
 
@@ -20,7 +21,7 @@ from trainer.runs.control import Request
 
 
 def add_words(words: Words) -> None:
-    """Adds `train`, `ask`, `status`, `export` and `presets`."""
+    """Adds `train`, `ask`, `status`, `export` and `presets`, then `estimate` and `probe`."""
     train = add_word(words, "train", run_train, "start, resume or create a run")
     add_run_or_settings(train)
     train.add_argument(
@@ -40,6 +41,27 @@ def add_words(words: Words) -> None:
     export.add_argument("run", help="a run's folder or id")
     export.add_argument("--step", type=int, default=0, help="the checkpoint's step; 0 is the last")
     add_word(words, "presets", run_presets, "list the presets")
+    _add_memory_words(words)
+
+
+def _add_memory_words(words: Words) -> None:
+    estimate = add_word(words, "estimate", run_estimate, "tell the memory that a run will take")
+    add_run_or_settings(estimate)
+    estimate.add_argument(
+        "--device",
+        choices=["cpu", "cuda", "mps"],
+        default="",
+        help="a kind of device, which need not be here; left out, the run's own",
+    )
+    estimate.add_argument(
+        "--free", type=float, default=0.0, metavar="GB", help="its free memory; 0 asks the device"
+    )
+    estimate.add_argument("--json", action="store_true", help="print the tables as JSON")
+    estimate.epilog = "Nothing is loaded. The exit code is 1 where the run does not fit."
+    probe = add_word(words, "probe", run_probe, "measure memory and time with two real steps")
+    add_run_or_settings(probe)
+    probe.add_argument("--json", action="store_true", help="print what was measured as JSON")
+    probe.epilog = "The steps run on noise in a folder of their own; nothing of them stays."
 
 
 def run_train(args: argparse.Namespace) -> int:
@@ -115,3 +137,33 @@ def _fetch_base_model(config: BaseModelConfig, models: Path) -> None:
             from trainer.commands import download_model
 
             download_model(text, models, half=config.precision != "fp32")
+
+
+def run_estimate(args: argparse.Namespace) -> int:
+    """Tells the memory of a run and what would make it fit."""
+    config = read_settings(args)
+    from trainer.commands import estimate_run
+
+    report = estimate_run(config, find_models(args), args.device, round(args.free * 1e9))
+    if args.json:
+        print(json.dumps(report.to_dict(), indent=1, ensure_ascii=False))
+    else:
+        print(report.to_text())
+    return 0 if report.fits else 1
+
+
+def run_probe(args: argparse.Namespace) -> int:
+    """Measures the memory and the time of a run's steps."""
+    config = read_settings(args)
+    from trainer.commands import probe_run
+
+    found = probe_run(config, find_models(args))
+    if args.json:
+        print(json.dumps(found, indent=1))
+        return 0
+    print(
+        f"{found['device']}: {found['peak_bytes'] / 1e9:.2f} GB at the peak of a step, "
+        f"{found['seconds_per_step']:.2f} seconds a step; the whole process took "
+        f"{found['resident_bytes'] / 1e9:.2f} GB of main memory."
+    )
+    return 0

@@ -59,8 +59,7 @@ def wire(
         "concurrency_limit": None,
         "show_progress": "hidden",
         "api_visibility": "private",
-        # Two presses are about two things: Gradio would drop the second, or repeat the first.
-        **({"trigger_mode": "multiple"} if takes_event else {}),
+        "trigger_mode": _choose_trigger_mode(triggers, takes_event=takes_event),
         **options,
     }
     return _listen(
@@ -103,6 +102,16 @@ def _listen(triggers: Any, run: Any, **settings: Any) -> Any:
     if isinstance(triggers, Sequence):
         return gr.on(list(triggers), run, **settings)
     return triggers(run, **settings)
+
+
+def _choose_trigger_mode(triggers: Any, *, takes_event: bool) -> str:
+    """Returns what becomes of a trigger that comes while the event is under way."""
+    if takes_event:  # two presses are about two things
+        return "multiple"
+    listed = triggers if isinstance(triggers, Sequence) else [triggers]
+    names = {str(getattr(one, "event_name", "")) for one in listed}
+    # A change must not be lost; a second click on a button is the first one once more.
+    return "always_last" if names & {"change", "tick"} else "once"
 
 
 def _flatten(components: Components) -> list[Any]:

@@ -28,10 +28,9 @@ from app.train import text as train_text
 from app.train.page import train_page
 from app.train.run_actions import continue_run
 from app.ui.choice import Choice
-from app.ui.context import FOLDERS_SECONDS, STATUS_SECONDS, PageContext, Shell
+from app.ui.context import PageContext
 from app.ui.fragments import Params, View, fragment
 from app.ui.markup import element, join
-from app.ui.watch import make_watch
 from app.ui.wire import wire_in_browser
 
 _UPLOADS_KEPT_SECONDS = 3600
@@ -84,12 +83,12 @@ def build(workspace: Workspace) -> gr.Blocks:
         )
         fragment("status", elem_id="run-bar", placeholder=train_html.make_run_bar(None))
         choices = fragment("choices", elem_id="choices", data=True)
-        shell = _make_shell(workspace, demo)
-        with shell.tabs:
+        context = _make_context(workspace, demo)
+        with context.tabs:
             for number, (name, tab) in enumerate(TABS.items(), 1):
                 with gr.Tab(f"{number} {tab.title}", id=name, elem_id=f"tab-{name}"):
-                    tab.draw(shell)
-        _wire_choices(shell, choices)
+                    tab.draw(context)
+        _wire_choices(context, choices)
     return demo
 
 
@@ -108,17 +107,12 @@ def _wire_choices(context: PageContext, choices: gr.HTML) -> None:
     wire_in_browser([one.change for one in shared.values()], "reportChoices", shared)
 
 
-def _make_shell(workspace: Workspace, demo: gr.Blocks) -> Shell:
-    backstage = gr.Column(visible="hidden", elem_id="backstage")
-    with backstage:
-        wish = gr.Textbox(visible="hidden", elem_id="wish", label="wish")
-        address = gr.Textbox(visible="hidden", elem_id="address", label="address")
-    return Shell(
+def _make_context(workspace: Workspace, demo: gr.Blocks) -> PageContext:
+    # Lists and values come from the browser (`js/choices.js`), which knows the address.
+    return PageContext(
         workspace=workspace,
         demo=demo,
         tabs=gr.Tabs(elem_id="tabs"),
-        backstage=backstage,
-        # Lists and values come from the browser (`js/choices.js`), which knows the address.
         dataset=Choice(
             label=dataset_text.CHOOSE, elem_id="dataset-choice", min_width=220, render=False
         ),
@@ -130,15 +124,4 @@ def _make_shell(workspace: Workspace, demo: gr.Blocks) -> Shell:
             render=False,
         ),
         run=Choice(label=train_text.SHOWN_RUN, elem_id="train-run", render=False),
-        wish=wish,
-        address=address,
-        runs_watch=make_watch("runs", STATUS_SECONDS),
-        drawing_watch=make_watch("drawing", STATUS_SECONDS),
-        datasets_watch=make_watch("datasets", FOLDERS_SECONDS),
-        exports_watch=make_watch("exports", FOLDERS_SECONDS),
-        pictures_watch=make_watch("pictures", FOLDERS_SECONDS),
-        models_watch=make_watch("models", STATUS_SECONDS),
-        downloads_watch=make_watch("downloads", STATUS_SECONDS),
-        questions_watch=make_watch("questions", STATUS_SECONDS),
-        files_watch=make_watch("files", STATUS_SECONDS),
     )

@@ -12,13 +12,11 @@ from starlette.middleware import Middleware
 
 import app
 from app.core.workspace import MAX_LORA_BYTES, Workspace
-from app.ui import watch
 from app.ui.theme import make_theme, read_css
-from app.web import assets, captions_routes, media, views
+from app.web import captions_routes, media, routes
 from app.web import text as words
-from app.web.login import PasswordDoor
 from app.web.page import build, list_views
-from app.web.security import LOOPBACK, Guard, list_hosts
+from app.web.security import LOOPBACK, Guard, PasswordGuard, list_hosts
 from trainer.runs import RunError
 
 
@@ -96,7 +94,7 @@ def launch_options(workspace: Workspace, host: str, password: str) -> dict[str, 
     """Returns what Gradio is launched with: every switch by name, so no default can change it."""
     guards = [Middleware(Guard, hosts=list_hosts(host), uploads=workspace.uploads_path)]
     if password:
-        guards.append(Middleware(PasswordDoor, password=password))
+        guards.append(Middleware(PasswordGuard, password=password))
     return {
         "share": False,
         "quiet": True,
@@ -122,9 +120,7 @@ def launch_options(workspace: Workspace, host: str, password: str) -> dict[str, 
             "routes": [
                 *media.make_routes(workspace),
                 *captions_routes.make_routes(workspace),
-                *views.make_routes(workspace, list_views()),
-                *assets.make_routes(),
-                *watch.make_routes(workspace),
+                *routes.make_routes(workspace, list_views()),
             ],
             "middleware": guards,
         },

@@ -1,14 +1,20 @@
 """Base models: which are listed, what is known of them, and how they come in."""
 
-import gradio as gr
+import html
+import json
+import re
+from types import SimpleNamespace
+
 import pytest
 
 from app.core import base_models as view
 from app.core import run_contents as train
+from app.core.choices import list_choices
 from app.core.known_models import read_known
 from app.core.workspace import Workspace, WorkspaceError
-from app.models import actions as change
+from app.models import events as change
 from app.models.events import BaseModelEvents
+from app.models.html import VIEWS
 from tests.app.conftest import wait_for
 
 
@@ -108,48 +114,93 @@ def test_replaced_model_is_looked_at_again(workspace):
     assert view.view_base_model(workspace, "dreamy.safetensors").state == "unasked"
 
 
+def show(workspace, fragment, **params):
+    return VIEWS[fragment].render(workspace, params)
+
+
+def test_card_of_a_model_says_how_far_the_look_at_it_is(workspace):
+    assert "Choose a base model" in show(workspace, "base-model")
+    params = {"base_model": "starter-model"}
+    assert 'data-state="unasked"' in show(workspace, "base-model", **params)
+    version = VIEWS["base-model"].read_version(workspace, params)
+    look(workspace, "starter-model")
+    card = show(workspace, "base-model", **params)
+    assert 'data-state="known"' in card
+    assert 'data-name="starter-model"' in card
+    assert VIEWS["base-model"].read_version(workspace, params) != version
+    # The page chooses the suggested preset where the chosen one does not fit.
+    assert 'data-suggested="starter-style"' in card
+    fitting = json.loads(html.unescape(re.search('data-fitting="(.*?)"', card)[1]))
+    assert "starter-style" in fitting
+    assert train.OPENED in fitting
+    assert not any(name.startswith("sdxl") for name in fitting)
+
+
 def test_open_question_is_asked_likely_answer_first_and_the_answer_is_kept(workspace):
     put_model(workspace.models_path, "v-pred.safetensors")
     found = look(workspace, "v-pred.safetensors")
     assert (found.asks, found.prediction, found.answered) == (True, "v_prediction", "")
+    name = "v-pred.safetensors"
+    question = show(workspace, "base-model-question", base_model=name)
+    assert re.findall('data-key="(.*?)"', question) == ["v_prediction", "epsilon"]
+    assert "checked" not in question
+    assert "likely answer" in show(workspace, "base-model", base_model=name)
     events = BaseModelEvents(workspace)
-    seen, _, question, *_ = events.show({}, "v-pred.safetensors", "sd15-style-8gb")
-    assert [value for _, value in question["choices"]] == ["v_prediction", "epsilon"]
-    assert question["value"] is None
-    assert events.answer("v-pred.safetensors", "epsilon")[1] == "epsilon"
-    assert view.read_answers(workspace, "v-pred.safetensors") == {"prediction": "epsilon"}
-    # Choosing it again sets what was answered.
-    assert events.show(seen, "starter-model", "")[-2:] == ["auto", "auto"]
-    assert events.show(seen, "v-pred.safetensors", "")[-2:] == ["auto", "epsilon"]
-    assert events.show(seen, "v-pred.safetensors", "")[-2:] == [gr.skip(), gr.skip()]
-    assert "note-error" in events.answer("gone", "epsilon")[0]
+    assert events.answer(SimpleNamespace(base_model=name, key="epsilon")) == {"message": ""}
+    assert view.read_answers(workspace, name) == {"prediction": "epsilon"}
+    question = show(workspace, "base-model-question", base_model=name)
+    assert re.search('data-key="epsilon" checked', question)
+    assert "likely answer" not in show(workspace, "base-model", base_model=name)
+    # Choosing it again sets what was answered: the page has it from the lists (`js/models.js`).
+    assert view.list_predictions(workspace) == {name: "epsilon"}
+    for event in (SimpleNamespace(base_model="gone", key="epsilon"), SimpleNamespace()):
+        assert "note-error" in events.answer(event)["message"]
+    assert show(workspace, "base-model-question", base_model="starter-model") == ""
 
 
-def test_refusal_to_look_stays_on_the_card(workspace, monkeypatch):
+def test_chosen_model_is_looked_at_once_and_a_refusal_stays_on_the_page(workspace, monkeypatch):
+    events, looks = BaseModelEvents(workspace), []
+
     def fail(*_):
+        looks.append(1)
         raise WorkspaceError("The trainer cannot be started.")
 
+    with monkeypatch.context() as patched:
+        patched.setattr(change, "look_at_base_model", fail)
+        assert "The trainer cannot be started." in events.look("starter-model")["message"]
+        assert events.look(None) == {"message": ""}
+        assert len(looks) == 1
+    assert events.look("starter-model") == {"message": ""}
+    wait_for(lambda: view.view_base_model(workspace, "starter-model").state == "known")
     monkeypatch.setattr(change, "look_at_base_model", fail)
-    events = BaseModelEvents(workspace)
-    seen, card, *_ = events.show({}, "starter-model", "")
-    assert "The trainer cannot be started." in card
-    assert events.show(seen, "starter-model", "")[1] == gr.skip()
-    assert "cannot be started" not in events.show(seen, None, "")[1]
+    assert events.look("starter-model") == {"message": ""}
+    assert len(looks) == 1
 
 
 def test_answer_that_is_none_is_not_kept(workspace):
     with pytest.raises(WorkspaceError):
-        change.answer_for_base_model(workspace, "starter-model", "magic")
+        view.save_answer(workspace, "starter-model", "magic")
     assert view.read_answers(workspace, "starter-model") == {}
 
 
 def test_file_put_into_the_models_folder_is_listed_without_a_reload(workspace):
-    events = BaseModelEvents(workspace)
-    seen, listed = events.refresh_list({})
-    assert listed["choices"] == ["starter-model"]
-    assert "choices" not in events.refresh_list(seen)[1]
+    listed = list_choices(workspace)["base_model"]
+    assert listed["choices"] == [("starter-model", "starter-model")]
     put_model(workspace.models_path, "new.safetensors")
-    assert events.refresh_list(seen)[1]["choices"] == ["starter-model", "new.safetensors"]
+    names = [name for name, _ in list_choices(workspace)["base_model"]["choices"]]
+    assert names == ["starter-model", "new.safetensors"]
+
+
+def test_added_model_is_chosen_and_its_path_told_so_that_the_box_can_be_emptied(
+    workspace, tmp_path
+):
+    path = str(put_model(tmp_path / "mine", "dreamy.safetensors"))
+    added = BaseModelEvents(workspace).add(path)
+    assert added["base_model"]["value"] == "dreamy.safetensors"
+    assert f'data-added="{path}"' in added["message"]
+    refused = BaseModelEvents(workspace).add("x.safetensors")
+    assert set(refused) == {"message"}
+    assert "note-error" in refused["message"]
 
 
 @pytest.mark.parametrize(
@@ -165,20 +216,45 @@ def test_preset_follows_the_family(model, family, preset):
     assert train.fits_preset(train.OPENED, model, family)
 
 
-def test_download_shows_progress_and_is_chosen_when_it_has_arrived(workspace, gates):
+def test_download_shows_progress_and_says_what_has_arrived(workspace, gates):
     events = BaseModelEvents(workspace)
     gates.close("download")
-    seen = {}
-    told, seen = events.download(seen, " owner/model ")
-    assert told == ""
-    assert events.show_download(seen)[-1] == gr.skip()  # nothing arrived: nothing is chosen
+    started = events.download(" owner/model ", SimpleNamespace(key="download"))
+    assert started["message"] == ""
+    job = json.loads(html.unescape(re.search('data-values="(.*?)"', started["progress"])[1]))["job"]
     wait_for(lambda: change.read_progress(change.find_download(workspace))[0] > 0)
     line, kind, percent = change.describe_download(change.find_download(workspace))
     assert line.startswith("Downloading owner/model: ")
     assert (kind, percent > 0) == ("info", True)
     gates.open("download")
     wait_for(lambda: change.find_download(workspace).state == "done")
-    assert events.show_download(seen)[-1]["value"] == "owner--model"
+    # The window that asked for it chooses what has arrived (`js/models.js`).
+    for params in ({"job": job}, {}):
+        shown = show(workspace, "base-model-download", **params)
+        assert 'data-state="done"' in shown
+        assert 'data-name="owner--model"' in shown
+        assert f'data-job="{job}"' in shown
+
+
+def test_download_can_be_started_while_none_is_under_way_and_stopped_while_one_is(workspace, gates):
+    events = BaseModelEvents(workspace)
+    gates.close("download")
+
+    def list_enabled():
+        shown = show(workspace, "base-model-download-buttons")
+        buttons = re.findall("<button (.*?)>", shown)
+        return [re.search('key="(.*?)"', one)[1] for one in buttons if "disabled" not in one]
+
+    assert list_enabled() == ["download"]
+    events.download("owner/model", SimpleNamespace())  # Enter in the box
+    assert list_enabled() == ["cancel"]
+    assert events.download("owner/model", SimpleNamespace(key="cancel")) == {}
+    wait_for(lambda: change.find_download(workspace).state == "failed")
+    assert list_enabled() == ["download"]
+    assert "was stopped" in show(workspace, "base-model-download")
+    refused = events.download("x", SimpleNamespace(key="download"))
+    assert "no hub id" in refused["message"]
+    assert set(refused) == {"message"}
 
 
 def test_download_that_fails_or_is_stopped_says_so(workspace, gates):

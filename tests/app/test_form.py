@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from app.train.page import _ELSEWHERE
+from app.train.settings import FORM
 from app.ui.form import build_widget, make_form, put
 from trainer.config import ConfigError, Problem, RunConfig, layer_config, list_presets
 
@@ -28,7 +28,7 @@ def test_form_gives_back_the_preset_it_was_filled_with(preset):
     config = layer_config(preset=preset)
     form = make_form()
     values = form.to_values(config)
-    sent = [as_a_browser_sends(f, v) for f, v in zip(form.fields, values, strict=True)]
+    sent = {field.path: as_a_browser_sends(field, values[field.path]) for field in form.fields}
     assert layer_config(settings=form.to_tree(sent)) == config
 
 
@@ -50,30 +50,28 @@ def test_every_setting_has_a_widget_with_its_help_and_its_bounds():
 
 
 def test_settings_asked_elsewhere_exist_and_are_left_out():
-    paths = make_form(without=_ELSEWHERE).paths
-    assert set(_ELSEWHERE) <= set(make_form().paths)
-    assert not set(_ELSEWHERE) & set(paths)
+    elsewhere = {"base_model.path", "dataset.path", "dataset.trigger"}
+    assert set(make_form().paths) - set(FORM.paths) == elsewhere
 
 
 def test_prompts_are_one_a_line_without_empty_ones():
     form = make_form()
-    field = form.paths.index("samples.prompts")
     values = form.to_values(RunConfig())
-    values[field] = " a cat \n\n a dog\n"
+    values["samples.prompts"] = " a cat \n\n a dog\n"
     assert form.to_tree(values)["samples"]["prompts"] == ["a cat", "a dog"]
 
 
 def test_small_tables_are_one_a_line_with_what_is_set_in_them():
     form = make_form()
-    field = form.paths.index("adapter.blocks")
     rows = [{"pattern": "*.attn2.*", "rank": 4}, {"pattern": "unet.mid_block.*", "rate": 0.5}]
     config = layer_config(settings={"adapter": {"blocks": rows}})
     values = form.to_values(config)
     assert (
-        values[field] == 'pattern = "*.attn2.*", rank = 4\npattern = "unet.mid_block.*", rate = 0.5'
+        values["adapter.blocks"]
+        == 'pattern = "*.attn2.*", rank = 4\npattern = "unet.mid_block.*", rate = 0.5'
     )
     assert layer_config(settings=form.to_tree(values)) == config
-    values[field] += '\n\n  {pattern = "*", rank = 0},\n'
+    values["adapter.blocks"] += '\n\n  {pattern = "*", rank = 0},\n'
     assert form.to_tree(values)["adapter"]["blocks"][2] == {"pattern": "*", "rank": 0}
 
 
@@ -83,10 +81,10 @@ def test_small_tables_are_one_a_line_with_what_is_set_in_them():
 def test_wrong_small_table_is_explained_next_to_its_setting(line):
     form = make_form()
     values = form.to_values(RunConfig())
-    values[form.paths.index("adapter.blocks")] = line
+    values["adapter.blocks"] = line
     with pytest.raises(ConfigError) as caught:
         layer_config(settings=form.to_tree(values))
-    lines = dict(zip(form.paths, form.explain(caught.value.problems), strict=True))
+    lines = form.explain(caught.value.problems)
     assert [name for name, line in lines.items() if line.startswith("✕")] == ["adapter.blocks"]
 
 
@@ -101,7 +99,7 @@ def test_wrong_value_is_explained_next_to_its_setting(path, value):
     put(tree, path, value)
     with pytest.raises(ConfigError) as caught:
         layer_config(settings=tree)
-    lines = dict(zip(form.paths, form.explain(caught.value.problems), strict=True))
+    lines = form.explain(caught.value.problems)
     assert [name for name, line in lines.items() if line.startswith("✕")] == [path]
 
 
@@ -121,7 +119,9 @@ def test_form_leaves_no_files_beside_its_code():
 
 def test_problem_without_a_place_marks_no_setting():
     form = make_form()
-    assert form.explain([Problem("", "two settings disagree")]) == [f.info for f in form.fields]
+    assert form.explain([Problem("", "two settings disagree")]) == {
+        field.path: field.info for field in form.fields
+    }
 
 
 def test_type_without_a_widget_is_an_error_and_not_a_gap():

@@ -1,6 +1,7 @@
 """Fragments: the routes and their ETags, and what the page's script makes of them in a browser."""
 
 import json
+from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
@@ -8,11 +9,13 @@ from playwright.sync_api import expect
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+import app.ui
 from app.core.workspace import WorkspaceError
 from app.ui.fragments import View, fill_fragment
 from app.ui.markup import element
-from app.web.assets import FOLDER
-from app.web.views import make_routes
+from app.web.routes import make_routes
+
+SCRIPTS = Path(app.ui.__file__).parent / "js"
 
 
 class Shown:
@@ -107,7 +110,7 @@ class Site:
     def answer(self, route):
         path = route.request.url.removeprefix("http://page.test")
         if path.startswith("/ui/js/"):
-            text = (FOLDER / "js" / path.rpartition("/")[2]).read_text("utf-8")
+            text = (SCRIPTS / path.rpartition("/")[2]).read_text("utf-8")
             route.fulfill(body=text, content_type="text/javascript")
         elif path == "/":
             route.fulfill(body="<!doctype html><body></body>", content_type="text/html")

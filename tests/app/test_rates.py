@@ -1,20 +1,16 @@
 """The learning rates over the run, drawn before it starts."""
 
+import json
 import re
 from xml.etree import ElementTree
 
 import pytest
 
-from app.train import rates_text as words
-from app.train.events import TrainEvents
-from app.train.page import _ELSEWHERE
-from app.train.rates import RATE_SETTINGS, list_parts, view_rates
-from app.train.rates_html import _HEIGHT, draw_rates, make_rates
-from app.ui.form import make_form
+from app.train import rates
+from app.train.rates import RATE_SETTINGS, VIEWS, draw_rates, list_parts, make_rates, view_rates
+from app.train.settings import FORM
 from app.ui.plots import WIDTH
 from trainer.config import SCHEDULES, AdapterConfig, layer_config, schedule_factor
-
-FORM = make_form(without=_ELSEWHERE)
 
 
 def configure(steps=200, adapter=None, **optimizer):
@@ -23,8 +19,13 @@ def configure(steps=200, adapter=None, **optimizer):
 
 
 def values_of(config):
-    values = dict(zip(FORM.paths, FORM.to_values(config), strict=True))
-    return [values[path] for path in RATE_SETTINGS]
+    values = FORM.to_values(config)
+    return {path: values[path] for path in RATE_SETTINGS}
+
+
+def show(workspace, values):
+    """What the fragment shows for the values that the page shares with it."""
+    return VIEWS["rates"].render(workspace, {"rates": json.dumps(values)})
 
 
 def read_lines(svg):
@@ -32,7 +33,7 @@ def read_lines(svg):
     found = []
     for line in reversed(list(ElementTree.fromstring(svg).iter("polyline"))):
         pairs = [pair.split(",") for pair in line.get("points").split()]
-        found.append([(float(x) / WIDTH, 1 - float(y) / _HEIGHT) for x, y in pairs])
+        found.append([(float(x) / WIDTH, 1 - float(y) / rates._HEIGHT) for x, y in pairs])
     return found
 
 
@@ -104,7 +105,7 @@ def test_learned_word_has_a_line_but_no_faster_weights(workspace):
         (("unet", "text", "word"), 1),
         (("unet", "text"), 4),
     ]
-    drawn = TrainEvents(workspace, FORM).draw_rates(*values_of(config))
+    drawn = show(workspace, values_of(config))
     assert "UNet, text encoders and learned word: 1e-4" in drawn
 
 
@@ -137,11 +138,11 @@ def test_picture_has_axes_a_title_and_words_for_a_screen_reader():
 def test_optimisers_that_find_or_hold_the_rate_say_so():
     ones = {f"{part}_learning_rate": 1.0 for part in ("unet", "conv", "text")}
     found = make_rates(view_rates(configure(kind="prodigy", **ones)))
-    assert words.FOUND in found
+    assert rates.FOUND in found
     assert ">factor<" in found
     held = make_rates(view_rates(configure(kind="schedule_free", schedule="constant")))
-    assert words.HELD in held
-    assert words.FOUND not in held
+    assert rates.HELD in held
+    assert rates.FOUND not in held
 
 
 def test_warm_up_that_eats_the_run_and_other_rates_are_told():
@@ -161,16 +162,17 @@ def test_shortest_runs_and_rates_of_zero_are_drawn(steps):
 
 
 def test_curve_follows_the_form_and_names_what_keeps_it_from_being_drawn(workspace):
-    events = TrainEvents(workspace, FORM)
-    drawn = events.draw_rates(*values_of(configure(schedule="rex", lora_plus_ratio=2.0)))
+    drawn = show(workspace, values_of(configure(schedule="rex", lora_plus_ratio=2.0)))
     assert 'data-state="drawn"' in drawn
     assert "LoRA+ × 2" in drawn
-    values = values_of(configure())
-    values[RATE_SETTINGS.index("optimizer.kind")] = "prodigy"
-    assert "give all parts the same one" in events.draw_rates(*values)
+    values = values_of(configure()) | {"optimizer.kind": "prodigy"}
+    assert "give all parts the same one" in show(workspace, values)
     for half in (None, "", -1, "1e"):
-        values = values_of(configure())
-        values[RATE_SETTINGS.index("optimizer.warmup_steps")] = half
-        refused = events.draw_rates(*values)
+        refused = show(workspace, values_of(configure()) | {"optimizer.warmup_steps": half})
         assert re.search(r"No curve.*optimizer\.warmup_steps", refused), half
         assert "<svg" not in refused
+
+
+@pytest.mark.parametrize("sent", [None, "", "{", "[]", "7", "{}", '{"secret": 1}', "[" * 9999])
+def test_what_is_no_table_of_settings_draws_nothing(workspace, sent):
+    assert VIEWS["rates"].render(workspace, {} if sent is None else {"rates": sent}) == ""

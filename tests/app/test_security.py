@@ -13,9 +13,8 @@ from app.core.examples import image_url, thumbnail_url, view_tiles
 from app.core.lora_files import export_url
 from app.core.run_contents import sample_url, view_samples
 from app.web import captions_routes
-from app.web.login import LOGIN_PATH, PasswordDoor
 from app.web.media import make_routes
-from app.web.security import LOOPBACK, Guard, list_hosts
+from app.web.security import LOGIN_PATH, LOOPBACK, Guard, PasswordGuard, list_hosts
 from app.web.server import ServerError, launch, launch_options
 from datasets_tools.captions import revision_of
 from tests.app.conftest import add_sample
@@ -111,7 +110,7 @@ def test_nothing_is_shared_recorded_or_documented(workspace):
 @pytest.fixture
 def locked():
     app = Starlette(routes=[Route("/{path:path}", hello, methods=["GET", "POST"])])
-    door = PasswordDoor(app, "open sesame", delay_seconds=0)
+    door = PasswordGuard(app, "open sesame", delay_seconds=0)
     return TestClient(door, base_url=HERE, follow_redirects=False)
 
 
@@ -287,7 +286,7 @@ def test_text_with_odd_letters_is_one_line_of_utf8(editor, dataset):
 
 def test_captions_too_are_behind_the_password(workspace, dataset):
     app = Starlette(routes=captions_routes.make_routes(workspace))
-    client = TestClient(PasswordDoor(app, "open sesame", delay_seconds=0), base_url=HERE)
+    client = TestClient(PasswordGuard(app, "open sesame", delay_seconds=0), base_url=HERE)
     key = view_tiles(dataset)[0].key
     for address in (f"/captions/cats/{key}", "/trigger/cats"):
         assert client.get(address).status_code == 401

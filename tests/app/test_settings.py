@@ -1,32 +1,39 @@
-"""What is asked about the settings of the Train tab, and what other tabs put there."""
+"""What is asked about the settings of the Train tab, and what fills them."""
 
+import html
+import json
+import re
 from dataclasses import replace
+from types import SimpleNamespace
 
-import gradio as gr
 import pytest
 
+from app.core.base_models import read_answers
 from app.core.jobs import Job, read_job
 from app.core.run_contents import OPENED
 from app.core.workspace import WorkspaceError
-from app.train.events import NOT_BY_PRESET, START_FROM, TrainEvents
-from app.train.form_values import PATHS, Chosen, ask_about_settings, read_config_of_form
-from app.train.memory import view_memory
-from app.train.memory_html import make_memory
-from app.train.page import _ELSEWHERE
-from app.train.settings_events import SettingsEvents
-from app.ui.form import make_form
-from app.ui.headers import describe_header, make_future_header
-from app.ui.markup import Markup
-from tests.app.conftest import make_config, wait_for
+from app.train.events import TrainEvents
+from app.train.html import VIEWS
+from app.train.memory import make_memory, view_memory
+from app.train.settings import (
+    FORM,
+    NAME,
+    NOT_BY_PRESET,
+    PATHS,
+    START_FROM,
+    Chosen,
+    ask_about_settings,
+    read_config_of_form,
+)
+from app.ui.components import describe_header, make_future_header
+from tests.app.conftest import draw_images, make_config, wait_for
 from trainer.config import RunConfig, layer_config
 from trainer.runs import create_run
-
-FORM = make_form(without=_ELSEWHERE)
 
 
 @pytest.fixture
 def events(workspace):
-    return SettingsEvents(workspace, FORM)
+    return TrainEvents(workspace)
 
 
 def values_of(**settings):
@@ -35,31 +42,58 @@ def values_of(**settings):
 
 def ask(workspace, word, **settings):
     chosen = Chosen("", "starter-model", values_of(**settings))
-    config = read_config_of_form(workspace, FORM, chosen, needs_images=False)
+    config = read_config_of_form(workspace, chosen, needs_images=False)
     job_id = ask_about_settings(workspace, word, config).id
     wait_for(lambda: read_job(workspace, job_id).state != "running")
     return read_job(workspace, job_id)
 
 
-def find(answers, path):
-    """The value that a list of widget values has for a setting."""
-    return answers[len(answers) - len(FORM.paths) + FORM.paths.index(path)]
+def show(workspace, view, **params):
+    return VIEWS[view].render(workspace, params)
+
+
+def read_data(markup, name):
+    """The JSON in an attribute of each element that has it."""
+    found = re.findall(rf'data-{name}="(.*?)"', markup)
+    return [json.loads(html.unescape(one)) for one in found]
 
 
 def test_question_about_memory_needs_no_images_yet(workspace, events):
-    seen, job_id, trouble, note = events.ask_memory({}, None, "starter-model", *values_of())
-    assert (seen, note, trouble) == ({}, "", gr.skip())
-    assert job_id.startswith("estimate-")
-    assert "takes some seconds" in events.show_answers(seen, job_id, "")[1]
+    asked = events.ask_memory(None, "starter-model", values_of())
+    assert asked["message"] == ""
+    assert 'data-view="memory"' in asked["answer"]
+    (values,) = read_data(asked["answer"], "values")
+    wait_for(lambda: "Memory that these settings take" in show(workspace, "memory", **values))
+    # After a suggestion was put into the form its message stays.
+    assert set(events.ask_memory_again(None, "starter-model", values_of())) == {"answer"}
+
+
+def test_question_that_is_being_worked_on_says_so():
+    assert "takes some seconds" in make_memory(Job("estimate-0", "running"))
+    assert "takes some seconds" in make_future_header(Job("header-0", "running"))
+
+
+@pytest.mark.parametrize("job", [None, "", "x", "../x", "estimate-0123456789abcdef"])
+def test_question_that_nobody_asked_shows_nothing(workspace, job):
+    params = {} if job is None else {"job": job}
+    assert show(workspace, "memory", **params) == ""
+    assert show(workspace, "header", **params) == ""
+
+
+def test_answer_to_one_question_is_not_shown_as_that_to_another(workspace):
+    header, memory = ask(workspace, "header"), ask(workspace, "estimate")
+    assert show(workspace, "memory", job=header.id) == ""
+    assert show(workspace, "header", job=memory.id) == ""
+    assert "modelspec.title" in show(workspace, "header", job=header.id)
 
 
 def test_settings_that_are_wrong_are_named_instead_of_asked_about(events):
-    _, job_id, shown, _ = events.ask_memory(
-        {}, None, "starter-model", *FORM.to_values(RunConfig())[:-1], None
-    )
-    assert job_id == ""
-    assert FORM.paths[-1] in shown
-    assert "no base model" in events.ask_memory({}, None, "nope", *values_of())[2]
+    wrong = FORM.to_values(RunConfig()) | {FORM.paths[-1]: None}
+    for asked in (events.ask_memory, events.ask_header):
+        shown = asked(None, "starter-model", wrong)["answer"]
+        assert FORM.paths[-1] in shown
+        assert "data-view" not in shown
+        assert "no base model" in asked(None, "nope", values_of())["answer"]
 
 
 def test_table_says_what_does_not_fit_and_what_would(workspace):
@@ -79,35 +113,13 @@ def test_table_that_fits_offers_no_changes(workspace):
     assert "data-key=" not in shown
 
 
-class Press:
-    def __init__(self, key):
-        self.key = key
-
-
-def test_change_is_put_into_the_form_with_those_above_it(workspace, events):
-    job = ask(workspace, "estimate", train={"batch_size": 4})
-    first = events.apply_change(job.id, Press("0"))
-    assert (find(first, "train.batch_size"), find(first, "train.accumulate")) == (1, 8)
-    assert isinstance(find(first, "adapter.text_rank"), dict)  # left as it is
-    second = events.apply_change(job.id, Press("1"))
-    assert (find(second, "train.batch_size"), find(second, "adapter.text_rank")) == (1, 0)
-    assert "train.batch_size = 1" in second[0]
-
-
-@pytest.mark.parametrize("key", ["2", "-1", "x", ""])
-def test_change_that_was_not_offered_changes_nothing(workspace, events, key):
-    job = ask(workspace, "estimate", train={"batch_size": 4})
-    answers = events.apply_change(job.id, Press(key))
-    assert {str(answer) for answer in answers} == {str(answers[0])}
-
-
-def test_answers_that_look_alike_are_painted_again_after_a_new_question(workspace, events):
-    """A failure may be the same twice; between the two the page said that it was looking."""
-    job = ask(workspace, "estimate", train={"batch_size": 4})
-    seen, *_ = events.show_answers({}, job.id, "")
-    assert not isinstance(events.show_answers(seen, job.id, "")[1], Markup)
-    seen, *_ = events.ask_memory(seen, None, "starter-model", *values_of(train={"batch_size": 4}))
-    assert isinstance(events.show_answers(seen, job.id, "")[1], Markup)
+def test_suggestion_carries_the_settings_of_those_above_it(workspace):
+    shown = make_memory(ask(workspace, "estimate", train={"batch_size": 4}))
+    first, second = read_data(shown, "settings")
+    assert first == {"train.batch_size": 1, "train.accumulate": 8}
+    assert (second["train.batch_size"], second["adapter.text_rank"]) == (1, 0)
+    assert set(second) <= set(FORM.paths)
+    assert "Set: train.batch_size = 1, train.accumulate = 8." in html.unescape(shown)
 
 
 def test_header_is_shown_as_the_privacy_choice_would_write_it(workspace):
@@ -135,7 +147,7 @@ def test_header_table_shows_tags_and_pictures_in_short():
     shown = dict(describe_header(told))
     assert shown["ss_tag_frequency"] == "cat (10), dog (9)"
     assert shown["ss_dataset_dirs"] == '{"a": {"img_count": 3}}'
-    assert shown["modelspec.thumbnail"] == "a picture (3 KB)"
+    assert shown["modelspec.thumbnail"] == "an image (3 KB)"
     assert shown["long"].endswith("… (1000 bytes in all)")
 
 
@@ -152,48 +164,102 @@ def exported(workspace, dataset):
     return f"{run.id}/tabby.safetensors"
 
 
-def test_settings_of_a_run_are_opened_with_its_dataset_and_base_model(events, exported):
-    note, preset, dataset, model, *values = events.obey(f"settings|1|{exported}")
-    assert "tabby.safetensors" in note
-    assert (preset, dataset, model) == (OPENED, "cats", "starter-model")
-    assert find(values, "train.steps") == 77
-    assert find(values, START_FROM) == ""
+def fill(workspace, kind, file):
+    return json.loads(show(workspace, "opened-file", kind=kind, file=file))
 
 
-def test_training_goes_on_from_a_file_with_its_settings(events, exported, workspace):
-    values = events.obey(f"continue|1|{exported}")
+def test_settings_of_a_run_are_opened_with_its_dataset_and_base_model(workspace, exported):
+    filled = fill(workspace, "settings", exported)
+    assert "tabby.safetensors" in filled["note"]
+    assert (filled["preset"], filled["dataset"]) == (OPENED, "cats")
+    assert filled["base_model"] == "starter-model"
+    assert filled["values"]["train.steps"] == 77
+    assert filled["values"][START_FROM] == ""
+    assert NAME not in filled["values"]
+
+
+def test_training_goes_on_from_a_file_with_its_settings(exported, workspace):
+    values = fill(workspace, "continue", exported)["values"]
     path = workspace.runs_path / exported
-    assert find(values, START_FROM) == str(path.resolve())
-    assert find(values, "train.steps") == 77
+    assert values[START_FROM] == str(path.resolve())
+    assert values["train.steps"] == 77
+    shown = show(workspace, "start-from", start_from=values[START_FROM])
+    assert "Goes on from tabby.safetensors" in shown
+    assert 'data-key="anew"' in shown
+    assert show(workspace, "start-from", start_from=" ") == ""
 
 
-def test_file_without_settings_can_be_continued_but_not_opened(events, workspace):
+def test_file_without_settings_can_be_continued_but_not_opened(workspace):
     (workspace.loras_path / "mine.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
-    note, preset, *_ = events.obey("settings|1|file:mine.safetensors")
-    assert "holds no settings" in note
-    assert preset != OPENED
-    values = events.obey("continue|1|file:mine.safetensors")
-    assert find(values, START_FROM).endswith("mine.safetensors")
-    assert isinstance(find(values, "train.steps"), dict)
+    refused = fill(workspace, "settings", "file:mine.safetensors")
+    assert "holds no settings" in refused.pop("note")
+    assert refused == {}
+    filled = fill(workspace, "continue", "file:mine.safetensors")
+    assert filled["values"][START_FROM].endswith("mine.safetensors")
+    assert set(filled["values"]) == {START_FROM}
+    assert filled["preset"] == ""
 
 
-@pytest.mark.parametrize("wish", ["", None, "continue|1|", "settings|1|../x", "x"])
-def test_wish_for_a_file_that_is_not_there_is_a_sentence(events, wish):
-    note, *others = events.obey(wish)
-    assert "note-error" in note
-    assert len({str(other) for other in others}) == 1
+@pytest.mark.parametrize(
+    ("kind", "file"), [("", ""), ("continue", ""), ("settings", "../x"), ("x", "x")]
+)
+def test_wish_for_a_file_that_is_not_there_is_a_sentence(workspace, events, kind, file):
+    filled = fill(workspace, kind, file)
+    assert "note-error" in filled.pop("note")
+    assert filled == {}
+    assert events.save_prediction(SimpleNamespace(kind=kind, file=file)) == {}
+
+
+def test_prediction_of_opened_settings_is_the_answer_for_their_base_model(workspace, events):
+    folder = workspace.datasets_path / workspace.create_dataset("dogs")
+    draw_images(folder, 1)
+    config = make_config(workspace, folder)
+    opened = config.model_copy(
+        update={"base_model": config.base_model.model_copy(update={"prediction": "v_prediction"})}
+    )
+    run = create_run(workspace.runs_path, opened)
+    (run.path / "tabby.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
+    file = f"{run.id}/tabby.safetensors"
+    for event in (SimpleNamespace(), SimpleNamespace(key="anew"), SimpleNamespace(kind="x")):
+        events.save_prediction(event)
+    assert read_answers(workspace, "starter-model") == {}
+    assert events.save_prediction(SimpleNamespace(kind="settings", file=file)) == {}
+    assert read_answers(workspace, "starter-model") == {"prediction": "v_prediction"}
 
 
 def test_preset_leaves_alone_what_it_cannot_know(workspace):
-    events = TrainEvents(workspace, FORM)
-    _, *values = events.fill_from_preset("starter-style")
-    assert {path for path in FORM.paths if isinstance(find(values, path), dict)} == NOT_BY_PRESET
-    assert all(isinstance(answer, dict) for answer in events.fill_from_preset(OPENED))
+    filled = json.loads(show(workspace, "preset", preset="starter-style"))
+    assert set(FORM.paths) - set(filled["values"]) == NOT_BY_PRESET
+    assert "starter-style: " in filled["note"]
+    assert "Defaults" in json.loads(show(workspace, "preset", preset=""))["note"]
+    gone = json.loads(show(workspace, "preset", preset="../x"))
+    assert "note-error" in gone.pop("note")
+    assert gone == {}
+
+
+def test_exposure_follows_the_form_and_the_dataset(workspace, dataset):
+    shared = {"train.steps": 30, "train.batch_size": 2, "adapter.rank": 8, "adapter.alpha": 4}
+    params = {"dataset": "cats", "exposure": json.dumps(shared)}
+    assert "seen about 20 times" in show(workspace, "exposure", **params)
+    version = VIEWS["exposure"].read_version(workspace, params)
+    draw_images(dataset, 6)
+    assert VIEWS["exposure"].read_version(workspace, params) != version
+    assert "seen about 10 times" in show(workspace, "exposure", **params)
+    half = json.dumps(shared | {"train.steps": None})
+    assert show(workspace, "exposure", dataset="cats", exposure=half) == ""
+    assert show(workspace, "exposure", dataset="cats", exposure="[7") == ""
+    assert "the dataset has none yet" in show(workspace, "exposure", exposure=params["exposure"])
+
+
+def test_note_says_which_dataset_a_run_will_use(workspace, dataset):
+    assert "Dataset: cats, 3 images" in show(workspace, "train-dataset", dataset="cats")
+    assert "no dataset yet" in show(workspace, "train-dataset")
+    assert "note-warning" in show(workspace, "train-dataset", dataset="../x")
 
 
 def test_config_needs_a_dataset_where_images_are_needed(workspace):
     with pytest.raises(WorkspaceError):
-        read_config_of_form(workspace, FORM, Chosen(None, "starter-model", values_of()))
+        read_config_of_form(workspace, Chosen(None, "starter-model", values_of()))
 
 
 def test_browser_on_another_computer_names_only_what_lies_in_the_workspace(workspace, tmp_path):
@@ -204,9 +270,9 @@ def test_browser_on_another_computer_names_only_what_lies_in_the_workspace(works
         section, _, name = path.partition(".")
         for value, allowed in ((inside, True), ("", True), (outside, False), ("../x", False)):
             chosen = Chosen("", "starter-model", values_of(**{section: {name: value}}))
-            assert read_config_of_form(workspace, FORM, chosen, needs_images=False)
+            assert read_config_of_form(workspace, chosen, needs_images=False)
             if allowed:
-                assert read_config_of_form(far, FORM, chosen, needs_images=False)
+                assert read_config_of_form(far, chosen, needs_images=False)
             else:
                 with pytest.raises(WorkspaceError, match=f"{path} names a place outside"):
-                    read_config_of_form(far, FORM, chosen, needs_images=False)
+                    read_config_of_form(far, chosen, needs_images=False)

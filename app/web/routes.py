@@ -1,17 +1,20 @@
-"""The routes of fragments: their versions, asked together, and the HTML of one."""
+"""The routes of fragments (their versions, and the HTML of one) and of the page's scripts."""
 
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+import app.ui
 from app.core.workspace import Workspace, WorkspaceError
 from app.ui.fragments import View
 
+_MODULES = {path.name: path for path in (Path(app.ui.__file__).parent / "js").glob("*.js")}
 _MAX_FRAGMENTS = 64
 _HEADERS = {"cache-control": "private, no-store"}
 
@@ -21,11 +24,12 @@ def make_routes(workspace: Workspace, views: Mapping[str, View]) -> list[Route]:
 
     `GET /versions?of=/view/...&of=...` tells the versions of several fragments, in their order.
     `GET /view/NAME/ID?...` is one fragment; ID is the value of its first name, "-" for none. Both
-    carry an ETag and answer 304 where `If-None-Match` holds it.
+    carry an ETag and answer 304 where `If-None-Match` holds it. `GET /ui/js/NAME` is a script of
+    the page; a name that is not one of them is not found.
     """
 
     # Plain functions: Starlette runs them in threads, so a slow disk stops nobody else.
-    def tell_versions(request: Request) -> Response:
+    def answer_versions(request: Request) -> Response:
         asked = request.query_params.getlist("of")[:_MAX_FRAGMENTS]
         versions = [_read_version(workspace, views, address) for address in asked]
         tag = _tag("\n".join(versions))
@@ -34,7 +38,7 @@ def make_routes(workspace: Workspace, views: Mapping[str, View]) -> list[Route]:
         content = json.dumps(versions)
         return Response(content, 200, {**_HEADERS, "etag": tag}, "application/json")
 
-    def tell_view(request: Request) -> Response:
+    def answer_view(request: Request) -> Response:
         name, item = request.path_params["name"], request.path_params["item"]
         view = views.get(name)
         if view is None:
@@ -50,8 +54,9 @@ def make_routes(workspace: Workspace, views: Mapping[str, View]) -> list[Route]:
         return Response(content, 200, {**_HEADERS, "etag": version}, "text/html")
 
     return [
-        Route("/versions", tell_versions, methods=["GET"]),
-        Route("/view/{name}/{item:path}", tell_view, methods=["GET"]),
+        Route("/versions", answer_versions, methods=["GET"]),
+        Route("/view/{name}/{item:path}", answer_view, methods=["GET"]),
+        Route("/ui/js/{name}", _answer_script, methods=["GET"]),
     ]
 
 
@@ -80,3 +85,11 @@ def _read_params(item: str, first: str, query: Mapping[str, str]) -> dict[str, s
 
 def _tag(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def _answer_script(request: Request) -> Response:
+    path = _MODULES.get(request.path_params["name"])
+    if path is None:
+        return PlainTextResponse("Not found", 404)
+    # Revalidated by ETag: an update of the app must not meet yesterday's script.
+    return FileResponse(path, 200, {"cache-control": "no-cache"}, "text/javascript")

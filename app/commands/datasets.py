@@ -1,4 +1,4 @@
-"""Captions of a whole dataset: their tags, one change of all of them, and taking it back."""
+"""Datasets: what is wrong with one, its tags, one change of all captions, and undoing it."""
 
 import argparse
 import json
@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 from app.commands.arguments import Words, add_word
+from datasets_tools.checks import check_dataset
 from datasets_tools.edits import (
     CaptionChange,
     change_by_adding,
@@ -19,7 +20,12 @@ from datasets_tools.rewriting import find_last_rewriting, rewrite_all, undo_rewr
 
 
 def add_words(words: Words) -> None:
-    """Adds `captions`."""
+    """Adds `check` and `captions`."""
+    check = add_word(words, "check", run_check, "say what is wrong with a dataset")
+    check.add_argument("dataset", type=Path, help="folder of images with captions")
+    check.add_argument("--trigger", default="", help="trigger word that captions should hold")
+    check.add_argument("--resolution", type=int, default=512, help="training size in pixels")
+    check.add_argument("--json", action="store_true", help="print the report as JSON")
     captions = add_word(
         words, "captions", run_captions, "list the tags of a dataset, or change all captions"
     )
@@ -121,3 +127,18 @@ def _list(args: argparse.Namespace) -> int:
 
 def _count(captions: int) -> str:
     return f"{captions} {'caption was' if captions == 1 else 'captions were'}"
+
+
+def run_check(args: argparse.Namespace) -> int:
+    """Says what is wrong with a dataset; the exit code is 1 when it cannot be trained on."""
+    report = check_dataset(
+        args.dataset, args.trigger, args.resolution, step=min(64, args.resolution)
+    )
+    if args.json:
+        print(json.dumps(report.to_json(), indent=1, ensure_ascii=False))
+        return 0 if report.ok else 1
+    print(f"{len(report.examples)} images can be read.")
+    for finding in report.findings:
+        print(f"{finding.severity}: {finding.message}")
+    print("Ready to train." if report.ok else "This cannot be trained on yet.")
+    return 0 if report.ok else 1
