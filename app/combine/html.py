@@ -173,7 +173,7 @@ def _report_merge(answer: Answer, recipe: Recipe, names: Sequence[str]) -> list[
 def _report_kept(answer: Answer, _recipe: Recipe, _names: Sequence[str]) -> list[Markup]:
     layers = answer["layers"]
     mean = sum(layer["energy"] for layer in layers) / len(layers)
-    lines = [text.kept(len(layers), [layer["rank"] for layer in layers], mean)]
+    lines = [text.kept_energy(len(layers), [layer["rank"] for layer in layers], mean)]
     if answer.get("equal"):
         lines.append(text.equal_layers(answer["equal"]))
     if answer.get("left_out"):

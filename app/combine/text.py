@@ -179,7 +179,7 @@ def meaning(cosine: float) -> str:
     return "they undo each other in part"
 
 
-def kept(layers: int, ranks: Sequence[int], mean: float) -> str:
+def kept_energy(layers: int, ranks: Sequence[int], mean: float) -> str:
     """What is left after a resize or an extraction."""
     low, high = min(ranks), max(ranks)
     spread = f"rank {low}" if low == high else f"ranks {low} to {high}"

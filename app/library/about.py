@@ -20,18 +20,18 @@ from app.core.workspace import Workspace
 from app.library import text
 from app.library.singular_values import name_measuring_job, read_measuring_job
 from app.library.singular_values_html import make_singular_values
-from app.ui import headers_text as header_text
+from app.ui import text as ui_text
 from app.ui.components import (
+    describe_header,
     make_button,
     make_copied,
     make_facts_list,
     make_findings,
+    make_header_table,
     make_link,
 )
 from app.ui.fragments import Params, View
-from app.ui.headers import describe_header, make_header_table
 from app.ui.markup import Markup, element, join, note
-from app.ui.text import SEVERITIES
 
 _KINDS = {"yes": "good", "partly": "warning", "no": "error"}
 _SIGNS = {"yes": "✓", "partly": "~", "no": "✕"}
@@ -79,7 +79,7 @@ def make_about(file: FileView, job: Job, measured: Job | None = None) -> Markup:
         measured: The measuring of its layers, which takes longer.
     """
     entries = describe_header(read_metadata(file.path))
-    header = make_header_table(header_text.HEADING, entries, folded=True)
+    header = make_header_table(ui_text.HEADER_ENTRIES, entries, folded=True)
     # Of a file that is no adapter there is nothing more to say.
     shown = measured is not None and job.state == "done"
     layers = make_singular_values(file, measured) if measured and shown else Markup("")
@@ -129,7 +129,7 @@ def _describe_component(part: Mapping[str, Any]) -> str:
 
 def _split_finding(line: str) -> tuple[str, str]:
     severity, colon, message = line.partition(": ")
-    return (severity, message) if colon and severity in SEVERITIES else ("note", line)
+    return (severity, message) if colon and severity in ui_text.SEVERITIES else ("note", line)
 
 
 def _begin(name: str) -> str:

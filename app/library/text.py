@@ -196,11 +196,11 @@ def show_share(value: float) -> str:
 
 def energy_title(shares: list[tuple[int, float, float]]) -> str:
     """The curves in words: rank, whole file, worst layer."""
-    told = "; ".join(
+    shares_by_rank = "; ".join(
         f"rank {rank} keeps {100 * whole:.1f} %, of the layer that loses most {100 * worst:.1f} %"
         for rank, whole, worst in shares
     )
-    return f"Share of the change that a rank keeps: {told}."
+    return f"Share of the change that a rank keeps: {shares_by_rank}."
 
 
 def prompt_syntax(name: str) -> str:

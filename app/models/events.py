@@ -16,7 +16,7 @@ from app.core.jobs import Job, list_jobs, name_job, send_job, stop_job
 from app.core.known_models import is_base_model, read_known
 from app.core.text import show_bytes
 from app.core.workspace import Workspace, WorkspaceError
-from app.models import text as words
+from app.models import text
 from app.ui.fragments import fill_fragment
 from app.ui.markup import element, note
 from trainer.runs.base_models import parse_hub_id
@@ -35,8 +35,8 @@ class BaseModelEvents:
 
     def look(self, base_model: str | None) -> dict[str, Any]:
         """Has a base model looked at where nobody has yet, also after it was replaced."""
-        found = view_base_model(self.workspace, base_model)
-        if found is None or found.state != "unasked":
+        view = view_base_model(self.workspace, base_model)
+        if view is None or view.state != "unasked":
             return {"message": ""}
         try:
             look_at_base_model(self.workspace, base_model)
@@ -60,7 +60,7 @@ class BaseModelEvents:
         except WorkspaceError as error:
             return {"message": note(str(error), "error")}
         # The browser empties the box, if it still holds this path (`chooseBaseModel`).
-        line = element("div", note(words.added(name), "good"), data_added=path)
+        line = element("div", note(text.added(name), "good"), data_added=path)
         choices = list(self.workspace.list_base_models())
         return {"message": line, "base_model": gr.update(choices=choices, value=name)}
 
@@ -83,23 +83,23 @@ def add_base_model(workspace: Workspace, typed: object) -> str:
         WorkspaceError: there is none, or paths may not be typed from where the browser is.
     """
     if not workspace.takes_paths:
-        raise WorkspaceError(words.PATHS_CLOSED)
-    text = str(typed or "").strip().strip("\"'")
-    if not text or "\0" in text:
-        raise WorkspaceError(words.NO_PATH)
-    path = Path(text).expanduser()
+        raise WorkspaceError(text.PATHS_CLOSED)
+    entered = str(typed or "").strip().strip("\"'")
+    if not entered or "\0" in entered:
+        raise WorkspaceError(text.NO_PATH)
+    path = Path(entered).expanduser()
     if not path.is_absolute():
-        raise WorkspaceError(words.RELATIVE_PATH)
+        raise WorkspaceError(text.RELATIVE_PATH)
     try:
         path = path.resolve()
         if not path.exists():
-            raise WorkspaceError(words.no_such_path(text))
+            raise WorkspaceError(text.no_such_path(entered))
     except (OSError, RuntimeError) as error:  # a name too long, a loop of links
-        raise WorkspaceError(words.no_such_path(text)) from error
+        raise WorkspaceError(text.no_such_path(entered)) from error
     if path.suffix.lower() in _PICKLES:
-        raise WorkspaceError(words.is_pickle(path.name))
+        raise WorkspaceError(text.is_pickle(path.name))
     if not is_base_model(path):
-        raise WorkspaceError(words.not_a_model(text))
+        raise WorkspaceError(text.not_a_model(entered))
     known = read_known(workspace.known_models_path)
     if path not in workspace.list_base_models().values():
         save_known_models(workspace, replace(known, added=(*known.added, str(path))))
@@ -125,7 +125,7 @@ def start_download(workspace: Workspace, typed: object) -> Job:
     """
     hub_id = parse_hub_id(str(typed or "").strip())
     if hub_id is None:
-        raise WorkspaceError(words.NOT_A_HUB_ID)
+        raise WorkspaceError(text.NOT_A_HUB_ID)
     arguments = ["download", str(hub_id), "--json", f"--workspace={workspace.root}"]
 
     def note_id(folder: Path) -> None:
@@ -172,19 +172,19 @@ def describe_download(job: Job) -> tuple[str, str, int]:
     if job.state == "running":
         done, total = read_progress(job)
         if not total:
-            return words.DOWNLOAD_STARTED, "info", 0
+            return text.DOWNLOAD_STARTED, "info", 0
         percent = min(100, int(100 * done / total))
         return (
-            words.downloading(hub_id, show_bytes(done), show_bytes(total), percent),
+            text.downloading(hub_id, show_bytes(done), show_bytes(total), percent),
             "info",
             percent,
         )
     if job.state == "done":
-        return words.downloaded(hub_id), "good", 100
+        return text.downloaded(hub_id), "good", 100
     if job.state == "failed" and job.was_stopped:
-        return words.DOWNLOAD_STOPPED, "info", 0
+        return text.DOWNLOAD_STOPPED, "info", 0
     if job.state == "failed":
-        return words.download_failed(job.message), "error", 0
+        return text.download_failed(job.message), "error", 0
     return "", "info", 0
 
 

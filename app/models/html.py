@@ -9,7 +9,7 @@ from app.core.processes import find_starter
 from app.core.run_contents import OPENED, fits_preset, suggest_preset
 from app.core.text import PREDICTION_QUESTION
 from app.core.workspace import Workspace
-from app.models import text as words
+from app.models import text
 from app.models.events import DOWNLOAD_VIEW, describe_download, find_download, find_downloaded
 from app.ui.fragments import Params, View
 from app.ui.markup import Markup, element, make_track, note
@@ -19,17 +19,17 @@ from trainer.config import list_presets
 def make_model_card(view: BaseModelView | None) -> Markup:
     """Returns what a base model is, or why it cannot be trained."""
     if view is None:
-        return element("p", words.NONE_CHOSEN, class_="quiet", data_state="none")
+        return element("p", text.NONE_CHOSEN, class_="quiet", data_state="none")
     if view.state in {"unasked", "looking"}:
-        line = words.LOOKING if view.state == "looking" else words.NOT_LOOKED_AT
+        line = text.LOOKING if view.state == "looking" else text.NOT_LOOKED_AT
         return element("p", line, class_="quiet", role="status", data_state=view.state)
     if view.state == "refused":
-        message = note(words.refused(view.message), "error")
+        message = note(text.refused(view.message), "error")
         return element("div", message, data_state="refused")
     pairs = [
         element("div", element("dt", name), element("dd", value)) for name, value in view.facts
     ]
-    question = note(words.ASKED, "warning") if view.asks and not view.answered else ""
+    question = note(text.UNKNOWN_PREDICTION, "warning") if view.asks and not view.answered else ""
     facts = element("dl", *pairs, class_="facts facts-in-a-row")
     presets = list(list_presets())
     fitting = [name for name in (OPENED, *presets) if fits_preset(name, view.name, view.family)]
@@ -49,8 +49,8 @@ def make_question(view: BaseModelView | None) -> Markup:
     """Returns the question what a base model predicts, the likely answer first, if it is open."""
     if view is None or not view.asks:
         return Markup("")
-    likely = [view.prediction] if view.prediction in words.ANSWERS else []
-    ordered = [*likely, *(key for key in words.ANSWERS if key not in likely)]
+    likely = [view.prediction] if view.prediction in text.ANSWERS else []
+    ordered = [*likely, *(key for key in text.ANSWERS if key not in likely)]
     options = [
         element(
             "label",
@@ -61,7 +61,7 @@ def make_question(view: BaseModelView | None) -> Markup:
                 data_key=key,
                 checked=key == view.answered,
             ),
-            element("span", words.ANSWERS[key]),
+            element("span", text.ANSWERS[key]),
         )
         for key in ordered
     ]
@@ -92,7 +92,7 @@ def make_download(job: Job, arrived: str = "") -> Markup:
 
 def make_download_buttons(*, running: bool) -> Markup:
     """Returns the buttons that start a download and stop it."""
-    shown = {"download": (words.DOWNLOAD, running), "cancel": (words.CANCEL, not running)}
+    shown = {"download": (text.DOWNLOAD, running), "cancel": (text.CANCEL, not running)}
     buttons = [
         element(
             "button",

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.models import text as words
+from app.models import text
 from app.models.events import DOWNLOAD_VIEW, BaseModelEvents
 from app.models.html import make_download_buttons
 from app.ui.context import PageContext
@@ -28,17 +28,17 @@ def draw_base_model(context: PageContext) -> Callable[[Mapping[str, Any]], None]
         "question": fragment("base-model-question", "base_model", elem_id="base-model-question"),
         "message": gr.HTML("", elem_id="base-model-unanswered"),
     }
-    with gr.Accordion(words.OTHER_MODELS, open=False, elem_id="base-model-others"):
+    with gr.Accordion(text.OTHER_MODELS, open=False, elem_id="base-model-others"):
         with gr.Row(elem_classes="with-button", visible=context.workspace.takes_paths):
             widgets["path"] = gr.Textbox(
-                label=words.PATH, info=words.PATH_INFO, placeholder=words.PATH_EXAMPLE,
+                label=text.PATH, info=text.PATH_INFO, placeholder=text.PATH_EXAMPLE,
                 max_lines=1, min_width=240, elem_id="base-model-path",
             )  # fmt: skip
-            widgets["add"] = gr.Button(words.ADD, scale=0, min_width=120, elem_id="base-model-add")
+            widgets["add"] = gr.Button(text.ADD, scale=0, min_width=120, elem_id="base-model-add")
         widgets["added"] = gr.HTML("", elem_id="base-model-note")
         with gr.Row(elem_classes="with-button"):
             widgets["hub_id"] = gr.Textbox(
-                label=words.HUB, info=words.HUB_INFO, placeholder=words.HUB_EXAMPLE,
+                label=text.HUB, info=text.HUB_INFO, placeholder=text.HUB_EXAMPLE,
                 max_lines=1, min_width=240, elem_id="base-model-hub",
             )  # fmt: skip
             widgets["buttons"] = fragment(

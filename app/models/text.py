@@ -4,7 +4,9 @@ ANSWERS = {"epsilon": "The noise (epsilon)", "v_prediction": "v (v-prediction)"}
 NOT_LOOKED_AT = "Nobody has looked at this base model yet."
 LOOKING = "Looking at this base model…"
 NONE_CHOSEN = "Choose a base model, add one by its path, or download one from the hub below."
-ASKED = "Its file does not say what it predicts. Choose below; the likely answer stands first."
+UNKNOWN_PREDICTION = (
+    "Its file does not say what it predicts. Choose below; the likely answer stands first."
+)
 OTHER_MODELS = "Add a base model: by path, or from the hub"
 PATH = "Path of a .safetensors file or a diffusers folder"
 PATH_INFO = "On this computer. Files in the workspace's models folder are listed by themselves."

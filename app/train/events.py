@@ -9,7 +9,7 @@ from app.core import run_contents as view
 from app.core.run_views import choose_run, list_run_views
 from app.core.workspace import Workspace, WorkspaceError
 from app.train import run_actions as training
-from app.train import text as words
+from app.train import text
 from app.train.html import HEADER, make_problems
 from app.train.memory import ESTIMATE
 from app.train.settings import (
@@ -52,8 +52,8 @@ class TrainEvents:
         self, dataset: str | None, base_model: str | None, values: dict[str, Any]
     ) -> dict[str, Any]:
         """Asks how much memory the settings take."""
-        asked = self._ask(ESTIMATE, "memory", Chosen(dataset, base_model, values))
-        return {"answer": asked, "message": ""}
+        answer = self._ask(ESTIMATE, "memory", Chosen(dataset, base_model, values))
+        return {"answer": answer, "message": ""}
 
     def ask_memory_again(
         self, dataset: str | None, base_model: str | None, values: dict[str, Any]
@@ -88,7 +88,7 @@ class TrainEvents:
             return {"message": note(str(error), "error"), "problems": "", "values": fine}
         runs = [(f"{one.name} · {one.id}", one.id) for one in list_run_views(self.workspace)]
         return {
-            "message": note(words.started(config.name), "good"),
+            "message": note(text.started(config.name), "good"),
             "problems": "",
             "run": gr.update(choices=runs, value=run.id),
             "values": fine,
@@ -96,7 +96,8 @@ class TrainEvents:
 
     def command(self, event: gr.EventData) -> dict[str, Any]:
         """Asks the run whose buttons were shown for what was pressed."""
-        pressed, run_id = getattr(event, "key", ""), getattr(event, "run", "")
+        pressed: Any = getattr(event, "key", "")
+        run_id = getattr(event, "run", "")
         try:
             shown = choose_run(list_run_views(self.workspace), run_id)
             run = self.workspace.find_run(shown.id if shown else run_id)
@@ -133,9 +134,9 @@ def make_frame(points: list[view.LossPoint]) -> pandas.DataFrame:
     the types of its columns when it is first drawn, and never looks again.
     """
     rows: list[tuple[int, float | None, str]] = [
-        (point.step, point.loss, words.RAW) for point in points
+        (point.step, point.loss, text.RAW) for point in points
     ]
-    rows += [(point.step, point.smoothed, words.SMOOTHED) for point in points]
-    rows = rows or [(0, None, words.RAW), (0, None, words.SMOOTHED)]
+    rows += [(point.step, point.smoothed, text.SMOOTHED) for point in points]
+    rows = rows or [(0, None, text.RAW), (0, None, text.SMOOTHED)]
     frame = pandas.DataFrame(rows, columns=["step", "loss", "series"])
     return frame.astype({"step": "int64", "loss": "float64", "series": "str"})

@@ -17,12 +17,11 @@ from app.core.run_views import (
 )
 from app.core.text import APP_NAME, STATES
 from app.core.workspace import Workspace, WorkspaceError
-from app.train import memory, rates, settings
-from app.train import text as words
+from app.train import memory, rates, settings, text
 from app.train.settings import read_shared
+from app.ui.components import make_future_header
 from app.ui.form import put
 from app.ui.fragments import Params, View
-from app.ui.headers import make_future_header
 from app.ui.markup import Markup, element, join, make_log, note
 from trainer.config import ConfigError, layer_config
 
@@ -40,7 +39,7 @@ EXPOSURE = (
 def make_run_bar(view: RunView | None) -> Markup:
     """Returns the line above the tabs; it carries the page's title."""
     if view is None:
-        line = element("span", words.NO_RUN)
+        line = element("span", text.NO_RUN)
         return element("div", line, class_="bar", data_title=APP_NAME, data_state="none")
     parts = [
         element("span", "", class_=f"dot dot-{view.state}", aria_hidden="true"),
@@ -57,7 +56,7 @@ def make_run_bar(view: RunView | None) -> Markup:
 def make_progress(view: RunView | None) -> Markup:
     """Returns the progress of the run that is shown."""
     if view is None:
-        return element("p", words.NO_RUN, class_="quiet", data_state="none")
+        return element("p", text.NO_RUN, class_="quiet", data_state="none")
     line = describe_run(view)
     fill = element("div", "", class_="fill", style=f"width:{view.percent}%")
     track = element(
@@ -73,7 +72,7 @@ def make_progress(view: RunView | None) -> Markup:
     )
     details = [f"{view.percent} %"]
     if view.loss is not None:
-        details.append(words.loss_now(view.loss))
+        details.append(text.loss_now(view.loss))
     pending = describe_pending(view)
     return element(
         "div",
@@ -100,7 +99,7 @@ def make_run_buttons(view: RunView | None) -> Markup:
     buttons = [
         element(
             "button",
-            words.RUN_BUTTONS[name],
+            text.RUN_BUTTONS[name],
             type="button",
             class_="button button-stop" if name == "stop" else "button",
             id=f"train-{name}",
@@ -126,20 +125,20 @@ def make_failure(view: RunView | None, log: str) -> Markup:
 
 def make_samples(run_id: str, grid: SampleGrid) -> Markup:
     """Returns the samples as a table: rows are steps, columns are prompts."""
-    heading = element("h3", words.SAMPLES_HEADING)
+    heading = element("h3", text.SAMPLES_HEADING)
     if not grid.rows:
-        return join(heading, element("p", words.NO_SAMPLES, class_="quiet"))
+        return join(heading, element("p", text.NO_SAMPLES, class_="quiet"))
     head = [element("th", ""), *(element("th", prompt, scope="col") for prompt in grid.prompts)]
     rows = [
         element(
             "tr",
-            element("th", words.row_heading(step), scope="row"),
+            element("th", text.row_heading(step), scope="row"),
             *(_make_cell(run_id, cell, stop=not place) for place, cell in enumerate(cells, row)),
         )
         for row, (step, cells) in enumerate(grid.rows)
     ]
     table = element("table", element("tr", *head), *rows, class_="samples")
-    hint = element("p", words.SAMPLES_HINT, class_="quiet")
+    hint = element("p", text.SAMPLES_HINT, class_="quiet")
     return join(heading, hint, element("div", table, class_="scroll"))
 
 
@@ -148,14 +147,14 @@ def make_problems(lines: list[str]) -> Markup:
     if not lines:
         return Markup("")
     items = [element("li", line) for line in lines]
-    inner = join(words.FORM_REFUSED, element("ul", *items))
+    inner = join(text.FORM_REFUSED, element("ul", *items))
     return element("div", inner, class_="note note-error", role="alert")
 
 
 def _make_cell(run_id: str, sample: Sample | None, *, stop: bool) -> Markup:
     if sample is None:
         return element("td", "")
-    alt = words.sample_alt(sample.step, sample.prompt)
+    alt = text.sample_alt(sample.step, sample.prompt)
     image = element("img", src=sample_url(run_id, sample), alt=alt, loading="lazy")
     button = element(
         "button",
@@ -177,10 +176,10 @@ def make_start(start_from: str) -> Markup:
     """Returns from which file a run goes on, and the button to start anew."""
     if not start_from.strip():
         return Markup("")
-    line = note(words.starts_from(Path(start_from).name))
+    line = note(text.starts_from(Path(start_from).name))
     button = element(
         "button",
-        words.START_ANEW,
+        text.START_ANEW,
         type="button",
         class_="button button-small",
         id="train-start-anew",
@@ -192,7 +191,7 @@ def make_start(start_from: str) -> Markup:
 def _render_dataset(workspace: Workspace, params: Params) -> Markup:
     dataset = params.get("dataset", "")
     count = _count_images(workspace, dataset)
-    return note(words.dataset_for_training(dataset, count), "info" if count else "warning")
+    return note(text.dataset_for_training(dataset, count), "info" if count else "warning")
 
 
 def _render_exposure(workspace: Workspace, params: Params) -> Markup:
@@ -205,7 +204,7 @@ def _render_exposure(workspace: Workspace, params: Params) -> Markup:
     except ConfigError:
         return Markup("")  # half a number is being typed; Start says what is wrong
     count = _count_images(workspace, params.get("dataset", ""))
-    return note(words.describe_exposure(config, count)) if tree else Markup("")
+    return note(text.describe_exposure(config, count)) if tree else Markup("")
 
 
 def _render_start(_workspace: Workspace, params: Params) -> Markup:

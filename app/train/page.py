@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from app.train import text as words
+from app.train import text
 from app.train.events import TrainEvents, make_frame
 from app.train.html import make_run_buttons
 from app.train.settings_page import DrawBaseModel, Settings, draw_settings
@@ -12,7 +12,7 @@ from app.ui.context import PageContext
 from app.ui.fragments import fragment
 from app.ui.wire import wire
 
-_COLOURS = {words.RAW: "#93c5fd", words.SMOOTHED: "#1d4ed8"}
+_COLOURS = {text.RAW: "#93c5fd", text.SMOOTHED: "#1d4ed8"}
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def _draw_progress(context: PageContext) -> _Progress:
     problems = gr.HTML("", elem_id="train-problems")
     with gr.Row():
         start = gr.Button(
-            words.START, variant="primary", elem_id="train-start", scale=0, min_width=180
+            text.START, variant="primary", elem_id="train-start", scale=0, min_width=180
         )
         buttons = fragment(
             "run-buttons", "run", elem_id="train-buttons", placeholder=make_run_buttons(None)
@@ -55,7 +55,7 @@ def _draw_progress(context: PageContext) -> _Progress:
             y="loss",
             color="series",
             color_map=_COLOURS,
-            label=words.CHART_LABEL,
+            label=text.CHART_LABEL,
             colors_in_legend=[],  # its legend would be cut off; the label says it
             height=320,
             buttons=["fullscreen"],

@@ -31,8 +31,8 @@ PARTS = {
     "text": "text encoders",
     "word": "learned word",
 }
-FOUND = "Prodigy finds the learning rate itself as it trains, and multiplies it by this curve."
-HELD = "schedule_free holds the rate and averages the weights instead of letting it fall."
+FINDS_RATE = "Prodigy finds the learning rate itself as it trains, and multiplies it by this curve."
+HOLDS_RATE = "schedule_free holds the rate and averages the weights instead of letting it fall."
 # The settings that the curve depends on.
 RATE_SETTINGS = (
     "train.steps",
@@ -117,10 +117,10 @@ def view_rates(config: RunConfig) -> RateView:
 def _join_equal(config: RunConfig) -> dict[float, tuple[str, ...]]:
     """Returns the trained parts by their learning rate."""
     rates = config.optimizer.learning_rates
-    found: dict[float, tuple[str, ...]] = {}
+    joined: dict[float, tuple[str, ...]] = {}
     for part in list_parts(config.adapter):
-        found[rates[part]] = (*found.get(rates[part], ()), part)
-    return found
+        joined[rates[part]] = (*joined.get(rates[part], ()), part)
+    return joined
 
 
 def list_parts(adapter: AdapterConfig) -> list[Part]:
@@ -160,9 +160,9 @@ def _choose_steps(optimizer: OptimizerConfig, steps: int) -> list[int]:
 def _list_notes(config: RunConfig) -> list[str]:
     optimizer, notes = config.optimizer, []
     if optimizer.kind == "prodigy":
-        notes.append(FOUND)
+        notes.append(FINDS_RATE)
     if optimizer.kind == "schedule_free":
-        notes.append(HELD)
+        notes.append(HOLDS_RATE)
     if optimizer.warmup_steps >= config.train.steps:
         notes.append(_describe_long_warmup(optimizer.warmup_steps, config.train.steps))
     factors = [block.rate for block in config.adapter.blocks if block.rate != 1]
@@ -181,7 +181,7 @@ def make_rates(view: RateView) -> Markup:
         element("figcaption", _HEADING, style="font-weight: 600;"),
         draw_rates(view),
         draw_legend(entries),
-        *(element("p", told, class_="quiet") for told in view.notes),
+        *(element("p", line, class_="quiet") for line in view.notes),
         style="margin: .25rem 0;",
         data_state="drawn",
     )
@@ -218,7 +218,7 @@ def draw_rates(view: RateView) -> Markup:
     steps = Axis(_STEPS_AXIS, [((step - 1) / last, f"{step}") for step in marked])
     up = Axis(_FACTOR_AXIS if view.is_factor else _RATE_AXIS, marks)
     axes = draw_axes(steps, up, 0, _HEIGHT)
-    return draw_chart(_tell(view), _HEIGHT, join(axes, draw_lines(lines, 0, _HEIGHT)))
+    return draw_chart(_describe_curves(view), _HEIGHT, join(axes, draw_lines(lines, 0, _HEIGHT)))
 
 
 def make_no_rates(problem: str) -> Markup:
@@ -230,32 +230,32 @@ def _choose_look(line: RateLine) -> tuple[str, str]:
     return _PART_COLOURS[line.parts[0]], _DASHES if line.ratio != 1 else ""
 
 
-def _tell(view: RateView) -> str:
-    told = [
+def _describe_curves(view: RateView) -> str:
+    rows = [
         (_describe_line(line.parts, line.full, line.ratio), line.rates[0], max(line.rates),
          line.rates[-1])
         for line in view.lines
     ]  # fmt: skip
-    return _describe_lines(view.steps, told)
+    return _describe_lines(view.steps, rows)
 
 
 def _describe_line(parts: tuple[str, ...], full: float, ratio: float) -> str:
     """Which weights a curve is about, and its full height."""
     named = [PARTS[part] for part in parts]
-    told = " and ".join([", ".join(named[:-1]), named[-1]] if len(named) > 1 else named)
+    label = " and ".join([", ".join(named[:-1]), named[-1]] if len(named) > 1 else named)
     if ratio != 1:
-        told += f", weights that start at zero (LoRA+ × {ratio:g})"
-    return f"{told}: {_show_rate(full * ratio)}"
+        label += f", weights that start at zero (LoRA+ × {ratio:g})"
+    return f"{label}: {_show_rate(full * ratio)}"
 
 
 def _describe_lines(steps: int, lines: list[tuple[str, float, float, float]]) -> str:
     """The curves in words: name, first rate, highest rate, last rate."""
-    told = "; ".join(
+    sentences = "; ".join(
         f"{name}; it starts at {_show_rate(first)}, is at most {_show_rate(most)} and ends at "
         f"{_show_rate(last)}"
         for name, first, most, last in lines
     )
-    return f"{_HEADING} of {steps} steps. {told}."
+    return f"{_HEADING} of {steps} steps. {sentences}."
 
 
 def _show_rate(rate: float) -> str:

@@ -6,12 +6,12 @@ from typing import Literal, get_args
 
 from filelock import FileLock, Timeout
 
-from app.core import text as folders_text
+from app.core import text as core_text
 from app.core.examples import find_suggesting, list_examples
 from app.core.processes import has_worker, start_process
 from app.core.run_views import find_busy_run, view_run
 from app.core.workspace import Workspace, WorkspaceError
-from app.train import text as train_text
+from app.train import text
 from trainer.config import RunConfig
 from trainer.runs import RunError, RunFolder, clear_requests, create_run, request
 
@@ -45,16 +45,16 @@ def continue_run(workspace: Workspace, run: RunFolder) -> str:
     if view.state == "paused":
         clear_requests(run.path, "pause")
         request(run.path, "resume")
-        return train_text.RESUMED
+        return text.RESUMED
     if view.busy:
-        raise WorkspaceError(train_text.already_running(view.name))
+        raise WorkspaceError(text.already_running(view.name))
     if not view.can_resume:
-        raise WorkspaceError(train_text.RUN_FINISHED)
+        raise WorkspaceError(text.RUN_FINISHED)
     with _hold_start(workspace):
         _refuse_second(workspace)
         clear_requests(run.path)  # a stop that nobody obeyed must not end the new process
         _start_trainer(workspace, run)
-    return train_text.RESTARTED
+    return text.RESTARTED
 
 
 def ask_run(run: RunFolder, what: Request) -> str:
@@ -64,11 +64,11 @@ def ask_run(run: RunFolder, what: Request) -> str:
         WorkspaceError: nobody works on the run, so nobody would hear it.
     """
     if not view_run(run).busy:
-        raise WorkspaceError(train_text.NOT_RUNNING)
+        raise WorkspaceError(text.NOT_RUNNING)
     if what == "pause":
         clear_requests(run.path, "resume")
     request(run.path, what)
-    return folders_text.PENDING[what]
+    return core_text.PENDING[what]
 
 
 def check_before_start(workspace: Workspace, dataset: object, base_model: object) -> None:
@@ -80,11 +80,11 @@ def check_before_start(workspace: Workspace, dataset: object, base_model: object
     """
     workspace.find_base_model(base_model)
     if not dataset:
-        raise WorkspaceError(folders_text.NO_DATASET)
+        raise WorkspaceError(core_text.NO_DATASET)
     if not list_examples(workspace.find_dataset(dataset)):
-        raise WorkspaceError(train_text.no_images_to_train(str(dataset)))
+        raise WorkspaceError(text.no_images_to_train(str(dataset)))
     if find_suggesting(workspace, dataset).state == "running":
-        raise WorkspaceError(folders_text.STILL_SUGGESTING)
+        raise WorkspaceError(core_text.STILL_SUGGESTING)
 
 
 @contextlib.contextmanager
@@ -94,9 +94,9 @@ def _hold_start(workspace: Workspace) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise WorkspaceError(train_text.START_IS_BUSY) from None
+        raise WorkspaceError(text.START_IS_BUSY) from None
     except OSError as error:
-        raise WorkspaceError(folders_text.cannot_write(str(error.strerror or error))) from error
+        raise WorkspaceError(core_text.cannot_write(str(error.strerror or error))) from error
     try:
         yield
     finally:
@@ -106,7 +106,7 @@ def _hold_start(workspace: Workspace) -> Iterator[None]:
 def _refuse_second(workspace: Workspace) -> None:
     busy = find_busy_run(workspace)
     if busy is not None:
-        raise WorkspaceError(train_text.already_running(busy.name))
+        raise WorkspaceError(text.already_running(busy.name))
 
 
 def _start_trainer(workspace: Workspace, run: RunFolder) -> None:
@@ -116,4 +116,4 @@ def _start_trainer(workspace: Workspace, run: RunFolder) -> None:
     try:
         start_process(run.path, [*workspace.trainer_command, "train", str(run.path)], run.log_path)
     except OSError as error:
-        raise WorkspaceError(folders_text.cannot_spawn(str(error.strerror or error))) from error
+        raise WorkspaceError(core_text.cannot_spawn(str(error.strerror or error))) from error

@@ -17,7 +17,7 @@ from app.core.jobs import Job, name_job, send_job
 from app.core.lora_files import read_settings
 from app.core.run_contents import OPENED, describe_presets, read_preset_config, read_run_config
 from app.core.workspace import Workspace, WorkspaceError
-from app.train import text as words
+from app.train import text
 from app.ui.form import make_form, put
 from app.ui.fragments import Params, View
 from app.ui.markup import Markup, note
@@ -81,7 +81,7 @@ def _refuse_far_paths(workspace: Workspace, config: RunConfig) -> None:
         section, _, setting = name.partition(".")
         path = str(getattr(getattr(config, section), setting))
         if path and not workspace.takes_paths and not Path(path).resolve().is_relative_to(root):
-            raise WorkspaceError(words.far_path(name))
+            raise WorkspaceError(text.far_path(name))
 
 
 def ask_about_settings(workspace: Workspace, word: str, config: RunConfig) -> Job:
@@ -90,31 +90,31 @@ def ask_about_settings(workspace: Workspace, word: str, config: RunConfig) -> Jo
     Raises:
         WorkspaceError: the command cannot be started.
     """
-    text, dataset = config_to_toml(config), Path(config.dataset.path)
+    toml, dataset = config_to_toml(config), Path(config.dataset.path)
     looked_at = [folder_signature(dataset), name_model_job(Path(config.base_model.path))]
-    job_id = name_job(word, text, *looked_at)
+    job_id = name_job(word, toml, *looked_at)
     place = workspace.jobs_path / job_id / CONFIG_FILE
 
     def write_config(folder: Path) -> None:
-        (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
+        (folder / CONFIG_FILE).write_text(toml, encoding="utf-8")
 
     arguments = [word, "--config", str(place), "--json", f"--workspace={workspace.root}"]
     return send_job(workspace, job_id, arguments, write_config)
 
 
-def read_shared(text: str | None, paths: Iterable[str]) -> dict[str, Any]:
+def read_shared(shared: str | None, paths: Iterable[str]) -> dict[str, Any]:
     """Returns the values that the page shares with a fragment, by path.
 
     They come from a browser: what cannot be read is left out, and before the page has shared any
     there are none.
     """
     try:
-        shared = json.loads(text or "")
+        values = json.loads(shared or "")
     except (ValueError, RecursionError):
         return {}
-    if not isinstance(shared, dict):
+    if not isinstance(values, dict):
         return {}
-    return {path: shared[path] for path in paths if path in shared}
+    return {path: values[path] for path in paths if path in values}
 
 
 @dataclass(frozen=True)
@@ -143,19 +143,19 @@ def open_file(workspace: Workspace, kind: object, file_id: object) -> Opened:
         WorkspaceError: the file is gone, or holds no settings that could be opened.
     """
     if not file_id:
-        raise WorkspaceError(words.NO_FILE)
+        raise WorkspaceError(text.NO_FILE)
     entry = find_adapter(workspace, file_id)
     name, start = entry.path.name, str(entry.path.resolve()) if kind == "continue" else ""
     config = _read_settings(workspace, entry)
     if config is None and not start:
-        raise WorkspaceError(words.no_settings(name))
+        raise WorkspaceError(text.no_settings(name))
     if config is None:
-        return Opened(words.only_start(name), None, start)
+        return Opened(text.only_start(name), None, start)
     base = _find_name(workspace.list_base_models(), config.base_model.path)
     datasets = {each: workspace.datasets_path / each for each in workspace.list_datasets()}
-    message = [words.settings_opened(name)]
+    message = [text.settings_opened(name)]
     if not base:
-        message.append(words.unknown_base(Path(config.base_model.path).name))
+        message.append(text.unknown_base(Path(config.base_model.path).name))
     return Opened(
         " ".join(part for part in message if part),
         config,
@@ -178,8 +178,8 @@ def save_prediction(workspace: Workspace, opened: Opened) -> None:
 
 def describe_preset(preset: str) -> Markup:
     """Returns what a preset is for."""
-    about = describe_presets().get(preset, words.DEFAULTS_NOTE)
-    return note(words.preset_line(preset or words.DEFAULTS, about))
+    about = describe_presets().get(preset, text.DEFAULTS_NOTE)
+    return note(text.preset_line(preset or text.DEFAULTS, about))
 
 
 def fill_from_preset(preset: str) -> dict[str, Any]:

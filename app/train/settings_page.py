@@ -7,13 +7,13 @@ from typing import Any
 import gradio as gr
 
 from app.core import run_contents as view
-from app.train import text as words
+from app.train import text
 from app.train.events import TrainEvents
 from app.train.html import EXPOSURE
 from app.train.memory import ASK
 from app.train.rates import RATE_SETTINGS
 from app.train.settings import FORM, NAME, START_FROM, describe_preset
-from app.ui import headers_text as header_text
+from app.ui import text as ui_text
 from app.ui.context import PageContext
 from app.ui.form import build_widget
 from app.ui.fragments import fragment
@@ -52,13 +52,13 @@ def draw_settings(context: PageContext, draw_base_model: DrawBaseModel) -> Setti
         context.base_model.render()
         preset = gr.Dropdown(
             choices=[
-                (words.DEFAULTS, ""),
+                (text.DEFAULTS, ""),
                 *((name, name) for name in presets),
-                (words.OPENED, view.OPENED),
+                (text.OPENED, view.OPENED),
             ],
             value=chosen,
-            label=words.PRESET,
-            info=words.PRESET_INFO,
+            label=text.PRESET,
+            info=text.PRESET_INFO,
             elem_id="train-preset",
             min_width=260,
         )
@@ -68,13 +68,13 @@ def draw_settings(context: PageContext, draw_base_model: DrawBaseModel) -> Setti
     preset_note = gr.HTML(describe_preset(chosen), elem_id="train-preset-note")
     start = fragment("start-from", "start_from", elem_id="train-start-box")
     with gr.Accordion(
-        header_text.TITLE, open=False, elem_id="train-header", render=False
+        ui_text.HEADER_TITLE, open=False, elem_id="train-header", render=False
     ) as header_accordion:
-        gr.HTML(element("p", header_text.INFO, class_="quiet"))
+        gr.HTML(element("p", ui_text.HEADER_INFO, class_="quiet"))
         with gr.Row(elem_classes="with-button"):
             widgets[HEADER_SETTING] = build_widget(fields[HEADER_SETTING], values[HEADER_SETTING])
             ask_header = gr.Button(
-                header_text.ASK, scale=0, min_width=160, elem_id="train-header-ask"
+                ui_text.HEADER_ASK, scale=0, min_width=160, elem_id="train-header-ask"
             )
         header = fragment("header", elem_id="train-header-table")
     accordion = _draw_form(values, widgets)
@@ -97,14 +97,15 @@ def draw_settings(context: PageContext, draw_base_model: DrawBaseModel) -> Setti
 
 def _draw_form(values: dict[str, Any], widgets: dict[str, Any]) -> gr.Accordion:
     """Draws the settings that are not drawn yet, section after section."""
-    with gr.Accordion(words.ALL_SETTINGS, open=False, elem_id="train-settings") as accordion:
+    accordion = gr.Accordion(text.ALL_SETTINGS, open=False, elem_id="train-settings")
+    with accordion:
         gr.Textbox(  # what is typed in it is looked for in the browser (`filterSettings`)
-            label=words.SEARCH_LABEL,
-            placeholder=words.SEARCH_EXAMPLE,
+            label=text.SEARCH_LABEL,
+            placeholder=text.SEARCH_EXAMPLE,
             max_lines=1,
             elem_id="train-search",
         )
-        for section, title in words.SECTIONS.items():
+        for section, title in text.SECTIONS.items():
             inside = [f for f in FORM.fields if f.section == section and f.path not in widgets]
             if not inside:
                 continue
@@ -125,8 +126,8 @@ def _wire_form(context: PageContext, page: Settings) -> None:
         "dataset": context.dataset,
         "base_model": context.base_model,
     }
-    asked = wire_in_browser([page.preset.change, page.start.select], "askForm", filled)
-    wire_in_browser(asked.then, "fillForm", filled, {**filled, "note": page.note})
+    answered = wire_in_browser([page.preset.change, page.start.select], "askForm", filled)
+    wire_in_browser(answered.then, "fillForm", filled, {**filled, "note": page.note})
     wire(page.start.select, events.save_prediction, outputs={"message": page.note})
     name = {"name": widgets[NAME]}
     wire_in_browser(context.dataset.change, "nameRun", {"dataset": context.dataset, **name}, name)

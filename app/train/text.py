@@ -3,20 +3,18 @@
 from app.core.text import NO_DATASET, image_count
 from trainer.config import RunConfig
 
-TAGLINE = "A style or a character from a handful of images, as a LoRA for Stable Diffusion."
-
 NO_RUN = "No run yet. Choose a preset and press Start."
 RESUMED = "Going on."
 RESTARTED = "Starting again from the last checkpoint."
 RUN_FINISHED = "This run is finished. Start a new one to train more."
-NOT_RUNNING = "This run is not being worked on, so there is nobody to ask."
+NOT_RUNNING = "This run is not active. Resume it first."
 START_IS_BUSY = "Another start is under way. Wait a moment and look at the run bar."
 DEFAULTS = "Defaults"
 DEFAULTS_NOTE = "The defaults of every setting, for a Stable Diffusion 1.x base model."
 OPENED = "As in the opened file"
 NO_FILE = "Choose a file in the Library first."
 START_ANEW = "Start anew instead"
-FORM_REFUSED = "Not started. Mend these settings, then press Start again:"
+FORM_REFUSED = "Not started. Fix these settings, then press Start again:"
 NO_SAMPLES = "Samples appear here while the run learns."
 SAMPLES_HINT = "Rows are steps, columns are prompts. Arrow keys move, Enter enlarges."
 SEARCH_LABEL = "Search the settings"
@@ -49,11 +47,11 @@ def describe_exposure(config: RunConfig, images: int) -> str:
     strength = f"Effective scale: {scale}."
     shown = train.steps * train.batch_size * train.accumulate
     if not images:
-        return f"Pictures are shown {shown} times in all; the dataset has none yet. {strength}"
+        return f"Images are shown {shown} times in all; the dataset has none yet. {strength}"
     middle = f" × {train.accumulate} batches a step" if train.accumulate > 1 else ""
     return (
         f"{train.steps} steps × {train.batch_size} images{middle} ÷ {images} images in the "
-        f"dataset: each picture is seen about {shown / images:.0f} times. {strength}"
+        f"dataset: each image is seen about {shown / images:.0f} times. {strength}"
     )
 
 
@@ -145,28 +143,3 @@ SECTIONS = {
 def preset_line(name: str, description: str) -> str:
     """What a preset is for."""
     return f"{name}: {description}" if description else name
-
-
-def bounds(low: str, high: str) -> str:
-    """Which values a setting may have."""
-    return ", ".join(part for part in (low, high) if part)
-
-
-def at_least(value: object) -> str:
-    """A lower bound that may be reached."""
-    return f"at least {value}"
-
-
-def above(value: object) -> str:
-    """A lower bound that may not be reached."""
-    return f"above {value}"
-
-
-def at_most(value: object) -> str:
-    """An upper bound that may be reached."""
-    return f"at most {value}"
-
-
-def below(value: object) -> str:
-    """An upper bound that may not be reached."""
-    return f"below {value}"

@@ -25,6 +25,10 @@ class Choice(gr.Dropdown, metaclass=_NoStub):
 
     is_template = True  # in the browser it is the Dropdown that it is built on
 
+    def render(self) -> Any:
+        """Puts it into the page, into the block that is being drawn."""
+        return super().render()  # type: ignore[no-untyped-call]
+
     def preprocess(self, payload: Any) -> str | None:
         """Returns what the browser sent, if it is a text."""
         return payload if isinstance(payload, str) else None

@@ -1,11 +1,18 @@
-"""Pieces of HTML that several tabs show: generated images, findings, facts, links."""
+"""Pieces of HTML that several tabs show: images, findings, headers of files, facts, links."""
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from app.core.generation import Generation, preview_url
+from app.core.jobs import Job
 from app.ui import text
 from app.ui.markup import Markup, element, join, make_log, note
+
+_TAG_COUNTS = "ss_tag_frequency"
+_LONGEST = 160
+_TAGS_SHOWN = 8
 
 
 def describe_generation(generation: Generation | None) -> tuple[str, str]:
@@ -63,7 +70,7 @@ def make_images(generation: Generation | None, names: Mapping[str, str]) -> Mark
     line = text.request_line(request.prompt, request.seed) if request else ""
     return join(
         element("p", line, class_="quiet"),
-        element("div", *figures, class_="pictures", data_request=generation.id),
+        element("div", *figures, class_="images", data_request=generation.id),
     )
 
 
@@ -119,3 +126,70 @@ def make_button(label: str, key: str, element_id: str, **data: str) -> Markup:
         data_key=key,
         **{f"data_{name}": value for name, value in data.items()},
     )
+
+
+def describe_header(metadata: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Returns name and value of each entry, long ones cut."""
+    return [(name, _show_value(name, value)) for name, value in sorted(metadata.items())]
+
+
+def make_header_table(
+    heading: str, pairs: Sequence[tuple[str, str]], *, folded: bool = False
+) -> Markup:
+    """Returns the entries of a header, one a row; `folded` shows them when it is opened."""
+    if not pairs:
+        return element("p", text.NO_HEADER, class_="quiet")
+    head = element(
+        "tr",
+        element("th", text.HEADER_NAME, scope="col"),
+        element("th", text.HEADER_VALUE, scope="col"),
+    )
+    rows = [
+        element("tr", element("th", name, scope="row"), element("td", value))
+        for name, value in pairs
+    ]
+    table = element("table", head, *rows, class_="plain header")
+    box = element("div", table, class_="scroll tall", tabindex=0, role="region", aria_label=heading)
+    if folded:
+        return element("details", element("summary", text.header_folded(heading, len(pairs))), box)
+    return join(element("h4", heading), box)
+
+
+def make_future_header(job: Job) -> Markup:
+    """Returns the header as it would be written, or how far it is."""
+    if job.state == "none":
+        return Markup("")
+    if job.state == "running":
+        return element(
+            "p", text.HEADER_LOOKING, class_="quiet", role="status", data_state="running"
+        )
+    if job.state == "failed" or not isinstance(job.answer, dict):
+        message = note(text.header_failed(job.message), "error")
+        return element("div", message, data_state="failed")
+    entries = {str(name): str(value) for name, value in job.answer.items()}
+    table = make_header_table(text.HEADER_PREVIEW, describe_header(entries))
+    return element("div", table, data_state="done")
+
+
+def _show_value(name: str, value: str) -> str:
+    if value.startswith("data:image/"):
+        return text.header_image(len(value) * 3 // 4)
+    tags = _read_tags(value) if name == _TAG_COUNTS else []
+    if tags:
+        value = ", ".join(f"{tag} ({count})" for tag, count in tags)
+    return value if len(value) <= _LONGEST else value[:_LONGEST] + text.header_rest(len(value))
+
+
+def _read_tags(value: str) -> list[tuple[str, int]]:
+    """Returns the most frequent tags of all folders; none where the table has another form."""
+    try:
+        folders: Any = json.loads(value)
+    except (ValueError, RecursionError):
+        return []
+    counted: dict[str, int] = {}
+    for tags in folders.values() if isinstance(folders, dict) else ():
+        if not isinstance(tags, dict) or not all(type(count) is int for count in tags.values()):
+            return []
+        for tag, count in tags.items():
+            counted[str(tag).strip()] = counted.get(str(tag).strip(), 0) + count
+    return sorted(counted.items(), key=lambda pair: -pair[1])[:_TAGS_SHOWN]

@@ -13,7 +13,6 @@ import gradio as gr
 from gradio.components import Component
 from pydantic import BaseModel
 
-from app.train import text as train_text
 from trainer.config import Problem, RunConfig
 
 Kind = Literal["whole", "number", "switch", "choice", "text", "lines", "tables"]
@@ -189,24 +188,25 @@ def _list_fields(model: type[BaseModel], prefix: str) -> Iterable[FormField]:
         else:
             msg = f"{path} has the type {annotation}, for which app/ui/form.py has no widget."
             raise TypeError(msg)
-        bounds = train_text.bounds(*_read_bounds(info.metadata))
+        bounds = _describe_bounds(info.metadata)
         default = info.get_default(call_default_factory=True)
         title, span = info.title or "", _read_span(info.metadata)
         yield FormField(path, kind, info.description or "", default, bounds, choices, title, span)
 
 
-def _read_bounds(metadata: Iterable[Any]) -> tuple[str, str]:
+def _describe_bounds(metadata: Iterable[Any]) -> str:
+    """Returns which values a setting may have."""
     low = high = ""
     for one in metadata:
         if isinstance(one, annotated_types.Ge):
-            low = train_text.at_least(one.ge)
+            low = f"at least {one.ge}"
         elif isinstance(one, annotated_types.Gt):
-            low = train_text.above(one.gt)
+            low = f"above {one.gt}"
         elif isinstance(one, annotated_types.Le):
-            high = train_text.at_most(one.le)
+            high = f"at most {one.le}"
         elif isinstance(one, annotated_types.Lt):
-            high = train_text.below(one.lt)
-    return low, high
+            high = f"below {one.lt}"
+    return ", ".join(part for part in (low, high) if part)
 
 
 def _read_span(metadata: Iterable[Any]) -> tuple[float, float] | None:

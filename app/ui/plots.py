@@ -1,7 +1,7 @@
 """Small charts as SVG, without a library: axes, lines and bars.
 
 A chart is as wide as its place, and its letters keep their size on a phone: what is drawn lies in
-an inner picture that is stretched, the words lie outside of it at shares of the width. Colours are
+an inner SVG that is stretched, the words lie outside of it at shares of the width. Colours are
 middle tones, which stand out from a light and from a dark page by 3 to 1 and more.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from app.ui.markup import Markup, element, join
 
 COLOURS = ("#3b82f6", "#d97706", "#a855f7", "#16a34a")  # blue, amber, violet, green
-WIDTH = 1000  # of the inner picture, in its own units
+WIDTH = 1000  # of the inner SVG, in its own units
 LEFT, RIGHT, BELOW = 58, 14, 36  # room for the words, in pixels
 _TEXT = "fill: var(--body-text-color); font-size: 12px;"
 _QUIET = "fill: var(--body-text-color-subdued); font-size: 12px;"
@@ -44,7 +44,7 @@ class Axis:
 def draw_chart(
     title: str, height: int, *inside: Markup, below: int = BELOW, max_width: int = 720
 ) -> Markup:
-    """Returns the picture, with room for the words of its axes around what is inside."""
+    """Returns the chart, with room for the words of its axes around what is inside."""
     box = f"width: calc(100% - {LEFT + RIGHT}px); max-width: {max_width}px; height: {height}px;"
     place = f"display: block; overflow: visible; margin: 24px {RIGHT}px {below}px {LEFT}px;"
     return element("svg", element("title", title), *inside, role="img", style=box + place)
@@ -86,7 +86,7 @@ def draw_lines(lines: Sequence[Line], top: int, height: int) -> Markup:
 
 
 def stretch(*drawn: Markup, top: int, height: int) -> Markup:
-    """Returns a picture of the width `WIDTH` that is stretched over the chart's."""
+    """Returns an SVG of the width `WIDTH` that is stretched over the chart's."""
     return element(
         "svg",
         *drawn,

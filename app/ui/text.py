@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from app.core.text import show_bytes
+
 GENERATING = "Generating…"
 WORKER_GONE = (
     "The process that generates images ended before the image was done. Its log below may say why; "
@@ -12,6 +14,18 @@ WITHOUT = "Without"
 WITH = "With"
 COPY = "Copy"
 SEVERITIES = {"error": "Wrong", "warning": "Worth a look", "note": "Good to know"}
+HEADER_TITLE = "What the file will tell about itself"
+HEADER_INFO = (
+    "A LoRA file carries a header that other programs and sites read. Paths, user names and folder "
+    "names are never written; the choice is between the settings too, or only what programs need."
+)
+HEADER_ASK = "Show it"
+HEADER_LOOKING = "Putting the header together. This takes some seconds…"
+HEADER_NAME = "Entry"
+HEADER_VALUE = "Value"
+NO_HEADER = "This file tells nothing about itself."
+HEADER_ENTRIES = "What stands in the header"
+HEADER_PREVIEW = "What would be written with these settings"
 
 
 def generated(seconds: float, loads: int) -> str:
@@ -35,3 +49,23 @@ def with_weights(weights: Sequence[tuple[str, float]]) -> str:
 def request_line(prompt: str, seed: int) -> str:
     """What was generated."""
     return f"{prompt} · seed {seed}"
+
+
+def header_failed(message: str) -> str:
+    """The header cannot be shown."""
+    return f"The header could not be put together: {message}"
+
+
+def header_image(size: int) -> str:
+    """An image inside a header."""
+    return f"an image ({show_bytes(size)})"
+
+
+def header_rest(size: int) -> str:
+    """A long value that is cut."""
+    return f"… ({show_bytes(size)} in all)"
+
+
+def header_folded(heading: str, count: int) -> str:
+    """The line above a header that is folded."""
+    return f"{heading} ({count} entries)"

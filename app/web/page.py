@@ -32,6 +32,7 @@ from app.ui.context import PageContext
 from app.ui.fragments import Params, View, fragment
 from app.ui.markup import element, join
 from app.ui.wire import wire_in_browser
+from app.web import text
 
 _UPLOADS_KEPT_SECONDS = 3600
 
@@ -78,7 +79,7 @@ def build(workspace: Workspace) -> gr.Blocks:
     demo = gr.Blocks(title=APP_NAME, analytics_enabled=False, delete_cache=age)
     with demo:
         gr.HTML(
-            join(element("h1", APP_NAME), element("p", train_text.TAGLINE)),
+            join(element("h1", APP_NAME), element("p", text.TAGLINE)),
             elem_id="heading",
         )
         fragment("status", elem_id="run-bar", placeholder=train_html.make_run_bar(None))

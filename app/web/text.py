@@ -1,5 +1,6 @@
 """What the server says: at its door, and in the terminal."""
 
+TAGLINE = "A style or a character from a handful of images, as a LoRA for Stable Diffusion."
 LOGIN_HEADING = "This Lorasmith asks for its password."
 LOGIN_WRONG = "That was not the password."
 LOGIN_LABEL = "Password"

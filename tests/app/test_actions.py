@@ -149,7 +149,7 @@ def test_killed_run_is_lost_with_its_log(workspace, dataset):
 
 
 def test_nobody_is_asked_when_nobody_works(run):
-    with pytest.raises(WorkspaceError, match="not being worked on"):
+    with pytest.raises(WorkspaceError, match="is not active"):
         training.ask_run(run, "stop")
     assert not (run.path / "control").exists()
 

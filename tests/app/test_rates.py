@@ -138,11 +138,11 @@ def test_picture_has_axes_a_title_and_words_for_a_screen_reader():
 def test_optimisers_that_find_or_hold_the_rate_say_so():
     ones = {f"{part}_learning_rate": 1.0 for part in ("unet", "conv", "text")}
     found = make_rates(view_rates(configure(kind="prodigy", **ones)))
-    assert rates.FOUND in found
+    assert rates.FINDS_RATE in found
     assert ">factor<" in found
     held = make_rates(view_rates(configure(kind="schedule_free", schedule="constant")))
-    assert rates.HELD in held
-    assert rates.FOUND not in held
+    assert rates.HOLDS_RATE in held
+    assert rates.FINDS_RATE not in held
 
 
 def test_warm_up_that_eats_the_run_and_other_rates_are_told():

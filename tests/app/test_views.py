@@ -11,7 +11,7 @@ from app.core import run_contents as train
 from app.core import run_views as runs
 from app.core.generation import view_generation
 from app.core.processes import start_process
-from app.dataset.check import view_check
+from app.dataset.images import view_check
 from app.library import html as library
 from app.train.text import describe_exposure
 from app.ui.components import describe_generation
@@ -122,7 +122,7 @@ def test_exposure_says_how_often_each_picture_is_seen():
         }
     )
     line = describe_exposure(config, 12)
-    assert "each picture is seen about 200 times" in line
+    assert "each image is seen about 200 times" in line
     assert "alpha 8 / rank 16 = 0.5" in line
 
 

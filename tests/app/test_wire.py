@@ -31,12 +31,12 @@ def test_values_reach_the_handler_by_name_and_groups_as_one_dict():
     assert changed == {rank: 8, name: "new"}  # the steps stay as they are
 
 
-def test_handler_that_changes_nothing_returns_nothing():
+def test_handler_that_changes_nothing_leaves_everything_as_it_is():
     with gr.Blocks() as page:
         box, button = gr.Textbox(), gr.Button()
         wire(button.click, lambda: None, outputs={"box": box})
     (event,) = page.fns.values()
-    assert run(page, event, {}) == {}
+    assert run(page, event, {}) == {box: gr.skip()}
 
 
 def test_name_that_no_output_has_is_an_error():

@@ -4,6 +4,7 @@ import json
 import sys
 from types import SimpleNamespace
 
+import gradio as gr
 import numpy
 import pytest
 from safetensors.numpy import save
@@ -24,6 +25,7 @@ from app.combine.workbench import (
 from app.core.generation import view_generation
 from app.core.jobs import list_jobs
 from app.core.workspace import Workspace, WorkspaceError
+from app.ui.form import build_widget
 from tests.app.conftest import HERE, end_workers, make_config, wait_for
 from trainer.formats.header import read_header
 from trainer.runs import create_run
@@ -522,6 +524,28 @@ def test_name_is_suggested_that_is_free(workspace):
     assert actions.suggest_name(workspace, recipe_of("merge", *TWO)) == "cat-and-style-2"
     make(workspace, recipe_of("merge", *TWO))
     assert read_data(workspace)["suggestion"] == "cat-and-style-2"
+
+
+@pytest.mark.parametrize("task", recipes.FILES)
+def test_every_setting_has_a_widget_with_its_label_and_help(task):
+    for field in recipes.make_task_form(task).fields:
+        with gr.Blocks():
+            widget = build_widget(field, element_id=f"it-{field.path}", sliders=True)
+        assert (widget.label, widget.elem_id) == (field.label, f"it-{field.path}")
+        assert field.help in widget.info
+        if field.kind == "number" and field.path != "ratio":
+            assert isinstance(widget, gr.Slider)
+            assert widget.minimum in {0, 0.005}  # what must be above 0 begins with the first step
+            assert widget.maximum in {1, 2}
+        assert not isinstance(widget, gr.Slider) or field.kind == "number"
+
+
+def test_choices_have_the_names_that_they_are_given():
+    field = next(one for one in recipes.make_task_form("merge").fields if one.path == "method")
+    with gr.Blocks():
+        widget = build_widget(field, labels={"svd": "Sum"})
+    assert ("Sum", "svd") in widget.choices
+    assert ("ties", "ties") in widget.choices
 
 
 def test_damaged_memory_of_the_workbench_is_an_empty_one(workspace, events):

@@ -8,7 +8,7 @@ import {set, takeEvent} from './state.js';
 const OPENED = 'opened'; // the preset's name while the form shows the settings of a file
 const START_FROM = 'adapter.start_from';
 
-let asked = null;
+let request = null;
 let named;
 let namedAfter = '';
 
@@ -20,7 +20,7 @@ async function askForm(now) {
   const press = takeEvent('train-start-box');
   if (!press && now.preset === OPENED) return;
   const mine = {was: now, answer: null};
-  asked = mine;
+  request = mine;
   if (press && press.key === 'anew') {
     mine.answer = {values: {[START_FROM]: ''}};
     return;
@@ -34,9 +34,9 @@ async function askForm(now) {
 
 // Fills the form with the answer. A box keeps what was typed or chosen in it since.
 function fillForm(now) {
-  if (!asked || !asked.answer) return {}; // something else has been chosen since
-  const {was, answer} = asked;
-  asked = null;
+  if (!request || !request.answer) return {}; // something else has been chosen since
+  const {was, answer} = request;
+  request = null;
   const changes = 'note' in answer ? {note: answer.note} : {};
   const values = Object.entries(answer.values || {});
   const untouched = values.filter(([path]) => isSame(now.values[path], was.values[path]));
@@ -54,12 +54,12 @@ function fillForm(now) {
 // held when the page was built is nobody's own; an empty box waits for the next dataset.
 function nameRun({dataset, name}) {
   named ??= name;
-  const found = dataset || name;
-  const again = found === namedAfter;
-  namedAfter = found;
+  const next = dataset || name;
+  const again = next === namedAfter;
+  namedAfter = next;
   if (name !== named && (name || again)) return {};
-  named = found;
-  return {name: found};
+  named = next;
+  return {name: next};
 }
 
 // Shares the values that fragments depend on.
