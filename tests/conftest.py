@@ -27,11 +27,23 @@ def has_cuda() -> bool:
     return torch.cuda.is_available()
 
 
-@pytest.fixture(scope="session")
-def browser():
-    """One browser for all tests: two at once in one process are more than Playwright takes."""
-    from playwright.sync_api import sync_playwright
+@pytest.fixture
+def browser(chromium):
+    """The browser; its pages are closed with the test.
 
+    One that is left open goes on asking its server, which is gone, at a third of a core.
+    """
+    yield chromium
+    for context in chromium.contexts:
+        context.close()
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """One browser for all tests: two at once in one process are more than Playwright takes."""
+    from playwright.sync_api import expect, sync_playwright
+
+    expect.set_options(timeout=90_000)  # a core may be busy with something else
     path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])

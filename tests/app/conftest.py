@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,9 +13,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from app.core.processes import find_starter
 from app.core.workspace import Workspace
+from tests.gates import VARIABLE, Gates
+from tests.ports import hold_port
 from trainer.config import layer_config
-from trainer.runs import append_event, create_run
+from trainer.runs import append_event, create_run, find_owner, is_alive
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -24,9 +26,15 @@ FAKE_TRAINER = (sys.executable, str(HERE / "fake_trainer.py"))
 
 
 @pytest.fixture(autouse=True)
-def no_leftover_environment(monkeypatch):
+def no_leftover_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("FAKE_SECONDS_PER_STEP", "0.01")
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "gates"))
+
+
+@pytest.fixture
+def gates(tmp_path):
+    """The gates at which the fake commands of this test wait."""
+    return Gates(tmp_path / "gates")
 
 
 @pytest.fixture
@@ -36,7 +44,8 @@ def workspace(tmp_path):
     (model / "model_index.json").write_text("{}")
     made = Workspace(tmp_path / "workspace", (model,), FAKE_TRAINER)
     made.prepare()
-    return made
+    yield made
+    end_workers(made.root)
 
 
 @pytest.fixture
@@ -87,21 +96,35 @@ def add_sample(run, step, index, prompt="a cat"):
     append_event(run.events_path, "sample", step=step, index=index, prompt=prompt, file=file)
 
 
-def wait_for(look, seconds=60):
+def wait_for(look, seconds=240):
     deadline = time.monotonic() + seconds
     while not look():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.05)
 
 
+def end_workers(root):
+    """Ends what was started in a workspace: a worker outlives its server or waits at a gate."""
+    for path in root.glob("**/starting.json"):
+        for owner in (find_starter(path.parent), find_owner(path.parent)):
+            if owner is not None and is_alive(owner):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(owner.pid, signal.SIGKILL)
+
+
 @contextlib.contextmanager
 def serving(root, *models):
-    """Runs the app on a free port; yields its address, and ends it with all its children."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    """Runs the app on a free port; yields its address, and ends it with all that it started.
+
+    Its commands wait at the gates in the folder beside the workspace.
+    """
+    with hold_port() as port:
+        yield from serve_at(port, root, models)
+
+
+def serve_at(port, root, models):
     command = [sys.executable, str(HERE / "serve_app.py"), str(root), str(port), *map(str, models)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), VARIABLE: str(root.parent / "gates")}
     process = subprocess.Popen(command, env=environment, start_new_session=True)
     url = f"http://127.0.0.1:{port}"
 
@@ -112,8 +135,9 @@ def serving(root, *models):
         return False
 
     try:
-        wait_for(answers, 90)
+        wait_for(answers)
         yield url
     finally:
         os.killpg(process.pid, signal.SIGTERM)
-        process.wait(15)
+        process.wait(60)
+        end_workers(root)

@@ -1,18 +1,19 @@
 """Stand-ins for the commands that combine and change files, beside the fake trainer's words.
 
-What they do depends on names: a file called "sdxl" is of another family, "slow" takes a minute,
-"dies" ends the command halfway. The LoRA that comes out says in its header what was asked.
+What they do depends on names: a file called "sdxl" is of another family, "dies" ends the command
+halfway. Where a test closes the gate `half` they wait with half of the file written. The LoRA that
+comes out says in its header what was asked.
 """
 
 import json
 import sys
-import time
 from pathlib import Path
 
 import numpy
 from safetensors.numpy import save
 
 from tests.app.fake_trainer import serve_previews
+from tests.gates import wait_at
 from trainer.formats.header import FormatError, read_header
 from trainer.runs import PreviewFolder
 
@@ -34,8 +35,7 @@ def run(task, args):
         sys.exit(f"lorasmith: The files were made for different families: {' and '.join(names)}.")
     print("warning: 2 layers have a small alpha [A1111: file refused]", file=sys.stderr, flush=True)
     (to.parent / ".half.body.tmp").write_bytes(b"x" * 2048)
-    if any("slow" in name for name in names):
-        time.sleep(60)
+    wait_at("half")
     if any("dies" in name for name in names):
         raise MemoryError("no memory for this")
     (to.parent / ".half.body.tmp").unlink()

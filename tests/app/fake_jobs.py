@@ -1,14 +1,17 @@
-"""Stand-ins for the commands that answer the app in JSON; what they say depends on the names."""
+"""Stand-ins for the commands that answer the app in JSON; what they say depends on the names.
+
+They take no time. Where a test closes a gate they wait: in the middle of a download at `download`,
+before the picture N is captioned at `caption-N`.
+"""
 
 import itertools
 import json
-import os
 import sys
-import time
 from dataclasses import asdict
 from pathlib import Path
 
 from datasets_tools.captioning import caption_folder
+from tests.gates import wait_at
 from trainer.config import read_config
 
 STEP_BYTES = 10 * 1024**3
@@ -33,10 +36,10 @@ def download(args):
     hub_id = args[0]
     if hub_id.startswith("nobody/"):
         sys.exit(f"lorasmith: There is no {hub_id} on the hub. Check the spelling.")
-    seconds = 60 if "slow" in hub_id else 0.2
     for tenth in range(10):
         print(json.dumps({"event": "download", "done": tenth * 10**8, "total": 10**9}), flush=True)
-        time.sleep(seconds / 10)
+        if tenth == 5:
+            wait_at("download")
     folder = find_option(args, "workspace") / "models" / hub_id.replace("/", "--")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model_index.json").write_text("{}")
@@ -110,21 +113,19 @@ def bundle(args):
 def caption(args):
     """Captions for real, with made-up words: the first picture is red, the next one is blue …"""
     folder = Path(args[0])
-    seconds = float(os.environ.get("FAKE_SECONDS_PER_CAPTION", "0.02"))
-    seconds = 1 if "slow" in folder.name else seconds
     if "dies" in folder.name:
         sys.exit("lorasmith: The captioner is damaged. Download it again.")
     place = find_option(args, "workspace") / "captioners" / str(find_option(args, "captioner"))
     if not place.exists():
         for tenth in range(1, 11):
             say_event(event="download", done=tenth * 10**8, total=10**9)
-            time.sleep(seconds)
         place.mkdir(parents=True)
     say_event(event="load")
     colours = itertools.cycle(("red", "blue", "green"))
+    numbers = itertools.count(1)
 
     def describe(image):
-        time.sleep(seconds)
+        wait_at(f"caption-{next(numbers)}")
         colour, (low, high) = next(colours), image.convert("L").getextrema()
         return f"a {colour} cat" if low < high else ""
 

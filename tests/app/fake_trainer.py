@@ -1,5 +1,8 @@
 """A stand-in for the trainer: real events, real requests, pictures of one colour, no learning.
 
+It takes no time. Where a test closes a gate it waits: before a step at `step-N`, with the pictures
+of a preview half made at `preview`.
+
 fake_trainer.py train RUN_FOLDER            fake_trainer.py preview-worker FOLDER
 fake_trainer.py models PATH --json          and the other words of fake_jobs.py
 """
@@ -14,6 +17,7 @@ from PIL import Image
 
 from datasets_tools.files import write_atomically
 from tests.app.fake_jobs import JOBS
+from tests.gates import wait_at
 from trainer.runs import (
     PreviewFolder,
     RunFolder,
@@ -24,7 +28,7 @@ from trainer.runs import (
 )
 from trainer.runs.previews import list_requests
 
-SECONDS_PER_STEP = float(os.environ.get("FAKE_SECONDS_PER_STEP", "0.02"))
+SECONDS_PER_STEP = 0.1  # what it says; the steps themselves take no time
 
 
 def train(folder: Path) -> None:
@@ -43,7 +47,7 @@ def train(folder: Path) -> None:
         if first == 0:
             make_samples(run, 0)
         for step in range(first + 1, steps + 1):
-            time.sleep(SECONDS_PER_STEP)
+            wait_at(f"step-{step}")
             if config.name == "dies" and step == 20:
                 print("RuntimeError: out of memory", flush=True)
                 os._exit(1)
@@ -165,7 +169,7 @@ def serve_previews(folder: PreviewFolder) -> None:
                 Image.new("RGB", (256, 256), (120, 120, 120)).save(result / "without.png")
                 shade = min(255, int(120 * weight))
                 Image.new("RGB", (256, 256), (shade, 80, 200)).save(result / "with.png")
-                time.sleep(0.3)
+                wait_at("preview")
                 answer = json.dumps({"seconds": 0.3, "base_loads": loads})
                 write_atomically(result / "result.json", answer)
                 (folder.requests_path / f"{request_id}.json").unlink(missing_ok=True)

@@ -108,30 +108,37 @@ def test_thumbnails_are_made_once_per_content(workspace, dataset):
     assert datasets.make_thumbnail(workspace, dataset, "0123456789.webp") is None
 
 
-def test_started_run_finishes_and_a_second_is_refused_meanwhile(workspace, dataset):
+def test_started_run_finishes_and_a_second_is_refused_meanwhile(workspace, dataset, gates):
     config = make_config(workspace, dataset, steps=40)
+    gates.close("step-5")
     run = training.start_run(workspace, config)
     with pytest.raises(WorkspaceError, match="“tabby” is being trained already"):
         training.start_run(workspace, config)
+    gates.open("step-5")
     wait_for(lambda: view_run(run).state == "finished")
     assert [path.name for path in run.list_exports()] == ["tabby.safetensors"]
     with pytest.raises(WorkspaceError, match="finished"):
         training.continue_run(workspace, run)
 
 
-def test_paused_run_goes_on_and_stopped_run_is_resumed(workspace, dataset):
-    run = training.start_run(workspace, make_config(workspace, dataset, steps=400))
+def test_paused_run_goes_on_and_stopped_run_is_resumed(workspace, dataset, gates):
+    for step in (5, 9, 12):
+        gates.close(f"step-{step}")
+    run = training.start_run(workspace, make_config(workspace, dataset, steps=40))
     wait_for(lambda: view_run(run).state == "running")
     training.ask_run(run, "pause")
+    gates.open("step-5")
     wait_for(lambda: view_run(run).state == "paused")
     training.continue_run(workspace, run)
     wait_for(lambda: view_run(run).state == "running")
     training.ask_run(run, "stop")
+    gates.open("step-9")
     wait_for(lambda: view_run(run).state == "stopped")
-    stopped_at = view_run(run).step
+    assert view_run(run).step == 9
     training.continue_run(workspace, run)
-    wait_for(lambda: view_run(run).step > stopped_at)
+    wait_for(lambda: view_run(run).step > 9)
     training.ask_run(run, "stop")
+    gates.open("step-12")
     wait_for(lambda: view_run(run).state == "stopped")
 
 

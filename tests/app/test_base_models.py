@@ -216,8 +216,9 @@ def test_preset_follows_the_family(model, family, preset):
     assert train.fits_preset(train.OPENED, model, family)
 
 
-def test_download_shows_progress_and_says_what_has_arrived(workspace):
+def test_download_shows_progress_and_says_what_has_arrived(workspace, gates):
     events = BaseModelEvents(workspace)
+    gates.close("download")
     started = events.download(" owner/model ", SimpleNamespace(key="download"))
     assert started["message"] == ""
     job = json.loads(html.unescape(re.search('data-values="(.*?)"', started["progress"])[1]))["job"]
@@ -225,6 +226,7 @@ def test_download_shows_progress_and_says_what_has_arrived(workspace):
     line, kind, percent = change.describe_download(change.find_download(workspace))
     assert line.startswith("Downloading owner/model: ")
     assert (kind, percent > 0) == ("info", True)
+    gates.open("download")
     wait_for(lambda: change.find_download(workspace).state == "done")
     # The window that asked for it chooses what has arrived (`js/models.js`).
     for params in ({"job": job}, {}):
@@ -234,8 +236,9 @@ def test_download_shows_progress_and_says_what_has_arrived(workspace):
         assert f'data-job="{job}"' in shown
 
 
-def test_download_can_be_started_while_none_is_under_way_and_stopped_while_one_is(workspace):
+def test_download_can_be_started_while_none_is_under_way_and_stopped_while_one_is(workspace, gates):
     events = BaseModelEvents(workspace)
+    gates.close("download")
 
     def list_enabled():
         shown = show(workspace, "base-model-download-buttons")
@@ -243,9 +246,9 @@ def test_download_can_be_started_while_none_is_under_way_and_stopped_while_one_i
         return [re.search('key="(.*?)"', one)[1] for one in buttons if "disabled" not in one]
 
     assert list_enabled() == ["download"]
-    events.download("owner/slow", SimpleNamespace())  # Enter in the box
+    events.download("owner/model", SimpleNamespace())  # Enter in the box
     assert list_enabled() == ["cancel"]
-    assert events.download("owner/slow", SimpleNamespace(key="cancel")) == {}
+    assert events.download("owner/model", SimpleNamespace(key="cancel")) == {}
     wait_for(lambda: change.find_download(workspace).state == "failed")
     assert list_enabled() == ["download"]
     assert "was stopped" in show(workspace, "base-model-download")
@@ -254,13 +257,14 @@ def test_download_can_be_started_while_none_is_under_way_and_stopped_while_one_i
     assert set(refused) == {"message"}
 
 
-def test_download_that_fails_or_is_stopped_says_so(workspace):
+def test_download_that_fails_or_is_stopped_says_so(workspace, gates):
     change.start_download(workspace, "nobody/none")
     wait_for(lambda: change.find_download(workspace).state == "failed")
     line, kind, _ = change.describe_download(change.find_download(workspace))
     assert kind == "error"
     assert "no nobody/none on the hub" in line
-    change.start_download(workspace, "owner/slow")
+    gates.close("download")
+    change.start_download(workspace, "owner/model")
     change.stop_download(workspace)
     wait_for(lambda: change.find_download(workspace).state == "failed")
     assert "was stopped" in change.describe_download(change.find_download(workspace))[0]

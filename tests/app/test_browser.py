@@ -22,6 +22,7 @@ def page(browser):
     expect.set_options(timeout=90_000)  # a core may be busy with something else
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
+    page.set_default_timeout(90_000)
     page.alerts, page.elsewhere = [], []
     page.on("dialog", lambda dialog: (page.alerts.append(dialog.message), dialog.accept()))
     page.on("request", lambda request: note_foreign(page, request.url))
@@ -178,8 +179,8 @@ def test_written_prompt_outlives_a_suggestion_that_comes_late(page, tmp_path):
         expect(page.locator("#preview-adapter-2")).to_be_visible()  # the late answer has come
 
 
-def test_run_is_started_watched_and_found_in_the_library(page, tmp_path, monkeypatch):
-    monkeypatch.setenv("FAKE_SECONDS_PER_STEP", "0.1")
+def test_run_is_started_watched_and_found_in_the_library(page, tmp_path, gates):
+    gates.close("step-60")
     draw_images(tmp_path / "workspace" / "datasets" / "cats", 3)
     with serving(tmp_path / "workspace", ROOT / "examples" / "starter-model") as url:
         page.goto(f"{url}/?tab=train")
@@ -196,6 +197,7 @@ def test_run_is_started_watched_and_found_in_the_library(page, tmp_path, monkeyp
         expect(page.locator("#train-progress [data-state=running]")).to_be_visible(timeout=90_000)
         expect(page).to_have_title(re.compile(r"\d+ % – cats – Lorasmith"))
         page.reload()  # the truth is in the folder, not in the page
+        gates.open("step-60")
         done = page.locator("#train-progress [data-state=finished]")
         expect(done).to_be_visible(timeout=90_000)
         expect(page.locator("#train-samples .cell")).to_have_count(4, timeout=90_000)
@@ -217,7 +219,7 @@ def choose(page, box, name):
     page.get_by_role("option", name=name).first.click()
 
 
-def test_base_model_is_questioned_fetched_and_made_to_fit(page, tmp_path):
+def test_base_model_is_questioned_fetched_and_made_to_fit(page, tmp_path, gates):
     """The second steps of the Train tab: nothing here is needed for the first three clicks."""
     models = tmp_path / "workspace" / "models"
     models.mkdir(parents=True)
@@ -254,11 +256,13 @@ def test_base_model_is_questioned_fetched_and_made_to_fit(page, tmp_path):
         expect(page.locator("#base-model-note")).to_contain_text("nothing at /nowhere")
         hub = page.locator("#base-model-hub").get_by_role("textbox")
         progress = page.locator("#base-model-progress")
-        hub.fill("owner/slow")
+        gates.close("download")
+        hub.fill("owner/other")
         page.locator("#base-model-download").click()
         expect(progress.get_by_role("progressbar")).to_be_visible(timeout=90_000)
         page.locator("#base-model-cancel").click()
         expect(progress).to_contain_text("was stopped")
+        gates.open("download")
         hub.fill("owner/model")
         page.locator("#base-model-download").click()
         expect(page.locator("#train-base-model input")).to_have_value("owner--model")

@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 from tests.e2e.browse import ROOT, open_app, open_tab, stop_workers
 from trainer.formats.header import read_header
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(1200)]
 
 STARTER = ROOT / "examples" / "starter-model"
 
@@ -61,8 +61,8 @@ def read_pictures(workspace):
 
 def test_two_files_are_merged_seen_and_saved(browser, workspace):
     page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
-    page.set_default_timeout(60_000)
-    expect.set_options(timeout=60_000)
+    page.set_default_timeout(120_000)
+    expect.set_options(timeout=120_000)
     with open_app(workspace) as url:
         page.goto(f"{url}/?tab=library")
         page.locator("#workbench button").first.click()

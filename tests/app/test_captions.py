@@ -111,10 +111,10 @@ def test_a_captioner_that_fails_says_why(workspace, dataset):
     assert "The captioner is damaged. Download it again." in found.line
 
 
-def test_what_a_cancelled_captioner_has_written_is_told_and_undone(workspace, dataset, monkeypatch):
+def test_what_a_cancelled_captioner_has_written_is_told_and_undone(workspace, dataset, gates):
     before = read_all(dataset) | {"image-0": "sitting"}
     (dataset / "image-0.txt").write_text("sitting")
-    monkeypatch.setenv("FAKE_SECONDS_PER_CAPTION", "2")
+    gates.close("caption-2")
     view.start_suggesting(workspace, "cats", "blip", "replace")
     wait_for(lambda: view.list_suggested(find_suggesting(workspace, "cats")))
     view.stop_suggesting(workspace, "cats")
@@ -248,10 +248,8 @@ def test_change_of_nothing_is_refused_in_words(workspace, dataset, events, name)
     assert "no dataset" in getattr(events, name)("../x", "a", *texts[1:])["message"]
 
 
-def test_nothing_else_changes_captions_while_they_are_suggested(
-    workspace, dataset, events, monkeypatch
-):
-    monkeypatch.setenv("FAKE_SECONDS_PER_CAPTION", "60")
+def test_nothing_else_changes_captions_while_they_are_suggested(workspace, dataset, events, gates):
+    gates.close("caption-1")
     start, cancel = (press(key=key, dataset="cats") for key in ("suggest", "cancel"))
     assert events.suggest(start, "blip", "keep") == {"message": ""}
     buttons = render(workspace, "captions-buttons")

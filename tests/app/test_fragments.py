@@ -143,6 +143,10 @@ class Site:
             [name, html],
         )
 
+    def wait_for(self, look):
+        while not look():  # the test's own limit ends it
+            self.page.wait_for_timeout(20)
+
     def set(self, **values):
         self.page.evaluate("(values) => window.state.set(values)", values)
 
@@ -177,7 +181,7 @@ def test_script_fetches_what_changed_and_keeps_the_rest_of_the_page(site):
     fetched = [one for one in site.asked if one != "versions"]
     assert fetched == ["/view/card/-?first=run", *["/view/card/a?first=run"] * 2]
     before = len(site.asked)
-    site.page.wait_for_timeout(2500)
+    site.wait_for(lambda: len(site.asked) >= before + 2)
     # Nothing changed: the versions were asked for, and nothing else.
     assert set(site.asked[before:]) == {"versions"}
 
@@ -189,7 +193,7 @@ def test_answer_that_comes_after_another_choice_is_not_shown(site):
     site.hold = ("/view/card/a?first=run",)
     site.set(run="a")
     site.add("card", CARD)
-    site.page.wait_for_timeout(300)
+    site.wait_for(lambda: site.held)
     (late,) = site.held
     site.set(run="b")
     late.fulfill(body="<p>a</p>", headers={"etag": "1"})

@@ -15,7 +15,7 @@ from app.core.jobs import (
     stop_job,
 )
 from app.core.workspace import Workspace, WorkspaceError
-from tests.app.conftest import wait_for
+from tests.app.conftest import end_workers, wait_for
 from trainer.runs import is_alive
 
 
@@ -24,7 +24,8 @@ def sender(tmp_path):
     """A workspace whose commands are Python programs: `send(workspace, code)`."""
     made = Workspace(tmp_path / "workspace", (), (sys.executable, "-c"))
     made.prepare()
-    return made
+    yield made
+    end_workers(made.root)
 
 
 def send(workspace, code, **options):
@@ -77,7 +78,7 @@ def test_failure_without_a_sentence_shows_the_last_line(sender):
 
 
 def test_progress_can_be_read_while_the_command_runs(sender):
-    code = 'import time; print(\'{"event": "download", "done": 1}\', flush=True); time.sleep(60)'
+    code = 'import time; print(\'{"event": "download", "done": 1}\', flush=True); time.sleep(900)'
     job_id = send(sender, code).id
     wait_for(lambda: read_job(sender, job_id).events)
     assert read_job(sender, job_id).events == ({"event": "download", "done": 1},)
@@ -88,7 +89,7 @@ def test_progress_can_be_read_while_the_command_runs(sender):
 
 
 def test_stopping_ends_the_process(sender):
-    code = "import time; time.sleep(60)"
+    code = "import time; time.sleep(900)"
     job = send(sender, code)
     starter = find_starter(job.path)
     stop_job(sender, job.id)
@@ -96,7 +97,7 @@ def test_stopping_ends_the_process(sender):
 
 
 def test_answer_is_forgotten_and_a_command_under_way_is_not(sender):
-    busy = send(sender, "import time; time.sleep(60)")
+    busy = send(sender, "import time; time.sleep(900)")
     forget_job(sender, busy.id)
     assert read_job(sender, busy.id).state == "running"
     stop_job(sender, busy.id)
@@ -123,7 +124,7 @@ def test_files_that_the_command_reads_are_there_when_it_starts(sender, tmp_path)
 
 
 def test_stamp_changes_with_every_line_and_with_the_end(sender):
-    code = "import time; print(1, flush=True); time.sleep(0.5); print(2)"
+    code = "import time; print(1, flush=True); print(2)"
     marks = [stamp_jobs(sender, ["test"])]
     send(sender, code)
     end_of(sender, code)

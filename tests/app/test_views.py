@@ -16,7 +16,7 @@ from app.library import html as library
 from app.train.text import describe_exposure
 from app.ui.components import describe_generation
 from datasets_tools.files import write_atomically
-from tests.app.conftest import add_sample, draw_images
+from tests.app.conftest import add_sample, draw_images, wait_for
 from trainer.config import layer_config
 from trainer.runs import append_event, own_folder, request
 
@@ -50,17 +50,14 @@ def test_run_without_its_process_is_lost_and_can_be_resumed(run):
 
 def test_run_whose_process_died_before_it_began_is_shown_as_failed(run):
     start_process(run.path, ["/bin/sh", "-c", "echo no memory; exit 1"], run.log_path)
-    for _ in range(200):
-        if runs.view_run(run).state == "failed":
-            break
-        os.sched_yield()
+    wait_for(lambda: runs.view_run(run).state == "failed")
     view = runs.view_run(run)
     assert view.state == "failed"
     assert "before it began" in view.message
 
 
 def test_run_whose_process_is_on_its_way_is_starting(run):
-    start_process(run.path, ["/bin/sleep", "30"], run.log_path)
+    start_process(run.path, ["/bin/sleep", "600"], run.log_path)
     try:
         assert runs.view_run(run).state == "starting"
     finally:

@@ -23,10 +23,10 @@ from app.combine.workbench import (
     view_workbench,
 )
 from app.core.generation import view_generation
-from app.core.jobs import list_jobs, stop_job
+from app.core.jobs import list_jobs
 from app.core.workspace import Workspace, WorkspaceError
 from app.ui.form import build_widget
-from tests.app.conftest import HERE, make_config, wait_for
+from tests.app.conftest import HERE, end_workers, make_config, wait_for
 from trainer.formats.header import read_header
 from trainer.runs import create_run
 
@@ -45,8 +45,7 @@ def workspace(tmp_path):
     for name in ("cat", "style", "third", "fourth"):
         (made.loras_path / f"{name}.safetensors").write_bytes(LORA)
     yield made
-    for job in list_jobs(made, DRAFT):
-        stop_job(made, job.id)
+    end_workers(made.root)
 
 
 @pytest.fixture
@@ -256,9 +255,9 @@ def test_command_that_fails_tells_its_sentence_and_leaves_nothing(
         actions.save(workspace, recipe_of("merge", *pairs), "x")
 
 
-def test_stopped_draft_says_so_and_leaves_nothing(workspace, events):
-    (workspace.loras_path / "slow.safetensors").write_bytes(LORA)
-    fields = values("merge", ("cat", 1), ("slow", 1))
+def test_stopped_draft_says_so_and_leaves_nothing(workspace, events, gates):
+    gates.close("half")
+    fields = values("merge", ("cat", 1), ("style", 1))
     assert events.try_recipe("a cat", 1, 1, **fields) == {"message": ""}
     wait_for(lambda: workbench.list_work(view_workbench(workspace).job.path))
     shown = show(workspace, fields)
@@ -273,14 +272,18 @@ def test_stopped_draft_says_so_and_leaves_nothing(workspace, events):
     assert workbench.list_work(view_workbench(workspace).job.path) == []
 
 
-def test_stamp_changes_with_every_step_of_the_work(workspace):
+def test_stamp_changes_with_every_step_of_the_work(workspace, gates):
+    gates.close("half")
+    gates.close("preview")
     marks = [stamp_workbench(workspace)]
     actions.try_recipe(workspace, recipe_of("merge", *TWO), ImageSettings("a cat"))
     marks.append(stamp_workbench(workspace))
+    gates.open("half")
     wait_for(lambda: view_workbench(workspace).job.state == "done")
     marks.append(stamp_workbench(workspace))
     actions.follow(workspace)
     marks.append(stamp_workbench(workspace))
+    gates.open("preview")
     generated(workspace)
     marks.append(stamp_workbench(workspace))
     assert len(set(map(repr, marks))) == 5

@@ -4,7 +4,6 @@ import contextlib
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,21 +14,25 @@ from pathlib import Path
 
 from playwright.sync_api import Page
 
+from tests.ports import hold_port
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @contextlib.contextmanager
 def open_app(workspace: Path) -> Iterator[str]:
     """Runs `lorasmith app` on a free port; yields its address and ends it with what it started."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    with hold_port() as port:
+        yield from _run_app(workspace, port)
+
+
+def _run_app(workspace: Path, port: int) -> Iterator[str]:
     command = [sys.executable, "-m", "app.cli", "app", f"--workspace={workspace}", f"--port={port}"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE"}
     process = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
     url = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 240
         while not _answers(url):
             assert process.poll() is None, "the app ended"
             assert time.monotonic() < deadline, "the app did not answer in time"
@@ -37,7 +40,7 @@ def open_app(workspace: Path) -> Iterator[str]:
         yield url
     finally:
         os.killpg(process.pid, signal.SIGTERM)
-        process.wait(20)
+        process.wait(60)
 
 
 def _answers(url: str) -> bool:

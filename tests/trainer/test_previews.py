@@ -24,11 +24,11 @@ from trainer.runs import (
 @pytest.fixture
 def worker(tmp_path):
     folder = PreviewFolder(tmp_path / "preview")
-    thread = threading.Thread(target=serve_previews, args=(folder, 60.0))
+    thread = threading.Thread(target=serve_previews, args=(folder, 900.0))
     thread.start()
     yield folder
     request(folder.path, "stop")
-    thread.join(timeout=10)
+    thread.join(timeout=240)
     assert not thread.is_alive()
 
 
@@ -40,7 +40,7 @@ def lora(make_run, cache):
 
 
 def wait_for(folder, request_id):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         result = read_result(folder, request_id)
         if result.state != "waiting":
