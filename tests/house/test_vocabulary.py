@@ -15,7 +15,7 @@ from tests.house.sentences import READERS, compile_names, compile_sentence, spli
 
 # Add "app/" when its texts are done; tests/ follows the files that it tests.
 SCOPE = (
-    "trainer/", "datasets_tools/", "benchmarks/", "examples/", "presets/", "docs/",
+    "app/", "trainer/", "datasets_tools/", "benchmarks/", "examples/", "presets/", "docs/",
     "README.md", "CHANGELOG.md", "CONTRIBUTING.md",
 )  # fmt: skip
 # History, and what is generated from the sentences of app/.
