@@ -30,7 +30,6 @@ from app.combine.workbench import (
     read_workbench,
     write_workbench,
 )
-from app.core.adapters import read_adapter_config, suggest_prompt
 from app.core.generation import (
     WORKBENCH_REQUESTS,
     GenerationRequest,
@@ -38,8 +37,8 @@ from app.core.generation import (
     generate,
 )
 from app.core.jobs import list_jobs, name_job, read_job, send_job, stop_job
-from app.core.known_models import stamp_base_model
-from app.core.workspace import WINDOWS_DEVICE, Workspace, WorkspaceError
+from app.core.lora_files import read_adapter_config, suggest_prompt
+from app.core.workspace import WINDOWS_DEVICE, Workspace, WorkspaceError, stamp_base_model
 from datasets_tools.files import explain_os_error
 from trainer.formats.header import FormatError, read_header
 from trainer.runs import PreviewRequest

@@ -170,10 +170,10 @@ def _report_merge(answer: Answer, recipe: Recipe, names: Sequence[str]) -> list[
     return parts
 
 
-def _report_kept(answer: Answer, _recipe: Recipe, _names: Sequence[str]) -> list[Markup]:
+def _report_ranks(answer: Answer, _recipe: Recipe, _names: Sequence[str]) -> list[Markup]:
     layers = answer["layers"]
     mean = sum(layer["energy"] for layer in layers) / len(layers)
-    lines = [text.kept_energy(len(layers), [layer["rank"] for layer in layers], mean)]
+    lines = [text.remaining_energy(len(layers), [layer["rank"] for layer in layers], mean)]
     if answer.get("equal"):
         lines.append(text.equal_layers(answer["equal"]))
     if answer.get("left_out"):
@@ -183,7 +183,7 @@ def _report_kept(answer: Answer, _recipe: Recipe, _names: Sequence[str]) -> list
         (str(each["layer"]), str(each["before"]), str(each["rank"]), show_share(each["energy"], 1))
         for each in worst
     ]
-    return [*map(note, lines), _make_table(text.WORST_KEPT, text.WORST_KEPT_COLUMNS, rows)]
+    return [*map(note, lines), _make_table(text.WORST_LAYERS, text.WORST_LAYERS_COLUMNS, rows)]
 
 
 def _report_scaled(answer: Answer, _recipe: Recipe, _names: Sequence[str]) -> list[Markup]:
@@ -200,8 +200,8 @@ def _report_built(answer: Answer, _recipe: Recipe, _names: Sequence[str]) -> lis
 
 _REPORTS: dict[str, Callable[[Answer, Recipe, Sequence[str]], list[Markup]]] = {
     "merge": _report_merge,
-    "resize": _report_kept,
-    "extract": _report_kept,
+    "resize": _report_ranks,
+    "extract": _report_ranks,
     "scale": _report_scaled,
     "bake": _report_built,
     "subtract": _report_built,

@@ -9,8 +9,7 @@ from app.combine import text
 from app.combine.events import CombineEvents
 from app.combine.html import make_save_button
 from app.combine.recipes import FILES, MAX_WEIGHT, list_first_values, list_rows, make_task_form
-from app.ui.choice import Choice
-from app.ui.context import PageContext
+from app.ui.context import Choice, PageContext
 from app.ui.form import build_widget
 from app.ui.fragments import fragment
 from app.ui.wire import wire, wire_in_browser

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from app.combine import text
-from app.core.adapters import AdapterEntry, list_adapters
 from app.core.generation import choose_base_model
+from app.core.lora_files import AdapterEntry, list_adapters
 from app.core.workspace import Workspace, WorkspaceError
 from app.ui.form import Form, make_form
 from trainer.config import (

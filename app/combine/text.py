@@ -1,4 +1,4 @@
-"""What the workbench of the Library tab says; labels and help of settings are in their models."""
+"""The workbench's sentences; labels and help of settings are in their models."""
 
 from collections.abc import Sequence
 
@@ -79,8 +79,8 @@ PAIRS = "How similar the files are"
 PAIR_COLUMNS = ("Files", "Cosine", "That means")
 WORST_MERGED = "Layers that are farthest from the plain sum"
 WORST_MERGED_COLUMNS = ("Layer", "Cosine", "Sign conflicts", "Distance from the sum")
-WORST_KEPT = "Layers that lost most"
-WORST_KEPT_COLUMNS = ("Layer", "Rank before", "Rank now", "Energy kept")
+WORST_LAYERS = "Layers that lost most"
+WORST_LAYERS_COLUMNS = ("Layer", "Rank before", "Rank now", "Energy kept")
 SCALED = "Factors"
 SCALED_COLUMNS = ("Factor", "Layers")
 FINDINGS = "What programs will make of it"
@@ -94,64 +94,53 @@ _LABELS = {
 
 
 def file_number(number: int) -> str:
-    """The label of a file's row."""
     return f"File {number}"
 
 
 def working(seconds: int, written: str) -> str:
-    """A draft, or a base model, that is being made."""
     line = f"Working on it for {seconds} s"
     line += f"; {written} written so far." if written else "."
     return f"{line} Files of full size take minutes; you can leave this page meanwhile."
 
 
 def refused(message: str) -> str:
-    """What could not be made, with the page's labels for the command's options."""
     for option, label in _LABELS.items():
         message = message.replace(option, label)
     return f"Not made: {message}"
 
 
 def bad_weight(high: float) -> str:
-    """A weight that is no number, or out of bounds."""
     return f"{WEIGHT} must be a number from 0 to {high:g}."
 
 
 def no_such_file(name: str) -> str:
-    """A file that was chosen and is gone."""
     shown = name if len(name) <= 80 else f"{name[:79]}…"
     return f"There is no file “{shown}” any more. Choose another one."
 
 
 def name_taken(name: str) -> str:
-    """A name that something has already."""
     return f"There is already something named {name}. Choose another name; nothing was replaced."
 
 
 def saved(name: str, *, model: bool) -> str:
-    """A draft was saved."""
     if model:
         return f"Saved: {name} is in the list of base models."
     return f"Saved: {name} is in the Library and in the list of the Preview tab."
 
 
 def not_saved(reason: str) -> str:
-    """A draft that could not be moved."""
     return f"Not saved: {reason}. Nothing was replaced."
 
 
 def made(size: str) -> str:
-    """A draft is there."""
     return f"The draft is ready ({size}). It is no file of yours before you save it."
 
 
 def conflicts(share: float) -> str:
-    """Sign conflicts over the whole merge."""
     return f"{show_share(share)} of the numbers are raised by one file and lowered by another."
 
 
 def distance(share: float, method: object) -> str:
-    """How far a merge is from the plain sum."""
     line = (
         f"The result differs from the plain weighted sum by {show_share(share, 1)} of its energy."
     )
@@ -161,7 +150,6 @@ def distance(share: float, method: object) -> str:
 
 
 def cut(share: float) -> str:
-    """What the rank could not hold of what a method made."""
     return (
         f"The rank could not hold {show_share(share, 1)} of the energy of what the method made; a "
         "higher rank holds more."
@@ -169,7 +157,6 @@ def cut(share: float) -> str:
 
 
 def meaning(cosine: float) -> str:
-    """A cosine in words."""
     if cosine >= 0.5:
         return "they do much the same, which adds up: take lower weights, or orthogonal"
     if cosine >= 0.1:
@@ -179,31 +166,26 @@ def meaning(cosine: float) -> str:
     return "they undo each other in part"
 
 
-def kept_energy(layers: int, ranks: Sequence[int], mean: float) -> str:
-    """What is left after a resize or an extraction."""
+def remaining_energy(layers: int, ranks: Sequence[int], mean: float) -> str:
     low, high = min(ranks), max(ranks)
     spread = f"rank {low}" if low == high else f"ranks {low} to {high}"
     return f"{layers} layers of {spread}; {show_share(mean, 1)} of the energy is kept in the mean."
 
 
 def equal_layers(count: int) -> str:
-    """Layers that an extraction left out because they are equal."""
     return f"{count} layers are equal in both base models, and not in the file."
 
 
 def left_out(names: Sequence[str]) -> str:
-    """Tensors that differ and that no LoRA holds."""
     return f"{len(names)} tensors differ that a LoRA file cannot hold, first {names[0]}."
 
 
 def scaled(changed: int, dropped: int, total: int) -> str:
-    """What a scaling changed."""
     line = f"{changed} of {total} layers have another strength."
     return f"{line} {dropped} are left out." if dropped else line
 
 
 def rounded(names: Sequence[str]) -> str:
-    """Weights whose number format is too coarse."""
     return (
         f"The number format of the base model lost most of the change of {len(names)} weights, "
         f"first {names[0]}."

@@ -6,8 +6,14 @@ from typing import Any, Literal
 
 from app.core import text
 from app.core.jobs import name_job, read_job
-from app.core.known_models import KnownModels, read_known, stamp_base_model, write_known
-from app.core.workspace import Workspace, WorkspaceError
+from app.core.workspace import (
+    KnownModels,
+    Workspace,
+    WorkspaceError,
+    read_known,
+    stamp_base_model,
+    write_known,
+)
 from trainer.formats.families import FAMILIES
 
 
@@ -20,7 +26,7 @@ class BaseModelView:
         state: "unasked" before anybody looked, then "looking", then "known" or "refused".
         family: A key of `FAMILIES`; "" before it is known.
         prediction: What it predicts, or most likely does.
-        asks: It does not say what it predicts, and nobody has answered yet.
+        asks: It does not state what it predicts, and nobody has answered yet.
         answered: What the person answered; "" where they did not.
         facts: What the card shows, as names and values.
         message: Why it cannot be trained.
@@ -51,21 +57,22 @@ def view_base_model(workspace: Workspace, name: object) -> BaseModelView | None:
         return BaseModelView(str(name), "unasked")
     if job.state == "running":
         return BaseModelView(str(name), "looking")
-    entry = _find_entry(job.answer)
+    answer = job.answer[0] if isinstance(job.answer, list) and job.answer else job.answer
+    entry = answer if isinstance(answer, dict) else {}
     if job.state == "failed" or not entry.get("family"):
         message = str(entry.get("message") or job.message)
         return BaseModelView(str(name), "refused", message=message)
-    return _make_view(workspace, str(name), path, entry)
+    return _make_view(workspace, str(name), entry)
 
 
 def read_answers(workspace: Workspace, name: object) -> dict[str, str]:
-    """Returns what a person said about a base model: settings below `base_model` by name."""
+    """Returns a person's answers about a base model: settings below `base_model` by name."""
     path = workspace.list_base_models().get(name) if isinstance(name, str) else None
     return read_known(workspace.known_models_path).answers.get(str(path), {}) if path else {}
 
 
 def list_predictions(workspace: Workspace) -> dict[str, str]:
-    """Returns what a person said that base models predict, by their names in the list."""
+    """Returns what base models predict by a person's answers, by their names in the list."""
     answers = read_known(workspace.known_models_path).answers
     listed = {
         name: answers.get(str(path), {}).get("prediction", "")
@@ -75,7 +82,7 @@ def list_predictions(workspace: Workspace) -> dict[str, str]:
 
 
 def save_answer(workspace: Workspace, name: object, prediction: object) -> None:
-    """Saves what a person says that a base model predicts.
+    """Saves a person's answer to what a base model predicts.
 
     Raises:
         WorkspaceError: there is no such base model or no such answer, or it cannot be written.
@@ -100,15 +107,8 @@ def save_known_models(workspace: Workspace, known: KnownModels) -> None:
         raise WorkspaceError(text.cannot_write(str(error.strerror or error))) from error
 
 
-def _find_entry(answer: Any) -> dict[str, Any]:
-    """Returns the one base model that was asked about."""
-    entry = answer[0] if isinstance(answer, list) and answer else answer
-    return entry if isinstance(entry, dict) else {}
-
-
-def _make_view(workspace: Workspace, name: str, path: Path, entry: dict[str, Any]) -> BaseModelView:
-    answers = read_known(workspace.known_models_path).answers.get(str(path), {})
-    answer = answers.get("prediction", "")
+def _make_view(workspace: Workspace, name: str, entry: dict[str, Any]) -> BaseModelView:
+    answer = read_answers(workspace, name).get("prediction", "")
     family, prediction = str(entry.get("family", "")), str(entry.get("prediction", ""))
     predicts = [text.PREDICTIONS.get(answer or prediction, answer or prediction)]
     if entry.get("zero_snr"):

@@ -81,7 +81,17 @@ def find_example(folder: Path, key: object) -> Example | None:
 
 def view_tiles(folder: Path) -> list[Tile]:
     """Returns the examples in the order of their names."""
-    return [_make_tile(example) for example in list_examples(folder)]
+    return [
+        Tile(
+            key=key_of(example),
+            name=show_name(example.path),
+            caption=example.caption,
+            width=example.width,
+            height=example.height,
+            thumbnail=thumbnail_of(example),
+        )
+        for example in list_examples(folder)
+    ]
 
 
 def read_trigger(folder: Path) -> str:
@@ -109,7 +119,7 @@ def folder_signature(folder: Path) -> str:
 
 
 def has_trash(folder: Path) -> bool:
-    """Tells whether there is a removed image that can come back."""
+    """Whether there is a removed image that can come back."""
     trash = folder / TRASH_FOLDER
     return trash.is_dir() and any(path.is_dir() for path in trash.iterdir())
 
@@ -122,14 +132,3 @@ def find_suggesting(workspace: Workspace, dataset: object) -> Job:
 def name_suggesting(dataset: str) -> str:
     """Returns the id of that job: a dataset has one, so that two do not write one caption."""
     return name_job(SUGGESTING, dataset)
-
-
-def _make_tile(example: Example) -> Tile:
-    return Tile(
-        key=key_of(example),
-        name=show_name(example.path),
-        caption=example.caption,
-        width=example.width,
-        height=example.height,
-        thumbnail=thumbnail_of(example),
-    )

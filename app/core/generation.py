@@ -1,4 +1,4 @@
-"""Images without and with adapters: asking for them, and how far the newest request is."""
+"""Images without and with adapters: requests for them, and how far the newest one is."""
 
 import contextlib
 import re
@@ -11,9 +11,9 @@ from urllib.parse import quote
 from pydantic import ValidationError
 
 from app.core import text
-from app.core.adapters import AdapterEntry, find_adapter, read_adapter_config
 from app.core.base_models import read_answers
-from app.core.processes import has_worker, start_process
+from app.core.jobs import has_worker, start_process
+from app.core.lora_files import AdapterEntry, find_adapter, read_adapter_config
 from app.core.run_views import read_log_tail
 from app.core.workspace import Workspace, WorkspaceError
 from datasets_tools.files import write_atomically
@@ -32,12 +32,12 @@ PREVIEW_REQUESTS = "asked"
 WORKBENCH_REQUESTS = "asked-by-workbench"  # those of the Library's workbench
 REQUEST_ID = re.compile(r"\d{20}-[0-9a-f]{8}")
 SIDES = ("without", "with")  # the adapters
-_KEPT_RESULTS = 30
+_MAX_RESULTS = 30
 
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """What a page shows when images are asked for, as the browser sends it.
+    """What a page shows when images are requested, as the browser sends it.
 
     Attributes:
         adapters: Id and weight of each adapter; an id of None is the newest adapter.
@@ -131,7 +131,7 @@ def generate(
     Args:
         workspace: Where the preview folder lies.
         request: What to generate.
-        requests: The folder in which the page that asks finds its requests again.
+        requests: The folder of the page's own requests.
 
     Raises:
         WorkspaceError: the folder cannot be written or the worker cannot be started.
@@ -139,10 +139,10 @@ def generate(
     folder = workspace.preview
     try:
         folder.prepare()
-        # Only the newest request counts: a slider that is moved five times asks for one image.
+        # Only the newest request counts: a slider that is moved five times makes one image.
         for waiting in folder.requests_path.glob("[!.]*.json"):
             waiting.unlink(missing_ok=True)
-        clear_requests(folder.path)  # a stop that the worker has not heard yet
+        clear_requests(folder.path)  # a stop that the worker has not read yet
         request_id = request_preview(folder, request)
         (folder.path / requests).mkdir(exist_ok=True)
         write_atomically(folder.path / requests / f"{request_id}.json", request.model_dump_json())
@@ -156,7 +156,7 @@ def generate(
 
 
 def view_generation(folder: PreviewFolder, requests: str = PREVIEW_REQUESTS) -> Generation | None:
-    """Returns the newest request of one page; None when it never asked for anything."""
+    """Returns the newest request of one page; None before there is one."""
     ids = _list_ids(folder, requests)
     if not ids:
         return None
@@ -188,7 +188,7 @@ def preview_url(request_id: str, side: str) -> str:
 def _list_ids(folder: PreviewFolder, requests: str) -> list[str]:
     """Returns the requests of one page, the oldest first."""
     names = {path.stem for path in folder.requests_path.glob("*.json")}
-    names |= {path.name for path in _list_folders(folder.results_path)}
+    names |= {path.name for path in folder.results_path.glob("*/")}
     for other in {PREVIEW_REQUESTS, WORKBENCH_REQUESTS} - {requests}:
         names -= {path.stem for path in (folder.path / other).glob("[!.]*.json")}
     return sorted(name for name in names if REQUEST_ID.fullmatch(name))
@@ -203,18 +203,14 @@ def _read_request(folder: Path, request_id: str) -> PreviewRequest | None:
         return None
 
 
-def _list_folders(path: Path) -> list[Path]:
-    return [one for one in path.iterdir() if one.is_dir()] if path.is_dir() else []
-
-
 def _delete_old(folder: PreviewFolder) -> None:
     results = sorted(one.name for one in folder.results_path.iterdir())
-    for name in results[:-_KEPT_RESULTS]:
+    for name in results[:-_MAX_RESULTS]:
         if REQUEST_ID.fullmatch(name):
             shutil.rmtree(folder.results_path / name, ignore_errors=True)
     for name in (PREVIEW_REQUESTS, WORKBENCH_REQUESTS):
         requests = sorted((folder.path / name).glob("[!.]*.json"))
-        for path in requests[: -2 * _KEPT_RESULTS]:
+        for path in requests[: -2 * _MAX_RESULTS]:
             path.unlink(missing_ok=True)
 
 

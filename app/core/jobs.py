@@ -3,12 +3,16 @@
     jobs/KIND-0123456789abcdef/
       starting.json     the process
       answer.txt        what it printed: JSON, or for a download a line of JSON per event
-      log.txt           what it complained of
-      ...               files that it was asked to make
+      log.txt           its errors
+      ...               files that it makes
 
-What needs torch, or takes longer than a blink, is asked of the same command that a person would
-type. The folder's name is made of the question, so the same question is asked once, by however many
-tabs, and the answer outlives them.
+What needs torch, or takes longer than a blink, is left to the same command that a person would
+type. The folder's name is made of the question, so the same question is answered once, for however
+many tabs, and the answer outlives them.
+
+A process takes seconds to import torch and own its folder. `starting.json` holds its pid until
+then, so that a second click does not start a second one, and so that a process that dies on the
+way is noticed instead of being waited for.
 """
 
 import contextlib
@@ -16,8 +20,9 @@ import hashlib
 import json
 import re
 import shutil
+import socket
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,12 +30,13 @@ import psutil
 from filelock import FileLock, Timeout
 
 from app.core import text
-from app.core.processes import find_starter, start_process
 from app.core.workspace import Workspace, WorkspaceError
-from trainer.runs import is_alive
+from datasets_tools.files import write_atomically
+from trainer.runs import Owner, find_owner, is_alive, spawn
 
 JOB_ID = re.compile(r"[a-z]+-[0-9a-f]{16}")
-_KEPT = 60
+_STARTER = "starting.json"
+_MAX_JOBS = 60
 _PROGRAM = "lorasmith: "
 _STOPPED = "stopped"
 _MAX_ANSWER_BYTES = 8 * 1024**2
@@ -41,8 +47,8 @@ class Job:
     """How far a job is.
 
     Attributes:
-        id: Its name; "" where nothing was asked.
-        state: "none" where nothing was asked, or the answer was thrown away since.
+        id: Its name; "" where there is none.
+        state: "none" where it was never sent, or its answer was deleted since.
         answer: The JSON that it printed; None before it is done.
         events: Those of its lines that are JSON objects, also while it runs.
         message: Why it failed, in a sentence.
@@ -110,7 +116,7 @@ def read_job(workspace: Workspace, job_id: object) -> Job:
     if not isinstance(job_id, str) or not JOB_ID.fullmatch(job_id):
         return Job()
     folder = workspace.jobs_path / job_id
-    # Asked first: a process that ends between the two looks has printed all by the second.
+    # First: a process that ends between the two looks has printed all by the second.
     starter = find_starter(folder)
     running = is_alive(starter)
     output = _read_text(folder / "answer.txt")
@@ -130,7 +136,7 @@ def read_job(workspace: Workspace, job_id: object) -> Job:
 
 
 def _is_whole(output: str, events: Sequence[dict[str, Any]]) -> bool:
-    """Tells whether a command came to its end: with a document, or with the event that says so."""
+    """Whether a command came to its end: with a document, or with the event "done"."""
     if events and "event" in events[-1]:
         return bool(events[-1]["event"] == "done")
     try:
@@ -151,7 +157,7 @@ def stop_job(workspace: Workspace, job_id: object) -> None:
 
 
 def forget_job(workspace: Workspace, job_id: object) -> None:
-    """Throws the answer of a job away, unless it is under way."""
+    """Deletes the answer of a job, unless it is under way."""
     job = read_job(workspace, job_id)
     if job.state in {"done", "failed"}:
         shutil.rmtree(job.path, ignore_errors=True)
@@ -210,12 +216,46 @@ def _read_complaint(log: str) -> str:
 
 def _read_time(folder: Path) -> float:
     with contextlib.suppress(OSError):
-        return (folder / "starting.json").stat().st_mtime
+        return (folder / _STARTER).stat().st_mtime
     return 0.0
 
 
 def _forget_old(workspace: Workspace) -> None:
     folders = [path for path in workspace.jobs_path.iterdir() if path.is_dir()]
-    for folder in sorted(folders, key=_read_time, reverse=True)[_KEPT:]:
+    for folder in sorted(folders, key=_read_time, reverse=True)[_MAX_JOBS:]:
         if not is_alive(find_starter(folder)):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def start_process(
+    folder: Path, command: Sequence[str], log: Path, answer: Path | None = None
+) -> None:
+    """Starts a process that will own `folder`, and saves which one it is.
+
+    What it prints goes into the log, or into `answer`.
+    """
+    pid = spawn(command, log, answer)
+    try:
+        started = psutil.Process(pid).create_time()
+    except psutil.Error:  # it is gone already; a start time of 0 never matches a living process
+        started = 0.0
+    owner = Owner(pid, started, socket.gethostname(), list(command))
+    write_atomically(folder / _STARTER, json.dumps(asdict(owner)))
+
+
+def find_starter(folder: Path) -> Owner | None:
+    """Returns the process that was last started for the folder, dead or alive."""
+    try:
+        return Owner(**json.loads((folder / _STARTER).read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def is_starting(folder: Path) -> bool:
+    """Whether a process is on its way that does not own the folder yet."""
+    return not is_alive(find_owner(folder)) and is_alive(find_starter(folder))
+
+
+def has_worker(folder: Path) -> bool:
+    """Whether a process owns the folder or is on its way."""
+    return is_alive(find_owner(folder)) or is_alive(find_starter(folder))

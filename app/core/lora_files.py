@@ -1,4 +1,4 @@
-"""LoRA files of the Library, exported by a run or brought by a person."""
+"""LoRA files, exported by a run or brought by a person: to show, and to generate images with."""
 
 import contextlib
 import json
@@ -10,13 +10,18 @@ from typing import Any
 from urllib.parse import quote
 
 from app.core import text
-from app.core.adapters import LORA_MARK
+from app.core.examples import list_examples
 from app.core.jobs import Job, name_job, read_job
+from app.core.run_contents import read_run_config
 from app.core.workspace import MAX_LORA_BYTES, Workspace, WorkspaceError
 from datasets_tools.errors import show_name
+from trainer.config import RunConfig
 from trainer.formats.embedding import find_embedding
 from trainer.formats.header import FormatError, read_header
+from trainer.runs import list_runs
 
+LORA_PREFIX = "file:"  # before the name of a file that a person brought
+MAX_ADAPTERS = 4
 INSPECT = "inspect"
 _UNSUITABLE = re.compile(r"[^A-Za-z0-9._+-]+")
 _BASE_MODEL = "model.diffusion_model."
@@ -27,11 +32,11 @@ PACKS = {"civitai": "-civitai.zip", "hub": "-hub"}
 
 @dataclass(frozen=True)
 class FileView:
-    """A LoRA file on the shelf.
+    """A LoRA file of the Library.
 
     Attributes:
-        id: The run and the file, or a mark and the file.
-        word: The embedding that a run exported with it, if it learned a word.
+        id: The run and the file, or `LORA_PREFIX` and the file.
+        word: The textual-inversion embedding that a run exported with it.
     """
 
     id: str
@@ -43,8 +48,6 @@ class FileView:
 
 def keep_lora(workspace: Workspace, upload: str) -> tuple[Path, bool]:
     """Moves an uploaded LoRA file into the workspace.
-
-    What it changes, and of which family, is found out by whoever loads it.
 
     Returns:
         Where it lies now, and whether it was there already.
@@ -78,7 +81,7 @@ def keep_lora(workspace: Workspace, upload: str) -> tuple[Path, bool]:
 def list_loras(workspace: Workspace) -> list[FileView]:
     """Returns the files that a person brought."""
     return [
-        FileView(f"{LORA_MARK}{path.name}", path, path.stat().st_size)
+        FileView(f"{LORA_PREFIX}{path.name}", path, path.stat().st_size)
         for path in workspace.list_loras()
     ]
 
@@ -87,7 +90,7 @@ def list_files(workspace: Workspace, opened: object) -> list[FileView]:
     """Returns the files of what was opened in the Library: a run, or a file from elsewhere."""
     if not isinstance(opened, str) or not opened:
         return []
-    if opened.startswith(LORA_MARK):
+    if opened.startswith(LORA_PREFIX):
         return [file for file in list_loras(workspace) if file.id == opened]
     try:
         run = workspace.find_run(opened)
@@ -164,6 +167,78 @@ def pack_url(file: FileView, kind: str) -> str:
     """Returns the address of what was packed from a file."""
     opened, name = quote(file.run_id or file.id, safe=""), quote(file.path.name, safe="")
     return f"/media/pack/{kind}/{opened}/{name}"
+
+
+@dataclass(frozen=True)
+class AdapterEntry:
+    """An adapter file that images can be generated with.
+
+    `id` is the run and the file, or `LORA_PREFIX` and the file, never a path; `run_id` is "" for a
+    file that a person brought. `label` stands in lists, `name` under images.
+    """
+
+    id: str
+    label: str
+    run_id: str
+    path: Path
+    name: str
+
+
+def list_adapters(workspace: Workspace) -> list[AdapterEntry]:
+    """Returns what runs exported, newest run first, each with its checkpoints; then other files."""
+    entries = []
+    for run in list_runs(workspace.runs_path):
+        for path in run.list_exports():
+            label = f"{path.stem} ({run.id})"
+            entries.append(AdapterEntry(f"{run.id}/{path.name}", label, run.id, path, path.stem))
+        for checkpoint in reversed(run.list_checkpoints()):
+            path = checkpoint.path / "adapter.safetensors"
+            if path.is_file():
+                label = text.checkpoint_label(run.id, checkpoint.step)
+                entry_id = f"{run.id}/step-{checkpoint.step}"
+                name = text.checkpoint_name(checkpoint.step)
+                entries.append(AdapterEntry(entry_id, label, run.id, path, name))
+    entries += [
+        AdapterEntry(f"{LORA_PREFIX}{path.name}", text.lora_label(path.stem), "", path, path.stem)
+        for path in workspace.list_loras()
+    ]
+    return entries
+
+
+def find_adapter(workspace: Workspace, adapter_id: object) -> AdapterEntry:
+    """Returns the adapter of that id; the newest for None, which a list still empty sends.
+
+    Raises:
+        WorkspaceError: there is none.
+    """
+    for entry in list_adapters(workspace):
+        if adapter_id is None or entry.id == adapter_id:
+            return entry
+    raise WorkspaceError(text.NO_ADAPTER)
+
+
+def read_adapter_config(workspace: Workspace, adapter_id: object) -> RunConfig | None:
+    """Returns the config of the run that an adapter comes from; None for a file from elsewhere."""
+    try:
+        entry = find_adapter(workspace, adapter_id)
+        return read_run_config(workspace.find_run(entry.run_id)) if entry.run_id else None
+    except WorkspaceError:
+        return None
+
+
+def suggest_prompt(config: RunConfig) -> str:
+    """Returns a first prompt: the run's own, else the first caption as its samples have it.
+
+    The trigger is put first where it is missing, and is all there is without captions.
+    """
+    trigger = config.dataset.trigger
+    prompt = next(iter(config.samples.prompts), "")
+    if not prompt:
+        examples = list_examples(Path(config.dataset.path))
+        prompt = next((one.caption for one in examples if one.caption), "")
+    if not trigger or trigger in prompt:
+        return prompt
+    return f"{trigger}, {prompt}" if prompt else trigger
 
 
 def _check(path: Path) -> None:

@@ -49,7 +49,7 @@ class SampleGrid:
 
 
 def view_losses(run: RunFolder, limit: int = MAX_POINTS) -> list[LossPoint]:
-    """Returns the loss over the run, raw and smoothed, thinned to at most `limit` points."""
+    """Returns the loss over the run, raw and smoothed, as at most `limit` points."""
     losses: dict[int, float] = {}
     for event in read_event_log(run):
         if event["event"] == "started":
@@ -63,7 +63,7 @@ def view_losses(run: RunFolder, limit: int = MAX_POINTS) -> list[LossPoint]:
         average = _SMOOTHING * average + (1 - _SMOOTHING) * loss
         weight = _SMOOTHING * weight + (1 - _SMOOTHING)
         points.append(LossPoint(step, loss, average / weight))
-    return _thin(points, limit)
+    return _sample_evenly(points, limit)
 
 
 def view_samples(run: RunFolder) -> SampleGrid:
@@ -118,7 +118,7 @@ def suggest_preset(base_model: str, presets: Iterable[str], family: str = "") ->
 
 
 def fits_preset(preset: str, base_model: str, family: str = "") -> bool:
-    """Tells whether a preset was made for base models such as this one."""
+    """Whether a preset was made for base models such as this one."""
     if preset == OPENED:
         return True
     made_for = preset.partition("-")[0]
@@ -158,7 +158,7 @@ def read_run_config(run: RunFolder) -> RunConfig | None:
         return None
 
 
-def _thin(points: list[LossPoint], limit: int) -> list[LossPoint]:
+def _sample_evenly(points: list[LossPoint], limit: int) -> list[LossPoint]:
     if len(points) <= limit:
         return points
     # Evenly, and always with the last point, which is the one a person looks for.

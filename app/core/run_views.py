@@ -1,4 +1,4 @@
-"""Runs: their events, and their states in words."""
+"""Runs: their events and states, and what may be chosen on the page."""
 
 import threading
 from collections import OrderedDict
@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from app.core import text
-from app.core.processes import find_starter, is_starting
+from app.core.base_models import list_predictions
+from app.core.jobs import find_starter, is_starting
 from app.core.workspace import Workspace
 from trainer.runs import (
     EventReader,
@@ -25,7 +26,7 @@ from trainer.runs.status import State
 ShownState = State | Literal["starting"]
 
 _LOG_BYTES = 64 * 1024
-_KEPT_RUNS = 64
+_MAX_LOGS = 64
 _STARTABLE = {"queued", "stopped", "failed", "lost"}
 
 
@@ -76,7 +77,7 @@ class RunView:
 def read_event_log(run: RunFolder) -> list[Event]:
     """Returns all events of a run.
 
-    What is kept between calls is only a copy of the file's beginning: when the file was replaced
+    What stays between calls is only a copy of the file's beginning: when the file was replaced
     or became shorter, it is read anew.
     """
     path = run.events_path
@@ -92,13 +93,13 @@ def read_event_log(run: RunFolder) -> list[Event]:
             _logs[path] = log
         log.events.extend(log.reader.read_new())
         _logs.move_to_end(path)
-        while len(_logs) > _KEPT_RUNS:
+        while len(_logs) > _MAX_LOGS:
             _logs.popitem(last=False)
         return list(log.events)
 
 
 def view_run(run: RunFolder) -> RunView:
-    """Returns the run's state as its files tell it."""
+    """Returns the run's state by its files."""
     events = read_event_log(run)
     status = derive_status(events, alive=is_alive(find_owner(run.path)))
     state: ShownState = status.state
@@ -144,7 +145,7 @@ def choose_run(views: list[RunView], chosen: object = None) -> RunView | None:
 
 
 def describe_run(view: RunView) -> str:
-    """Returns the line that says what the run is doing."""
+    """Returns a line about what the run is doing."""
     if view.state == "running":
         parts = [text.phase(view.phase)]
         if view.steps:
@@ -159,13 +160,12 @@ def describe_run(view: RunView) -> str:
 
 
 def describe_pending(view: RunView) -> str:
-    """Returns a sentence about what was asked for and not yet obeyed."""
+    """Returns a sentence about what was requested and is not done yet."""
     if not view.busy:
         return ""
-    # A pause that has come stays asked for until it ends.
+    # A pause that has come stays requested until it ends.
     waiting = view.pending - ({"pause"} if view.state == "paused" else set())
-    known = [what for what in sorted(waiting) if what in text.PENDING]
-    return " ".join(text.PENDING[what] for what in known)
+    return " ".join(text.PENDING[what] for what in sorted(waiting) if what in text.PENDING)
 
 
 def title_of(view: RunView | None) -> str:
@@ -176,7 +176,7 @@ def title_of(view: RunView | None) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Returns a length of time as a person would say it."""
+    """Returns a length of time in plain words."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"
@@ -205,3 +205,26 @@ def format_date(run_id: str, events: list[dict[str, Any]]) -> str:
         return run_id[:10]
     moment = datetime.fromtimestamp(float(events[0].get("time", 0))).astimezone()
     return moment.strftime("%Y-%m-%d %H:%M")
+
+
+def list_choices(workspace: Workspace) -> dict[str, dict[str, Any]]:
+    """Returns, by the name of a choice, its labels with values, and the value to begin with."""
+    datasets = workspace.list_datasets()
+    models = list(workspace.list_base_models())
+    views = list_run_views(workspace)
+    shown = choose_run(views)
+    return {
+        "dataset": _make_list([(name, name) for name in datasets]),
+        "base_model": {
+            **_make_list([(name, name) for name in models]),
+            "answers": list_predictions(workspace),
+        },
+        "run": {
+            "choices": [(f"{one.name} · {one.id}", one.id) for one in views],
+            "first": shown.id if shown else None,
+        },
+    }
+
+
+def _make_list(choices: list[tuple[str, str]]) -> dict[str, Any]:
+    return {"choices": choices, "first": choices[0][1] if choices else None}

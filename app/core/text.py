@@ -1,4 +1,4 @@
-"""The sentences of what several parts of the app share, and how sizes are written."""
+"""The sentences that several parts of the app share, and how sizes are written."""
 
 APP_NAME = "Lorasmith"
 DATASET_NAME_RULE = (
@@ -66,92 +66,74 @@ def _show(value: object) -> str:
 
 
 def no_such_dataset(name: object) -> str:
-    """A dataset that is not in the listing."""
     return f"There is no dataset “{_show(name)}”. Choose one from the list, or make a new one."
 
 
 def dataset_exists(name: str) -> str:
-    """A new dataset with an old name."""
     return f"There is already a dataset “{name}”. Choose it from the list or take another name."
 
 
 def no_such_run(run_id: object) -> str:
-    """A run that is not in the listing."""
     return f"There is no run “{_show(run_id)}”. It may have been moved; choose another one."
 
 
 def no_such_base_model(name: object) -> str:
-    """A base model that is not in the listing."""
     return f"There is no base model “{_show(name)}”. Choose one from the list."
 
 
 def cannot_write(reason: str) -> str:
-    """The disk says no."""
     return f"The workspace cannot be written: {reason}. Check its rights and the free space."
 
 
 def cannot_spawn(reason: str) -> str:
-    """A process cannot be started."""
     return f"The worker process could not be started: {reason}."
 
 
 def command_died(line: str) -> str:
-    """A command that ended with something else than a sentence of its own."""
     return f"The command ended without an answer. Its last line: {line}"
 
 
 def phase(name: str) -> str:
-    """A phase as the start of a line."""
     return name[:1].upper() + name[1:] if name else "Running"
 
 
 def step_of(step: int, steps: int) -> str:
-    """How far a run is."""
     return f"step {step} of {steps}"
 
 
 def time_left(duration: str) -> str:
-    """How long a run will take."""
     return f"about {duration} left"
 
 
 def out_of_bounds(reason: str) -> str:
-    """A request for images with values out of bounds."""
     return f"Nothing was generated because a value is out of bounds: {reason}."
 
 
 def lora_label(name: str) -> str:
-    """A file from elsewhere in the list of adapters."""
     return f"{name} (file)"
 
 
 def lora_refused(name: str, reason: str) -> str:
-    """A dropped file was not taken in."""
     return f"{name} was not taken in: {reason}"
 
 
 def lora_too_large(limit: int) -> str:
-    """A dropped file that is no LoRA by its size."""
     return f"it is larger than {limit // 1024**3} GB. A LoRA file is far smaller."
 
 
 def checkpoint_label(run_id: str, step: int) -> str:
-    """A checkpoint in the list of adapters."""
     return f"checkpoint at step {step} ({run_id})"
 
 
 def checkpoint_name(step: int) -> str:
-    """A checkpoint under an image."""
     return f"step {step}"
 
 
 def image_count(count: int) -> str:
-    """The line above the grid."""
     return f"{count} {'image' if count == 1 else 'images'}"
 
 
 def show_bytes(size: float) -> str:
-    """Returns a size as a person would say it."""
     if size >= 1024**3:
         return f"{size / 1024**3:.1f} GB"
     if size >= 1024**2:
@@ -160,5 +142,4 @@ def show_bytes(size: float) -> str:
 
 
 def show_share(share: float, digits: int = 0) -> str:
-    """Returns a share as percent."""
     return f"{100 * share:.{digits}f} %"

@@ -2,16 +2,20 @@
 
 A name is never joined to a path: it is looked up in the listing of a folder, and what the listing
 holds is resolved and must lie inside that folder. New names are checked letter by letter.
+
+`base-models.json` holds what only a person knows: where else base models lie, and the answers to
+what a file does not state about itself.
 """
 
+import json
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.core import text as folders_text
-from app.core.known_models import list_base_models
+from app.core import text
 from datasets_tools.errors import LorasmithError
+from datasets_tools.files import write_atomically
 from trainer.runs import PreviewFolder, RunFolder, list_runs
 
 MAX_DATASET_IMAGES = 1000
@@ -28,12 +32,22 @@ class WorkspaceError(LorasmithError):
     """Something that a person asked for cannot be done; the message is a sentence for them."""
 
 
+class _Place:
+    """A path of a workspace, below its root."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, workspace: "Workspace", _owner: type) -> Path:
+        return workspace.root / self.name
+
+
 @dataclass(frozen=True)
 class Workspace:
     """The folder with datasets, runs and previews, and what the app needs to work on it.
 
-    `trainer_command` is what `train RUN`, `preview-worker FOLDER` and the jobs' words are
-    appended to. `takes_paths` says whether a browser may name any path of this computer, which only
+    `trainer_command` is what `train RUN`, `preview-worker FOLDER` and the commands of jobs are
+    appended to. `takes_paths` is whether a browser may name any path of this computer, which only
     a browser on this computer may.
     """
 
@@ -42,60 +56,21 @@ class Workspace:
     trainer_command: tuple[str, ...] = (sys.executable, "-m", "app.cli")
     takes_paths: bool = True
 
-    @property
-    def datasets_path(self) -> Path:
-        """One folder per dataset."""
-        return self.root / "datasets"
-
-    @property
-    def runs_path(self) -> Path:
-        """One folder per run."""
-        return self.root / "runs"
-
-    @property
-    def models_path(self) -> Path:
-        """Base models that the user puts here."""
-        return self.root / "models"
-
-    @property
-    def known_models_path(self) -> Path:
-        """The base models elsewhere that the user added, and what they said about any."""
-        return self.root / "base-models.json"
-
-    @property
-    def loras_path(self) -> Path:
-        """LoRA files that the user brought."""
-        return self.root / "loras"
-
-    @property
-    def jobs_path(self) -> Path:
-        """Short commands and their answers; see `jobs`."""
-        return self.root / "jobs"
-
-    @property
-    def workbench_path(self) -> Path:
-        """What was last tried on the Library's workbench; see `views.workbench`."""
-        return self.root / "workbench.json"
+    datasets_path = _Place("datasets")  # one folder per dataset
+    runs_path = _Place("runs")  # one folder per run
+    models_path = _Place("models")  # base models that the user puts here
+    loras_path = _Place("loras")  # LoRA files that the user brought
+    jobs_path = _Place("jobs")  # short commands and their answers; see `jobs`
+    thumbnails_path = _Place("thumbnails")  # small copies of images, named by content
+    uploads_path = _Place("uploads")  # Gradio's own: what arrives is imported and then deleted
+    served_path = _Place("served")  # the working directory; empty, as Gradio may return it
+    known_models_path = _Place("base-models.json")  # see `KnownModels`
+    workbench_path = _Place("workbench.json")  # what was last tried on the Library's workbench
 
     @property
     def preview(self) -> PreviewFolder:
         """Where the preview worker and the app meet."""
         return PreviewFolder(self.root / "preview")
-
-    @property
-    def thumbnails_path(self) -> Path:
-        """Small copies of images, named by content."""
-        return self.root / "thumbnails"
-
-    @property
-    def uploads_path(self) -> Path:
-        """Gradio's own folder: what arrives here is imported and then deleted."""
-        return self.root / "uploads"
-
-    @property
-    def served_path(self) -> Path:
-        """The app's working directory. It stays empty, as Gradio may return what lies in it."""
-        return self.root / "served"
 
     def prepare(self) -> None:
         """Makes the folders."""
@@ -129,11 +104,11 @@ class Workspace:
         """Returns the folder of a dataset.
 
         Raises:
-            WorkspaceError: there is no dataset of that name.
+            WorkspaceError: there is none of that name.
         """
         if isinstance(name, str) and name in self.list_datasets():
             return self.datasets_path / name
-        raise WorkspaceError(folders_text.no_such_dataset(name))
+        raise WorkspaceError(text.no_such_dataset(name))
 
     def create_dataset(self, name: str) -> str:
         """Makes an empty dataset and returns its name, in which spaces have become dashes.
@@ -143,13 +118,13 @@ class Workspace:
         """
         plain = "-".join(str(name).split())
         if not _NAME.fullmatch(plain) or ".." in plain or WINDOWS_DEVICE.fullmatch(plain):
-            raise WorkspaceError(folders_text.DATASET_NAME_RULE)
+            raise WorkspaceError(text.DATASET_NAME_RULE)
         try:
             (self.datasets_path / plain).mkdir(parents=True)
         except FileExistsError:
-            raise WorkspaceError(folders_text.dataset_exists(plain)) from None
+            raise WorkspaceError(text.dataset_exists(plain)) from None
         except OSError as error:
-            raise WorkspaceError(folders_text.cannot_write(str(error.strerror or error))) from error
+            raise WorkspaceError(text.cannot_write(str(error.strerror or error))) from error
         return plain
 
     def find_run(self, run_id: object) -> RunFolder:
@@ -162,7 +137,7 @@ class Workspace:
         for run in list_runs(self.runs_path):
             if run.id == run_id and run.path.resolve().is_relative_to(root):
                 return run
-        raise WorkspaceError(folders_text.no_such_run(run_id))
+        raise WorkspaceError(text.no_such_run(run_id))
 
     def list_loras(self) -> list[Path]:
         """Returns the LoRA files that a person brought, by name."""
@@ -175,7 +150,21 @@ class Workspace:
 
     def list_base_models(self) -> dict[str, Path]:
         """Returns the base models by name: those given at the start, those in `models/`, added."""
-        return list_base_models(self.base_models, self.models_path, self.known_models_path)
+        paths = list(self.base_models)
+        if self.models_path.is_dir():
+            paths += sorted(
+                one for one in self.models_path.iterdir() if not one.name.startswith(".")
+            )
+        paths += [Path(added) for added in read_known(self.known_models_path).added]
+        listed: dict[str, Path] = {}
+        for path in paths:
+            place = path.resolve()
+            if not is_base_model(path) or place in listed.values():
+                continue
+            # Of two that share a name, the later one is named by the folder in which it lies, too.
+            name = path.name if path.name not in listed else f"{path.name} ({place.parent.name})"
+            listed.setdefault(name, place)
+        return listed
 
     def find_base_model(self, name: object) -> Path:
         """Returns where a base model lies.
@@ -186,6 +175,57 @@ class Workspace:
         models = self.list_base_models()
         if isinstance(name, str) and name in models:
             return models[name]
-        raise WorkspaceError(
-            folders_text.NO_BASE_MODEL if not models else folders_text.no_such_base_model(name)
-        )
+        raise WorkspaceError(text.no_such_base_model(name) if models else text.NO_BASE_MODEL)
+
+
+Answers = dict[str, str]
+
+
+@dataclass(frozen=True)
+class KnownModels:
+    """What a person entered: paths of base models, and answers by path."""
+
+    added: tuple[str, ...] = ()
+    answers: dict[str, Answers] = field(default_factory=dict)
+
+
+def read_known(path: Path) -> KnownModels:
+    """Returns what was entered; nothing where the file is missing or damaged."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        added = tuple(str(one) for one in data["added"])
+        answers = {
+            str(model): {str(key): str(value) for key, value in given.items()}
+            for model, given in data["answers"].items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return KnownModels()
+    return KnownModels(added, answers)
+
+
+def write_known(path: Path, known: KnownModels) -> None:
+    """Saves what was entered."""
+    data = {"added": list(known.added), "answers": known.answers}
+    write_atomically(path, json.dumps(data, ensure_ascii=False, indent=1))
+
+
+def is_base_model(path: Path) -> bool:
+    """Whether a path looks like a base model from outside; a worker reads what is inside."""
+    if path.is_dir():
+        return (path / "model_index.json").is_file()
+    return path.suffix.lower() == ".safetensors" and path.is_file()
+
+
+def stamp_base_model(path: Path) -> str:
+    """Returns a text that changes when the base model is replaced."""
+    files = [path] if path.is_file() else sorted(path.glob("*/*.safetensors"))
+    files += [] if path.is_file() else [path / "model_index.json"]
+    return repr([_stamp(file) for file in files])
+
+
+def _stamp(path: Path) -> tuple[str, int, int]:
+    try:
+        facts = path.stat()
+    except OSError:
+        return str(path), 0, 0
+    return str(path), facts.st_size, facts.st_mtime_ns

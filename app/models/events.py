@@ -13,9 +13,8 @@ from app.core.base_models import (
     view_base_model,
 )
 from app.core.jobs import Job, list_jobs, name_job, send_job, stop_job
-from app.core.known_models import is_base_model, read_known
 from app.core.text import show_bytes
-from app.core.workspace import Workspace, WorkspaceError
+from app.core.workspace import Workspace, WorkspaceError, is_base_model, read_known
 from app.models import text
 from app.ui.fragments import fill_fragment
 from app.ui.markup import element, note

@@ -4,8 +4,7 @@ import hashlib
 import json
 
 from app.core.base_models import BaseModelView, view_base_model
-from app.core.jobs import Job, read_job
-from app.core.processes import find_starter
+from app.core.jobs import Job, find_starter, read_job
 from app.core.run_contents import OPENED, fits_preset, suggest_preset
 from app.core.text import PREDICTION_QUESTION
 from app.core.workspace import Workspace

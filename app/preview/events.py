@@ -4,9 +4,8 @@ from typing import Any
 
 import gradio as gr
 
-from app.core.adapters import LORA_MARK, list_adapters
 from app.core.generation import GenerationRequest, generate, make_request, view_generation
-from app.core.lora_files import keep_lora
+from app.core.lora_files import LORA_PREFIX, keep_lora, list_adapters
 from app.core.workspace import Workspace, WorkspaceError
 from app.preview import text
 from app.ui.markup import join, note
@@ -41,7 +40,7 @@ class PreviewEvents:
         if kept is not None:
             shown = [number for number, adapter in adapters.items() if adapter]
             choices = [(one.label, one.id) for one in list_adapters(self.workspace)]
-            update = gr.update(choices=choices, value=f"{LORA_MARK}{kept.name}")
+            update = gr.update(choices=choices, value=f"{LORA_PREFIX}{kept.name}")
             answer["adapters"] = {shown[-1] if shown else next(iter(adapters)): update}
         return answer
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from app.core.adapters import (
+from app.core.generation import SIDES, find_newest_images, preview_url, view_generation
+from app.core.lora_files import (
     MAX_ADAPTERS,
     AdapterEntry,
     find_adapter,
@@ -13,7 +14,6 @@ from app.core.adapters import (
     read_adapter_config,
     suggest_prompt,
 )
-from app.core.generation import SIDES, find_newest_images, preview_url, view_generation
 from app.core.run_views import find_busy_run
 from app.core.workspace import Workspace, WorkspaceError
 from app.preview import text

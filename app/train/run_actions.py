@@ -8,7 +8,7 @@ from filelock import FileLock, Timeout
 
 from app.core import text as core_text
 from app.core.examples import find_suggesting, list_examples
-from app.core.processes import has_worker, start_process
+from app.core.jobs import has_worker, start_process
 from app.core.run_views import find_busy_run, view_run
 from app.core.workspace import Workspace, WorkspaceError
 from app.train import text

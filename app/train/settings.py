@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.core.adapters import AdapterEntry, find_adapter
 from app.core.base_models import name_model_job, save_answer
 from app.core.examples import folder_signature, read_trigger
 from app.core.jobs import Job, name_job, send_job
-from app.core.lora_files import read_settings
+from app.core.lora_files import AdapterEntry, find_adapter, read_settings
 from app.core.run_contents import OPENED, describe_presets, read_preset_config, read_run_config
 from app.core.workspace import Workspace, WorkspaceError
 from app.train import text

@@ -1,4 +1,4 @@
-"""What the server says: at its door, and in the terminal."""
+"""The sentences of the server: for browsers, and in the terminal."""
 
 TAGLINE = "A style or a character from a handful of images, as a LoRA for Stable Diffusion."
 LOGIN_HEADING = "This Lorasmith asks for its password."
@@ -7,7 +7,7 @@ LOGIN_LABEL = "Password"
 LOGIN_BUTTON = "Open"
 WRONG_HOST = "This address is not one that Lorasmith answers to."
 WRONG_ORIGIN = "Requests from other web sites are refused."
-NO_LENGTH = "An upload must say how large it is."
+NO_LENGTH = "An upload must state its size."
 UPLOAD_TOO_LARGE = "This upload is too large."
 NO_REVISION = "A text is saved with the revision that it was made from (If-Match)."
 NOT_JSON = "A text is sent as JSON with the one entry “text”."
@@ -16,7 +16,6 @@ UPLOADS_FULL = "Too much has been uploaded and not taken in yet. Wait a minute a
 
 
 def password_needed(host: str) -> str:
-    """An open door without a lock."""
     return (
         f"Listening on {host} lets other computers in, so a password is needed. "
         "Give one with --password, or stay on 127.0.0.1."
@@ -24,10 +23,8 @@ def password_needed(host: str) -> str:
 
 
 def port_taken(host: str, port: int) -> str:
-    """Somebody else is there."""
     return f"{host}:{port} is taken. Close what uses it, or choose another port with --port."
 
 
 def serving(url: str) -> str:
-    """Where to look."""
     return f"Lorasmith is at {url}  (Ctrl+C ends the app; a run goes on without it)"

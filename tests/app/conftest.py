@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from app.core.processes import find_starter
+from app.core.jobs import find_starter
 from app.core.workspace import Workspace
 from tests.gates import VARIABLE, Gates
 from tests.ports import hold_port

@@ -9,9 +9,8 @@ import pytest
 
 from app.core import base_models as view
 from app.core import run_contents as train
-from app.core.choices import list_choices
-from app.core.known_models import read_known
-from app.core.workspace import Workspace, WorkspaceError
+from app.core.run_views import list_choices
+from app.core.workspace import Workspace, WorkspaceError, read_known
 from app.models import events as change
 from app.models.events import BaseModelEvents
 from app.models.html import VIEWS

@@ -12,8 +12,8 @@ from safetensors.numpy import save
 
 from app.core import generation
 from app.core import lora_files as loras
-from app.core.adapters import LORA_MARK, read_adapter_config
 from app.core.generation import GenerationRequest, find_newest_images, view_generation
+from app.core.lora_files import LORA_PREFIX, read_adapter_config
 from app.core.workspace import WorkspaceError
 from app.preview.events import PreviewEvents
 from app.preview.html import FRESH, VIEWS, make_comparison
@@ -89,7 +89,7 @@ def test_several_adapters_keep_their_weights_and_the_base_model_of_the_first_run
     workspace, adapter, run
 ):
     loras.keep_lora(workspace, drop(workspace, "mine.safetensors"))
-    mix = [(f"{LORA_MARK}mine.safetensors", 0.25), (adapter, 0.75)]
+    mix = [(f"{LORA_PREFIX}mine.safetensors", 0.25), (adapter, 0.75)]
     request = make_request(workspace, *mix)
     assert [one.weight for one in request.adapters] == [0.25, 0.75]
     assert request.adapters[0].path.endswith("loras/mine.safetensors")
@@ -98,7 +98,7 @@ def test_several_adapters_keep_their_weights_and_the_base_model_of_the_first_run
 
 def test_file_from_elsewhere_needs_a_base_model_chosen_by_hand(workspace):
     loras.keep_lora(workspace, drop(workspace, "mine.safetensors"))
-    mine = (f"{LORA_MARK}mine.safetensors", 1)
+    mine = (f"{LORA_PREFIX}mine.safetensors", 1)
     with pytest.raises(WorkspaceError, match="Choose a base model"):
         make_request(workspace, mine)
     request = make_request(workspace, mine, base_model="starter-model")

@@ -134,7 +134,7 @@ def test_stamp_changes_with_every_line_and_with_the_end(sender):
 
 
 def test_old_answers_are_thrown_away(sender, monkeypatch):
-    monkeypatch.setattr("app.core.jobs._KEPT", 2)
+    monkeypatch.setattr("app.core.jobs._MAX_JOBS", 2)
     for number in range(4):
         send(sender, f"print({number})")
         end_of(sender, f"print({number})")

@@ -5,12 +5,12 @@ import os
 
 import pytest
 
-from app.core import adapters as preview
 from app.core import examples as dataset_view
+from app.core import lora_files as preview
 from app.core import run_contents as train
 from app.core import run_views as runs
 from app.core.generation import view_generation
-from app.core.processes import start_process
+from app.core.jobs import start_process
 from app.dataset.images import view_check
 from app.library import html as library
 from app.train.text import describe_exposure
