@@ -178,5 +178,5 @@ def test_opened_lid_measures_a_runs_file_against_its_base_model(workspace, run):
 
 
 def test_file_that_is_no_adapter_has_no_second_complaint():
-    failed = Errand("inspect-0", "failed", message="x holds no adapter.")
-    assert make_about(FILE, failed, failed).count("holds no adapter") == 1
+    failed = Errand("inspect-0", "failed", message="x contains no adapter.")
+    assert make_about(FILE, failed, failed).count("contains no adapter") == 1
