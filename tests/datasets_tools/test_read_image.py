@@ -239,9 +239,7 @@ def small_files() -> list[bytes]:
     files = []
     for kind in ("PNG", "JPEG", "WEBP", "BMP"):
         memory = io.BytesIO()
-        image.save(memory, kind, exif=orientation(6)) if kind != "BMP" else image.save(
-            memory, kind
-        )
+        image.save(memory, kind, exif=orientation(6)) if kind != "BMP" else image.save(memory, kind)
         files.append(memory.getvalue())
     return files
 
