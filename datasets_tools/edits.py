@@ -34,9 +34,7 @@ def change_words(old: str, new: str) -> CaptionChange:
     """
     old, new = normalise_caption(old), normalise_caption(new)
     if not old:
-        raise DatasetError(
-            "There are no words to look for. Give the words that are to be replaced."
-        )
+        raise DatasetError("There are no words to look for. Give the words to replace.")
     what = f"Replaced “{old}” by “{new}”" if new else f"Removed the words “{old}”"
     return CaptionChange(what, lambda caption: replace_words(caption, old, new))
 

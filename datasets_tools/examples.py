@@ -57,7 +57,7 @@ def scan_folder(folder: Path) -> tuple[list[Example], list[Finding]]:
     if not files:
         nested = "".join(f" {finding.message}" for finding in findings)
         raise DatasetError(
-            f"The folder {show_name(folder)} holds no images. "
+            f"The folder {show_name(folder)} contains no images. "
             f"Add PNG, JPEG, WebP or BMP files to it.{nested}"
         )
     examples = []
@@ -87,7 +87,7 @@ def _list_images(folder: Path) -> tuple[list[Path], list[Finding]]:
     """Return the image files of a folder in order, and a warning per sub-folder with images."""
     name = show_name(folder)
     if not folder.is_dir():
-        raise DatasetError(f"There is no folder {name}. Check the path, or make the folder.")
+        raise DatasetError(f"There is no folder {name}. Check the path, or create the folder.")
     files, findings = [], []
     try:
         for path in sorted(folder.iterdir(), key=natural_order):

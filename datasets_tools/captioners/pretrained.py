@@ -94,7 +94,7 @@ def check_folder(folder: Path) -> None:
     """
     name = show_name(folder)
     if not (folder / "config.json").is_file():
-        msg = f"{name} is no captioner: it has no config.json. Choose the folder of a model."
+        msg = f"{name} is not a captioner: it has no config.json. Choose the folder of a model."
         raise DatasetError(msg)
     if next(folder.glob("*.safetensors"), None) is not None:
         return

@@ -132,7 +132,10 @@ def _open_session(path: Path, device: str) -> Any:
         msg = f"The tagger finds no device {device} here. Choose auto or cpu for --device."
         raise DatasetError(msg)
     if not path.is_file():
-        msg = f"{show_name(path.parent)} has no {path.name}, so it is no tagger. Download it again."
+        msg = (
+            f"{show_name(path.parent)} has no {path.name}, so it is not a tagger. Download it "
+            f"again."
+        )
         raise DatasetError(msg)
     try:
         return onnxruntime.InferenceSession(path, providers=providers)
@@ -148,6 +151,6 @@ def _find_side(session: Any, name: str) -> int:
     shape = inputs[0].shape if len(inputs) == len(session.get_outputs()) == 1 else []
     # [batch, height, width, 3]
     if len(shape) != 4 or shape[3] != 3 or not isinstance(shape[1], int):
-        msg = f"The model in {name} is no tagger of the WD family. Choose one of SmilingWolf's."
+        msg = f"The model in {name} is not a tagger of the WD family. Choose one of SmilingWolf's."
         raise DatasetError(msg)
     return int(shape[1])

@@ -76,7 +76,7 @@ def header(args):
 def inspect(args):
     path = Path(args[0])
     if "broken" in path.name:
-        sys.exit(f"lorasmith: {path.name} holds no adapter. Choose a LoRA file.")
+        sys.exit(f"lorasmith: {path.name} contains no adapter. Choose a LoRA file.")
     if "--spectrum" in args:
         based = any(arg.startswith("--base-model=") for arg in args)
         layers = [{"layer": f"unet.mid_block.resnets.{place}.conv1", "kind": "lora", "rank": 8,

@@ -200,7 +200,7 @@ def test_run_is_started_watched_and_found_in_the_library(page, tmp_path, gates):
         gates.open("step-60")
         done = page.locator("#train-progress [data-state=finished]")
         expect(done).to_be_visible(timeout=90_000)
-        expect(page.locator("#train-samples .cell")).to_have_count(4, timeout=90_000)
+        expect(page.locator("#train-samples .cell")).to_have_count(6, timeout=90_000)
         points = page.locator("#train-chart svg [aria-label*='step: 120']")
         expect(points.first).to_be_attached(timeout=90_000)
 

@@ -105,7 +105,7 @@ def test_what_a_file_says_about_itself_is_shown_as_text(workspace):
 def test_file_that_cannot_be_looked_into_says_why_and_shows_its_header_all_the_same(workspace):
     file = bring(workspace, "broken.safetensors")
     shown = make_about(file, inspect(workspace, file))
-    assert "broken.safetensors holds no adapter." in shown
+    assert "broken.safetensors contains no adapter." in shown
     assert "modelspec.title" in shown
 
 

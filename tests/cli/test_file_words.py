@@ -181,10 +181,10 @@ def test_a_grid_mixes_files_by_their_shares(trained, file, tmp_path, capsys):
     ("words", "says"),
     [
         (["inspect", "gone.safetensors"], "gone.safetensors"),
-        (["bundle", "gone", "--civitai=x.zip"], "gone is no LoRA file and no run"),
+        (["bundle", "gone", "--civitai=x.zip"], "gone is neither a LoRA file nor a run"),
         (["bundle", "gone"], "--hub DIR, --civitai ZIP or both"),
         (["header", "gone"], "is not a run"),
-        (["upload", ".", "anna/mine"], "holds no adapter"),
+        (["upload", ".", "anna/mine"], "contains no adapter"),
         (["train", "--continue-from=gone.safetensors"], "There is no LoRA file at gone"),
         (["grid", "--base-model=.", "--prompt=a"], "Name a LoRA file"),
         (["estimate", "gone"], "is not a run"),

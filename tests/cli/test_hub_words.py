@@ -91,9 +91,9 @@ def test_a_download_that_is_no_base_model_of_ours_says_so(hub, workspace, capsys
     ("words", "says"),
     [
         (["download", "anna/gone"], "shows no model anna/gone"),
-        (["download", "nonsense"], "is no hub id"),
+        (["download", "nonsense"], "is not a hub id"),
         (["models", "anna/gone"], "`lorasmith download anna/gone` fetches it"),
-        (["upload", "nowhere", "anna/mine"], "nowhere holds no adapter"),
+        (["upload", "nowhere", "anna/mine"], "nowhere contains no adapter"),
         (["grid", "x.safetensors", "--base-model=anna/gone", "--prompt=a"], "was not downloaded"),
     ],
 )

@@ -255,7 +255,7 @@ def test_another_onnx_model_is_no_tagger(copy_of):
     model = onnx.load(folder / "model.onnx")
     model.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "height"
     onnx.save(model, folder / "model.onnx")
-    with pytest.raises(DatasetError, match="is no tagger of the WD family"):
+    with pytest.raises(DatasetError, match="is not a tagger of the WD family"):
         load("tagger", folder)
 
 

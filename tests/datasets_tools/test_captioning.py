@@ -180,5 +180,5 @@ def test_pictures_are_read_as_the_trainer_reads_them(folder):
 def test_a_folder_that_is_missing_or_empty_is_told(tmp_path):
     with pytest.raises(DatasetError, match="There is no folder nowhere"):
         run(tmp_path / "nowhere")
-    with pytest.raises(DatasetError, match="holds no images"):
+    with pytest.raises(DatasetError, match="contains no images"):
         run(tmp_path)

@@ -40,7 +40,7 @@ def test_missing_and_empty_folders_are_errors_in_the_report(tmp_path):
     report = check_dataset(tmp_path / "none")
     assert (report.ok, codes(report), report.examples) == (False, ["no_images"], [])
     report = check_dataset(tmp_path)
-    assert "holds no images" in only(report, "no_images").message
+    assert "contains no images" in only(report, "no_images").message
 
 
 def test_folder_without_one_usable_image_is_an_error(tmp_path):

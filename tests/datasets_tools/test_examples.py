@@ -37,7 +37,7 @@ def test_missing_and_empty_folders_are_refused_with_the_remedy(tmp_path, make_im
         scan_folder(make_image("file/a.png"))
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "notes.txt").write_text("no image")
-    with pytest.raises(DatasetError, match=r"folder empty holds no images\. Add PNG"):
+    with pytest.raises(DatasetError, match=r"folder empty contains no images\. Add PNG"):
         scan_folder(tmp_path / "empty")
 
 

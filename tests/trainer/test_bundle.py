@@ -342,7 +342,7 @@ def test_no_network_is_a_sentence(hub, folder, monkeypatch):
         ("zorp", TOKEN, "OWNER/NAME"),
         ("jane/zorp/file.safetensors", TOKEN, "OWNER/NAME"),
         ("jane/zorp", "", "needs a token"),
-        ("jane/zorp", "two words", "holds blanks"),
+        ("jane/zorp", "two words", "contains spaces"),
     ],
 )
 def test_what_cannot_work_is_said_before_anything_is_sent(hub, folder, name, token, says):

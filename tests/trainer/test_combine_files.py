@@ -202,7 +202,7 @@ def test_weights_that_are_no_numbers_are_named(write, tmp_path):
     tensors[key][0, 0] = float("nan")
     save_file(tensors, other[0], read_header(other[0]).metadata)
     with pytest.raises(
-        ExportError, match=r"b.safetensors holds weights that are no numbers, in .*"
+        ExportError, match=r"b.safetensors contains weights that are not finite, in .*"
     ):
         merge(tmp_path / "ab.safetensors", [(one[0], 1.0), (other[0], 1.0)])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors", "b.safetensors"]

@@ -130,18 +130,21 @@ def test_adalora_is_a_singular_value_decomposition(kernel):
 
 @pytest.mark.parametrize(
     ("scaling", "scales"),
-    [("alpha/rank", (1 / 3, 5 / 4, 1 / 8)), ("alpha/sqrt(rank)", (1.0, 5 / 2, 1 / 2))],
+    # The layer of another rank gets the alpha 2 * 5 / 4, so that alpha / rank stays 5 / 4.
+    [
+        ("alpha/rank", (1 / 3, 5 / 4, 1 / 8, 5 / 4)),
+        ("alpha/sqrt(rank)", (1.0, 5 / 2, 1 / 2, 2.5 / math.sqrt(2))),
+    ],
 )
 def test_rank_stabilised_scaling_divides_by_the_root_of_the_rank(scaling, scales, pico):
     config = AdapterConfig(
         scaling=scaling, rank=9, alpha=3.0, conv_rank=4, conv_alpha=5.0, text_rank=16,
-        text_alpha=2.0, blocks=[{"pattern": "unet.mid_block.*.conv1", "rank": 1}],
+        text_alpha=2.0, blocks=[{"pattern": "unet.mid_block.*.conv1", "rank": 2}],
     )  # fmt: skip
     adapters = attach_new(load_plain(pico), config, 1, CPU)
     found = {name: (a.rank, round(a.scale, 6)) for name, a in adapters.adapters.items()}
-    usual, wide, text = ((n, round(scale, 6)) for n, scale in zip((9, 4, 16), scales, strict=True))
-    # A layer with another rank keeps alpha / rank, so that its strength is that of its neighbours.
-    own = (1, 1.25)
+    ranks = (9, 4, 16, 2)
+    usual, wide, text, own = ((n, round(s, 6)) for n, s in zip(ranks, scales, strict=True))
     attention = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
     assert found[attention] == usual
     assert found["unet.mid_block.resnets.0.conv1"] == own

@@ -228,8 +228,8 @@ def list_broken_requests():
         ("anna/model", None, {"closed": (429, "")}, "too many requests"),
         ("anna/model", None, {"closed": (500, "")}, "the error 500"),
         ("anna/model", None, {"answers": (404, "EntryNotFound")}, "shows no model"),
-        ("just-a-name", None, {}, "is no hub id"),
-        ("../../etc/passwd", None, {}, "is no hub id"),
+        ("just-a-name", None, {}, "is not a hub id"),
+        ("../../etc/passwd", None, {}, "is not a hub id"),
     ]
 
 
@@ -263,7 +263,7 @@ def test_names_that_lead_out_of_the_folder_are_never_written(hub, tmp_path):
     ("variable", "value", "says"),
     [
         ("HF_ENDPOINT", "http://127.0.0.1:9", "There is no connection to 127.0.0.1:9"),
-        ("HF_ENDPOINT", "nonsense", "HF_ENDPOINT is no address"),
+        ("HF_ENDPOINT", "nonsense", "HF_ENDPOINT is not a URL"),
         ("HF_HUB_OFFLINE", "1", "HF_HUB_OFFLINE is set"),
     ],
 )
@@ -354,7 +354,7 @@ def test_the_command_says_and_writes_no_token_even_when_debugging(hub, tmp_path)
 
 def test_a_token_that_cannot_be_one_is_not_quoted(hub, tmp_path):
     hub.repositories["anna/model"] = small_model()
-    with pytest.raises(HubError, match="holds blanks or special signs") as caught:
+    with pytest.raises(HubError, match="contains spaces or special characters") as caught:
         fetch(tmp_path, "anna/model", token=f"{TOKEN} \n{TOKEN}")
     assert TOKEN not in str(caught.value)
     fetch(tmp_path, "anna/model", token=f"{TOKEN}\n")
@@ -501,7 +501,7 @@ def test_a_broken_download_by_names_goes_on(hub, tmp_path):
         ("anna/sees", {"config.json": b"{}", "pytorch_model.bin": b"p"}, "only as a pickle"),
         ("anna/sees", {"config.json": b"{}"}, r"has no file model\.safetensors or model-\*"),
         ("anna/sees/model.safetensors", captioner_files(), "is one file"),
-        ("nonsense", {}, "is no hub id"),
+        ("nonsense", {}, "is not a hub id"),
     ],
 )
 def test_a_repository_without_safe_weights_is_refused(hub, tmp_path, hub_id, files, says):

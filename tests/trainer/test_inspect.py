@@ -152,7 +152,7 @@ def test_a_hostile_header_is_shown_and_not_believed(path):
 
 def test_what_is_no_adapter_is_refused(path):
     save_file({"conv.weight": torch.ones(2)}, path)
-    with pytest.raises(ExportError, match="holds no adapter"):
+    with pytest.raises(ExportError, match="contains no adapter"):
         inspect_file(path)
     path.write_bytes(b"\x00" * 8)
     with pytest.raises(ExportError):

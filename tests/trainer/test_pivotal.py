@@ -248,7 +248,7 @@ def test_embeddings_that_cannot_be_used_are_told(make_run, cache, pico_xl, tmp_p
     with pytest.raises(ExportError, match="7 wide, and this base model's text encoders need 32"):
         attach_file(load_plain(run.config.base_model.path), file, CPU)
     save_file({"other": torch.zeros(1, 7)}, embedding)
-    with pytest.raises(ExportError, match=r"is no embedding for SD 1\.x, SD 2\.x or SDXL"):
+    with pytest.raises(ExportError, match=r"is not an embedding for SD 1\.x, SD 2\.x or SDXL"):
         attach_file(load_plain(run.config.base_model.path), file, CPU)
     embedding.write_bytes(sound[:40])
     family = load_plain(run.config.base_model.path)

@@ -52,7 +52,7 @@ def test_a_full_disk_leaves_no_half_run(tmp_path, monkeypatch):
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
-    with pytest.raises(RunError, match=r"holds no config\.toml"):
+    with pytest.raises(RunError, match=r"has no config\.toml"):
         open_run(tmp_path)
 
 

@@ -210,7 +210,9 @@ def test_another_vae_can_be_named_as_file_or_folder_or_whole_checkpoint(small, c
 
 
 def test_a_file_without_a_vae_asks_for_one(change):
-    with pytest.raises(ModelError, match=r"model\.safetensors holds no VAE\. Give one as base_mod"):
+    with pytest.raises(
+        ModelError, match=r"model\.safetensors contains no VAE\. Give one as base_mod"
+    ):
         check_base_model(change("sdxl", drop=["first_stage_model."]))
 
 
@@ -219,9 +221,9 @@ def test_a_vae_of_another_kind_is_refused(small, tmp_path):
     with pytest.raises(ModelError, match="There is no VAE at"):
         check_base_model(base, vae=tmp_path / "none")
     save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors")
-    with pytest.raises(ModelError, match=r"a\.safetensors holds no VAE"):
+    with pytest.raises(ModelError, match=r"a\.safetensors contains no VAE"):
         check_base_model(base, vae=tmp_path / "a.safetensors")
-    with pytest.raises(ModelError, match=r"holds no VAE: it lacks config\.json"):
+    with pytest.raises(ModelError, match=r"contains no VAE: it lacks config\.json"):
         check_base_model(base, vae=tmp_path)
     load(small / "sdxl.safetensors").vae.save_pretrained(tmp_path / "xl")
     with pytest.raises(ModelError, match="belongs to another family: it scales latents by 0"):

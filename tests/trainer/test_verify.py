@@ -318,7 +318,7 @@ def test_a_file_without_adapters_is_one_finding(tmp_path):
     path = tmp_path / "x.safetensors"
     save_file({"conv.weight": torch.ones(2)}, path)
     (finding,) = verify_file(path)
-    assert "holds no adapter" in finding.to_line()
+    assert "contains no adapter" in finding.to_line()
 
 
 def test_a_model_of_other_sizes_is_judged_by_its_own_layers(tmp_path):

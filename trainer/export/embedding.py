@@ -85,7 +85,8 @@ def read_embedding(path: Path) -> list[Tensor]:
     if names is None or any(tensor.ndim != 2 for tensor in tensors.values()):
         stored = ", ".join(sorted(tensors)[:4])
         msg = (
-            f"{path.name} is no embedding for SD 1.x, SD 2.x or SDXL: it contains {stored}. They "
+            f"{path.name} is not an embedding for SD 1.x, SD 2.x or SDXL: it contains {stored}. "
+            f"They "
             "contain "
             "emb_params, or clip_l and clip_g."
         )

@@ -65,7 +65,7 @@ def inspect_file(path: Path) -> Inspection:
     """
     facts = collect_facts(path)
     if not facts.groups:
-        msg = f"{path.name} holds no adapter. Choose a LoRA file."
+        msg = f"{path.name} contains no adapter. Choose a LoRA file."
         raise ExportError(msg)
     findings = judge(facts)
     text = facts.metadata

@@ -131,7 +131,7 @@ def _read_entry(path: Path, name: str, entry: object) -> TensorEntry:
         raise FormatError(msg)
     if dtype not in BY_CODE:
         msg = (
-            f"{path.name} holds {name} in the number format {dtype}, which cannot be read here. "
+            f"{path.name} holds {name} in the number format {dtype}, which is not supported. "
             "Use a file in fp32, fp16 or bf16."
         )
         raise FormatError(msg)

@@ -197,7 +197,10 @@ def _check_token(token: str) -> str:
     """An HTTP library would quote a token that cannot be a header in its error."""
     token = token.strip()
     if not re.fullmatch(r"[\x21-\x7e]*", token):
-        msg = "The token for the hub holds blanks or special signs. Copy it again into HF_TOKEN."
+        msg = (
+            "The token for the hub contains spaces or special characters. Copy it again into "
+            "HF_TOKEN."
+        )
         raise HubError(msg)
     return token
 
@@ -206,6 +209,6 @@ def _find_endpoint() -> str:
     endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or "https://huggingface.co"
     parts = urlsplit(endpoint)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        msg = "HF_ENDPOINT is no address. Give one such as https://huggingface.co, or unset it."
+        msg = "HF_ENDPOINT is not a URL. Give one such as https://huggingface.co, or unset it."
         raise HubError(msg)
     return endpoint

@@ -74,7 +74,7 @@ def _read_hub_id(text: str) -> HubId:
     parsed = parse_hub_id(text)
     if parsed is None:
         msg = (
-            f"{text!r} is no hub id. It has the form OWNER/NAME, OWNER/NAME@REVISION or "
+            f"{text!r} is not a hub id. It has the form OWNER/NAME, OWNER/NAME@REVISION or "
             "OWNER/NAME/FILE.safetensors."
         )
         raise HubError(msg)

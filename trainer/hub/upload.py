@@ -26,11 +26,12 @@ def upload_hub_folder(folder: Path, repo_id: str, private: bool, token: str) -> 
     """
     parsed = parse_hub_id(repo_id)
     if parsed is None or parsed.file or parsed.revision:
-        msg = f"{repo_id!r} is no name for a repository. It has the form OWNER/NAME."
+        msg = f"{repo_id!r} is not a repository name. It has the form OWNER/NAME."
         raise HubError(msg)
     if not (folder / "README.md").is_file() or not any(folder.glob("*.safetensors")):
         msg = (
-            f"{folder} holds no adapter with a model card. Make the folder with `lorasmith bundle` "
+            f"{folder} contains no adapter with a model card. Make the folder with `lorasmith "
+            f"bundle` "
             "first."
         )
         raise HubError(msg)

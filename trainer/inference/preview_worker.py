@@ -101,7 +101,7 @@ class PreviewGenerator:
         for choice in preview.adapters:
             path = Path(choice.path)
             if not path.is_file():
-                msg = f"There is no LoRA file {path.name} any more. Choose another."
+                msg = f"The LoRA file {path.name} does not exist any more. Choose another."
                 raise ExportError(msg)
             key = (choice.path, path.stat().st_mtime)
             if key not in loaded.adapters:

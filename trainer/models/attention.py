@@ -36,7 +36,7 @@ def use_xformers(unet: Any, device: torch.device) -> None:
         unet.enable_xformers_memory_efficient_attention()
     except Exception as error:
         msg = (
-            f"xformers does not work here: {error}. It must be built for PyTorch "
+            f"xformers does not work: {error}. It must be built for PyTorch "
             f"{torch.__version__}; set base_model.attention to sdpa, which is about as fast."
         )
         raise ModelError(msg) from error

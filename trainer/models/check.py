@@ -105,7 +105,7 @@ def check_base_model(
         named = _find_vae(vae, own.config if own else read_config(info.family)["vae"])
         info = replace(info, parts=info.parts | {"vae": named})
     if "vae" not in info.parts:
-        msg = f"{path.name} holds no VAE. Give one as base_model.vae."
+        msg = f"{path.name} contains no VAE. Give one as base_model.vae."
         raise ModelError(msg)
     if prediction != "auto":
         info = replace(info, certain=True, question="")
@@ -191,12 +191,15 @@ def _find_vae(path: Path, config: dict[str, Any]) -> Part:
             if f"{prefix}decoder.conv_in.weight" in file.tensors:
                 original = f"{prefix}decoder.mid.block_1.conv1.weight" in file.tensors
                 return Part(config, (file,), prefix, "vae" if original else "diffusers")
-        msg = f"{path.name} holds no VAE of Stable Diffusion. Give another file as base_model.vae."
+        msg = (
+            f"{path.name} contains no VAE of Stable Diffusion. Give another file as base_model.vae."
+        )
         raise ModelError(msg)
     folder = path if (path / "config.json").is_file() else path / "vae"
     if not (folder / "config.json").is_file():
         msg = (
-            f"The folder {path} holds no VAE: it lacks config.json. Give another as base_model.vae."
+            f"The folder {path} contains no VAE: it lacks config.json. Give another as "
+            f"base_model.vae."
         )
         raise ModelError(msg)
     own = read_json(folder / "config.json")

@@ -84,7 +84,7 @@ def _refuse_unknown_keys(file: TensorFile) -> None:
             raise ModelError(msg)
     if not whole:
         msg = (
-            f"{file.path.name} is no Stable Diffusion checkpoint: none of its tensors is named "
+            f"{file.path.name} is not a Stable Diffusion checkpoint: none of its tensors is named "
             f"{UNET_PREFIX}… Choose an {list_titles()} model."
         )
         raise ModelError(msg)
@@ -109,7 +109,7 @@ def _find_family(file: TensorFile) -> FamilySpec:
     if width not in widths:
         known = ", ".join(f"{spec.title} {each}" for each, spec in widths.items())
         msg = (
-            f"{file.path.name} belongs to no family that is trained here: its UNet reads texts of "
+            f"{file.path.name} belongs to no supported family: its UNet reads texts of "
             f"width {width} ({known}). Choose another base model."
         )
         raise ModelError(msg)

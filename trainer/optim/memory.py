@@ -54,7 +54,7 @@ def restore_optimizer(
     for full, value in tensors.items():
         name, _, key = full.rpartition(".")
         if name not in known:
-            msg = f"the optimiser's memory holds {name}, which is not trained"
+            msg = f"the optimizer state contains {name}, which is not trained"
             raise ValueError(msg)
         # The fused kernel wants its step counter, too, where the weights are.
         known[name][key] = value.to(parameters[name].device)

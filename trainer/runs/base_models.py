@@ -51,7 +51,7 @@ class HubId:
 
 
 def parse_hub_id(text: str) -> HubId | None:
-    """Returns what a text names on the hub, or None where it is no hub id."""
+    """Returns what a text names on the hub, or None where it is not a hub id."""
     match = _HUB_ID.fullmatch(text)
     if match is None or "--" in match["repository"] or ".." in text:
         return None

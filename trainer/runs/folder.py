@@ -118,7 +118,7 @@ def open_run(path: Path) -> RunFolder:
     """
     run = RunFolder(path)
     if not run.config_path.is_file():
-        msg = f"{path} is not a run: it holds no config.toml. `lorasmith status` lists the runs."
+        msg = f"{path} is not a run: it has no config.toml. `lorasmith status` lists the runs."
         raise RunError(msg)
     return run
 

@@ -114,7 +114,8 @@ def find_file(source: Path) -> Path:
     exports = RunFolder(source).list_exports()
     if not exports:
         msg = (
-            f"{source} is no LoRA file and no run that has exported one. Name a .safetensors file, "
+            f"{source} is neither a LoRA file nor a run with an exported file. Name a .safetensors "
+            f"file, "
             "or a run that has finished."
         )
         raise ExportError(msg)

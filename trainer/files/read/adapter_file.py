@@ -130,7 +130,7 @@ class OpenFile:
         """Returns what the file holds for a layer.
 
         Raises:
-            ExportError: its weights are damaged, or no numbers.
+            ExportError: its weights are damaged, or not finite.
         """
         group = self.groups[layer]
         try:
@@ -183,13 +183,14 @@ def _check_is_adapter(
         raise ExportError(msg)
     if not groups:
         msg = (
-            f"{name} holds no adapter: none of its {len(header.tensors)} tensors belongs to one. "
+            f"{name} contains no adapter: none of its {len(header.tensors)} tensors belongs to "
+            f"one. "
             "Choose a LoRA file."
         )
         raise ExportError(msg)
     if unknown_keys:
         msg = (
-            f"{name} holds {len(unknown_keys)} tensors that are no part of an adapter known here, "
+            f"{name} holds {len(unknown_keys)} tensors that are not part of a known adapter, "
             f"first {unknown_keys[0]}. Leaving them out would change its effect."
         )
         raise ExportError(msg)

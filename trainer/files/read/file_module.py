@@ -60,7 +60,7 @@ def make_module(
         alphas: The strengths in the header.
 
     Raises:
-        ExportError: the weights are damaged, or no numbers.
+        ExportError: the weights are damaged, or not finite.
     """
     parts = {
         part: _check_tensor(path, layer, part, key, tensors[key].float())
@@ -91,7 +91,8 @@ def _check_tensor(path: Path, layer: str, part: str, key: str, value: Tensor) ->
         raise ExportError(msg)
     if not torch.isfinite(value).all():
         msg = (
-            f"{path.name} holds weights that are no numbers, in {layer} ({key}): the training that "
+            f"{path.name} contains weights that are not finite, in {layer} ({key}): the training "
+            f"that "
             "made it diverged."
         )
         raise ExportError(msg)

@@ -26,7 +26,7 @@ class PeftAlphas:
         except (ValueError, RecursionError):
             settings = None
         if not isinstance(settings, dict):
-            msg = f"its {KEY} is no JSON object"
+            msg = f"its {KEY} is not a JSON object"
             raise ValueError(msg)
         self._settings: dict[str, Any] = settings
 
@@ -38,7 +38,7 @@ class PeftAlphas:
             rank: Of its factors.
 
         Raises:
-            ValueError: an entry is no number, or a pattern is no plain name.
+            ValueError: an entry is no number, or a pattern is not a plain name.
         """
         model, _, path = layer.partition(".")
         alpha = self._settings.get(f"{model}.lora_alpha")
@@ -50,7 +50,7 @@ class PeftAlphas:
         if alpha is None:
             return float(rank)
         if isinstance(alpha, bool) or not isinstance(alpha, int | float):
-            msg = f"the alpha of {layer} in its {KEY} is {alpha!r}, which is no number"
+            msg = f"the alpha of {layer} in its {KEY} is {alpha!r}, which is not a number"
             raise ValueError(msg)
         rank_stabilised = self._settings.get(f"{model}.use_rslora") is True
         return float(alpha) * (math.sqrt(rank) if rank_stabilised else 1.0)
@@ -61,7 +61,7 @@ def _fits(pattern: str, path: str) -> bool:
     name = pattern.removeprefix("^").removesuffix("$")
     if not _PLAIN.fullmatch(name):
         # A file's own regular expression is not run: it could take for ever.
-        msg = f"the pattern {pattern!r} of its {KEY} is no plain name"
+        msg = f"the pattern {pattern!r} of its {KEY} is not a plain name"
         raise ValueError(msg)
     names = {name, f"text_model.{name}"}
     if pattern.startswith("^"):

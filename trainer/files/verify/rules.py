@@ -53,7 +53,7 @@ def verify_file(path: Path, base: BaseLayers | None = None) -> list[Finding]:
     except ExportError as error:
         return [Finding("error", "header", str(error), dict.fromkeys(PROGRAMS, REFUSES))]
     if not facts.groups:
-        message = f"{path.name} holds no adapter."
+        message = f"{path.name} contains no adapter."
         return [Finding("error", "strangers", message, dict.fromkeys(PROGRAMS, REFUSES))]
     return judge(facts)
 
