@@ -1,9 +1,12 @@
 """The examples of a dataset, and what stands for them in a browser."""
 
+import contextlib
 import functools
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -18,7 +21,7 @@ from datasets_tools.images import IMAGE_SUFFIXES
 TRIGGER_FILE = "dataset.json"
 SUGGESTING = "caption"  # the kind of job that suggests captions
 _THUMBNAIL_ID = 32
-_DATASET_SUFFIXES = frozenset({*IMAGE_SUFFIXES, ".txt", ".json"})
+_DATASET_SUFFIXES = (*IMAGE_SUFFIXES, ".txt", ".json")
 
 
 @dataclass(frozen=True)
@@ -103,13 +106,35 @@ def read_trigger(folder: Path) -> str:
         return ""
 
 
+_signatures: ContextVar[dict[Path, str] | None] = ContextVar("signatures", default=None)
+
+
+@contextlib.contextmanager
+def look_once() -> Iterator[None]:
+    """Has each folder looked at only once, for all that one request asks about it."""
+    token = _signatures.set({})
+    try:
+        yield
+    finally:
+        _signatures.reset(token)
+
+
 def folder_signature(folder: Path) -> str:
     """Returns a text that changes when anything in the dataset does."""
+    known = _signatures.get()
+    if known is None:
+        return _read_signature(folder)
+    if folder not in known:
+        known[folder] = _read_signature(folder)
+    return known[folder]
+
+
+def _read_signature(folder: Path) -> str:
     facts = []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if Path(entry.name).suffix.lower() in _DATASET_SUFFIXES:
+                if entry.name.lower().endswith(_DATASET_SUFFIXES):
                     state = entry.stat()
                     facts.append((entry.name, state.st_size, state.st_mtime_ns, state.st_ino))
     except OSError:

@@ -170,9 +170,15 @@ def _render_image_buttons(workspace: Workspace, params: Params) -> Markup:
     return element("div", *buttons, class_="buttons")
 
 
+def _read_buttons_version(workspace: Workspace, params: Params) -> object:
+    folder = find_folder(workspace, params.get("dataset"))
+    trash = folder is not None and has_trash(folder)
+    return _read_signature(workspace, params), params.get("image"), trash
+
+
 VIEWS = {
     "dataset-grid": View(_render_grid, _read_signature),
     "dataset-check": View(_render_check, _read_check_version),
-    "image-buttons": View(_render_image_buttons),
+    "image-buttons": View(_render_image_buttons, _read_buttons_version),
     **captions_html.VIEWS,
 }

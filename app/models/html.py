@@ -10,6 +10,7 @@ from app.core.text import PREDICTION_QUESTION
 from app.core.workspace import Workspace
 from app.models import text
 from app.models.events import DOWNLOAD_VIEW, describe_download, find_download, find_downloaded
+from app.ui.components import make_button
 from app.ui.fragments import Params, View
 from app.ui.markup import Markup, element, make_track, note
 from trainer.config import list_presets
@@ -91,20 +92,9 @@ def make_download(job: Job, arrived: str = "") -> Markup:
 
 def make_download_buttons(*, running: bool) -> Markup:
     """Returns the buttons that start a download and stop it."""
-    shown = {"download": (text.DOWNLOAD, running), "cancel": (text.CANCEL, not running)}
-    buttons = [
-        element(
-            "button",
-            label,
-            type="button",
-            class_="button",
-            id=f"base-model-{key}",
-            data_key=key,
-            disabled=disabled,
-        )
-        for key, (label, disabled) in shown.items()
-    ]
-    return element("div", *buttons, class_="buttons")
+    download = make_button(text.DOWNLOAD, "download", "base-model-download", "", disabled=running)
+    cancel = make_button(text.CANCEL, "cancel", "base-model-cancel", "", disabled=not running)
+    return element("div", download, cancel, class_="buttons")
 
 
 def _render_card(workspace: Workspace, params: Params) -> Markup:

@@ -19,7 +19,7 @@ from app.core.text import APP_NAME, STATES
 from app.core.workspace import Workspace, WorkspaceError
 from app.train import memory, rates, settings, text
 from app.train.settings import read_shared
-from app.ui.components import make_future_header
+from app.ui.components import make_button, make_future_header
 from app.ui.form import put
 from app.ui.fragments import Params, View
 from app.ui.markup import Markup, element, join, make_log, note
@@ -97,16 +97,14 @@ def make_run_buttons(view: RunView | None) -> Markup:
         "save": running,
     }
     buttons = [
-        element(
-            "button",
+        make_button(
             text.RUN_BUTTONS[name],
-            type="button",
-            class_="button button-stop" if name == "stop" else "button",
-            id=f"train-{name}",
-            data_key=name,
-            disabled=not allowed[name],
+            name,
+            f"train-{name}",
+            "stop" if name == "stop" else "",
+            disabled=not is_allowed,
         )
-        for name in allowed
+        for name, is_allowed in allowed.items()
     ]
     return element("div", *buttons, class_="buttons")
 
@@ -177,14 +175,7 @@ def make_start(start_from: str) -> Markup:
     if not start_from.strip():
         return Markup("")
     line = note(text.starts_from(Path(start_from).name))
-    button = element(
-        "button",
-        text.START_ANEW,
-        type="button",
-        class_="button button-small",
-        id="train-start-anew",
-        data_key="anew",
-    )
+    button = make_button(text.START_ANEW, "anew", "train-start-anew")
     return join(element("div", line, id="train-start-from"), button)
 
 

@@ -28,7 +28,6 @@ _TOTAL = "What must be free"
 _NOTHING_HELPS = (
     "No setting that is known here makes it fit. Choose a smaller base model or another device."
 )
-_UNKNOWN_FREE = "How much memory is free on the device is not known."
 
 
 @dataclass(frozen=True)
@@ -90,20 +89,19 @@ def view_memory(job: Job) -> MemoryView | None:
 
 
 def describe_settings(job: Job) -> str:
-    """Returns the settings that an estimate was made for and that memory depends on most."""
+    """Returns for which settings an estimate was made: those that memory depends on most."""
     try:
         config = read_config(job.path / CONFIG_FILE)
     except ConfigError:
         return ""
-    return _describe_question(
-        {
-            "train.batch_size": config.train.batch_size,
-            "dataset.resolution": config.dataset.resolution,
-            "train.gradient_checkpointing": config.train.gradient_checkpointing,
-            "adapter.rank": config.adapter.rank,
-            "adapter.text_rank": config.adapter.text_rank,
-        }
-    )
+    shown = {
+        "train.batch_size": config.train.batch_size,
+        "dataset.resolution": config.dataset.resolution,
+        "train.gradient_checkpointing": config.train.gradient_checkpointing,
+        "adapter.rank": config.adapter.rank,
+        "adapter.text_rank": config.adapter.text_rank,
+    }
+    return f"Worked out for {_show_settings(shown)}."
 
 
 def _list_changes(suggestions: list[dict[str, Any]]) -> Iterator[MemoryChange]:
@@ -122,7 +120,7 @@ def make_memory(job: Job) -> Markup:
         return element("p", _LOOKING, class_="note note-info", role="status", data_state="running")
     memory = view_memory(job)
     if memory is None:
-        message = note(_describe_failure(job.message), "error")
+        message = note(f"The memory could not be worked out: {job.message}", "error")
         return element("div", message, data_state="failed")
     state = "fits" if memory.fits else "too-large"
     return element(
@@ -138,11 +136,12 @@ def make_memory(job: Job) -> Markup:
 
 
 def _make_verdict(memory: MemoryView) -> Markup:
+    needed, free = show_bytes(memory.needed_bytes), show_bytes(memory.free_bytes)
     if not memory.free_bytes:
-        return note(_describe_need(memory.needed_bytes))
-    describe = _describe_room if memory.fits else _describe_lack
-    line = describe(memory.needed_bytes, memory.free_bytes, memory.device)
-    return note(line, "good" if memory.fits else "warning")
+        unknown = "How much memory is free on the device is not known."
+        return note(f"It needs {needed} at most. {unknown}")
+    verdict, kind = ("It fits", "good") if memory.fits else ("It does not fit", "warning")
+    return note(f"{verdict}: {needed} at most, {free} free on {memory.device}.", kind)
 
 
 def _make_phases(memory: MemoryView) -> Markup:
@@ -192,59 +191,25 @@ def _make_changes(memory: MemoryView) -> Markup:
 
 
 def _make_change(number: int, change: MemoryChange, free: int) -> Markup:
-    line = _describe_change(change.settings, change.needed_bytes, free)
+    fits = ", which fits" if change.needed_bytes <= free else ""
+    line = f"{_show_settings(change.settings)}: {show_bytes(change.needed_bytes)}{fits}."
+    label = _APPLY if number == 0 else _APPLY_ALL
     button = element(
         "button",
-        _APPLY if number == 0 else _APPLY_ALL,
+        label,
         type="button",
         class_="press",
         data_key=str(number),
         # The browser puts these into the form.
         data_settings=json.dumps(dict(change.all_settings)),
-        data_message=note(_describe_applied(change.all_settings), "good"),
-        aria_label=f"{_APPLY if number == 0 else _APPLY_ALL}: {line}",
+        data_message=note(f"Set: {_show_settings(change.all_settings)}.", "good"),
+        aria_label=f"{label}: {line}",
     )
     return element("li", button, element("span", line, " ", element("i", change.cost)))
 
 
 def _begin(name: str) -> str:
     return name[:1].upper() + name[1:]
-
-
-def _describe_room(peak: int, free: int, device: str) -> str:
-    """There is room."""
-    return f"It fits: {show_bytes(peak)} at most, {show_bytes(free)} free on {device}."
-
-
-def _describe_lack(peak: int, free: int, device: str) -> str:
-    """There is no room."""
-    return f"It does not fit: {show_bytes(peak)} at most, {show_bytes(free)} free on {device}."
-
-
-def _describe_need(peak: int) -> str:
-    """What is free is not known."""
-    return f"It needs {show_bytes(peak)} at most. {_UNKNOWN_FREE}"
-
-
-def _describe_failure(message: str) -> str:
-    """No estimate could be made."""
-    return f"The memory could not be worked out: {message}"
-
-
-def _describe_change(settings: Mapping[str, object], needed: int, free: int) -> str:
-    """A change of settings and what it brings the need down to."""
-    fits = ", which fits" if needed <= free else ""
-    return f"{_show_settings(settings)}: {show_bytes(needed)}{fits}."
-
-
-def _describe_applied(settings: Mapping[str, object]) -> str:
-    """Changes were taken over."""
-    return f"Set: {_show_settings(settings)}."
-
-
-def _describe_question(settings: Mapping[str, object]) -> str:
-    """What an estimate was made for, so that an older one is not taken for the newest settings."""
-    return f"Worked out for {_show_settings(settings)}."
 
 
 def _show_settings(settings: Mapping[str, object]) -> str:

@@ -164,16 +164,20 @@ def _list_notes(config: RunConfig) -> list[str]:
     if optimizer.kind == "schedule_free":
         notes.append(HOLDS_RATE)
     if optimizer.warmup_steps >= config.train.steps:
-        notes.append(_describe_long_warmup(optimizer.warmup_steps, config.train.steps))
+        notes.append(
+            f"The warm-up of {optimizer.warmup_steps} steps is as long as the run of "
+            f"{config.train.steps}: the schedule is never reached. Lower warmup_steps."
+        )
     factors = [block.rate for block in config.adapter.blocks if block.rate != 1]
     if factors:
-        notes.append(_describe_other_rates(factors))
+        shown = ", ".join(f"{factor:g}" for factor in dict.fromkeys(factors))
+        notes.append(f"For the layers that adapter.blocks names these are multiplied by {shown}.")
     return notes
 
 
 def make_rates(view: RateView) -> Markup:
     """Returns the curves with their legend and what is to be known of them."""
-    names = [_describe_line(line.parts, line.full, line.ratio) for line in view.lines]
+    names = [_describe_line(line) for line in view.lines]
     looks = [_choose_look(line) for line in view.lines]
     entries = [(colour, dashes, name) for (colour, dashes), name in zip(looks, names, strict=True)]
     return element(
@@ -223,7 +227,7 @@ def draw_rates(view: RateView) -> Markup:
 
 def make_no_rates(problem: str) -> Markup:
     """Returns why there is no curve: settings that cannot be together, or half a number."""
-    return note(_describe_no_rates(problem), "warning")
+    return note(f"No curve of the learning rate yet. {problem}", "warning")
 
 
 def _choose_look(line: RateLine) -> tuple[str, str]:
@@ -231,31 +235,22 @@ def _choose_look(line: RateLine) -> tuple[str, str]:
 
 
 def _describe_curves(view: RateView) -> str:
-    rows = [
-        (_describe_line(line.parts, line.full, line.ratio), line.rates[0], max(line.rates),
-         line.rates[-1])
-        for line in view.lines
-    ]  # fmt: skip
-    return _describe_lines(view.steps, rows)
-
-
-def _describe_line(parts: tuple[str, ...], full: float, ratio: float) -> str:
-    """Which weights a curve is about, and its full height."""
-    named = [PARTS[part] for part in parts]
-    label = " and ".join([", ".join(named[:-1]), named[-1]] if len(named) > 1 else named)
-    if ratio != 1:
-        label += f", weights that start at zero (LoRA+ × {ratio:g})"
-    return f"{label}: {_show_rate(full * ratio)}"
-
-
-def _describe_lines(steps: int, lines: list[tuple[str, float, float, float]]) -> str:
-    """The curves in words: name, first rate, highest rate, last rate."""
+    """Returns the curves in a sentence: first rate, highest rate, last rate."""
     sentences = "; ".join(
-        f"{name}; it starts at {_show_rate(first)}, is at most {_show_rate(most)} and ends at "
-        f"{_show_rate(last)}"
-        for name, first, most, last in lines
+        f"{_describe_line(line)}; it starts at {_show_rate(line.rates[0])}, is at most "
+        f"{_show_rate(max(line.rates))} and ends at {_show_rate(line.rates[-1])}"
+        for line in view.lines
     )
-    return f"{_HEADING} of {steps} steps. {sentences}."
+    return f"{_HEADING} of {view.steps} steps. {sentences}."
+
+
+def _describe_line(line: RateLine) -> str:
+    """Returns which weights a curve is about, and its full height."""
+    names = [PARTS[part] for part in line.parts]
+    label = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    if line.ratio != 1:
+        label += f", weights that start at zero (LoRA+ × {line.ratio:g})"
+    return f"{label}: {_show_rate(line.full * line.ratio)}"
 
 
 def _show_rate(rate: float) -> str:
@@ -264,25 +259,6 @@ def _show_rate(rate: float) -> str:
         return f"{rate:.3g}"
     digits, _, power = f"{rate:.2e}".partition("e")
     return f"{float(digits):g}e{int(power)}"
-
-
-def _describe_long_warmup(warmup: int, steps: int) -> str:
-    """A warm-up that eats the run."""
-    return (
-        f"The warm-up of {warmup} steps is as long as the run of {steps}: the schedule is never "
-        "reached. Lower warmup_steps."
-    )
-
-
-def _describe_other_rates(factors: list[float]) -> str:
-    """Layers that learn at a rate of their own."""
-    shown = ", ".join(f"{factor:g}" for factor in dict.fromkeys(factors))
-    return f"For the layers that adapter.blocks names these are multiplied by {shown}."
-
-
-def _describe_no_rates(problem: str) -> str:
-    """Settings of which no curve can be drawn."""
-    return f"No curve of the learning rate yet. {problem}"
 
 
 def _render_rates(_workspace: Workspace, params: Params) -> Markup:

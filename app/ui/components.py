@@ -115,15 +115,33 @@ def make_copied(label: str, value: str, element_id: str, info: str = "") -> Mark
     )
 
 
-def make_button(label: str, key: str, element_id: str, **data: str) -> Markup:
-    """Returns a button that raises its fragment's `select`, with its key and further data."""
+def make_button(
+    label: str,
+    key: str,
+    element_id: str,
+    kind: str = "small",
+    *,
+    disabled: bool = False,
+    **data: str,
+) -> Markup:
+    """Returns a button that raises its fragment's `select`, with its key and further data.
+
+    Args:
+        label: What stands on it.
+        key: Its key.
+        element_id: Its id.
+        kind: "small", "stop", "primary", or "" for a plain one.
+        disabled: Whether it cannot be pressed.
+        data: What its event carries besides.
+    """
     return element(
         "button",
         label,
         type="button",
-        class_="button button-small",
+        class_=f"button button-{kind}" if kind else "button",
         id=element_id,
         data_key=key,
+        disabled=disabled,
         **{f"data_{name}": value for name, value in data.items()},
     )
 

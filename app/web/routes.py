@@ -11,6 +11,7 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 import app.ui
+from app.core.examples import look_once
 from app.core.workspace import Workspace, WorkspaceError
 from app.ui.fragments import View
 
@@ -31,7 +32,8 @@ def make_routes(workspace: Workspace, views: Mapping[str, View]) -> list[Route]:
     # Plain functions: Starlette runs them in threads, so a slow disk stops nobody else.
     def answer_versions(request: Request) -> Response:
         asked = request.query_params.getlist("of")[:_MAX_FRAGMENTS]
-        versions = [_read_version(workspace, views, address) for address in asked]
+        with look_once():
+            versions = [_read_version(workspace, views, address) for address in asked]
         tag = _tag("\n".join(versions))
         if request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers={**_HEADERS, "etag": tag})

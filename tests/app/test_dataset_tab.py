@@ -1,9 +1,17 @@
 """The Dataset tab: its fragments, its buttons, and the texts that its editor reads and saves."""
 
+import os
+
 import gradio as gr
 import pytest
 
-from app.core.examples import list_examples, read_trigger, view_tiles
+from app.core.examples import (
+    folder_signature,
+    list_examples,
+    look_once,
+    read_trigger,
+    view_tiles,
+)
 from app.dataset import captions, text
 from app.dataset.captions import open_caption, open_trigger, save_caption, save_trigger
 from app.dataset.events import DatasetEvents
@@ -61,7 +69,6 @@ def test_only_what_changed_is_shown_again(tab, dataset, keys):
     (dataset / "image-2.txt").write_text("new, tag")
     changed = tab.look()
     assert {"dataset-grid", "dataset-check", "captions-about", "captions-tags"} <= set(changed)
-    assert "image-buttons" not in changed
     tab.params["image"] = keys[1]
     assert set(tab.look()) == {"image-buttons"}
 
@@ -99,6 +106,20 @@ def test_the_folder_is_scanned_once_for_all_that_is_shown(workspace, dataset, ta
     (dataset / "image-0.txt").write_text("changed")
     assert list_examples(dataset)[0].caption == "changed"
     assert len(scans) == 2
+
+
+def test_one_request_looks_at_a_folder_once(dataset, monkeypatch):
+    looks = []
+    scandir = os.scandir
+    monkeypatch.setattr(
+        "app.core.examples.os.scandir", lambda path: (looks.append(path), scandir(path))[1]
+    )
+    with look_once():
+        first = folder_signature(dataset)
+        (dataset / "image-2.txt").write_text("new")
+        assert folder_signature(dataset) == first
+    assert len(looks) == 1
+    assert folder_signature(dataset) != first
 
 
 def test_caption_is_read_with_its_revision_its_image_and_its_size(workspace, dataset, keys):

@@ -34,10 +34,14 @@ class Rows:
         html = "".join(ROW.format(number) for number in range(1, 5)) + BOXES
         site.page.evaluate("(html) => { document.body.innerHTML = html; }", html)
         for name, value in FRESH.items():
-            self.find(name).fill(str(value))
+            self.type(name, str(value))
 
     def find(self, name):
         return self.site.page.locator(f"#preview-{name}").locator("textarea, input").first
+
+    def type(self, name, value):
+        self.find(name).fill(value)
+        self.find(name).blur()
 
     def read(self, name):
         return self.find(name).input_value()
@@ -72,6 +76,17 @@ class Rows:
         self.now["adapters"][number] = adapter
         self.call("reportAdapters")
 
+    def suggest(self, prompt):
+        """The note about the adapters comes, with a suggestion."""
+        self.site.page.evaluate(
+            """(text) => {
+              const line = document.createElement('p');
+              line.dataset.suggestion = text;
+              document.querySelector('#preview-adapter-note').append(line);
+            }""",
+            json.dumps({"prompt": prompt, "steps": 30, "guidance": 5}),
+        )
+
     @property
     def shown(self):
         """Adapter and weight of the rows that are shown."""
@@ -91,7 +106,7 @@ def rows(browser):
 
 
 def test_opened_page_shows_what_was_generated_last_but_not_over_what_was_typed(rows):
-    rows.find("prompt").fill("typed before the answer came")
+    rows.type("prompt", "typed before the answer came")
     rows.site.page.evaluate(
         "document.addEventListener('input', ({target}) => { window.heard = target.value; })"
     )
@@ -101,11 +116,24 @@ def test_opened_page_shows_what_was_generated_last_but_not_over_what_was_typed(r
     assert rows.read("seed") == "9"
     rows.site.page.wait_for_function("window.heard === '7'")  # Gradio's widgets hear of it
     # Only the first time: somebody may have emptied the box since.
-    rows.find("prompt").fill("")
+    rows.type("prompt", "")
     rows.arrive(DONE, MINE, YOURS, last=[(MINE, 2)])
     assert rows.shown == [(MINE, 0.5), (DONE, 1.5)]
     assert rows.read("prompt") == ""
     assert rows.choices == [DONE, MINE, YOURS]
+
+
+def test_box_with_the_cursor_in_it_is_left_to_the_person(rows):
+    rows.find("prompt").focus()
+    rows.arrive(DONE, last=[(DONE, 1)])
+    rows.site.page.wait_for_function("document.querySelector('#preview-seed input').value === '9'")
+    assert rows.read("prompt") == ""
+    rows.suggest("tabbycat")
+    rows.call("applySuggestion")
+    assert rows.read("prompt") == ""
+    rows.find("prompt").blur()
+    rows.call("applySuggestion")
+    assert rows.read("prompt") == "tabbycat"
 
 
 def test_first_list_leaves_a_choice_alone_that_was_made_before_it_came(rows):
@@ -187,22 +215,14 @@ def test_answer_that_fills_a_row_which_was_removed_meanwhile_shows_it(rows):
 
 
 def test_suggestion_is_taken_where_the_prompt_is_empty_when_it_comes(rows):
-    suggestion = json.dumps({"prompt": "tabbycat", "steps": 30, "guidance": 5})
-    rows.site.page.evaluate(
-        """(text) => {
-          const line = document.createElement('p');
-          line.dataset.suggestion = text;
-          document.querySelector('#preview-adapter-note').append(line);
-        }""",
-        suggestion,
-    )
-    rows.find("prompt").fill("my own")
+    rows.suggest("tabbycat")
+    rows.type("prompt", "my own")
     rows.call("applySuggestion")
     assert (rows.read("prompt"), rows.read("steps")) == ("my own", "20")
-    rows.find("prompt").fill("  ")
+    rows.type("prompt", "  ")
     rows.call("applySuggestion")
     assert (rows.read("prompt"), rows.read("steps")) == ("tabbycat", "30")
-    rows.find("prompt").fill("")
+    rows.type("prompt", "")
     rows.site.page.evaluate("document.querySelector('#preview-adapter-note p').remove()")
     rows.call("applySuggestion")
     assert rows.read("prompt") == ""

@@ -179,5 +179,5 @@ def test_opened_accordion_measures_a_runs_file_against_its_base_model(workspace,
 
 
 def test_file_that_is_no_adapter_has_no_second_complaint():
-    failed = Job("inspect-0", "failed", message="x holds no adapter.")
-    assert make_about(FILE, failed, failed).count("holds no adapter") == 1
+    failed = Job("inspect-0", "failed", message="x contains no adapter.")
+    assert make_about(FILE, failed, failed).count("contains no adapter") == 1

@@ -1,9 +1,18 @@
 """Events wired by name, in a real Gradio page: values come and go by name."""
 
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
 import gradio as gr
 import pytest
 
+import app.ui
 from app.ui.wire import wire, wire_in_browser
+from app.web.page import build
+
+FOLDER = Path(app.ui.__file__).parent
 
 
 def run(page, event, values):
@@ -79,3 +88,22 @@ def test_event_of_the_browser_asks_the_server_nothing_and_names_its_values():
     assert event.fn is None
     assert '["nameAfter", ["name", ["values", "train.steps"]], ["other"]]' in event.js
     assert "\n" not in event.js
+
+
+def list_functions(module):
+    """The names that a module of the page offers for events."""
+    table = re.search(r"export const functions = \{(.*?)\n?\};", module, re.DOTALL)
+    inner = table[1] if table else ""
+    inner = re.sub(r"\.\.\.\w+,?", "", inner)  # those of other modules
+    return re.findall(r"(?:^|,|\n)\s*(\w+)(?=\s*[:,]|\s*$)", inner)
+
+
+def test_every_function_that_an_event_names_is_there_once(workspace):
+    """Modules put their functions into one table: one of two with a name would be lost."""
+    modules = [path.read_text("utf-8") for path in (FOLDER / "js").glob("*.js")]
+    counts = Counter(name for module in modules for name in list_functions(module))
+    assert [name for name, count in counts.items() if count > 1] == []
+    scripts = [event.js for event in build(workspace).fns.values() if event.js]
+    used = {json.loads(re.search(r"call\((\[.*\]), given", one)[1])[0] for one in scripts}
+    assert used - set(counts) == set()
+    assert len(used) > 15

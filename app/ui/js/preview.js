@@ -79,6 +79,9 @@ function follow(rows, data) {
   });
 }
 
+// Somebody who has put the cursor into a box is about to type.
+const isBusy = (box) => box === document.activeElement;
+
 // Types into a box as a person would. Gradio would put an update into it a moment later, over what
 // somebody has typed since.
 function type(box, value) {
@@ -90,7 +93,7 @@ function type(box, value) {
 async function restoreBoxes(data) {
   for (const [name, selector] of Object.entries(BOXES)) {
     const box = await waitFor(() => document.querySelector(selector));
-    if (box.value === String(data.fresh[name])) type(box, data.last[name]);
+    if (!isBusy(box) && box.value === String(data.fresh[name])) type(box, data.last[name]);
   }
 }
 
@@ -139,7 +142,7 @@ function removeRow(number, now) {
 function applySuggestion() {
   const note = document.querySelector('#preview-adapter-note [data-suggestion]');
   const prompt = document.querySelector(BOXES.prompt);
-  if (!note || !prompt || prompt.value.trim()) return;
+  if (!note || !prompt || isBusy(prompt) || prompt.value.trim()) return;
   for (const [name, value] of Object.entries(JSON.parse(note.dataset.suggestion))) {
     type(document.querySelector(BOXES[name]), value);
   }
