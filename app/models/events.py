@@ -44,7 +44,7 @@ class BaseModelEvents:
         return {"message": ""}
 
     def answer(self, event: gr.EventData) -> dict[str, Any]:
-        """Saves what a person says that the base model predicts whose question was shown."""
+        """Saves the answer to the question of the base model that was shown."""
         name, prediction = getattr(event, "base_model", ""), getattr(event, "key", "")
         try:
             save_answer(self.workspace, name, prediction)
@@ -130,7 +130,7 @@ def start_download(workspace: Workspace, typed: object) -> Job:
     def note_id(folder: Path) -> None:
         (folder / HUB_ID_FILE).write_text(str(hub_id), encoding="utf-8")
 
-    # Again also where it is here already: the command says so at once, or fetches what was removed.
+    # Again also where it is here already: it ends at once then, or fetches what was removed.
     return send_job(workspace, name_download(str(hub_id)), arguments, note_id, again=True)
 
 

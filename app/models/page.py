@@ -16,8 +16,8 @@ from app.ui.wire import wire, wire_in_browser
 Widgets = dict[str, Any]
 
 
-def draw_base_model(context: PageContext) -> Callable[[Mapping[str, Any]], None]:
-    """Draws card, question, and the two ways by which base models come in.
+def build_base_model(context: PageContext) -> Callable[[Mapping[str, Any]], None]:
+    """Builds card, question, and the two ways by which base models come in.
 
     Returns:
         What wires it, given the widgets that another base model changes: "preset", "family" and

@@ -1,11 +1,11 @@
-"""What the Train tab says about base models."""
+"""Sentences of the Train tab about base models."""
 
 ANSWERS = {"epsilon": "The noise (epsilon)", "v_prediction": "v (v-prediction)"}
 NOT_LOOKED_AT = "Nobody has looked at this base model yet."
 LOOKING = "Looking at this base model…"
 NONE_CHOSEN = "Choose a base model, add one by its path, or download one from the hub below."
 UNKNOWN_PREDICTION = (
-    "Its file does not say what it predicts. Choose below; the likely answer stands first."
+    "Its file does not state what it predicts. Choose below; the likely answer stands first."
 )
 OTHER_MODELS = "Add a base model: by path, or from the hub"
 PATH = "Path of a .safetensors file or a diffusers folder"

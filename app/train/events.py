@@ -32,7 +32,7 @@ class TrainEvents:
         self.workspace = workspace
 
     def save_prediction(self, event: gr.EventData) -> dict[str, Any]:
-        """Saves what the settings of an opened file say about their base model.
+        """Saves the prediction type that the settings of an opened file state for their base model.
 
         The browser fills the form itself (`askForm`).
         """
@@ -41,7 +41,7 @@ class TrainEvents:
         try:
             opened = open_file(self.workspace, event.kind, getattr(event, "file", ""))
         except WorkspaceError:
-            return {}  # the form's note says so
+            return {}  # the form's note shows it
         try:
             save_prediction(self.workspace, opened)
         except WorkspaceError as error:
@@ -64,11 +64,11 @@ class TrainEvents:
     def ask_header(
         self, dataset: str | None, base_model: str | None, values: dict[str, Any]
     ) -> dict[str, Any]:
-        """Asks what the header of the LoRA file would say."""
+        """Requests the header that the LoRA file would have."""
         return {"answer": self._ask(HEADER, "header", Chosen(dataset, base_model, values))}
 
     def start(self, dataset: str, base_model: str, values: dict[str, Any]) -> dict[str, Any]:
-        """Starts a run, or says next to each setting what is wrong with it."""
+        """Starts a run, or shows next to each setting what is wrong with it."""
         fine = {path: gr.update(info=line) for path, line in FORM.explain(()).items()}
         try:
             training.check_before_start(self.workspace, dataset, base_model)
@@ -109,8 +109,8 @@ class TrainEvents:
         except WorkspaceError as error:
             return {"message": note(str(error), "error")}
 
-    def draw_chart(self, run: str | None) -> dict[str, Any]:
-        """Draws the losses of the run that is shown."""
+    def plot_losses(self, run: str | None) -> dict[str, Any]:
+        """Plots the losses of the run that is shown."""
         shown = choose_run(list_run_views(self.workspace), run)
         points = view.view_losses(self.workspace.find_run(shown.id)) if shown else []
         return {"chart": make_frame(points)}
@@ -131,7 +131,7 @@ def make_frame(points: list[view.LossPoint]) -> pandas.DataFrame:
     """Returns the chart's table.
 
     Before the first point it holds one empty point per series: the chart fixes its colours and
-    the types of its columns when it is first drawn, and never looks again.
+    the types of its columns when it is first shown, and keeps them.
     """
     rows: list[tuple[int, float | None, str]] = [
         (point.step, point.loss, text.RAW) for point in points

@@ -5,13 +5,14 @@ from typing import Any
 
 from app.core.examples import folder_signature, list_examples
 from app.core.jobs import read_job
-from app.core.run_contents import Sample, SampleGrid, sample_url, view_samples
+from app.core.run_contents import Sample, SampleGrid, sample_url, view_losses, view_samples
 from app.core.run_views import (
     RunView,
     choose_run,
     describe_pending,
     describe_run,
     list_run_views,
+    read_event_log,
     read_log_tail,
     title_of,
 )
@@ -25,8 +26,8 @@ from app.ui.fragments import Params, View
 from app.ui.markup import Markup, element, join, make_log, note
 from trainer.config import ConfigError, layer_config
 
-HEADER = "header"  # the command that says what a file's header would hold
-# The settings that say how often each image is seen.
+HEADER = "header"  # the command that prints the header a file would have
+# The settings that decide how often each image is used.
 EXPOSURE = (
     "train.steps",
     "train.batch_size",
@@ -193,7 +194,7 @@ def _render_exposure(workspace: Workspace, params: Params) -> Markup:
     try:
         config = layer_config(settings=tree)
     except ConfigError:
-        return Markup("")  # half a number is being typed; Start says what is wrong
+        return Markup("")  # half a number is being typed; Start reports what is wrong
     count = _count_images(workspace, params.get("dataset", ""))
     return note(text.describe_exposure(config, count)) if tree else Markup("")
 
@@ -245,20 +246,35 @@ def _render_samples(workspace: Workspace, params: Params) -> Markup:
     return make_samples(view.id if view else "", grid)
 
 
-def _read_events_version(workspace: Workspace, params: Params) -> object:
-    """Changes when the shown run has a new event: that is what samples and chart show."""
+def _read_samples_version(workspace: Workspace, params: Params) -> object:
     view = find_shown(workspace, params)
     if view is None:
         return None
-    path = workspace.find_run(view.id).events_path
-    return (view.id, path.stat().st_size if path.exists() else 0)
+    events = read_event_log(workspace.find_run(view.id))
+    return view.id, sum(event["event"] == "sample" for event in events)
+
+
+def _render_losses(workspace: Workspace, params: Params) -> Markup:
+    view = find_shown(workspace, params)
+    points = view_losses(workspace.find_run(view.id)) if view else []
+    if not points:
+        return Markup("")
+    last = points[-1]
+    return element("p", text.losses(last.step, last.loss, last.smoothed), class_="quiet")
+
+
+def _read_losses_version(workspace: Workspace, params: Params) -> object:
+    """Changes at most a hundred times in a run: each change has the chart plotted again."""
+    view = find_shown(workspace, params)
+    return view and (view.id, view.busy, view.step and 100 * view.step // max(1, view.steps))
 
 
 VIEWS = {
     "status": View(_render_status),
     "progress": View(_render_progress),
     "run-buttons": View(_render_buttons),
-    "samples": View(_render_samples, _read_events_version),
+    "samples": View(_render_samples, _read_samples_version),
+    "losses": View(_render_losses, _read_losses_version),
     "train-dataset": View(_render_dataset, _read_dataset_version),
     "exposure": View(_render_exposure, _read_dataset_version),
     "start-from": View(_render_start),

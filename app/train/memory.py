@@ -1,4 +1,4 @@
-"""How much memory the settings take: what an estimate says, and its HTML."""
+"""How much memory the settings take: the result of an estimate, and its HTML."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -49,14 +49,14 @@ class MemoryChange:
 
 @dataclass(frozen=True)
 class MemoryView:
-    """What a run would take, phase by phase, and what the device has.
+    """Memory that a run would take, phase by phase, and what the device has.
 
     Attributes:
         phases: Name and bytes, in the order of a run.
         needed_bytes: What must be free: the peak, and what driver and libraries take besides.
         device: Its kind and number format.
         free_bytes: What is free there; 0 where that is not known.
-        fits: Whether there is room, as far as one knows.
+        fits: Whether it fits, as far as is known.
         changes: What would make it fit, each on top of those before it.
     """
 
@@ -74,7 +74,7 @@ class MemoryView:
 
 
 def view_memory(job: Job) -> MemoryView | None:
-    """Returns what an estimate says; None before it is there."""
+    """Returns the result of an estimate; None before it is there."""
     answer = job.answer
     if job.state != "done" or not isinstance(answer, dict):
         return None

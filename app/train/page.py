@@ -7,7 +7,7 @@ import gradio as gr
 from app.train import text
 from app.train.events import TrainEvents, make_frame
 from app.train.html import make_run_buttons
-from app.train.settings_page import DrawBaseModel, Settings, draw_settings
+from app.train.settings_page import BuildBaseModel, Settings, build_settings
 from app.ui.context import PageContext
 from app.ui.fragments import fragment
 from app.ui.wire import wire
@@ -22,21 +22,21 @@ class _Progress:
     buttons: gr.HTML
     note: gr.HTML
     chart: gr.LinePlot
-    samples: gr.HTML
+    losses: gr.HTML
 
 
-def train_page(context: PageContext, draw_base_model: DrawBaseModel) -> None:
-    """Draws the tab and wires it.
+def build_train_page(context: PageContext, build_base_model: BuildBaseModel) -> None:
+    """Builds the tab and wires it.
 
     Args:
         context: What all pages are given.
-        draw_base_model: Draws what there is around the base model.
+        build_base_model: Builds what there is around the base model.
     """
-    settings = draw_settings(context, draw_base_model)
-    _wire_run(context, settings, _draw_progress(context))
+    settings = build_settings(context, build_base_model)
+    _wire_run(context, settings, _build_progress(context))
 
 
-def _draw_progress(context: PageContext) -> _Progress:
+def _build_progress(context: PageContext) -> _Progress:
     problems = gr.HTML("", elem_id="train-problems")
     with gr.Row():
         start = gr.Button(
@@ -49,22 +49,23 @@ def _draw_progress(context: PageContext) -> _Progress:
     context.run.render()
     fragment("progress", "run", elem_id="train-progress")
     with gr.Row():
-        chart = gr.LinePlot(
-            make_frame([]),
-            x="step",
-            y="loss",
-            color="series",
-            color_map=_COLOURS,
-            label=text.CHART_LABEL,
-            colors_in_legend=[],  # its legend would be cut off; the label says it
-            height=320,
-            buttons=["fullscreen"],
-            elem_id="train-chart",
-            min_width=320,
-        )
         with gr.Column(min_width=320):
-            samples = fragment("samples", "run", elem_id="train-samples", grid="enlarge")
-    return _Progress(problems, start, buttons, message, chart, samples)
+            chart = gr.LinePlot(
+                make_frame([]),
+                x="step",
+                y="loss",
+                color="series",
+                color_map=_COLOURS,
+                label=text.CHART_LABEL,
+                colors_in_legend=[],  # its legend would be cut off; the label has it
+                height=320,
+                buttons=["fullscreen"],
+                elem_id="train-chart",
+            )
+            losses = fragment("losses", "run", elem_id="train-losses")
+        with gr.Column(min_width=320):
+            fragment("samples", "run", elem_id="train-samples", grid="enlarge")
+    return _Progress(problems, start, buttons, message, chart, losses)
 
 
 def _wire_run(context: PageContext, settings: Settings, progress: _Progress) -> None:
@@ -82,11 +83,9 @@ def _wire_run(context: PageContext, settings: Settings, progress: _Progress) -> 
         },
     )
     wire(progress.buttons.select, events.command, outputs={"message": progress.note})
-    # The chart shows what the samples' version stands for: the events of the run.
     wire(
-        progress.samples.tick,
-        events.draw_chart,
+        [context.demo.load, progress.losses.tick],
+        events.plot_losses,
         {"run": context.run},
         {"chart": progress.chart},
-        trigger_mode="always_last",
     )

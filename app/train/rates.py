@@ -10,7 +10,7 @@ from app.train.settings import FORM, read_shared
 from app.ui.form import put
 from app.ui.fragments import Params, View
 from app.ui.markup import Markup, element, join, note
-from app.ui.plots import COLOURS, Axis, Line, draw_axes, draw_chart, draw_legend, draw_lines
+from app.ui.plots import COLOURS, Axis, Line, plot_axes, plot_chart, plot_legend, plot_lines
 from trainer.config import (
     AdapterConfig,
     ConfigError,
@@ -29,7 +29,7 @@ PARTS = {
     "unet": "UNet",
     "conv": "convolutions",
     "text": "text encoders",
-    "word": "learned word",
+    "word": "textual-inversion embedding",
 }
 FINDS_RATE = "Prodigy finds the learning rate itself as it trains, and multiplies it by this curve."
 HOLDS_RATE = "schedule_free holds the rate and averages the weights instead of letting it fall."
@@ -104,7 +104,7 @@ def view_rates(config: RunConfig) -> RateView:
     factors = [schedule_factor(optimizer, step - 1, steps) for step in at]
     lines = []
     for full, parts in _join_equal(config).items():
-        # A learned word has no weights that start at zero.
+        # A textual-inversion embedding has no weights that start at zero.
         factored = tuple(part for part in parts if part != "word")
         for ratio, those in {1.0: parts, optimizer.lora_plus_ratio: factored}.items():
             rates = tuple(full * ratio * factor for factor in factors)
@@ -138,13 +138,13 @@ def list_parts(adapter: AdapterConfig) -> list[Part]:
 
 
 def _may_fit(patterns: list[str], start: str) -> bool:
-    """Tells whether one of the patterns could fit a name that starts so."""
+    """Returns whether one of the patterns could match a name that starts like this."""
     fixed = [re.split(r"[*?[]", pattern)[0] for pattern in patterns]
     return any(start.startswith(each) or each.startswith(start) for each in fixed)
 
 
 def _choose_steps(optimizer: OptimizerConfig, steps: int) -> list[int]:
-    """Returns the steps to draw: evenly, and on both sides of each corner and each jump."""
+    """Returns the steps to plot: evenly, and on both sides of each corner and each jump."""
     falls = optimizer.restarts if optimizer.schedule == "cosine_restarts" else 1
     count = min(steps, _POINTS + _POINTS_OF_A_FALL * (falls - 1))
     chosen = {1 + round(index * (steps - 1) / max(1, count - 1)) for index in range(count)}
@@ -183,8 +183,8 @@ def make_rates(view: RateView) -> Markup:
     return element(
         "figure",
         element("figcaption", _HEADING, style="font-weight: 600;"),
-        draw_rates(view),
-        draw_legend(entries),
+        plot_rates(view),
+        plot_legend(entries),
         *(element("p", line, class_="quiet") for line in view.notes),
         style="margin: .25rem 0;",
         data_state="drawn",
@@ -202,7 +202,7 @@ def make_rates_of(values: Mapping[str, Any]) -> Markup:
         return make_no_rates(" ".join(str(problem) for problem in error.problems))
 
 
-def draw_rates(view: RateView) -> Markup:
+def plot_rates(view: RateView) -> Markup:
     """Returns the curves as one SVG."""
     most = max((max(line.rates) for line in view.lines), default=0.0)
     full = max((line.full * line.ratio for line in view.lines), default=0.0)
@@ -217,12 +217,12 @@ def draw_rates(view: RateView) -> Markup:
         if len(points) == 1:
             points.append((1.0, points[0][1]))
         lines.append(Line(points, colour, dashes))
-    marks = [(share, _show_rate(share * scale)) for share in (0.0, 0.5, 1.0)]
-    marked = sorted({1, (view.steps + 1) // 2, view.steps})
-    steps = Axis(_STEPS_AXIS, [((step - 1) / last, f"{step}") for step in marked])
-    up = Axis(_FACTOR_AXIS if view.is_factor else _RATE_AXIS, marks)
-    axes = draw_axes(steps, up, 0, _HEIGHT)
-    return draw_chart(_describe_curves(view), _HEIGHT, join(axes, draw_lines(lines, 0, _HEIGHT)))
+    ticks = [(share, _show_rate(share * scale)) for share in (0.0, 0.5, 1.0)]
+    labelled = sorted({1, (view.steps + 1) // 2, view.steps})
+    steps = Axis(_STEPS_AXIS, [((step - 1) / last, f"{step}") for step in labelled])
+    up = Axis(_FACTOR_AXIS if view.is_factor else _RATE_AXIS, ticks)
+    axes = plot_axes(steps, up, 0, _HEIGHT)
+    return plot_chart(_describe_curves(view), _HEIGHT, join(axes, plot_lines(lines, 0, _HEIGHT)))
 
 
 def make_no_rates(problem: str) -> Markup:

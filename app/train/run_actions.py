@@ -110,7 +110,7 @@ def _refuse_second(workspace: Workspace) -> None:
 
 
 def _start_trainer(workspace: Workspace, run: RunFolder) -> None:
-    # The preview worker holds a base model, and a small card has room for one only.
+    # The preview worker holds a base model, and a small card fits only one.
     if has_worker(workspace.preview.path):
         request(workspace.preview.path, "stop")
     try:

@@ -165,7 +165,7 @@ def open_file(workspace: Workspace, kind: object, file_id: object) -> Opened:
 
 
 def save_prediction(workspace: Workspace, opened: Opened) -> None:
-    """Saves what the settings say that their base model predicts as the answer for it.
+    """Saves the prediction type in the settings as the answer for their base model.
 
     Raises:
         WorkspaceError: the answer cannot be saved.

@@ -22,13 +22,13 @@ from app.ui.wire import wire, wire_in_browser
 
 HEADER_SETTING = "output.header"
 _ON_THE_SURFACE = (NAME, "train.steps")
-# Draws what there is around the base model, and returns what wires it (`app/models`).
-DrawBaseModel = Callable[[PageContext], Callable[[Mapping[str, Any]], None]]
+# Builds what there is around the base model, and returns what wires it (`app/models`).
+BuildBaseModel = Callable[[PageContext], Callable[[Mapping[str, Any]], None]]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is drawn of the settings; `widgets` are the form's, by the settings' paths."""
+    """The components of the settings; `widgets` are the form's, by the settings' paths."""
 
     preset: gr.Dropdown
     note: gr.HTML
@@ -42,8 +42,8 @@ class Settings:
     memory_message: gr.HTML
 
 
-def draw_settings(context: PageContext, draw_base_model: DrawBaseModel) -> Settings:
-    """Draws the settings, three on the surface and the others in accordions, and wires them."""
+def build_settings(context: PageContext, build_base_model: BuildBaseModel) -> Settings:
+    """Builds the settings, three on the surface and the others in accordions, and wires them."""
     presets = view.describe_presets()
     chosen = view.suggest_preset(next(iter(context.workspace.list_base_models()), ""), presets)
     values = FORM.to_values(view.read_preset_config(chosen))
@@ -63,7 +63,7 @@ def draw_settings(context: PageContext, draw_base_model: DrawBaseModel) -> Setti
             min_width=260,
         )
         widgets = {path: build_widget(fields[path], values[path]) for path in _ON_THE_SURFACE}
-    wire_base_model = draw_base_model(context)
+    wire_base_model = build_base_model(context)
     fragment("train-dataset", "dataset", elem_id="train-dataset")
     preset_note = gr.HTML(describe_preset(chosen), elem_id="train-preset-note")
     start = fragment("start-from", "start_from", elem_id="train-start-box")
@@ -77,7 +77,7 @@ def draw_settings(context: PageContext, draw_base_model: DrawBaseModel) -> Setti
                 ui_text.HEADER_ASK, scale=0, min_width=160, elem_id="train-header-ask"
             )
         header = fragment("header", elem_id="train-header-table")
-    accordion = _draw_form(values, widgets)
+    accordion = _build_form(values, widgets)
     header_accordion.render()
     fragment("exposure", "dataset", "exposure", elem_id="train-exposure")
     fragment("rates", "rates", elem_id="train-rates", polled=False)
@@ -95,8 +95,8 @@ def draw_settings(context: PageContext, draw_base_model: DrawBaseModel) -> Setti
     return page
 
 
-def _draw_form(values: dict[str, Any], widgets: dict[str, Any]) -> gr.Accordion:
-    """Draws the settings that are not drawn yet, section after section."""
+def _build_form(values: dict[str, Any], widgets: dict[str, Any]) -> gr.Accordion:
+    """Builds the settings that are not built yet, section after section."""
     accordion = gr.Accordion(text.ALL_SETTINGS, open=False, elem_id="train-settings")
     with accordion:
         gr.Textbox(  # what is typed in it is looked for in the browser (`filterSettings`)

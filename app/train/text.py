@@ -1,4 +1,4 @@
-"""What the Train tab and the run bar say."""
+"""Sentences of the Train tab and of the status bar."""
 
 from app.core.text import NO_DATASET, image_count
 from trainer.config import RunConfig
@@ -18,6 +18,10 @@ FORM_REFUSED = "Not started. Fix these settings, then press Start again:"
 NO_SAMPLES = "Samples appear here while the run learns."
 SAMPLES_HINT = "Rows are steps, columns are prompts. Arrow keys move, Enter enlarges."
 SEARCH_LABEL = "Search the settings"
+
+
+def losses(step: int, raw: float, smoothed: float) -> str:
+    return f"Step {step}: raw {raw:.4f}, smoothed {smoothed:.4f}"
 
 
 def loss_now(loss: float) -> str:
@@ -79,7 +83,7 @@ def only_start(name: str) -> str:
 
 def no_settings(name: str) -> str:
     """A file without settings is to be opened."""
-    return f"{name} holds no settings. Only files that were made here tell how."
+    return f"{name} holds no settings. Only files made by Lorasmith have them."
 
 
 def unknown_base(name: str) -> str:

@@ -20,12 +20,12 @@ from app.library import about as library_about
 from app.library import html as library_html
 from app.library.page import library_page
 from app.models import html as models_html
-from app.models.page import draw_base_model
+from app.models.page import build_base_model
 from app.preview import html as preview_html
 from app.preview.page import preview_page
 from app.train import html as train_html
 from app.train import text as train_text
-from app.train.page import train_page
+from app.train.page import build_train_page
 from app.train.run_actions import continue_run
 from app.ui.choice import Choice
 from app.ui.context import PageContext
@@ -51,7 +51,7 @@ TABS = {
     "dataset": Tab("Dataset", dataset_page, dataset_html.VIEWS),
     "train": Tab(
         "Train",
-        partial(train_page, draw_base_model=draw_base_model),
+        partial(build_train_page, build_base_model=build_base_model),
         {**train_html.VIEWS, **models_html.VIEWS},
     ),
     "preview": Tab("Preview", preview_page, preview_html.VIEWS),

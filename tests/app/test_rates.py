@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 from app.train import rates
-from app.train.rates import RATE_SETTINGS, VIEWS, draw_rates, list_parts, make_rates, view_rates
+from app.train.rates import RATE_SETTINGS, VIEWS, plot_rates, list_parts, make_rates, view_rates
 from app.train.settings import FORM
 from app.ui.plots import WIDTH
 from trainer.config import SCHEDULES, AdapterConfig, layer_config, schedule_factor
@@ -51,7 +51,7 @@ def test_every_point_is_what_the_schedule_says(schedule, warmup):
 @pytest.mark.parametrize("schedule", list(SCHEDULES))
 def test_picture_has_the_points_of_the_schedule(schedule):
     config = configure(schedule=schedule, warmup_steps=20, text_learning_rate=1e-4)
-    joined, text = read_lines(draw_rates(view_rates(config)))
+    joined, text = read_lines(plot_rates(view_rates(config)))
     for step in (1, 20, 21, 100, 161, 199, 200):
         factor = schedule_factor(config.optimizer, step - 1, 200)
         x, y = joined[step - 1]
@@ -83,7 +83,7 @@ def test_equal_rates_share_a_line_and_lora_plus_adds_dashed_ones():
         (("unet", "conv"), 1), (("unet", "conv"), 4), (("text",), 1), (("text",), 4),
     ]  # fmt: skip
     assert shown.lines[1].rates == pytest.approx([4 * rate for rate in shown.lines[0].rates])
-    picture = ElementTree.fromstring(draw_rates(shown))
+    picture = ElementTree.fromstring(plot_rates(shown))
     dashed = [bool(line.get("stroke-dasharray")) for line in picture.iter("polyline")]
     assert dashed == [True, False, True, False]
     markup = make_rates(shown)
@@ -127,7 +127,7 @@ def test_only_what_is_trained_has_a_line(adapter, parts):
 
 
 def test_picture_has_axes_a_title_and_words_for_a_screen_reader():
-    picture = ElementTree.fromstring(draw_rates(view_rates(configure(warmup_steps=9))))
+    picture = ElementTree.fromstring(plot_rates(view_rates(configure(warmup_steps=9))))
     title = picture.find("title").text
     assert title.startswith("Learning rate over the run of 200 steps. UNet and convolutions: 2e-4")
     assert "it starts at 2e-5, is at most 2e-4" in title
@@ -156,7 +156,7 @@ def test_warm_up_that_eats_the_run_and_other_rates_are_told():
 def test_shortest_runs_and_rates_of_zero_are_drawn(steps):
     zero = {f"{part}_learning_rate": 0.0 for part in ("unet", "conv", "text")}
     for config in (configure(steps=steps), configure(steps=steps, **zero)):
-        for line in read_lines(draw_rates(view_rates(config))):
+        for line in read_lines(plot_rates(view_rates(config))):
             assert len(line) == max(steps, 2)
             assert all(0 <= share <= 1 for point in line for share in point)
 
