@@ -1,7 +1,6 @@
 """Captions and trigger words as texts with a revision, and changes of all captions at once."""
 
 import json
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,6 +17,7 @@ from app.core.examples import (
 from app.core.jobs import forget_job
 from app.core.workspace import Workspace, WorkspaceError
 from app.dataset import text
+from app.dataset.images import CAPTION_LOCK
 from app.dataset.suggestions import list_suggested
 from datasets_tools.captions import normalise_caption, read_caption, revision_of, write_caption
 from datasets_tools.edits import CaptionChange
@@ -26,9 +26,6 @@ from datasets_tools.files import write_atomically
 from datasets_tools.rewriting import rewrite_all, undo_rewriting
 
 _MAX_TRIGGER = 200
-
-# A caption is compared with the revision and written in one step, and not while all are changed.
-CAPTION_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -102,6 +99,8 @@ def save_caption(
     name, plain = show_name(example.path), normalise_caption(caption)
     try:
         with CAPTION_LOCK:
+            if not example.path.is_file():  # it was removed in this moment
+                return Saved("gone", text.IMAGE_GONE)
             now = read_caption(example.path)
             if now == plain:
                 return Saved("unchanged", "", now, revision_of(now))

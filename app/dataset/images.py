@@ -24,6 +24,9 @@ THUMBNAIL_SIDE = 256
 _FULL_STEP = 64
 _SMALL_MODEL = 384
 
+# A caption is compared with its revision and written in one step: not while all are changed, and
+# not while its image is moved.
+CAPTION_LOCK = threading.Lock()
 # An image decoded is a hundred times its file: not many of them at once.
 _thumbnail_slots = threading.Semaphore(2)
 
@@ -116,7 +119,8 @@ def remove_image(folder: Path, key: str) -> str:
     if example is None:
         raise WorkspaceError(text.IMAGE_GONE)
     try:
-        move_to_trash(example.path)
+        with CAPTION_LOCK:
+            move_to_trash(example.path)
     except DatasetError as error:
         raise WorkspaceError(str(error)) from error
     return show_name(example.path)
@@ -129,7 +133,8 @@ def undo_remove(folder: Path) -> str:
         WorkspaceError: there is nothing to bring back, or it cannot be moved.
     """
     try:
-        path = restore_from_trash(folder)
+        with CAPTION_LOCK:
+            path = restore_from_trash(folder)
     except DatasetError as error:
         raise WorkspaceError(str(error)) from error
     if path is None:

@@ -269,6 +269,18 @@ def test_text_without_an_image_is_shown_to_be_copied(opened):
     expect(opened.page.locator(NOTE)).to_be_empty()
 
 
+def test_text_is_saved_when_its_image_comes_back(opened):
+    """The image was removed before the text arrived that was typed last."""
+    kept = opened.texts.pop("/captions/cats/a")
+    opened.page.locator(BOX).fill("the last word")
+    opened.show_grid("cats", ["b"])
+    expect(opened.page.locator(NOTE)).to_contain_text("the last word")
+    opened.texts["/captions/cats/a"] = kept
+    opened.show_grid()
+    expect(opened.page.locator(NOTE)).to_have_text("Saved: a")
+    assert opened.texts["/captions/cats/a"]["text"] == "the last word"
+
+
 def test_conflict_of_a_trigger_is_decided_at_the_trigger(opened):
     opened.texts["/trigger/cats"] = {"text": "theirs", "revision": "2"}
     box = opened.page.locator("#dataset-trigger input")

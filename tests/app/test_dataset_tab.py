@@ -178,6 +178,22 @@ def test_text_of_an_image_or_a_dataset_that_is_gone_is_not_saved(workspace, data
     assert save_trigger(workspace, "../x", "", "x").outcome == "gone"
 
 
+def test_text_does_not_stay_behind_where_its_image_is_removed_meanwhile(
+    workspace, dataset, keys, monkeypatch
+):
+    """The image was found, and is moved to the trash before its caption is written."""
+    find = captions.find_example
+
+    def find_and_remove(folder, key):
+        example = find(folder, key)
+        example.path.rename(dataset / "moved")
+        return example
+
+    monkeypatch.setattr(captions, "find_example", find_and_remove)
+    assert save_caption(workspace, "cats", keys[2], "", "late").outcome == "gone"
+    assert not (dataset / "image-2.txt").exists()
+
+
 def test_trigger_is_kept_once_and_refused_in_words(workspace, dataset):
     opened = open_trigger(workspace, "cats")
     saved = save_trigger(workspace, "cats", opened.revision, " tabby  cat")

@@ -5,8 +5,8 @@
 // (`drafts.js`) of the address that the box was read from; it is sent when the box is left.
 
 import {
-  countAnswers, dropDraft, findDraft, keepDraft, listDrafts, noteText, onAnswer, sendDraft,
-  sendDrafts,
+  countAnswers, dropDraft, findDraft, keepDraft, listDrafts, noteText, onAnswer, retryDraft,
+  sendDraft, sendDrafts,
 } from './drafts.js';
 import {onShown} from './fragments.js';
 import {get, onChange, set} from './state.js';
@@ -224,6 +224,7 @@ export function noticeImages() {
     if (back) restoring = null;
   }
   keys = next;
+  for (const key of keys) retryDraft(captionAddress(get('dataset'), key));
   set({image: chosen});
   const address = captionAddress(get('dataset'), chosen);
   if (boxes.captions && boxes.captions.address === address) refresh(boxes.captions);

@@ -113,6 +113,14 @@ export function keepDraft(address) {
   return sendDraft(address);
 }
 
+// Sends a draft whose image was gone and is back.
+export function retryDraft(address) {
+  const draft = drafts.get(address);
+  if (!draft || draft.state !== 'gone') return;
+  draft.state = 'waiting';
+  sendDraft(address);
+}
+
 // Sends all drafts, for example because the page is about to be left.
 export function sendDrafts(options) {
   for (const {address} of listDrafts()) sendDraft(address, options);
