@@ -1,8 +1,8 @@
-"""What several words of the command line share: their options, and how those are read."""
+"""What several commands share: their options, and how those are read."""
 
 import argparse
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, get_args, get_origin
 
@@ -21,8 +21,8 @@ from trainer.config import (
 )
 from trainer.runs import RunError, RunFolder, open_run
 
-# Where a subject adds its words; argparse gives this type no public name.
-Words: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+# Where a subject adds its commands; argparse gives this type no public name.
+Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -34,19 +34,17 @@ class OptionError(ConfigError):
         return " ".join(f"{str(problem).removesuffix('.')}." for problem in self.problems)
 
 
+BASE_MODEL_HELP = "the base model: a folder, a file or a hub id"
 _SETTINGS = (
     "dataset", "base_model", "name", "trigger", "preset", "config", "continue_from", "set",
 )  # fmt: skip
 
 
-def add_word(
-    words: Words,
-    name: str,
-    function: Callable[[argparse.Namespace], int],
-    text: str,
+def add_command(
+    commands: Subparsers, name: str, function: Callable[[argparse.Namespace], int], text: str
 ) -> argparse.ArgumentParser:
-    """Adds a word that calls a function; `text` is its help, without a full stop."""
-    parser = words.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    """Adds a command that calls a function; `text` is its help, without a full stop."""
+    parser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
     parser.set_defaults(function=function)
     parser.add_argument(
         "--workspace",
@@ -57,37 +55,28 @@ def add_word(
     return parser
 
 
-def add_options(
-    parser: argparse.ArgumentParser, model: type[BaseModel], without: Collection[str] = ()
-) -> None:
+def add_options(parser: argparse.ArgumentParser, model: type[BaseModel]) -> None:
     """Adds an option for each setting of a model; `read_options` reads them.
 
-    Whatever is typed is taken as text: the model checks it, so that all that is wrong is said at
+    Whatever is typed is taken as text: the model checks it, so that all problems are reported at
     once.
     """
     for name, field in model.model_fields.items():
-        place = get_argument_name(field)
-        if name in without:
-            continue
+        place, option, text = (
+            get_argument_name(field),
+            get_option_name(name),
+            _describe_field(field),
+        )
         if place and field.annotation == list[str]:
             # With "*" argparse takes none where an option stands between FILE and these.
-            several = parser.add_argument(
-                name, nargs="+", metavar=place, help=_describe_field(field)
-            )
-            several.required = False
+            parser.add_argument(name, nargs="+", metavar=place, help=text).required = False
         elif place:
-            parser.add_argument(name, metavar=place, help=_describe_field(field))
+            parser.add_argument(name, metavar=place, help=text)
         elif field.annotation is bool:
-            parser.add_argument(
-                get_option_name(name), action="store_true", help=_describe_field(field)
-            )
+            parser.add_argument(option, action="store_true", help=text)
         else:
-            parser.add_argument(
-                get_option_name(name),
-                metavar=_name_value(name, field),
-                required=field.is_required(),
-                help=_describe_field(field),
-            )
+            value, required = _name_value(name, field), field.is_required()
+            parser.add_argument(option, metavar=value, required=required, help=text)
 
 
 def read_options(args: argparse.Namespace, model: type[Model]) -> Model:
@@ -135,7 +124,7 @@ def _name_value(name: str, field: FieldInfo) -> str:
 
 
 def _read_value(field: FieldInfo, text: Any) -> Any:
-    """Returns a number where one is asked for and typed; anything else as it is."""
+    """Returns a number where one is expected and typed; anything else as it is."""
     if field.annotation in (int, float):
         try:
             return field.annotation(text)
@@ -147,12 +136,7 @@ def _read_value(field: FieldInfo, text: Any) -> Any:
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """Adds the options that make a run's settings; `make_config` reads them."""
     parser.add_argument("--dataset", type=Path, help="folder of images with captions")
-    parser.add_argument(
-        "--base-model",
-        default="",
-        metavar="MODEL",
-        help="the base model: a folder, a file or a hub id",
-    )
+    parser.add_argument("--base-model", default="", metavar="MODEL", help=BASE_MODEL_HELP)
     parser.add_argument("--name", default="", help="name of the run and of the file")
     parser.add_argument("--trigger", default="", help="trigger word")
     parser.add_argument(
@@ -162,11 +146,9 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         "--config", type=Path, help="a TOML file, such as another run's config.toml"
     )
     parser.add_argument(
-        "--continue-from",
-        type=Path,
-        metavar="FILE",
+        "--continue-from", type=Path, metavar="FILE",
         help="start from the weights of a LoRA file; kind and ranks are the file's",
-    )
+    )  # fmt: skip
     add_set(parser)
 
 
@@ -181,12 +163,9 @@ def add_run_or_settings(parser: argparse.ArgumentParser) -> None:
 def add_set(parser: argparse.ArgumentParser) -> None:
     """Adds `--set SECTION.NAME=VALUE`."""
     parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="SECTION.NAME=VALUE",
+        "--set", action="append", default=[], metavar="SECTION.NAME=VALUE",
         help="change one setting; repeat for more (docs/config-reference.md lists them)",
-    )
+    )  # fmt: skip
 
 
 def make_config(args: argparse.Namespace) -> RunConfig:
@@ -232,11 +211,10 @@ def refuse_settings(args: argparse.Namespace) -> None:
     """
     given = [name for name in _SETTINGS if getattr(args, name)]
     if given:
-        msg = (
+        raise RunError(
             f"{args.run} has its settings in its config.toml, so --{given[0].replace('_', '-')} "
             "cannot be given with it. Leave it out, or leave out the run to make a new one."
         )
-        raise RunError(msg)
 
 
 def name_base_model(text: str) -> str:
@@ -263,10 +241,7 @@ def find_workspace(run: RunFolder) -> Path:
 
 def find_models(args: argparse.Namespace) -> Path:
     """Returns the folder of base models: of the run that is named, else of the workspace."""
-    if args.run:
-        return find_run(args).models_path
-    workspace: Path = args.workspace
-    return workspace / "models"
+    return find_run(args).models_path if args.run else Path(args.workspace, "models")
 
 
 def find_file(path: Path, what: str) -> Path:
@@ -276,6 +251,5 @@ def find_file(path: Path, what: str) -> Path:
         RunError: there is none.
     """
     if not path.is_file():
-        msg = f"There is no {what} at {path}."
-        raise RunError(msg)
+        raise RunError(f"There is no {what} at {path}.")
     return path
