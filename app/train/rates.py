@@ -10,7 +10,7 @@ from app.train.settings import FORM, read_shared
 from app.ui.form import put
 from app.ui.fragments import Params, View
 from app.ui.markup import Markup, element, join, note
-from app.ui.plots import COLOURS, Axis, Line, draw_axes, draw_chart, draw_legend, draw_lines
+from app.ui.plots import COLOURS, Axis, Line, plot_axes, plot_chart, plot_legend, plot_lines
 from trainer.config import (
     AdapterConfig,
     ConfigError,
@@ -180,7 +180,7 @@ def make_rates(view: RateView) -> Markup:
         "figure",
         element("figcaption", _HEADING, style="font-weight: 600;"),
         draw_rates(view),
-        draw_legend(entries),
+        plot_legend(entries),
         *(element("p", line, class_="quiet") for line in view.notes),
         style="margin: .25rem 0;",
         data_state="drawn",
@@ -217,8 +217,8 @@ def draw_rates(view: RateView) -> Markup:
     marked = sorted({1, (view.steps + 1) // 2, view.steps})
     steps = Axis(_STEPS_AXIS, [((step - 1) / last, f"{step}") for step in marked])
     up = Axis(_FACTOR_AXIS if view.is_factor else _RATE_AXIS, marks)
-    axes = draw_axes(steps, up, 0, _HEIGHT)
-    return draw_chart(_describe_curves(view), _HEIGHT, join(axes, draw_lines(lines, 0, _HEIGHT)))
+    axes = plot_axes(steps, up, 0, _HEIGHT)
+    return plot_chart(_describe_curves(view), _HEIGHT, join(axes, plot_lines(lines, 0, _HEIGHT)))
 
 
 def make_no_rates(problem: str) -> Markup:

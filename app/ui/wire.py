@@ -39,7 +39,7 @@ def wire(
             nothing does.
         inputs: The components it reads, by name.
         outputs: The components it may change, by name.
-        options: As for Gradio's events. Unless they say otherwise an event needs no queue of its
+        options: As for Gradio's events. By default an event needs no queue of its
             own, shows no spinner, and is no part of a public interface.
 
     Returns:
