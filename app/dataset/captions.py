@@ -52,12 +52,12 @@ class EditedText:
 
 @dataclass(frozen=True)
 class Saved:
-    """How saving a text went.
+    """The result of saving a text.
 
     Attributes:
         outcome: "conflict" where somebody else changed it, "gone" where it has no image any more,
             "refused" where it cannot be written.
-        message: A sentence for the person; "" where there is nothing to say.
+        message: A sentence for the person; "" where there is none.
         text: What is saved now: the text, or after a conflict that of somebody else.
         revision: Of `text`.
     """
@@ -79,7 +79,7 @@ def open_caption(workspace: Workspace, dataset: str, key: str) -> EditedText:
         raise WorkspaceError(text.IMAGE_GONE)
     try:
         caption = read_caption(example.path)
-    except DatasetError:  # the check says what is wrong with the file
+    except DatasetError:  # the check names what is wrong with the file
         caption = ""
     name = show_name(example.path)
     facts = text.image_facts(name, example.width, example.height)

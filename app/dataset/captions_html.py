@@ -16,8 +16,9 @@ from app.dataset.suggestions import (
     view_captions,
     view_suggesting,
 )
+from app.ui.components import make_button, make_chips
 from app.ui.fragments import Params, View
-from app.ui.markup import Attribute, Markup, element, join, make_track, note
+from app.ui.markup import Markup, element, join, make_track, note
 from datasets_tools.undo_log import UNDO_FOLDER
 
 _TAGS_SHOWN = 60
@@ -32,10 +33,12 @@ def make_suggest_buttons(captioner: CaptionerView | None, images: int, *, busy: 
     if captioner is not None and captioner.download:
         label = text.suggest_after_download(captioner.download)
     ready = bool(images) and captioner is not None and not busy
-    start = _make_button("suggest", label, "button-primary", disabled=not ready)
-    return element(
-        "div", start, _make_button("cancel", text.CANCEL) if busy else "", class_="buttons"
+    kind = "button button-primary"
+    start = make_button(
+        label, key="suggest", class_=kind, element_id="captions-suggest", disabled=not ready
     )
+    cancel = make_button(text.CANCEL, key="cancel", class_="button", element_id="captions-cancel")
+    return element("div", start, cancel if busy else "", class_="buttons")
 
 
 def make_about(captioner: CaptionerView | None, captions: CaptionsView) -> Markup:
@@ -69,10 +72,7 @@ def make_suggesting(view: SuggestingView, undo: str) -> Markup:
     notes = element("ul", *lines, class_="findings") if lines else ""
     back = ""
     if undo:
-        shown = text.undo_change(undo)
-        button = element(
-            "button", shown, type="button", class_="press press-second", data_key="undo"
-        )
+        button = make_button(text.undo_change(undo), key="undo", class_="press press-second")
         back = element("p", button)
     return element("div", note(view.line, view.kind), notes, back, data_state=view.state)
 
@@ -80,7 +80,7 @@ def make_suggesting(view: SuggestingView, undo: str) -> Markup:
 def make_undo(undo: str) -> Markup:
     """Returns the button that undoes the last change of many captions."""
     label = text.undo_change(undo) if undo else text.NOTHING_TO_UNDO
-    return _make_button("undo", label, "button-small", disabled=not undo)
+    return make_button(label, key="undo", element_id="captions-undo", disabled=not undo)
 
 
 def make_tags(captions: CaptionsView) -> Markup:
@@ -88,33 +88,22 @@ def make_tags(captions: CaptionsView) -> Markup:
     problem = note(captions.problem, "error")
     if not captions.tags:
         return join(problem, element("p", text.NO_TAGS, class_="quiet"))
-    chips = [element("li", _make_chip(tag, count)) for tag, count in captions.tags[:_TAGS_SHOWN]]
     rest = len(captions.tags) - _TAGS_SHOWN
-    if rest > 0:
-        chips.append(element("li", text.more_tags(rest), class_="quiet"))
+    chips = make_chips(
+        text.TAGS_LABEL,
+        [_make_chip(tag, count) for tag, count in captions.tags[:_TAGS_SHOWN]],
+        text.more_tags(rest) if rest > 0 else "",
+    )
     count = text.tag_count(len(captions.tags), captions.images - captions.uncaptioned)
-    heading = element("p", count, class_="quiet")
-    return join(problem, heading, element("ul", *chips, class_="chips", aria_label=text.TAGS_LABEL))
+    return join(problem, element("p", count, class_="quiet"), chips)
 
 
 def _make_chip(tag: str, count: int) -> Markup:
     shown = tag if len(tag) <= _LETTERS_SHOWN else f"{tag[: _LETTERS_SHOWN - 1]}…"
-    inside = join(shown, " ", element("b", str(count)))
+    content = join(shown, " ", element("b", str(count)))
     if len(tag) > _LONGEST_KEY:  # a whole story, which nobody adds to the other captions
-        return element("span", inside, class_="chip")
-    return element("button", inside, type="button", class_="chip", data_key=tag, title=tag)
-
-
-def _make_button(key: str, label: str, kind: str = "", **attributes: Attribute) -> Markup:
-    return element(
-        "button",
-        label,
-        type="button",
-        class_=f"button {kind}".strip(),
-        id=f"captions-{key}",
-        data_key=key,
-        **attributes,
-    )
+        return element("span", content, class_="chip")
+    return make_button(content, key=tag, class_="chip", title=tag)
 
 
 def _find(workspace: Workspace, params: Params) -> Path | None:

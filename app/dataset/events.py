@@ -133,5 +133,5 @@ class DatasetEvents:
 
 
 def _read(event: gr.EventData, name: str) -> str:
-    """Returns what a press told, which comes from a browser and may be anything."""
+    """Returns a value of a press; it comes from a browser and may be anything."""
     return str(getattr(event, name, "") or "")
