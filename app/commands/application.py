@@ -40,15 +40,15 @@ def add_commands(commands: Subparsers) -> None:
 
 def run_app(args: argparse.Namespace) -> int:
     """Opens the app in the browser."""
-    from app.web.server import serve
+    from app.core.workspace import Workspace
+    from app.web.server import launch
 
-    models = [STARTER_MODEL] if STARTER_MODEL.is_dir() else []
-    serve(
-        args.workspace,
+    models = (STARTER_MODEL.resolve(),) if STARTER_MODEL.is_dir() else ()
+    launch(
+        Workspace(args.workspace.resolve(), models),
         host=args.host,
         port=args.port,
         password=args.password or os.environ.get("LORASMITH_PASSWORD", ""),
-        base_models=models,
         open_browser=args.open,
     )
     return 0

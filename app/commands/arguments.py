@@ -80,11 +80,7 @@ def add_options(parser: argparse.ArgumentParser, model: type[BaseModel]) -> None
 
 
 def read_options(args: argparse.Namespace, model: type[Model]) -> Model:
-    """Returns the settings that the options of `add_options` give.
-
-    Raises:
-        OptionError: all that is wrong with them, by their options' names.
-    """
+    """Returns the settings of `add_options`; raises OptionError with all that is wrong."""
     values = {
         name: _read_value(field, getattr(args, name))
         for name, field in model.model_fields.items()
@@ -99,9 +95,7 @@ def read_options(args: argparse.Namespace, model: type[Model]) -> Model:
 
 def _name_problem(problem: Problem, model: type[BaseModel]) -> str:
     name = problem.path.partition(".")[0]
-    if not name:
-        return ""
-    return get_argument_name(model.model_fields[name]) or get_option_name(name)
+    return name and (get_argument_name(model.model_fields[name]) or get_option_name(name))
 
 
 def _describe_field(field: FieldInfo) -> str:
@@ -169,12 +163,7 @@ def add_set(parser: argparse.ArgumentParser) -> None:
 
 
 def make_config(args: argparse.Namespace) -> RunConfig:
-    """Returns the settings that the options of `add_settings` give.
-
-    Raises:
-        ConfigError: all that is wrong with them.
-        RunError: there is no such file to continue from.
-    """
+    """Returns the settings of `add_settings`; raises ConfigError or RunError."""
     sections: dict[str, dict[str, str]] = {"dataset": {}, "base_model": {}, "adapter": {}}
     if args.dataset:
         sections["dataset"]["path"] = str(args.dataset.resolve())
@@ -183,8 +172,9 @@ def make_config(args: argparse.Namespace) -> RunConfig:
     if args.base_model:
         sections["base_model"]["path"] = name_base_model(args.base_model)
     if args.continue_from:
-        file = find_file(args.continue_from, "LoRA file")
-        sections["adapter"]["start_from"] = str(file.resolve())
+        if not args.continue_from.is_file():
+            raise RunError(f"There is no LoRA file at {args.continue_from}.")
+        sections["adapter"]["start_from"] = str(args.continue_from.resolve())
     settings: dict[str, object] = {key: value for key, value in sections.items() if value}
     if args.name:
         settings["name"] = args.name
@@ -192,23 +182,14 @@ def make_config(args: argparse.Namespace) -> RunConfig:
 
 
 def read_settings(args: argparse.Namespace) -> RunConfig:
-    """Returns the settings of a run, or those that the options give.
-
-    Raises:
-        ConfigError, RunError: there is no such run, or what is wrong with the settings.
-    """
+    """Returns a run's settings, or those of the options; raises ConfigError or RunError."""
     if args.run:
-        refuse_settings(args)
+        _refuse_settings(args)
         return find_run(args).config
     return make_config(args)
 
 
-def refuse_settings(args: argparse.Namespace) -> None:
-    """A run has its settings already.
-
-    Raises:
-        RunError: some are given with it.
-    """
+def _refuse_settings(args: argparse.Namespace) -> None:
     given = [name for name in _SETTINGS if getattr(args, name)]
     if given:
         raise RunError(
@@ -224,11 +205,7 @@ def name_base_model(text: str) -> str:
 
 
 def find_run(args: argparse.Namespace) -> RunFolder:
-    """Returns the run of a path, or of a run's id in the workspace.
-
-    Raises:
-        RunError: there is none.
-    """
+    """Returns the run of a path or an id in the workspace; raises RunError without one."""
     path = Path(args.run)
     known = args.workspace / "runs" / args.run
     return open_run(known if not path.exists() and known.exists() else path.resolve())
@@ -242,14 +219,3 @@ def find_workspace(run: RunFolder) -> Path:
 def find_models(args: argparse.Namespace) -> Path:
     """Returns the folder of base models: of the run that is named, else of the workspace."""
     return find_run(args).models_path if args.run else Path(args.workspace, "models")
-
-
-def find_file(path: Path, what: str) -> Path:
-    """Returns a path at which there is a file.
-
-    Raises:
-        RunError: there is none.
-    """
-    if not path.is_file():
-        raise RunError(f"There is no {what} at {path}.")
-    return path

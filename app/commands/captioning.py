@@ -47,13 +47,7 @@ def add_commands(commands: Subparsers) -> None:
 
 
 def run_caption(args: argparse.Namespace) -> int:
-    """Captions a dataset; the exit code is 1 when an image could not be captioned.
-
-    Raises:
-        ConfigError: all that is wrong with the options.
-        DatasetError: the dataset or the captioner is not as it should be.
-        HubError: the model could not be fetched.
-    """
+    """Captions a dataset; the exit code is 1 when an image could not be captioned."""
     options = read_options(args, CaptionOptions)
     captioner = find_captioner(options.captioner)
     check_options(options.captioner, options)

@@ -54,12 +54,7 @@ def add_commands(commands: Subparsers) -> None:
 
 
 def run_captions(args: argparse.Namespace) -> int:
-    """Lists the tags of a dataset, changes all of its captions, or undoes the last change.
-
-    Raises:
-        DatasetError: the dataset or one of its captions cannot be read or written, or an option
-            is empty or stands where it means nothing.
-    """
+    """Lists the tags of a dataset, changes all of its captions, or undoes the last change."""
     if args.first and args.add is None:
         raise DatasetError(
             "--first is the place where --add puts its tag, so it has no meaning alone."

@@ -83,11 +83,7 @@ def make_request(workspace: Workspace, values: GenerationRequest) -> PreviewRequ
 def compose_request(
     base_model: BaseModelConfig, files: Sequence[tuple[Path, float]], values: GenerationRequest
 ) -> PreviewRequest:
-    """Returns the request for files at weights; of the values only prompt and numbers count.
-
-    Raises:
-        WorkspaceError: a value is out of bounds.
-    """
+    """Returns the request for files at weights; raises WorkspaceError for values out of bounds."""
     try:
         return PreviewRequest(
             base_model=base_model,

@@ -128,11 +128,7 @@ def fits_preset(preset: str, base_model: str, family: str = "") -> bool:
 
 
 def read_preset_config(name: str) -> RunConfig:
-    """Returns the complete config of a preset; "" gives the defaults.
-
-    Raises:
-        ConfigError: there is no such preset.
-    """
+    """Returns the whole config of a preset, for "" the defaults; raises ConfigError without one."""
     return layer_config(preset=name)
 
 
