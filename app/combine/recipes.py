@@ -137,13 +137,7 @@ def read_recipe(
 ) -> Recipe:
     """Returns what the page shows; fields that the task does not use are no part of it.
 
-    Args:
-        task: A key of `FILES`.
-        settings: By task and name, "merge.rank".
-        files: Ids by the number of their row.
-        weights: By the same numbers.
-        base_model: The name of a listed base model, or "".
-        tuned_model: Another one, for an extraction.
+    Settings come by task and name ("merge.rank"), files and weights by the number of their row.
     """
     name = str(task)
     if name not in FILES:

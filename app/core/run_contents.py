@@ -106,12 +106,8 @@ def describe_presets() -> dict[str, str]:
 def suggest_preset(base_model: str, presets: Iterable[str], family: str = "") -> str:
     """Returns the preset that fits a base model: the tour's for the starter model.
 
-    A style's comes before a character's, because it asks for no trigger word.
-
-    Args:
-        base_model: Its name in the list.
-        presets: The names to choose from.
-        family: Of the base model; "" where it is not known yet.
+    A style's comes before a character's, because it needs no trigger word. The family is "" where
+    it is not known yet.
     """
     fitting = [name for name in presets if fits_preset(name, base_model, family)]
     return min(fitting, key=lambda name: "style" not in name, default="")
