@@ -111,7 +111,7 @@ def save_caption(
             write_caption(example.path, plain)
     except DatasetError as error:
         return Saved("refused", str(error))
-    return Saved("saved", text.caption_saved(name), plain, revision_of(plain))
+    return Saved("saved", f"{text.SAVED} {name}", plain, revision_of(plain))
 
 
 def open_trigger(workspace: Workspace, dataset: str) -> EditedText:

@@ -1,14 +1,11 @@
 """The Dataset tab's pieces of HTML about captions as a whole."""
 
-from pathlib import Path
-
 from app.core.examples import find_suggesting, folder_signature, name_suggesting
 from app.core.jobs import stamp_job
 from app.core.workspace import Workspace
 from app.dataset import text
 from app.dataset.images import find_folder
 from app.dataset.suggestions import (
-    CaptionerView,
     CaptionsView,
     SuggestingView,
     choose_captioner,
@@ -25,32 +22,6 @@ _TAGS_SHOWN = 60
 _LETTERS_SHOWN = 40
 _LONGEST_KEY = 300
 _NOTES_SHOWN = 6
-
-
-def make_suggest_buttons(captioner: CaptionerView | None, images: int, *, busy: bool) -> Markup:
-    """Returns the button that has captions suggested, and the one that cancels that."""
-    label = text.SUGGEST
-    if captioner is not None and captioner.download:
-        label = text.suggest_after_download(captioner.download)
-    ready = bool(images) and captioner is not None and not busy
-    kind = "button button-primary"
-    start = make_button(
-        label, key="suggest", class_=kind, element_id="captions-suggest", disabled=not ready
-    )
-    cancel = make_button(text.CANCEL, key="cancel", class_="button", element_id="captions-cancel")
-    return element("div", start, cancel if busy else "", class_="buttons")
-
-
-def make_about(captioner: CaptionerView | None, captions: CaptionsView) -> Markup:
-    """Returns what a captioner is good for, and how many captions are missing."""
-    count = text.NO_IMAGES
-    if captions.images:
-        count = text.missing_captions(captions.uncaptioned, captions.images)
-    missing = element("p", count, class_="quiet")
-    if captioner is None:
-        return missing
-    about = element("p", captioner.about, class_="quiet")
-    return join(about, note(captioner.problem, "warning"), missing)
 
 
 def make_suggesting(view: SuggestingView, undo: str) -> Markup:
@@ -77,12 +48,6 @@ def make_suggesting(view: SuggestingView, undo: str) -> Markup:
     return element("div", note(view.line, view.kind), notes, back, data_state=view.state)
 
 
-def make_undo(undo: str) -> Markup:
-    """Returns the button that undoes the last change of many captions."""
-    label = text.undo_change(undo) if undo else text.NOTHING_TO_UNDO
-    return make_button(label, key="undo", element_id="captions-undo", disabled=not undo)
-
-
 def make_tags(captions: CaptionsView) -> Markup:
     """Returns the tags as buttons, each with the number of captions that have it."""
     problem = note(captions.problem, "error")
@@ -106,12 +71,8 @@ def _make_chip(tag: str, count: int) -> Markup:
     return make_button(content, key=tag, class_="chip", title=tag)
 
 
-def _find(workspace: Workspace, params: Params) -> Path | None:
-    return find_folder(workspace, params.get("dataset"))
-
-
 def _view_captions(workspace: Workspace, params: Params) -> CaptionsView:
-    folder = _find(workspace, params)
+    folder = find_folder(workspace, params.get("dataset"))
     return view_captions(folder) if folder else CaptionsView()
 
 
@@ -120,18 +81,35 @@ def _view_suggesting(workspace: Workspace, params: Params) -> SuggestingView:
 
 
 def _render_buttons(workspace: Workspace, params: Params) -> Markup:
+    """Returns the button that has captions suggested, and the one that cancels that."""
     captioner = find_captioner(workspace, params.get("captioner"))
     busy = _view_suggesting(workspace, params).state == "running"
-    images = _view_captions(workspace, params).images
-    return make_suggest_buttons(captioner, images, busy=busy)
+    label = text.SUGGEST
+    if captioner is not None and captioner.download:
+        label = text.suggest_after_download(captioner.download)
+    ready = captioner is not None and not busy and _view_captions(workspace, params).images
+    kind = "button button-primary"
+    start = make_button(
+        label, key="suggest", class_=kind, element_id="captions-suggest", disabled=not ready
+    )
+    cancel = make_button(text.CANCEL, key="cancel", class_="button", element_id="captions-cancel")
+    return element("div", start, cancel if busy else "", class_="buttons")
 
 
 def _render_about(workspace: Workspace, params: Params) -> Markup:
+    """Returns what a captioner is good for, and how many captions are missing."""
     captioner = find_captioner(workspace, params.get("captioner"))
-    about = make_about(captioner, _view_captions(workspace, params))
+    captions = _view_captions(workspace, params)
+    about = join()
+    if captioner is not None:
+        line = element("p", captioner.about, class_="quiet")
+        about = join(line, note(captioner.problem, "warning"))
+    count = text.NO_IMAGES
+    if captions.images:
+        count = text.missing_captions(captions.uncaptioned, captions.images)
     # The one to begin with, which the page's script puts into the empty box.
     first = None if params.get("captioner") else choose_captioner(workspace)
-    return element("div", about, data_captioner=first)
+    return element("div", about, element("p", count, class_="quiet"), data_captioner=first)
 
 
 def _render_suggesting(workspace: Workspace, params: Params) -> Markup:
@@ -141,8 +119,11 @@ def _render_suggesting(workspace: Workspace, params: Params) -> Markup:
 
 
 def _render_undo(workspace: Workspace, params: Params) -> Markup:
+    """Returns the button that undoes the last change of many captions."""
     busy = _view_suggesting(workspace, params).state == "running"
-    return make_undo("" if busy else _view_captions(workspace, params).undo)
+    undo = "" if busy else _view_captions(workspace, params).undo
+    label = text.undo_change(undo) if undo else text.NOTHING_TO_UNDO
+    return make_button(label, key="undo", element_id="captions-undo", disabled=not undo)
 
 
 def _render_tags(workspace: Workspace, params: Params) -> Markup:
@@ -151,7 +132,7 @@ def _render_tags(workspace: Workspace, params: Params) -> Markup:
 
 def _read_version(workspace: Workspace, params: Params) -> object:
     """Changes with the captions, with what can be undone, and with what a captioner does."""
-    folder = _find(workspace, params)
+    folder = find_folder(workspace, params.get("dataset"))
     if folder is None:
         return None
     try:

@@ -215,7 +215,7 @@ def _describe_work(job: Job) -> tuple[str, int]:
         if event.get("event") == "caption":
             return text.captioning(done, total, _show_image(event)), percent
         if event.get("event") == "load":
-            return text.loading(title), 0
+            return f"{text.LOADING} {title}…", 0
         if event.get("event") == "download" and total:
             size, whole = show_bytes(done), show_bytes(total)
             return text.downloading(title, size, whole, percent), percent

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 DATASET_EMPTY = "No images yet. Add 10 to 20 images that show what is to be learned."
 NOT_AN_UPLOAD = "A file was refused because it was not uploaded through this page."
 IMAGE_GONE = "This image is not in the dataset any more. Choose another one."
+SAVED = "Saved:"
 TRASH_EMPTY = "There is no removed image to bring back."
 NO_IMAGE_SELECTED = "Choose an image to see it large and to edit its caption."
 TRIGGER_NOTE = (
@@ -12,10 +13,6 @@ TRIGGER_NOTE = (
     "name what else is in the image."
 )
 SEVERITIES = {"error": "Must be fixed", "warning": "Worth a look"}
-
-
-def caption_saved(name: str) -> str:
-    return f"Saved: {name}"
 
 
 def caption_conflict(name: str) -> str:
@@ -116,6 +113,7 @@ EXISTING_CHOICES = {
 }
 SUGGEST = "Suggest captions"
 CANCEL = "Cancel"
+LOADING = "Loading"
 STARTING = "Starting the captioner…"
 HERE = "It is on this computer."
 NOT_ON_OFFER = "Choose a captioner from the list."
@@ -159,10 +157,6 @@ def missing_captions(bare: int, images: int) -> str:
 
 def downloading(title: str, done: str, total: str, percent: int) -> str:
     return f"Downloading {title}: {done} of {total} ({percent} %)"
-
-
-def loading(title: str) -> str:
-    return f"Loading {title}…"
 
 
 def captioning(done: int, total: int, image: str) -> str:

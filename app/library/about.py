@@ -1,6 +1,6 @@
 """What is in a LoRA file, and what was packed from it: `lorasmith inspect` and `bundle` as HTML."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from app.core.lora_files import (
 from app.core.text import show_bytes
 from app.core.workspace import Workspace
 from app.library import text
-from app.library.singular_values import name_measuring_job, read_measuring_job
+from app.library.singular_values import MEASURE
 from app.library.singular_values_html import make_singular_values
 from app.ui import text as ui_text
 from app.ui.components import (
@@ -93,9 +93,9 @@ def make_pack(file: FileView, kind: str, job: Job) -> Markup:
     if job.state == "running":
         return make_progress(text.PACKING)
     if job.state == "failed":
-        return make_failure(text.pack_failed(job.message))
+        return make_failure(f"{text.PACK_FAILED} {job.message}")
     name = f"{file.path.stem}-{kind}.zip"
-    link = make_link(text.download_pack(name), pack_url(file, kind), name)
+    link = make_link(f"{text.DOWNLOAD} {name}", pack_url(file, kind), name)
     return element("p", link, data_state="done")
 
 
@@ -138,7 +138,7 @@ def _make_inspection(job: Job) -> Markup:
         return make_progress(text.LOOKING)
     inspection = view_inspection(job)
     if inspection is None:
-        return make_failure(text.inspect_failed(job.message))
+        return make_failure(f"{text.INSPECT_FAILED} {job.message}")
     findings = (
         make_findings(inspection.findings)
         if inspection.findings
@@ -182,7 +182,7 @@ def _render_about(workspace: Workspace, params: Params) -> Markup:
     if file is None:
         return Markup("")
     job = read_file_job(workspace, INSPECT, file.path)
-    return make_about(file, job, read_measuring_job(workspace, file.path))
+    return make_about(file, job, read_file_job(workspace, MEASURE, file.path))
 
 
 def _render_share(workspace: Workspace, params: Params) -> Markup:
@@ -204,14 +204,16 @@ def _render_share(workspace: Workspace, params: Params) -> Markup:
 
 def _read_about_version(workspace: Workspace, params: Params) -> object:
     file = _find_file(workspace, params)
-    jobs = [name_file_job(INSPECT, file.path), name_measuring_job(file.path)] if file else []
-    return file, [stamp_job(workspace, job) for job in jobs]
+    return file, _stamp_jobs(workspace, file, (INSPECT, MEASURE))
 
 
 def _read_share_version(workspace: Workspace, params: Params) -> object:
     file = _find_file(workspace, params)
-    jobs = [name_file_job(kind, file.path) for kind in PACKS] if file else []
-    return file, [stamp_job(workspace, job) for job in jobs]
+    return file, _stamp_jobs(workspace, file, PACKS)
+
+
+def _stamp_jobs(workspace: Workspace, file: FileView | None, kinds: Iterable[str]) -> list[object]:
+    return [stamp_job(workspace, name_file_job(kind, file.path)) for kind in kinds] if file else []
 
 
 VIEWS = {

@@ -23,7 +23,7 @@ from app.core.run_views import (
     view_run,
 )
 from app.core.text import show_bytes
-from app.core.workspace import Workspace, WorkspaceError
+from app.core.workspace import Workspace, WorkspaceError, stamp_file
 from app.library import text
 from app.ui.components import make_button, make_chips, make_copied, make_facts_list, make_link
 from app.ui.fragments import Params, View
@@ -85,17 +85,6 @@ def view_lora_facts(file: FileView) -> tuple[tuple[str, str], ...]:
         (text.FACT_TRAINED_ON, header.get("ss_sd_model_name", "")),
     )
     return tuple((name, value) for name, value in facts if value)
-
-
-def make_cards(cards: list[Card], files: list[FileView]) -> Markup:
-    """Returns a card per run and per file from elsewhere; the browser highlights the opened one."""
-    groups = [[_make_card(card) for card in cards], [_make_file_card(file) for file in files]]
-    shown = [element("div", *group, class_="cards") for group in groups if group]
-    if not shown:
-        return element("p", text.LIBRARY_EMPTY, class_="quiet")
-    if files:
-        shown.insert(-1, element("h3", text.FILES_HEADING))
-    return element("div", *shown, role="group", aria_label=text.CARDS_LABEL)
 
 
 def make_facts(run: OpenedRun) -> Markup:
@@ -199,7 +188,16 @@ def find_opened(workspace: Workspace, params: Params) -> tuple[RunFolder | None,
 
 
 def _render_cards(workspace: Workspace, _params: Params) -> Markup:
-    return make_cards(view_cards(workspace), list_loras(workspace))
+    """Returns a card per run and per file from elsewhere."""
+    files = list_loras(workspace)
+    runs = [_make_card(card) for card in view_cards(workspace)]
+    groups = [runs, [_make_file_card(file) for file in files]]
+    shown = [element("div", *group, class_="cards") for group in groups if group]
+    if not shown:
+        return element("p", text.LIBRARY_EMPTY, class_="quiet")
+    if files:
+        shown.insert(-1, element("h3", text.FILES_HEADING))
+    return element("div", *shown, role="group", aria_label=text.CARDS_LABEL)
 
 
 def _render_opened(workspace: Workspace, params: Params) -> Markup:
@@ -242,28 +240,20 @@ def _render_log(workspace: Workspace, params: Params) -> Markup:
 def _read_cards_version(workspace: Workspace, _params: Params) -> object:
     """Changes when a run has another state or new samples, or a file was brought."""
     states = [(view.id, view.state) for view in list_run_views(workspace)]
-    samples = [_stamp(path) for path in sorted(workspace.runs_path.glob("*/samples"))]
+    samples = [stamp_file(path) for path in sorted(workspace.runs_path.glob("*/samples"))]
     return states, samples, list_loras(workspace)
 
 
 def _read_opened_version(workspace: Workspace, params: Params) -> object:
     run, file = find_opened(workspace, params)
-    state = (view_run(run), _stamp(run.config_path)) if run else None
+    state = (view_run(run), stamp_file(run.config_path)) if run else None
     anything = bool(list_runs(workspace.runs_path) or list_loras(workspace))
     return state, file, list_files(workspace, params.get("open")), anything
 
 
 def _read_log_version(workspace: Workspace, params: Params) -> object:
     run, _ = find_opened(workspace, params)
-    return (run.id, _stamp(run.log_path)) if run else None
-
-
-def _stamp(path: Path) -> tuple[str, int, int]:
-    try:
-        facts = path.stat()
-    except OSError:
-        return (path.name, 0, 0)
-    return (str(path), facts.st_mtime_ns, facts.st_size)
+    return (run.id, stamp_file(run.log_path)) if run else None
 
 
 VIEWS = {

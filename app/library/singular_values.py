@@ -3,15 +3,13 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-from app.core.jobs import Job, name_job, read_job
-from app.core.workspace import Workspace
+from app.core.jobs import Job
 
 MOST_BARS = 150
 ENOUGH = 0.99  # of the change, where a smaller rank is advised
-_INSPECT = "inspect"  # another question to the same command
+MEASURE = "measure"  # the kind of the job; it is `inspect` with another question
 
 Section = Literal["text", "down", "mid", "up", ""]
 # The order of the network; `conv_out` and what is not known come last.
@@ -89,20 +87,6 @@ class SingularValues:
         """The smallest rank that keeps nearly everything; None where only the largest does."""
         smaller = [each for each in self.shares if each[1] >= ENOUGH and each[0] < self.rank]
         return smaller[0] if smaller else None
-
-
-def name_measuring_job(path: Path) -> str:
-    """Returns the id of the job that measures the layers of a file as it is now."""
-    try:
-        facts = path.stat()
-    except OSError:
-        return name_job(_INSPECT, str(path), "spectrum")
-    return name_job(_INSPECT, str(path), str(facts.st_size), str(facts.st_mtime_ns), "spectrum")
-
-
-def read_measuring_job(workspace: Workspace, path: Path) -> Job:
-    """Returns how far the measuring of a file is."""
-    return read_job(workspace, name_measuring_job(path))
 
 
 def view_singular_values(job: Job) -> SingularValues | None:

@@ -37,14 +37,11 @@ def make_singular_values(file: FileView, job: Job) -> Markup:
         return join(heading, make_progress(text.MEASURING))
     values = view_singular_values(job)
     if values is None:
-        return join(heading, make_failure(text.measuring_failed(job.message), "info"))
+        return join(heading, make_failure(f"{text.NO_LAYERS} {job.message}", "info"))
     grouped = values.layers > len(values.bars)
     about = text.BARS_OF_GROUPS if grouped else text.BARS_OF_LAYERS
     return join(
-        heading,
-        element("p", about, class_="quiet"),
-        plot_bars(values),
-        _make_energy(file, values),
+        heading, element("p", about, class_="quiet"), plot_bars(values), _make_energy(file, values)
     )
 
 

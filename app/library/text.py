@@ -50,6 +50,7 @@ NO_SAMPLE = "no samples"
 FILE = "File"
 ABOUT = "What is in this file?"
 LOOKING = "Looking into the file. This takes some seconds…"
+INSPECT_FAILED = "The file could not be looked into:"
 PROGRAMS = "Which programs load it"
 LOADS = {"yes": "loads it", "partly": "loads a part of it", "no": "does not load it"}
 FINDINGS = "Check"
@@ -61,6 +62,8 @@ SHARE_INFO = (
 )
 PACK_CIVITAI = "Make a zip for Civitai"
 PACK_HUB = "Make a folder for Hugging Face"
+PACK_FAILED = "Nothing was packed:"
+DOWNLOAD = "Download"
 PACKING = "Packing. This takes some seconds…"
 UPLOAD = "Upload to the hub, in a terminal"
 UPLOAD_INFO = "Put your own OWNER/NAME in. Leave --private out to show it to everybody."
@@ -94,18 +97,6 @@ def other_hash(digest: str, stated: str) -> str:
     return f"{digest}, but the header has {stated}"
 
 
-def inspect_failed(message: str) -> str:
-    return f"The file could not be looked into: {message}"
-
-
-def pack_failed(message: str) -> str:
-    return f"Nothing was packed: {message}"
-
-
-def download_pack(name: str) -> str:
-    return f"Download {name}"
-
-
 def upload_command(path: Path) -> str:
     file, folder = shlex.quote(str(path)), shlex.quote(f"{path.stem}-hub")
     pack = f"lorasmith bundle {file} --hub {folder}"
@@ -118,6 +109,7 @@ MEASURING = (
     "Measuring every layer. That takes some seconds; for a LoHa, a LoKr or a full difference of "
     "SDXL it takes many minutes. This page need not stay open."
 )
+NO_LAYERS = "There is no chart of the layers:"
 NORM_AXIS = "norm of the change"
 RELATIVE_AXIS = "norm of the change, as a share of the weight's"
 RANK_AXIS = "effective rank (strong) of the rank (pale)"
@@ -132,10 +124,6 @@ BARS_OF_GROUPS = (
     "One bar is the mean over the layers of one block, in the order of the network. Point at it "
     "for its numbers."
 )
-
-
-def measuring_failed(message: str) -> str:
-    return f"There is no chart of the layers: {message}"
 
 
 def bar(name: str, layers: int, norm: float, relative: float, used: float, rank: float) -> str:

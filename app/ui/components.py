@@ -23,7 +23,7 @@ def describe_generation(generation: Generation | None) -> tuple[str, str]:
     if result.state == "done":
         return text.generated(result.seconds, result.base_loads), "good"
     if result.state == "failed":
-        return text.generation_failed(result.message), "error"
+        return f"{text.GENERATION_FAILED} {result.message}", "error"
     if not generation.worker:
         return text.WORKER_GONE, "error"
     return text.GENERATING, "info"
@@ -55,10 +55,8 @@ def make_images(generation: Generation | None, names: Mapping[str, str]) -> Mark
     request = generation.request
     adapters = request.adapters if request else ()
     weights = [(names.get(one.path, Path(one.path).stem), one.weight) for one in adapters]
-    captions = {
-        "without": text.WITHOUT,
-        "with": text.with_weights(weights) if weights else text.WITH,
-    }
+    with_adapters = text.with_weights(weights) if weights else text.WITH
+    captions = {"without": text.WITHOUT, "with": with_adapters}
     figures = []
     for side, caption in captions.items():
         image = element("img", src=preview_url(generation.id, side), alt=caption)
@@ -146,11 +144,8 @@ def make_header_table(heading: str, metadata: Mapping[str, str], *, folded: bool
     pairs = describe_header(metadata)
     if not pairs:
         return element("p", text.NO_HEADER, class_="quiet")
-    head = element(
-        "tr",
-        element("th", text.HEADER_NAME, scope="col"),
-        element("th", text.HEADER_VALUE, scope="col"),
-    )
+    titles = (text.HEADER_NAME, text.HEADER_VALUE)
+    head = element("tr", *(element("th", title, scope="col") for title in titles))
     rows = [
         element("tr", element("th", name, scope="row"), element("td", value))
         for name, value in pairs
@@ -158,7 +153,8 @@ def make_header_table(heading: str, metadata: Mapping[str, str], *, folded: bool
     table = element("table", head, *rows, class_="plain header")
     box = element("div", table, class_="scroll tall", tabindex=0, role="region", aria_label=heading)
     if folded:
-        return element("details", element("summary", text.header_folded(heading, len(pairs))), box)
+        summary = element("summary", f"{heading} ({len(pairs)} entries)")
+        return element("details", summary, box)
     return join(element("h4", heading), box)
 
 
@@ -169,7 +165,7 @@ def make_future_header(job: Job) -> Markup:
     if job.state == "running":
         return make_progress(text.HEADER_LOOKING)
     if job.state == "failed" or not isinstance(job.answer, dict):
-        return make_failure(text.header_failed(job.message))
+        return make_failure(f"{text.HEADER_FAILED} {job.message}")
     entries = {str(name): str(value) for name, value in job.answer.items()}
     return element("div", make_header_table(text.HEADER_PREVIEW, entries), data_state="done")
 

@@ -78,10 +78,7 @@ def fragment(
         data_still=not polled or None,
     )
     return gr.HTML(
-        value,
-        js_on_load=MOUNT,
-        elem_id=elem_id,
-        elem_classes="data-only" if data else None,
+        value, js_on_load=MOUNT, elem_id=elem_id, elem_classes="data-only" if data else None
     )
 
 

@@ -9,6 +9,7 @@ WORKER_GONE = (
     "The process that generates images ended before the image was done. Its log below may show "
     "why; Generate starts it again."
 )
+GENERATION_FAILED = "Nothing was generated:"
 TRAINING_MEANWHILE = "A run is being trained on the same computer, so generating takes longer."
 WITHOUT = "Without"
 WITH = "With"
@@ -21,6 +22,7 @@ HEADER_INFO = (
 )
 HEADER_ASK = "Show it"
 HEADER_LOOKING = "Putting the header together. This takes some seconds…"
+HEADER_FAILED = "The header could not be put together:"
 HEADER_NAME = "Entry"
 HEADER_VALUE = "Value"
 NO_HEADER = "This file has no header entries."
@@ -33,10 +35,6 @@ def generated(seconds: float, loads: int) -> str:
     return f"Generated in {seconds:.1f} s. Base model loaded {times}."
 
 
-def generation_failed(message: str) -> str:
-    return f"Nothing was generated: {message}"
-
-
 def with_weights(weights: Sequence[tuple[str, float]]) -> str:
     if len(weights) == 1:
         return f"{WITH}, weight {weights[0][1]:g}"
@@ -47,17 +45,9 @@ def request_line(prompt: str, seed: int) -> str:
     return f"{prompt} · seed {seed}"
 
 
-def header_failed(message: str) -> str:
-    return f"The header could not be put together: {message}"
-
-
 def header_image(size: int) -> str:
     return f"an image ({show_bytes(size)})"
 
 
 def header_rest(size: int) -> str:
     return f"… ({show_bytes(size)} in all)"
-
-
-def header_folded(heading: str, count: int) -> str:
-    return f"{heading} ({count} entries)"

@@ -1,5 +1,6 @@
 """How strong a file's layers are and what smaller ranks would keep, as charts in the Library."""
 
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -9,8 +10,8 @@ from app.core.jobs import Job
 from app.core.lora_files import INSPECT, FileView, find_file, read_file_job
 from app.library.about import VIEWS, make_about
 from app.library.events import look_into_file
-from app.library.singular_values import MOST_BARS, read_measuring_job, view_singular_values
-from app.library.singular_values_html import plot_bars, plot_energy, make_singular_values
+from app.library.singular_values import MEASURE, MOST_BARS, view_singular_values
+from app.library.singular_values_html import make_singular_values, plot_bars, plot_energy
 from tests.app.conftest import wait_for
 from trainer.files.architectures import list_layers
 
@@ -169,9 +170,10 @@ def test_opened_accordion_measures_a_runs_file_against_its_base_model(workspace,
     for opened, relative in ((run.id, 0.25), ("file:mine.safetensors", 0.0)):
         file = find_file(workspace, opened, None)
         look_into_file(workspace, file)
-        for read in (read_measuring_job, lambda w, path: read_file_job(w, INSPECT, path)):
-            wait_for(lambda path=file.path, read=read: read(workspace, path).state == "done")
-        found = view_singular_values(read_measuring_job(workspace, file.path))
+        for kind in (MEASURE, INSPECT):
+            job = partial(read_file_job, workspace, kind, file.path)
+            wait_for(lambda job=job: job().state == "done")
+        found = view_singular_values(read_file_job(workspace, MEASURE, file.path))
         assert [bar.relative for bar in found.bars] == [relative, relative]
         about = VIEWS["library-about"].render(workspace, {"open": opened})
         assert "Which programs load it" in about
