@@ -19,23 +19,14 @@ from app.commands import (
 )
 from datasets_tools.errors import LorasmithError
 
-# Each adds its words, in the order in which the help shows them.
-SUBJECTS = (
-    application,
-    datasets,
-    captioning,
-    training_runs,
-    grids,
-    files,
-    downloads,
-    combining,
-)
+# Each adds its commands, in the order in which the help shows them.
+SUBJECTS = (application, datasets, captioning, training_runs, grids, files, downloads, combining)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; an expected error is one clear message on stderr and exit code 2."""
     # Threads that wait in a busy loop starve each other where another process wants a core, too:
-    # with one such process a picture takes three times as long (docs/lab-log.md, 2026-11-22).
+    # with one such process an image takes three times as long (docs/lab-log.md, 2026-11-22).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if isinstance(sys.stdout, io.TextIOWrapper):
         # In a log, our lines must not come after those that the trainer writes to stderr later.
@@ -44,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = args.function(args)
     except LorasmithError as error:
-        return _complain(error)
+        print(f"lorasmith: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -58,15 +50,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     version = metadata.version("lorasmith")
     parser.add_argument("--version", action="version", version=f"lorasmith {version}")
-    words = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for subject in SUBJECTS:
-        subject.add_words(words)
+        subject.add_commands(commands)
     return parser
-
-
-def _complain(error: LorasmithError) -> int:
-    print(f"lorasmith: {error}", file=sys.stderr)
-    return 2
 
 
 if __name__ == "__main__":

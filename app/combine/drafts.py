@@ -14,7 +14,6 @@ from app.combine.recipes import (
     MODEL_TASKS,
     MODELS,
     Recipe,
-    find_base,
     find_sources,
     make_arguments,
     read_weights,
@@ -33,6 +32,7 @@ from app.combine.workbench import (
 from app.core.generation import (
     WORKBENCH_REQUESTS,
     GenerationRequest,
+    choose_base_model,
     compose_request,
     generate,
 )
@@ -91,7 +91,7 @@ def follow(workspace: Workspace) -> None:
 
 
 def generate_again(workspace: Workspace, images: ImageSettings) -> None:
-    """Generates again, with another weight, prompt or seed; the workbench says why that failed.
+    """Generates again, with another weight, prompt or seed; the workbench shows why that failed.
 
     Raises:
         WorkspaceError: there is nothing to generate with.
@@ -134,13 +134,9 @@ def suggest_name(workspace: Workspace, recipe: Recipe) -> str:
 def save(workspace: Workspace, recipe: Recipe, typed: object) -> None:
     """Saves what was tried: a draft goes among the LoRA files, a base model is written now.
 
-    Args:
-        workspace: Where it goes.
-        recipe: What the page shows; it must be what was tried.
-        typed: The name.
-
     Raises:
-        WorkspaceError: there is nothing to save, or the name is taken or none.
+        WorkspaceError: there is nothing to save, `recipe`, which the page shows, is not what was
+            tried, or the typed name is taken or none.
     """
     tried = read_workbench(workspace)
     if tried is None or (tried.saved and not tried.makes_model):
@@ -177,7 +173,8 @@ def _generate(workspace: Workspace, tried: Workbench) -> None:
 
 def _compose(workspace: Workspace, tried: Workbench) -> PreviewRequest:
     entries = find_sources(workspace, tried.recipe)
-    base_model = find_base(workspace, tried.recipe, entries)
+    chosen = tried.recipe.settings.get("base_model")
+    base_model = choose_base_model(workspace, chosen, entries)
     images = tried.images
     draft = find_draft(workspace, tried)
     if tried.makes_model:
@@ -193,7 +190,7 @@ def _compose(workspace: Workspace, tried: Workbench) -> PreviewRequest:
 
 
 def _build(workspace: Workspace, tried: Workbench, name: str) -> None:
-    """Has a base model written; it appears in its place when it is complete."""
+    """Has a base model written; it appears under its name when it is complete."""
     base = workspace.find_base_model(tried.recipe.settings.get("base_model"))
     file_name = f"{name}{_ENDING}" if base.is_file() else name
     to = workspace.models_path / file_name
@@ -240,7 +237,7 @@ def _is_taken(folder: Path, name: str) -> bool:
 
 
 def _copy_retitled(draft: Path, place: Path, name: str) -> None:
-    """Writes the draft under a name, which its header tells as well; the hashes leave that out."""
+    """Writes the draft under a name, which its header has as well; the hashes leave that out."""
     header = read_header(draft)
     aside = place.parent / f".{uuid.uuid4().hex}.tmp"
     try:

@@ -1,5 +1,6 @@
 """What happens on the workbench: values from the browser in, messages out."""
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,7 +21,7 @@ class CombineEvents:
         self.workspace = workspace
 
     def try_recipe(self, prompt: str, seed: Any, strength: Any, **fields: Any) -> dict[str, Markup]:
-        """Has a draft made, or says why not."""
+        """Has a draft made, or reports why not."""
         images = ImageSettings(prompt or "", seed, strength)
         try:
             drafts.try_recipe(self.workspace, read_recipe(**fields), images)
@@ -30,19 +31,12 @@ class CombineEvents:
 
     def generate_again(self, prompt: str, seed: Any, strength: Any) -> dict[str, Markup]:
         """Generates images again."""
-        try:
-            drafts.generate_again(self.workspace, ImageSettings(prompt or "", seed, strength))
-        except WorkspaceError as error:
-            return {"message": note(str(error), "error")}
-        return {"message": Markup("")}
+        images = ImageSettings(prompt or "", seed, strength)
+        return _report("message", drafts.generate_again, self.workspace, images)
 
     def save(self, name: str, **fields: Any) -> dict[str, Markup]:
-        """Saves what was tried, or says why not."""
-        try:
-            drafts.save(self.workspace, read_recipe(**fields), name)
-        except WorkspaceError as error:
-            return {"refusal": note(str(error), "error")}
-        return {"refusal": Markup("")}
+        """Saves what was tried, or reports why not."""
+        return _report("refusal", drafts.save, self.workspace, read_recipe(**fields), name)
 
     def press(
         self, event: SimpleNamespace, *, prompt: str, seed: Any, strength: Any, name: str,
@@ -57,9 +51,14 @@ class CombineEvents:
         return self.save(name, **fields) if key == "save" else {}
 
     def follow(self) -> dict[str, Markup]:
-        """Asks for the first images once the draft is there."""
-        try:
-            drafts.follow(self.workspace)
-        except WorkspaceError as error:
-            return {"message": note(str(error), "error")}
-        return {}
+        """Requests the first images once the draft is there."""
+        report = _report("message", drafts.follow, self.workspace)
+        return report if report["message"] else {}
+
+
+def _report(place: str, action: Callable[..., None], *values: Any) -> dict[str, Markup]:
+    try:
+        action(*values)
+    except WorkspaceError as error:
+        return {place: note(str(error), "error")}
+    return {place: Markup("")}

@@ -7,14 +7,16 @@ from typing import Any
 from app.combine import text
 from app.combine.drafts import suggest_name
 from app.combine.recipes import (
+    FILES,
     Recipe,
-    describe_tasks,
+    describe_task,
     list_first_values,
     list_sources,
     make_page_values,
     parse_recipe,
 )
 from app.combine.workbench import (
+    Workbench,
     WorkbenchView,
     measure_work,
     read_answer,
@@ -25,7 +27,7 @@ from app.core.jobs import Job
 from app.core.run_views import find_busy_run, read_log_tail
 from app.core.text import show_bytes, show_share
 from app.core.workspace import Workspace
-from app.ui.components import make_findings, make_images, make_status
+from app.ui.components import make_button, make_findings, make_images, make_status
 from app.ui.fragments import Params, View
 from app.ui.markup import Markup, element, join, note
 from app.ui.text import SEVERITIES
@@ -44,7 +46,7 @@ def render_data(workspace: Workspace, _params: Params) -> str:
     data = {
         "files": [(one.label, one.id) for one in list_sources(workspace)],
         "models": list(workspace.list_base_models()),
-        "tasks": describe_tasks(),
+        "tasks": {task: describe_task(task) for task in FILES},
         "methods": text.METHODS_INFO,
         "none": text.NO_FILE,
         "fresh": list_first_values(),
@@ -63,20 +65,23 @@ def render_data(workspace: Workspace, _params: Params) -> str:
     return json.dumps(data, ensure_ascii=False)
 
 
-def make_report(shown: WorkbenchView, names: Sequence[str]) -> Markup:
-    """Returns how far the draft is and what came of it.
+def _view(workspace: Workspace, params: Params) -> WorkbenchView:
+    return view_workbench(workspace, parse_recipe(params.get("recipe", "")))
 
-    Args:
-        shown: The workbench.
-        names: Of the recipe's files.
-    """
+
+def _render_report(workspace: Workspace, params: Params) -> Markup:
+    """Returns how far the draft is and what came of it."""
+    shown = _view(workspace, params)
     tried = shown.tried
     if tried is None:
         return element("p", text.HINT, class_="quiet", data_state="none")
-    parts = [note(text.OLD, "warning") if shown.old else "", _make_state(shown)]
+    parts = [note(text.OLD, "warning") if shown.old else "", _make_state(shown, tried)]
     answer, report = read_answer(shown.job), _REPORTS.get(tried.recipe.task)
     if answer and report:
-        parts += report(answer, tried.recipe, names)
+        names = {one.id: one.name for one in list_sources(workspace)}
+        parts += report(
+            answer, tried.recipe, [names.get(one, one) for one, _ in tried.recipe.files]
+        )
     findings = _read_findings(shown.job)
     if findings:
         parts += [element("h4", text.FINDINGS), make_findings(findings)]
@@ -84,8 +89,9 @@ def make_report(shown: WorkbenchView, names: Sequence[str]) -> Markup:
     return element("div", *parts, data_state=state, data_old=shown.old)
 
 
-def make_saved(shown: WorkbenchView) -> Markup:
+def _render_saved(workspace: Workspace, params: Params) -> Markup:
     """Returns what came of saving."""
+    shown = _view(workspace, params)
     tried = shown.tried
     if tried is None or not tried.saved:
         return Markup("")
@@ -94,8 +100,9 @@ def make_saved(shown: WorkbenchView) -> Markup:
     return _make_job(shown.job)
 
 
-def make_generated(shown: WorkbenchView, *, training: bool) -> Markup:
+def _render_images(workspace: Workspace, params: Params) -> Markup:
     """Returns the images without and with what was tried, or why there are none (yet)."""
+    shown = _view(workspace, params)
     tried = shown.tried
     if tried is None:
         return Markup("")
@@ -104,14 +111,12 @@ def make_generated(shown: WorkbenchView, *, training: bool) -> Markup:
     if tried.request and shown.generation is None:
         return note(text.IMAGES_GONE)
     names = {str(shown.draft.resolve()): text.DRAFT} if shown.draft else {}
+    training = find_busy_run(workspace) is not None
     status = make_status(shown.generation, training=training)
     return join(status, make_images(shown.generation, names))
 
 
-def _make_state(shown: WorkbenchView) -> Markup:
-    tried = shown.tried
-    if tried is None:
-        return Markup("")
+def _make_state(shown: WorkbenchView, tried: Workbench) -> Markup:
     if tried.makes_model:
         return note(text.BAKE_HINT)
     if tried.saved:
@@ -209,7 +214,7 @@ _REPORTS: dict[str, Callable[[Answer, Recipe, Sequence[str]], list[Markup]]] = {
 
 
 def _read_findings(job: Job) -> list[tuple[str, str]]:
-    """Returns the lines in which the command says, before it writes, who will not load the file."""
+    """Returns the command's findings, before it writes, about who will not load the file."""
     if job.state == "none":
         return []
     findings = []
@@ -220,55 +225,28 @@ def _read_findings(job: Job) -> list[tuple[str, str]]:
     return findings
 
 
-def _view(workspace: Workspace, params: Params) -> WorkbenchView:
-    return view_workbench(workspace, parse_recipe(params.get("recipe", "")))
-
-
-def _render_report(workspace: Workspace, params: Params) -> Markup:
-    shown = _view(workspace, params)
-    names = {one.id: one.name for one in list_sources(workspace)}
-    files = shown.tried.recipe.files if shown.tried else ()
-    return make_report(shown, [names.get(one, one) for one, _ in files])
-
-
 def _render_stop(workspace: Workspace, params: Params) -> Markup:
-    working = _view(workspace, params).is_working
-    return _make_button("stop", text.STOP) if working else Markup("")
+    if not _view(workspace, params).is_working:
+        return Markup("")
+    return make_button(text.STOP, key="stop", element_id="workbench-stop", class_="button")
 
 
 def _render_again(workspace: Workspace, params: Params) -> Markup:
-    ready = _view(workspace, params).can_generate
-    return _make_button("again", text.AGAIN) if ready else Markup("")
-
-
-def _render_images(workspace: Workspace, params: Params) -> Markup:
-    training = find_busy_run(workspace) is not None
-    return make_generated(_view(workspace, params), training=training)
+    if not _view(workspace, params).can_generate:
+        return Markup("")
+    return make_button(text.AGAIN, key="again", element_id="workbench-again", class_="button")
 
 
 def _render_save(workspace: Workspace, params: Params) -> Markup:
     return make_save_button(allowed=_view(workspace, params).can_save)
 
 
-def _render_saved(workspace: Workspace, params: Params) -> Markup:
-    return make_saved(_view(workspace, params))
-
-
 def make_save_button(*, allowed: bool) -> Markup:
     """Returns the button that saves the draft; it cannot be pressed where there is none."""
-    return _make_button("save", text.SAVE, primary=True, disabled=not allowed)
-
-
-def _make_button(key: str, label: str, *, primary: bool = False, disabled: bool = False) -> Markup:
-    return element(
-        "button",
-        label,
-        type="button",
-        class_="button button-primary" if primary else "button",
-        id=f"workbench-{key}",
-        data_key=key,
-        disabled=disabled,
-    )
+    return make_button(
+        text.SAVE, key="save", element_id="workbench-save", class_="button button-primary",
+        disabled=not allowed,
+    )  # fmt: skip
 
 
 def _read_version(workspace: Workspace, params: Params) -> object:

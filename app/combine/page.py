@@ -1,6 +1,5 @@
 """The part of the Library tab where files are combined and changed, seen before they are saved."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -19,52 +18,47 @@ from trainer.config import COMBINE_OPTIONS
 _CONDITIONAL = "conditional"
 
 
-@dataclass(frozen=True)
-class _Widgets:
-    """What is wired.
-
-    `fields` make a recipe: the task, its settings by "task.name", files and weights by the number
-    of their row, base models. `images` say how images are generated.
-    """
-
-    data: gr.HTML
-    fields: dict[str, Any]
-    images: dict[str, Any]
-    name: gr.Textbox
-    attempt: gr.Button
-    message: gr.HTML
-    refusal: gr.HTML
-    pressed: list[gr.HTML]
-
-
-def draw_workbench(context: PageContext) -> None:
-    """Draws the section and wires it."""
-    with gr.Accordion(text.HEADING, open=False, elem_id="workbench"):
-        page = _draw()
+def build_workbench(context: PageContext) -> None:
+    """Builds the section and wires it."""
     events = CombineEvents(context.workspace)
-    everything = {**page.fields, **page.images, "name": page.name}
-    messages = {"message": page.message, "refusal": page.refusal}
-    wire_in_browser(
-        [page.data.tick, *(one.change for one in _list_widgets(page.fields))],
-        "arrangeWorkbench",
-        everything,
-        everything,
-    )
-    wire(page.data.tick, events.follow, outputs={"message": page.message})
-    wire(
-        page.attempt.click,
-        events.try_recipe,
-        {**page.fields, **page.images},
-        {"message": page.message},
-    )
-    wire(
-        page.images["strength"].release,
-        events.generate_again,
-        page.images,
-        {"message": page.message},
-        trigger_mode="always_last",
-    )
-    wire([one.select for one in page.pressed], events.press, everything, messages)
+    with gr.Accordion(text.HEADING, open=False, elem_id="workbench"):
+        data = fragment("workbench", elem_id="workbench-data", data=True)
+        fields = _build_fields()
+        images: dict[str, Any] = {}
+        with gr.Row():
+            images["prompt"] = gr.Textbox(
+                label=text.PROMPT, info=text.PROMPT_INFO, max_lines=2, max_length=2000, scale=3,
+                min_width=280, elem_id="workbench-prompt",
+            )  # fmt: skip
+            images["seed"] = gr.Number(
+                1, label=text.IMAGE_SEED, precision=0, scale=1, min_width=160,
+                elem_id="workbench-picture-seed",
+            )  # fmt: skip
+        with gr.Row():
+            attempt = gr.Button(
+                text.TRY, variant="primary", scale=0, min_width=160, elem_id="workbench-try"
+            )
+            stop = _build_button("stop", elem_id="workbench-working")
+        message = {"message": gr.HTML("", elem_id="workbench-note")}
+        fragment("workbench-report", "recipe", elem_id="workbench-report")
+        with gr.Row(elem_classes="with-button"):
+            images["strength"] = gr.Slider(
+                0, MAX_WEIGHT, value=1, step=0.05, label=text.STRENGTH, info=text.STRENGTH_INFO,
+                min_width=280, elem_id="workbench-strength", elem_classes=_CONDITIONAL,
+            )  # fmt: skip
+            again = _build_button("again", elem_id="workbench-generated")
+        fragment("workbench-images", elem_id="workbench-drawing")
+        name, refusal, save = _build_save()
+        fragment("workbench-saved", elem_id="workbench-saved")
+    everything = {**fields, **images, "name": name}
+    changes = [data.tick, *(one.change for one in _list_widgets(fields))]
+    wire_in_browser(changes, "arrangeWorkbench", everything, everything)
+    wire(data.tick, events.follow, outputs=message)
+    wire(attempt.click, events.try_recipe, {**fields, **images}, message)
+    released = images["strength"].release
+    wire(released, events.generate_again, images, message, trigger_mode="always_last")
+    pressed = [one.select for one in (stop, again, save)]
+    wire(pressed, events.press, everything, {**message, "refusal": refusal})
 
 
 def _list_widgets(fields: dict[str, Any]) -> list[Any]:
@@ -72,63 +66,36 @@ def _list_widgets(fields: dict[str, Any]) -> list[Any]:
     return [widget for group in groups for widget in group]
 
 
-def _draw() -> _Widgets:
-    data = fragment("workbench", elem_id="workbench-data", data=True)
-    fields = _draw_fields()
-    with gr.Row():
-        prompt = gr.Textbox(
-            label=text.PROMPT, info=text.PROMPT_INFO, max_lines=2, max_length=2000, scale=3,
-            min_width=280, elem_id="workbench-prompt",
-        )  # fmt: skip
-        seed = gr.Number(
-            1, label=text.IMAGE_SEED, precision=0, scale=1, min_width=160,
-            elem_id="workbench-picture-seed",
-        )  # fmt: skip
-    with gr.Row():
-        attempt = gr.Button(
-            text.TRY, variant="primary", scale=0, min_width=160, elem_id="workbench-try"
-        )
-        stop = _draw_button("stop", elem_id="workbench-working")
-    message = gr.HTML("", elem_id="workbench-note")
-    fragment("workbench-report", "recipe", elem_id="workbench-report")
-    with gr.Row(elem_classes="with-button"):
-        strength = gr.Slider(
-            0, MAX_WEIGHT, value=1, step=0.05, label=text.STRENGTH, info=text.STRENGTH_INFO,
-            min_width=280, elem_id="workbench-strength", elem_classes=_CONDITIONAL,
-        )  # fmt: skip
-        again = _draw_button("again", elem_id="workbench-generated")
-    fragment("workbench-images", elem_id="workbench-drawing")
+def _build_save() -> tuple[gr.Textbox, gr.HTML, gr.HTML]:
+    """Builds the name, the message where it is refused, and the button that saves."""
     with gr.Row(elem_classes="with-button"):
         name = gr.Textbox(
             label=text.NAME, info=text.NAME_INFO, max_lines=1, max_length=200, min_width=280,
             elem_id="workbench-name",
         )  # fmt: skip
-        save = _draw_button(
+        save = _build_button(
             "save", "recipe", elem_id="workbench-saving",
             placeholder=make_save_button(allowed=False),
         )  # fmt: skip
-    refusal = gr.HTML("", elem_id="workbench-refusal")
-    fragment("workbench-saved", elem_id="workbench-saved")
-    images = {"prompt": prompt, "seed": seed, "strength": strength}
-    return _Widgets(data, fields, images, name, attempt, message, refusal, [stop, again, save])
+    return name, gr.HTML("", elem_id="workbench-refusal"), save
 
 
-def _draw_button(key: str, *names: str, **options: Any) -> gr.HTML:
-    """Draws a fragment with one button, which wraps where the page is narrow."""
+def _build_button(key: str, *names: str, **options: Any) -> gr.HTML:
+    """Builds a fragment with one button, which wraps where the page is narrow."""
     with gr.Column(scale=0, min_width=190):
         return fragment(f"workbench-{key}", *names, **options)
 
 
-def _draw_fields() -> dict[str, Any]:
-    """Draws what makes a recipe, by the names that `read_recipe` has for it."""
+def _build_fields() -> dict[str, Any]:
+    """Builds what makes a recipe, by the names that `read_recipe` has for it."""
     task = gr.Dropdown(
         choices=[(label, key) for key, label in text.TASKS.items()], value="merge",
         label=text.TASK, info=text.TASKS_INFO["merge"], elem_id="workbench-task",
     )  # fmt: skip
-    rows = {number: _draw_row(number) for number in list_rows()}
+    rows = {number: _build_row(number) for number in list_rows()}
     settings: dict[str, Any] = {}
     for name in FILES:
-        settings |= _draw_settings(name)
+        settings |= _build_settings(name)
     with gr.Row():
         base_model = Choice(
             choices=[(text.BASE_OWN, "")], value="", scale=2, min_width=260,
@@ -150,7 +117,7 @@ def _draw_fields() -> dict[str, Any]:
     }
 
 
-def _draw_row(number: str) -> tuple[gr.Dropdown, gr.Slider]:
+def _build_row(number: str) -> tuple[gr.Dropdown, gr.Slider]:
     with gr.Row(elem_id=f"workbench-row-{number}", elem_classes=_CONDITIONAL):
         file = Choice(
             choices=[(text.NO_FILE, "")], value="", label=text.file_number(int(number)), scale=2,
@@ -163,8 +130,8 @@ def _draw_row(number: str) -> tuple[gr.Dropdown, gr.Slider]:
     return file, weight
 
 
-def _draw_settings(task: str) -> dict[str, Any]:
-    """Draws a task's settings, as their model declares them, by "task.name"."""
+def _build_settings(task: str) -> dict[str, Any]:
+    """Builds a task's settings, as their model declares them, by "task.name"."""
     form, first = make_task_form(task), list_first_values()["settings"]
     if not form.fields:
         return {}

@@ -13,7 +13,6 @@ from app.core.workspace import Workspace, WorkspaceError
 from app.ui.form import Form, make_form
 from trainer.config import (
     COMBINE_OPTIONS,
-    BaseModelConfig,
     ConfigError,
     Options,
     get_used_with,
@@ -99,12 +98,8 @@ def make_page_values(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def describe_tasks() -> dict[str, dict[str, Any]]:
-    """Returns what the page shows of each task."""
-    return {task: _describe_task(task) for task in FILES}
-
-
-def _describe_task(task: str) -> dict[str, Any]:
+def describe_task(task: str) -> dict[str, Any]:
+    """Returns what the page shows of a task."""
     fields = COMBINE_OPTIONS[task].model_fields
     base = fields["base_model"]
     required = base.is_required()
@@ -127,11 +122,7 @@ def _describe_task(task: str) -> dict[str, Any]:
 
 
 def load_recipe(data: Mapping[str, Any]) -> Recipe:
-    """Returns a recipe from what `to_json` wrote.
-
-    Raises:
-        KeyError, TypeError, ValueError: it is damaged.
-    """
+    """Returns a recipe from `to_json`; raises KeyError, TypeError or ValueError if damaged."""
     files = tuple((str(name), weight) for name, weight in data["files"])
     return Recipe(str(data["task"]), files, dict(data["settings"]))
 
@@ -146,13 +137,7 @@ def read_recipe(
 ) -> Recipe:
     """Returns what the page shows; fields that the task does not use are no part of it.
 
-    Args:
-        task: A key of `FILES`.
-        settings: By task and name, "merge.rank".
-        files: Ids by the number of their row.
-        weights: By the same numbers.
-        base_model: The name of a listed base model, or "".
-        tuned_model: Another one, for an extraction.
+    Settings come by task and name ("merge.rank"), files and weights by the number of their row.
     """
     name = str(task)
     if name not in FILES:
@@ -206,32 +191,14 @@ def find_sources(workspace: Workspace, recipe: Recipe) -> list[AdapterEntry]:
     return [entries[source_id] for source_id, _ in recipe.files]
 
 
-def find_base(
-    workspace: Workspace, recipe: Recipe, entries: Sequence[AdapterEntry]
-) -> BaseModelConfig:
-    """Returns the base model that a recipe's images are generated with.
-
-    Raises:
-        WorkspaceError: none is chosen and none is known.
-    """
-    return choose_base_model(workspace, recipe.settings.get("base_model"), entries)
-
-
 def read_weights(recipe: Recipe) -> list[float]:
-    """Returns the weights of a recipe's files.
-
-    Raises:
-        WorkspaceError: one is no number, or out of bounds.
-    """
-    weights = []
-    for _, weight in recipe.files:
-        try:
-            number = float(weight)
-        except (TypeError, ValueError):
-            number = -1.0
-        if not 0 <= number <= MAX_WEIGHT:
-            raise WorkspaceError(text.bad_weight(MAX_WEIGHT))
-        weights.append(number)
+    """Returns the files' weights; raises WorkspaceError for one that is out of bounds."""
+    try:
+        weights = [float(weight) for _, weight in recipe.files]
+    except (TypeError, ValueError):
+        weights = [-1.0]
+    if not all(0 <= weight <= MAX_WEIGHT for weight in weights):
+        raise WorkspaceError(text.bad_weight(MAX_WEIGHT))
     return weights
 
 
@@ -244,16 +211,14 @@ def make_arguments(workspace: Workspace, recipe: Recipe, to: Path) -> list[str]:
         WorkspaceError: something is missing or out of bounds.
     """
     entries = find_sources(workspace, recipe)
-    files = [
-        f"{entry.path.resolve()}:{weight:g}"
-        if recipe.task in WEIGHTED
-        else str(entry.path.resolve())
-        for entry, weight in zip(entries, read_weights(recipe), strict=True)
-    ]
+    files = [str(entry.path.resolve()) for entry in entries]
+    weights = read_weights(recipe)
+    if recipe.task in WEIGHTED:
+        files = [f"{path}:{weight:g}" for path, weight in zip(files, weights, strict=True)]
     options = _read_options(workspace, recipe, entries)
     ending = [f"--to={to}", "--json", f"--workspace={workspace.root}"]
     if recipe.task not in MODEL_TASKS:
-        # A draft may be what some program stumbles over: the page says so before it is saved.
+        # A draft may be what some program stumbles over: the page reports it before it is saved.
         ending.append("--force")
     return [recipe.task, *files, *options.to_arguments(), *ending]
 
@@ -286,7 +251,7 @@ def _find_models(
     if all(names.values()):
         return {key: str(workspace.find_base_model(name)) for key, name in names.items()}
     try:
-        path = Path(find_base(workspace, recipe, entries).path)
+        path = Path(choose_base_model(workspace, names["base_model"], entries).path)
     except WorkspaceError:
         return {}
     return {"base_model": str(path)} if path.exists() else {}

@@ -132,11 +132,7 @@ def read_workbench(workspace: Workspace) -> Workbench | None:
 
 
 def write_workbench(workspace: Workspace, tried: Workbench) -> None:
-    """Keeps what was tried.
-
-    Raises:
-        WorkspaceError: it cannot be written.
-    """
+    """Saves what was tried; raises WorkspaceError where it cannot be written."""
     try:
         write_atomically(workspace.workbench_path, json.dumps(asdict(tried), indent=1))
     except OSError as error:
@@ -170,11 +166,7 @@ def find_draft(workspace: Workspace, tried: Workbench) -> Path | None:
 
 
 def measure_work(folder: Path) -> tuple[int, int]:
-    """Returns for how many seconds a command has been working, in fives, and the bytes written.
-
-    Args:
-        folder: The job's.
-    """
+    """Returns for how many seconds a job has been working, in fives, and the bytes written."""
     starter = find_starter(folder)
     seconds = max(0.0, time.time() - starter.started) if starter and starter.started else 0.0
     written = 0

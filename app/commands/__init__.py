@@ -1,5 +1,5 @@
-"""What each word of the command line does, by subject.
+"""The commands of the command line, by subject.
 
-Each module has `add_words`, which says what can be typed, and one function per word. The trainer is
-imported inside those functions that need it.
+Each module has `add_commands`, and one function per command. The trainer is imported inside those
+functions that need it.
 """

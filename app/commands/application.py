@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from app.commands.arguments import Words, add_set, add_word
+from app.commands.arguments import Subparsers, add_command, add_set
 from trainer.config import layer_config
 from trainer.runs import PreviewFolder, RunError, create_run
 
@@ -16,22 +16,21 @@ STARTER_MODEL = EXAMPLES / "starter-model"
 DEMO_PROMPTS = ["a cat face", "a panda", "a frog", "a wolf", "an owl", "a butterfly"]
 
 
-def add_words(words: Words) -> None:
+def add_commands(commands: Subparsers) -> None:
     """Adds `app`, `demo` and `preview-worker`."""
-    app = add_word(words, "app", run_app, "open the app in the browser")
+    app = add_command(commands, "app", run_app, "open the app in the browser")
     app.add_argument("--host", default="127.0.0.1", help="address to listen on")
     app.add_argument("--port", type=int, default=7860, help="port to listen on")
     app.add_argument(
-        "--password",
-        default="",
+        "--password", default="",
         help="asked for by the app; needed for any --host but this computer; "
         "LORASMITH_PASSWORD in the environment does the same",
-    )
+    )  # fmt: skip
     app.add_argument("--open", action="store_true", help="open a browser window, too")
-    demo = add_word(words, "demo", run_demo, "train the example style on the starter model")
+    demo = add_command(commands, "demo", run_demo, "train the example style on the starter model")
     add_set(demo)
-    worker = add_word(
-        words, "preview-worker", run_preview_worker, "answer the app's preview requests"
+    worker = add_command(
+        commands, "preview-worker", run_preview_worker, "answer the app's preview requests"
     )
     worker.add_argument("folder", type=Path, help="where requests and results lie")
     worker.add_argument(
@@ -41,15 +40,15 @@ def add_words(words: Words) -> None:
 
 def run_app(args: argparse.Namespace) -> int:
     """Opens the app in the browser."""
-    from app.web.server import serve
+    from app.core.workspace import Workspace
+    from app.web.server import launch
 
-    models = [STARTER_MODEL] if STARTER_MODEL.is_dir() else []
-    serve(
-        args.workspace,
+    models = (STARTER_MODEL.resolve(),) if STARTER_MODEL.is_dir() else ()
+    launch(
+        Workspace(args.workspace.resolve(), models),
         host=args.host,
         port=args.port,
         password=args.password or os.environ.get("LORASMITH_PASSWORD", ""),
-        base_models=models,
         open_browser=args.open,
     )
     return 0
@@ -64,7 +63,7 @@ def run_preview_worker(args: argparse.Namespace) -> int:
 
 
 def run_demo(args: argparse.Namespace) -> int:
-    """Trains the example style on the starter model and draws a grid of the result."""
+    """Trains the example style on the starter model and generates a grid with the result."""
     settings = {
         "name": "openmoji-style",
         "base_model": {"path": str(STARTER_MODEL)},
@@ -72,8 +71,9 @@ def run_demo(args: argparse.Namespace) -> int:
         "samples": {"prompts": DEMO_PROMPTS[:3]},
     }
     if not STARTER_MODEL.is_dir():
-        msg = "The starter model is not here. Run the demo from a clone of the repository."
-        raise RunError(msg)
+        raise RunError(
+            "The starter model is not here. Run the demo from a clone of the repository."
+        )
     config = layer_config("starter-style", settings=settings, assignments=args.set)
     run = create_run(args.workspace / "runs", config)
     print(f"Training {config.train.steps} steps on 16 images; follow it here or in the app.")
@@ -91,7 +91,7 @@ def run_demo(args: argparse.Namespace) -> int:
     ).returncode
     print(
         f"\nThe LoRA file:    {exports[0]}\nWeights 0 to 1.5: {grid}\nThe whole run:    {run.path}"
-        "\n\nThe starter model is a tour on tiny emoji pictures, not a model for real work."
+        "\n\nThe starter model is a tour on tiny emoji images, not a model for real work."
         "\nNext: `make app` opens the app on this workspace; its Preview tab loads "
         f"{exports[0].name}."
         "\nFor real work put an SD 1.x, SD 2.x or SDXL model into "

@@ -1,8 +1,8 @@
-"""What several words of the command line share: their options, and how those are read."""
+"""What several commands share: their options, and how those are read."""
 
 import argparse
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, get_args, get_origin
 
@@ -21,8 +21,8 @@ from trainer.config import (
 )
 from trainer.runs import RunError, RunFolder, open_run
 
-# Where a subject adds its words; argparse gives this type no public name.
-Words: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+# Where a subject adds its commands; argparse gives this type no public name.
+Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -34,19 +34,17 @@ class OptionError(ConfigError):
         return " ".join(f"{str(problem).removesuffix('.')}." for problem in self.problems)
 
 
+BASE_MODEL_HELP = "the base model: a folder, a file or a hub id"
 _SETTINGS = (
     "dataset", "base_model", "name", "trigger", "preset", "config", "continue_from", "set",
 )  # fmt: skip
 
 
-def add_word(
-    words: Words,
-    name: str,
-    function: Callable[[argparse.Namespace], int],
-    text: str,
+def add_command(
+    commands: Subparsers, name: str, function: Callable[[argparse.Namespace], int], text: str
 ) -> argparse.ArgumentParser:
-    """Adds a word that calls a function; `text` is its help, without a full stop."""
-    parser = words.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    """Adds a command that calls a function; `text` is its help, without a full stop."""
+    parser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
     parser.set_defaults(function=function)
     parser.add_argument(
         "--workspace",
@@ -57,45 +55,32 @@ def add_word(
     return parser
 
 
-def add_options(
-    parser: argparse.ArgumentParser, model: type[BaseModel], without: Collection[str] = ()
-) -> None:
+def add_options(parser: argparse.ArgumentParser, model: type[BaseModel]) -> None:
     """Adds an option for each setting of a model; `read_options` reads them.
 
-    Whatever is typed is taken as text: the model checks it, so that all that is wrong is said at
+    Whatever is typed is taken as text: the model checks it, so that all problems are reported at
     once.
     """
     for name, field in model.model_fields.items():
-        place = get_argument_name(field)
-        if name in without:
-            continue
+        place, option, text = (
+            get_argument_name(field),
+            get_option_name(name),
+            _describe_field(field),
+        )
         if place and field.annotation == list[str]:
             # With "*" argparse takes none where an option stands between FILE and these.
-            several = parser.add_argument(
-                name, nargs="+", metavar=place, help=_describe_field(field)
-            )
-            several.required = False
+            parser.add_argument(name, nargs="+", metavar=place, help=text).required = False
         elif place:
-            parser.add_argument(name, metavar=place, help=_describe_field(field))
+            parser.add_argument(name, metavar=place, help=text)
         elif field.annotation is bool:
-            parser.add_argument(
-                get_option_name(name), action="store_true", help=_describe_field(field)
-            )
+            parser.add_argument(option, action="store_true", help=text)
         else:
-            parser.add_argument(
-                get_option_name(name),
-                metavar=_name_value(name, field),
-                required=field.is_required(),
-                help=_describe_field(field),
-            )
+            value, required = _name_value(name, field), field.is_required()
+            parser.add_argument(option, metavar=value, required=required, help=text)
 
 
 def read_options(args: argparse.Namespace, model: type[Model]) -> Model:
-    """Returns the settings that the options of `add_options` give.
-
-    Raises:
-        OptionError: all that is wrong with them, by their options' names.
-    """
+    """Returns the settings of `add_options`; raises OptionError with all that is wrong."""
     values = {
         name: _read_value(field, getattr(args, name))
         for name, field in model.model_fields.items()
@@ -110,9 +95,7 @@ def read_options(args: argparse.Namespace, model: type[Model]) -> Model:
 
 def _name_problem(problem: Problem, model: type[BaseModel]) -> str:
     name = problem.path.partition(".")[0]
-    if not name:
-        return ""
-    return get_argument_name(model.model_fields[name]) or get_option_name(name)
+    return name and (get_argument_name(model.model_fields[name]) or get_option_name(name))
 
 
 def _describe_field(field: FieldInfo) -> str:
@@ -135,7 +118,7 @@ def _name_value(name: str, field: FieldInfo) -> str:
 
 
 def _read_value(field: FieldInfo, text: Any) -> Any:
-    """Returns a number where one is asked for and typed; anything else as it is."""
+    """Returns a number where one is expected and typed; anything else as it is."""
     if field.annotation in (int, float):
         try:
             return field.annotation(text)
@@ -147,12 +130,7 @@ def _read_value(field: FieldInfo, text: Any) -> Any:
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """Adds the options that make a run's settings; `make_config` reads them."""
     parser.add_argument("--dataset", type=Path, help="folder of images with captions")
-    parser.add_argument(
-        "--base-model",
-        default="",
-        metavar="MODEL",
-        help="the base model: a folder, a file or a hub id",
-    )
+    parser.add_argument("--base-model", default="", metavar="MODEL", help=BASE_MODEL_HELP)
     parser.add_argument("--name", default="", help="name of the run and of the file")
     parser.add_argument("--trigger", default="", help="trigger word")
     parser.add_argument(
@@ -162,11 +140,9 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         "--config", type=Path, help="a TOML file, such as another run's config.toml"
     )
     parser.add_argument(
-        "--continue-from",
-        type=Path,
-        metavar="FILE",
+        "--continue-from", type=Path, metavar="FILE",
         help="start from the weights of a LoRA file; kind and ranks are the file's",
-    )
+    )  # fmt: skip
     add_set(parser)
 
 
@@ -181,21 +157,13 @@ def add_run_or_settings(parser: argparse.ArgumentParser) -> None:
 def add_set(parser: argparse.ArgumentParser) -> None:
     """Adds `--set SECTION.NAME=VALUE`."""
     parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="SECTION.NAME=VALUE",
+        "--set", action="append", default=[], metavar="SECTION.NAME=VALUE",
         help="change one setting; repeat for more (docs/config-reference.md lists them)",
-    )
+    )  # fmt: skip
 
 
 def make_config(args: argparse.Namespace) -> RunConfig:
-    """Returns the settings that the options of `add_settings` give.
-
-    Raises:
-        ConfigError: all that is wrong with them.
-        RunError: there is no such file to continue from.
-    """
+    """Returns the settings of `add_settings`; raises ConfigError or RunError."""
     sections: dict[str, dict[str, str]] = {"dataset": {}, "base_model": {}, "adapter": {}}
     if args.dataset:
         sections["dataset"]["path"] = str(args.dataset.resolve())
@@ -204,8 +172,9 @@ def make_config(args: argparse.Namespace) -> RunConfig:
     if args.base_model:
         sections["base_model"]["path"] = name_base_model(args.base_model)
     if args.continue_from:
-        file = find_file(args.continue_from, "LoRA file")
-        sections["adapter"]["start_from"] = str(file.resolve())
+        if not args.continue_from.is_file():
+            raise RunError(f"There is no LoRA file at {args.continue_from}.")
+        sections["adapter"]["start_from"] = str(args.continue_from.resolve())
     settings: dict[str, object] = {key: value for key, value in sections.items() if value}
     if args.name:
         settings["name"] = args.name
@@ -213,30 +182,20 @@ def make_config(args: argparse.Namespace) -> RunConfig:
 
 
 def read_settings(args: argparse.Namespace) -> RunConfig:
-    """Returns the settings of a run, or those that the options give.
-
-    Raises:
-        ConfigError, RunError: there is no such run, or what is wrong with the settings.
-    """
+    """Returns a run's settings, or those of the options; raises ConfigError or RunError."""
     if args.run:
-        refuse_settings(args)
+        _refuse_settings(args)
         return find_run(args).config
     return make_config(args)
 
 
-def refuse_settings(args: argparse.Namespace) -> None:
-    """A run has its settings already.
-
-    Raises:
-        RunError: some are given with it.
-    """
+def _refuse_settings(args: argparse.Namespace) -> None:
     given = [name for name in _SETTINGS if getattr(args, name)]
     if given:
-        msg = (
+        raise RunError(
             f"{args.run} has its settings in its config.toml, so --{given[0].replace('_', '-')} "
             "cannot be given with it. Leave it out, or leave out the run to make a new one."
         )
-        raise RunError(msg)
 
 
 def name_base_model(text: str) -> str:
@@ -246,11 +205,7 @@ def name_base_model(text: str) -> str:
 
 
 def find_run(args: argparse.Namespace) -> RunFolder:
-    """Returns the run of a path, or of a run's id in the workspace.
-
-    Raises:
-        RunError: there is none.
-    """
+    """Returns the run of a path or an id in the workspace; raises RunError without one."""
     path = Path(args.run)
     known = args.workspace / "runs" / args.run
     return open_run(known if not path.exists() and known.exists() else path.resolve())
@@ -263,19 +218,4 @@ def find_workspace(run: RunFolder) -> Path:
 
 def find_models(args: argparse.Namespace) -> Path:
     """Returns the folder of base models: of the run that is named, else of the workspace."""
-    if args.run:
-        return find_run(args).models_path
-    workspace: Path = args.workspace
-    return workspace / "models"
-
-
-def find_file(path: Path, what: str) -> Path:
-    """Returns a path at which there is a file.
-
-    Raises:
-        RunError: there is none.
-    """
-    if not path.is_file():
-        msg = f"There is no {what} at {path}."
-        raise RunError(msg)
-    return path
+    return find_run(args).models_path if args.run else Path(args.workspace, "models")

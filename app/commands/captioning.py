@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
-from app.commands.arguments import Words, add_options, add_word, read_options
+from app.commands.arguments import Subparsers, add_command, add_options, read_options
 from datasets_tools.captioners.extras import require_package
 from datasets_tools.captioners.options import Captioner, CaptionOptions
 from datasets_tools.captioners.places import find_model, is_available, place_model
@@ -21,9 +21,11 @@ from trainer.runs.base_models import HubId, parse_hub_id
 Report = Callable[[dict[str, Any]], None]
 
 
-def add_words(words: Words) -> None:
+def add_commands(commands: Subparsers) -> None:
     """Adds `caption` and `captioners`."""
-    caption = add_word(words, "caption", run_caption, "have the images of a dataset captioned")
+    caption = add_command(
+        commands, "caption", run_caption, "have the images of a dataset captioned"
+    )
     caption.add_argument(
         "dataset", type=Path, help="folder of images; captions are put beside them"
     )
@@ -36,22 +38,16 @@ def add_words(words: Words) -> None:
         "Each caption is written as soon as it is made, so an interruption loses nothing, and with "
         "--existing keep the same command goes on. `lorasmith captions DATASET --undo` restores "
         "the captions. What was edited meanwhile stays. The exit code is 1 when an image could "
-        "not be captioned. docs/captions.md says which captioner suits which base model."
+        "not be captioned. docs/captions.md lists which captioner suits which base model."
     )
-    captioners = add_word(
-        words, "captioners", run_captioners, "list the captioners, and which of them are here"
+    captioners = add_command(
+        commands, "captioners", run_captioners, "list the captioners, and which of them are here"
     )
     captioners.add_argument("--json", action="store_true", help="print the list as JSON")
 
 
 def run_caption(args: argparse.Namespace) -> int:
-    """Captions a dataset; the exit code is 1 when an image could not be captioned.
-
-    Raises:
-        ConfigError: all that is wrong with the options.
-        DatasetError: the dataset or the captioner is not as it should be.
-        HubError: the model could not be fetched.
-    """
+    """Captions a dataset; the exit code is 1 when an image could not be captioned."""
     options = read_options(args, CaptionOptions)
     captioner = find_captioner(options.captioner)
     check_options(options.captioner, options)
@@ -127,18 +123,16 @@ def _find_folder(
     if hub_id is None:
         return find_model(name, workspace, path)
     if not captioner.files:
-        msg = f"The captioner {name} takes no model from the hub. Leave out --model."
-        raise DatasetError(msg)
+        raise DatasetError(f"The captioner {name} takes no model from the hub. Leave out --model.")
     own = str(hub_id) == captioner.model
     place = place_model(name, workspace, "" if own else hub_id.entry)
     if not place.exists() and args.download:
         return _download(hub_id, place, captioner, report if args.json else None)
     if not place.exists() and not own:
-        msg = (
+        raise DatasetError(
             f"{hub_id} is not here: there is no such folder, and it was not downloaded to "
             f"{place.parent}. Add --download to fetch it from the hub."
         )
-        raise DatasetError(msg)
     return find_model(name, workspace, place if place.exists() else None)
 
 

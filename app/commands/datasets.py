@@ -5,7 +5,7 @@ import json
 import shlex
 from pathlib import Path
 
-from app.commands.arguments import Words, add_word
+from app.commands.arguments import Subparsers, add_command
 from datasets_tools.checks import check_dataset
 from datasets_tools.edits import (
     CaptionChange,
@@ -19,15 +19,15 @@ from datasets_tools.examples import scan_folder
 from datasets_tools.rewriting import find_last_rewriting, rewrite_all, undo_rewriting
 
 
-def add_words(words: Words) -> None:
+def add_commands(commands: Subparsers) -> None:
     """Adds `check` and `captions`."""
-    check = add_word(words, "check", run_check, "say what is wrong with a dataset")
+    check = add_command(commands, "check", run_check, "list what is wrong with a dataset")
     check.add_argument("dataset", type=Path, help="folder of images with captions")
     check.add_argument("--trigger", default="", help="trigger word that captions should hold")
     check.add_argument("--resolution", type=int, default=512, help="training size in pixels")
     check.add_argument("--json", action="store_true", help="print the report as JSON")
-    captions = add_word(
-        words, "captions", run_captions, "list the tags of a dataset, or change all captions"
+    captions = add_command(
+        commands, "captions", run_captions, "list the tags of a dataset, or change all captions"
     )
     captions.add_argument("dataset", type=Path, help="folder of images with captions")
     change = captions.add_mutually_exclusive_group()
@@ -41,29 +41,24 @@ def add_words(words: Words) -> None:
         "--add", metavar="TAG", help="add a tag to every caption without it; several with commas"
     )
     change.add_argument("--remove", metavar="TAG", help="take a tag out of every caption")
-    change.add_argument(
-        "--undo", action="store_true", help="take back the last change of many captions"
-    )
+    change.add_argument("--undo", action="store_true", help="undo the last change of many captions")
     captions.add_argument(
         "--first", action="store_true", help="with --add: put the tag first, not last"
     )
     captions.add_argument("--json", action="store_true", help="print the outcome as JSON")
     captions.epilog = (
         "A tag is what stands between two commas. Without a change the tags are listed, the most "
-        "frequent first. Captions that were suggested are taken back by --undo, too; one that was "
-        "edited since stays as it is."
+        "frequent first. --undo undoes suggested captions, too; one that was edited since stays as "
+        "it is."
     )
 
 
 def run_captions(args: argparse.Namespace) -> int:
-    """Lists the tags of a dataset, changes all of its captions, or takes the last change back.
-
-    Raises:
-        DatasetError: the dataset or one of its captions cannot be read or written, or an option
-            is empty or stands where it means nothing.
-    """
+    """Lists the tags of a dataset, changes all of its captions, or undoes the last change."""
     if args.first and args.add is None:
-        raise DatasetError("--first says where --add puts its tag, so it has no meaning alone.")
+        raise DatasetError(
+            "--first is the place where --add puts its tag, so it has no meaning alone."
+        )
     if args.undo:
         return _undo(args)
     change = _read_change(args)
@@ -85,7 +80,7 @@ def _change(args: argparse.Namespace, change: CaptionChange) -> int:
     elif count:
         print(f"{change.what}: {_count(count)} changed.")
         dataset = shlex.quote(str(args.dataset))
-        print(f"Take it back with: lorasmith captions {dataset} --undo")
+        print(f"Undo it with: lorasmith captions {dataset} --undo")
     else:
         print(f"{change.what}: no caption was changed by that.")
     return 0
@@ -96,12 +91,12 @@ def _undo(args: argparse.Namespace) -> int:
         raise DatasetError(f"There is no folder {args.dataset}. Check the path.")
     done = undo_rewriting(args.dataset)
     if args.json:
-        told = {"what": done.what, "restored": done.restored, "kept": done.kept} if done else {}
-        print(json.dumps(told, ensure_ascii=False))
+        content = {"what": done.what, "restored": done.restored, "kept": done.kept} if done else {}
+        print(json.dumps(content, ensure_ascii=False))
     elif done is None:
-        print(f"There is no change of captions to take back in {args.dataset}.")
+        print(f"There is no change of captions to undo in {args.dataset}.")
     else:
-        print(f"Taken back: {done.what}. {_count(done.restored)} put back.")
+        print(f"Undone: {done.what}. {_count(done.restored)} put back.")
         for name in done.kept:
             print(f"{name} was changed or removed since, and stays as it is.")
     return 0
@@ -113,15 +108,15 @@ def _list(args: argparse.Namespace) -> int:
     last = find_last_rewriting(args.dataset)
     if args.json:
         listed = [{"tag": tag, "count": count} for tag, count in tags]
-        told = {"images": len(examples), "tags": listed, "undo": last or ""}
-        print(json.dumps(told, indent=1, ensure_ascii=False))
+        content = {"images": len(examples), "tags": listed, "undo": last or ""}
+        print(json.dumps(content, indent=1, ensure_ascii=False))
         return 0
     for tag, count in tags:
         print(f"{count:5} {tag}")
     bare = sum(not example.caption for example in examples)
     print(f"{len(examples)} images, {bare} without a caption, {len(tags)} different tags.")
     if last is not None:
-        print(f"--undo takes back: {last}")
+        print(f"--undo undoes: {last}")
     return 0
 
 
@@ -130,10 +125,9 @@ def _count(captions: int) -> str:
 
 
 def run_check(args: argparse.Namespace) -> int:
-    """Says what is wrong with a dataset; the exit code is 1 when it cannot be trained on."""
-    report = check_dataset(
-        args.dataset, args.trigger, args.resolution, step=min(64, args.resolution)
-    )
+    """Lists what is wrong with a dataset; the exit code is 1 when it cannot be trained on."""
+    step = min(64, args.resolution)
+    report = check_dataset(args.dataset, args.trigger, args.resolution, step=step)
     if args.json:
         print(json.dumps(report.to_json(), indent=1, ensure_ascii=False))
         return 0 if report.ok else 1

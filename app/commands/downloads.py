@@ -5,22 +5,20 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from app.commands.arguments import Words, add_word
+from app.commands.arguments import Subparsers, add_command
 from trainer.runs.base_models import find_base_model
 
 
-def add_words(words: Words) -> None:
+def add_commands(commands: Subparsers) -> None:
     """Adds `download` and `models`."""
-    download = add_word(words, "download", run_download, "fetch a base model from the hub")
+    download = add_command(commands, "download", run_download, "fetch a base model from the hub")
     download.add_argument(
         "id", help="OWNER/NAME, OWNER/NAME@REVISION or OWNER/NAME/FILE.safetensors"
     )
     download.add_argument(
-        "--precision",
-        choices=["half", "full"],
-        default="half",
+        "--precision", choices=["half", "full"], default="half",
         help="which weights to take where both are offered; half (the default) is half the bytes",
-    )
+    )  # fmt: skip
     download.add_argument(
         "--json", action="store_true", help="print how far it is as lines of JSON"
     )
@@ -29,7 +27,7 @@ def add_words(words: Words) -> None:
         "command. A gated or private model needs a token: set HF_TOKEN, or keep it in the keyring "
         "with `keyring set lorasmith hub-token` (extra: keyring)."
     )
-    models = add_word(words, "models", run_models, "list the base models of the workspace")
+    models = add_command(commands, "models", run_models, "list the base models of the workspace")
     models.add_argument(
         "path", nargs="*", type=Path, help="only these files, folders or hub ids; of any place"
     )
@@ -46,12 +44,12 @@ def run_download(args: argparse.Namespace) -> int:
     report = print_progress if args.json else None
     half = args.precision == "half"
     path = download_model(args.id, args.workspace / "models", report, half=half)
-    found = describe_model(path)
+    model = describe_model(path)
     if args.json:
-        print(json.dumps({"event": "done", **asdict(found)}, ensure_ascii=False))
+        print(json.dumps({"event": "done", **asdict(model)}, ensure_ascii=False))
     else:
-        print(f"base model: {path}\n{found}")
-    return 0 if found.family else 1
+        print(f"base model: {path}\n{model}")
+    return 0 if model.family else 1
 
 
 def run_models(args: argparse.Namespace) -> int:
@@ -60,12 +58,12 @@ def run_models(args: argparse.Namespace) -> int:
 
     folder = args.workspace / "models"
     places = [find_base_model(str(path), folder) for path in args.path]
-    found = [describe_model(path) for path in places] if places else list_models(folder)
+    models = [describe_model(path) for path in places] if places else list_models(folder)
     if args.json:
-        print(json.dumps([asdict(model) for model in found], indent=1, ensure_ascii=False))
+        print(json.dumps([asdict(model) for model in models], indent=1, ensure_ascii=False))
         return 0
-    if not found:
+    if not models:
         print(f"There are no base models in {folder} yet: `lorasmith download` fetches one.")
-    for model in found:
+    for model in models:
         print(model)
     return 0

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.commands.arguments import (
-    Words,
+    Subparsers,
+    add_command,
     add_run_or_settings,
-    add_word,
     find_models,
     find_run,
     read_settings,
@@ -19,52 +19,51 @@ from trainer.runs.base_models import find_base_model
 _SHOWN_LETTERS = 160
 
 
-def add_words(words: Words) -> None:
+def add_commands(commands: Subparsers) -> None:
     """Adds `inspect`, `verify`, `header`, `bundle` and `upload`."""
-    inspect = add_word(words, "inspect", run_inspect, "say what an adapter file is")
+    inspect = add_command(commands, "inspect", run_inspect, "describe an adapter file")
     inspect.add_argument("file", type=Path, help="anybody's LoRA, LoHa, LoKr or DoRA file")
     inspect.add_argument(
         "--json", action="store_true", help="print it as JSON, with the header and the settings"
     )
     inspect.add_argument(
-        "--spectrum",
-        action="store_true",
-        help="say how strong each layer is and how much of its rank is used, instead",
-    )
+        "--singular-values", "--spectrum", action="store_true",
+        help="show how strong each layer is and how much of its rank is used, instead",
+    )  # fmt: skip
     inspect.add_argument(
-        "--base-model",
-        default="",
-        metavar="MODEL",
-        help="for --spectrum: one that the file fits, which DoRA needs",
+        "--base-model", default="", metavar="MODEL",
+        help="for --singular-values: one that the file fits, which DoRA needs",
+    )  # fmt: skip
+    verify = add_command(
+        commands, "verify", run_verify, "check files against what programs can read"
     )
-    verify = add_word(words, "verify", run_verify, "check files against what programs can read")
     verify.add_argument("file", type=Path, nargs="+", help="anybody's adapter files")
     verify.add_argument("--json", action="store_true", help="print the findings as JSON")
     verify.epilog = (
         "The exit code is 1 where a file has an error, which some program stumbles over."
     )
-    header = add_word(words, "header", run_header, "show what a run's file will say about itself")
+    header = add_command(
+        commands, "header", run_header, "show the header that a run's file will have"
+    )
     add_run_or_settings(header)
     header.add_argument("--json", action="store_true", help="print it as JSON")
-    bundle = add_word(words, "bundle", run_bundle, "pack a file for the hub or for Civitai")
+    bundle = add_command(commands, "bundle", run_bundle, "pack a file for the hub or for Civitai")
     bundle.add_argument("source", metavar="RUN|FILE", help="a run that has finished, or its file")
     bundle.add_argument(
-        "--hub",
-        type=Path,
-        metavar="DIR",
+        "--hub", type=Path, metavar="DIR",
         help="make a folder for the hub: model card, gallery, both formats",
-    )
+    )  # fmt: skip
     bundle.add_argument(
-        "--civitai",
-        type=Path,
-        metavar="ZIP",
+        "--civitai", type=Path, metavar="ZIP",
         help="make a zip for Civitai's form: file, samples, the words to paste",
-    )
+    )  # fmt: skip
     bundle.add_argument(
         "--base-model", default="", metavar="ID", help="the base model's hub id, for the card"
     )
     bundle.add_argument("--json", action="store_true", help="print what was made as JSON")
-    upload = add_word(words, "upload", run_upload, "bring a folder of `bundle --hub` to the hub")
+    upload = add_command(
+        commands, "upload", run_upload, "bring a folder of `bundle --hub` to the hub"
+    )
     upload.add_argument("folder", type=Path, metavar="DIR", help="the folder")
     upload.add_argument("repository", metavar="OWNER/NAME", help="where to; it is made if need be")
     upload.add_argument("--private", action="store_true", help="a new one is seen by you alone")
@@ -72,25 +71,19 @@ def add_words(words: Words) -> None:
 
 
 def run_inspect(args: argparse.Namespace) -> int:
-    """Says what a file is and which programs read it, or what its numbers look like."""
-    if args.spectrum:
-        return _tell_spectrum(args)
-    from trainer.commands import describe_as_text, describe_file
+    """Shows what a file is and which programs read it, or what its numbers look like."""
+    from trainer.commands import describe_as_text, describe_file, measure_file
 
-    if args.json:
+    if args.singular_values:
+        models = args.workspace / "models"
+        base = find_base_model(args.base_model, models) if args.base_model else None
+        values = measure_file(args.file, base)
+        # On one line: of SDXL it holds sixty thousand numbers.
+        print(json.dumps(values.to_dict()) if args.json else values.to_text())
+    elif args.json:
         print(json.dumps(describe_file(args.file), indent=1, ensure_ascii=False))
     else:
         print(describe_as_text(args.file))
-    return 0
-
-
-def _tell_spectrum(args: argparse.Namespace) -> int:
-    from trainer.commands import measure_file
-
-    base = find_base_model(args.base_model, args.workspace / "models") if args.base_model else None
-    spectrum = measure_file(args.file, base)
-    # On one line: of SDXL it holds sixty thousand numbers.
-    print(json.dumps(spectrum.to_dict()) if args.json else spectrum.to_text())
     return 0
 
 
@@ -129,8 +122,7 @@ def run_header(args: argparse.Namespace) -> int:
 def run_bundle(args: argparse.Namespace) -> int:
     """Packs a file with all that is shown beside it."""
     if not args.hub and not args.civitai:
-        msg = "Say what to make: --hub DIR, --civitai ZIP or both."
-        raise RunError(msg)
+        raise RunError("Choose what to make: --hub DIR, --civitai ZIP or both.")
     source, known = Path(args.source), args.workspace / "runs" / args.source
     if not source.exists() and known.is_dir():
         source = known

@@ -1,4 +1,4 @@
-"""Runs: starting them, asking them for something, their state, and the memory that one takes."""
+"""Runs: starting them, requests to them, their state, and the memory that one takes."""
 
 import argparse
 import json
@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import get_args
 
 from app.commands.arguments import (
-    Words,
+    Subparsers,
+    add_command,
     add_run_or_settings,
-    add_word,
     find_models,
     find_run,
     find_workspace,
@@ -20,45 +20,44 @@ from trainer.runs.base_models import is_hub_id, locate_base_model
 from trainer.runs.control import Request
 
 
-def add_words(words: Words) -> None:
+def add_commands(commands: Subparsers) -> None:
     """Adds `train`, `ask`, `status`, `export` and `presets`, then `estimate` and `probe`."""
-    train = add_word(words, "train", run_train, "start, resume or create a run")
+    train = add_command(commands, "train", run_train, "start, resume or create a run")
     add_run_or_settings(train)
     train.add_argument(
-        "--download",
-        action="store_true",
+        "--download", action="store_true",
         help="fetch the base model from the hub first, where it is a hub id and not here yet",
-    )
+    )  # fmt: skip
     train.add_argument(
         "--create-only", action="store_true", help="create the run without starting it"
     )
-    ask = add_word(words, "ask", run_ask, "ask a living run for something")
+    ask = add_command(commands, "ask", run_ask, "ask a living run for something")
     ask.add_argument("run", help="a run's folder or id")
     ask.add_argument("what", choices=get_args(Request), help="what to do after the current step")
-    status = add_word(words, "status", run_status, "list the runs and their state")
+    status = add_command(commands, "status", run_status, "list the runs and their state")
     status.add_argument("run", nargs="?", default="", help="only this run")
-    export = add_word(words, "export", run_export, "write the file of a checkpoint")
+    export = add_command(commands, "export", run_export, "write the file of a checkpoint")
     export.add_argument("run", help="a run's folder or id")
     export.add_argument("--step", type=int, default=0, help="the checkpoint's step; 0 is the last")
-    add_word(words, "presets", run_presets, "list the presets")
-    _add_memory_words(words)
+    add_command(commands, "presets", run_presets, "list the presets")
+    _add_memory_commands(commands)
 
 
-def _add_memory_words(words: Words) -> None:
-    estimate = add_word(words, "estimate", run_estimate, "tell the memory that a run will take")
+def _add_memory_commands(commands: Subparsers) -> None:
+    estimate = add_command(
+        commands, "estimate", run_estimate, "estimate the memory that a run will take"
+    )
     add_run_or_settings(estimate)
     estimate.add_argument(
-        "--device",
-        choices=["cpu", "cuda", "mps"],
-        default="",
+        "--device", choices=["cpu", "cuda", "mps"], default="",
         help="a kind of device, which need not be here; left out, the run's own",
-    )
+    )  # fmt: skip
     estimate.add_argument(
         "--free", type=float, default=0.0, metavar="GB", help="its free memory; 0 asks the device"
     )
     estimate.add_argument("--json", action="store_true", help="print the tables as JSON")
     estimate.epilog = "Nothing is loaded. The exit code is 1 where the run does not fit."
-    probe = add_word(words, "probe", run_probe, "measure memory and time with two real steps")
+    probe = add_command(commands, "probe", run_probe, "measure memory and time with two real steps")
     add_run_or_settings(probe)
     probe.add_argument("--json", action="store_true", help="print what was measured as JSON")
     probe.epilog = "The steps run on noise in a folder of their own; nothing of them stays."
@@ -92,8 +91,7 @@ def run_ask(args: argparse.Namespace) -> int:
     run = find_run(args)
     status = read_status(run.path)
     if not status.live:
-        msg = f"{run.id} is {status.state}, so nobody would hear the request."
-        raise RunError(msg)
+        raise RunError(f"{run.id} is {status.state}, so nobody would hear the request.")
     request(run.path, args.what)
     print(f"asked {run.id} to {args.what}")
     return 0
@@ -140,7 +138,7 @@ def _fetch_base_model(config: BaseModelConfig, models: Path) -> None:
 
 
 def run_estimate(args: argparse.Namespace) -> int:
-    """Tells the memory of a run and what would make it fit."""
+    """Estimates the memory of a run and what would make it fit."""
     config = read_settings(args)
     from trainer.commands import estimate_run
 
@@ -157,13 +155,13 @@ def run_probe(args: argparse.Namespace) -> int:
     config = read_settings(args)
     from trainer.commands import probe_run
 
-    found = probe_run(config, find_models(args))
+    measured = probe_run(config, find_models(args))
     if args.json:
-        print(json.dumps(found, indent=1))
+        print(json.dumps(measured, indent=1))
         return 0
     print(
-        f"{found['device']}: {found['peak_bytes'] / 1e9:.2f} GB at the peak of a step, "
-        f"{found['seconds_per_step']:.2f} seconds a step; the whole process took "
-        f"{found['resident_bytes'] / 1e9:.2f} GB of main memory."
+        f"{measured['device']}: {measured['peak_bytes'] / 1e9:.2f} GB at the peak of a step, "
+        f"{measured['seconds_per_step']:.2f} seconds a step; the whole process took "
+        f"{measured['resident_bytes'] / 1e9:.2f} GB of main memory."
     )
     return 0

@@ -96,11 +96,7 @@ def save_answer(workspace: Workspace, name: object, prediction: object) -> None:
 
 
 def save_known_models(workspace: Workspace, known: KnownModels) -> None:
-    """Saves which base models a person added, and what they answered.
-
-    Raises:
-        WorkspaceError: the file cannot be written.
-    """
+    """Saves what a person entered; raises WorkspaceError where it cannot be written."""
     try:
         write_known(workspace.known_models_path, known)
     except OSError as error:

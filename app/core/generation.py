@@ -39,13 +39,8 @@ _MAX_RESULTS = 30
 class GenerationRequest:
     """What a page shows when images are requested, as the browser sends it.
 
-    Attributes:
-        adapters: Id and weight of each adapter; an id of None is the newest adapter.
-        base_model: A listed base model; "" takes the one that the first adapter was trained on.
-        prompt: What to generate.
-        seed: Of the noise.
-        inference_steps: Denoising steps.
-        guidance: How strongly the prompt is followed.
+    `adapters` are ids with weights; an id of None is the newest adapter. A base model of "" is the
+    one that the first adapter was trained on.
     """
 
     adapters: Sequence[tuple[object, float]]
@@ -83,11 +78,7 @@ def make_request(workspace: Workspace, values: GenerationRequest) -> PreviewRequ
 def compose_request(
     base_model: BaseModelConfig, files: Sequence[tuple[Path, float]], values: GenerationRequest
 ) -> PreviewRequest:
-    """Returns the request for files at weights; of the values only prompt and numbers count.
-
-    Raises:
-        WorkspaceError: a value is out of bounds.
-    """
+    """Returns the request for files at weights; raises WorkspaceError for values out of bounds."""
     try:
         return PreviewRequest(
             base_model=base_model,
@@ -128,10 +119,7 @@ def generate(
 ) -> str:
     """Files a request, has a worker for it, and returns the request's id.
 
-    Args:
-        workspace: Where the preview folder lies.
-        request: What to generate.
-        requests: The folder of the page's own requests.
+    `requests` is the folder of the page's own requests.
 
     Raises:
         WorkspaceError: the folder cannot be written or the worker cannot be started.

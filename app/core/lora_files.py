@@ -206,11 +206,7 @@ def list_adapters(workspace: Workspace) -> list[AdapterEntry]:
 
 
 def find_adapter(workspace: Workspace, adapter_id: object) -> AdapterEntry:
-    """Returns the adapter of that id; the newest for None, which a list still empty sends.
-
-    Raises:
-        WorkspaceError: there is none.
-    """
+    """Returns that adapter, for None the newest; raises WorkspaceError where there is none."""
     for entry in list_adapters(workspace):
         if adapter_id is None or entry.id == adapter_id:
             return entry

@@ -106,12 +106,8 @@ def describe_presets() -> dict[str, str]:
 def suggest_preset(base_model: str, presets: Iterable[str], family: str = "") -> str:
     """Returns the preset that fits a base model: the tour's for the starter model.
 
-    A style's comes before a character's, because it asks for no trigger word.
-
-    Args:
-        base_model: Its name in the list.
-        presets: The names to choose from.
-        family: Of the base model; "" where it is not known yet.
+    A style's comes before a character's, because it needs no trigger word. The family is "" where
+    it is not known yet.
     """
     fitting = [name for name in presets if fits_preset(name, base_model, family)]
     return min(fitting, key=lambda name: "style" not in name, default="")
@@ -128,11 +124,7 @@ def fits_preset(preset: str, base_model: str, family: str = "") -> bool:
 
 
 def read_preset_config(name: str) -> RunConfig:
-    """Returns the complete config of a preset; "" gives the defaults.
-
-    Raises:
-        ConfigError: there is no such preset.
-    """
+    """Returns the whole config of a preset, for "" the defaults; raises ConfigError without one."""
     return layer_config(preset=name)
 
 

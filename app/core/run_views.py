@@ -151,7 +151,7 @@ def describe_run(view: RunView) -> str:
         if view.steps:
             parts.append(text.step_of(view.step, view.steps))
         if view.seconds_left is not None:
-            parts.append(text.time_left(format_duration(view.seconds_left)))
+            parts.append(text.time_left(_format_duration(view.seconds_left)))
         return " · ".join(parts)
     state = text.STATES[view.state]
     if view.state in {"paused", "stopped", "failed", "lost"} and view.steps:
@@ -175,7 +175,7 @@ def title_of(view: RunView | None) -> str:
     return f"{view.percent} % – {view.name} – {text.APP_NAME}"
 
 
-def format_duration(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     """Returns a length of time in plain words."""
     whole = max(0, round(seconds))
     if whole < 60:

@@ -46,7 +46,7 @@ PENDING = {
     "save": "A checkpoint will be saved after this step.",
 }
 DIED_BEFORE_START = (
-    "The training process ended before it began. Its log below may say why; Resume tries again."
+    "The training process ended before it began. Its log below may show why; Resume tries again."
 )
 LOG_HEADING = "Last lines of the log"
 FAMILIES = {"sd15": "Stable Diffusion 1.x", "sd2": "Stable Diffusion 2.x", "sdxl": "SDXL"}

@@ -101,11 +101,7 @@ class Workspace:
         )
 
     def find_dataset(self, name: object) -> Path:
-        """Returns the folder of a dataset.
-
-        Raises:
-            WorkspaceError: there is none of that name.
-        """
+        """Returns the folder of a dataset; raises WorkspaceError where there is none."""
         if isinstance(name, str) and name in self.list_datasets():
             return self.datasets_path / name
         raise WorkspaceError(text.no_such_dataset(name))
@@ -128,11 +124,7 @@ class Workspace:
         return plain
 
     def find_run(self, run_id: object) -> RunFolder:
-        """Returns the run of that id.
-
-        Raises:
-            WorkspaceError: there is no such run.
-        """
+        """Returns the run of that id; raises WorkspaceError where there is none."""
         root = self.runs_path.resolve()
         for run in list_runs(self.runs_path):
             if run.id == run_id and run.path.resolve().is_relative_to(root):
@@ -167,18 +159,11 @@ class Workspace:
         return listed
 
     def find_base_model(self, name: object) -> Path:
-        """Returns where a base model lies.
-
-        Raises:
-            WorkspaceError: there is no base model of that name.
-        """
+        """Returns the path of a base model; raises WorkspaceError where there is none."""
         models = self.list_base_models()
         if isinstance(name, str) and name in models:
             return models[name]
         raise WorkspaceError(text.no_such_base_model(name) if models else text.NO_BASE_MODEL)
-
-
-Answers = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -186,7 +171,7 @@ class KnownModels:
     """What a person entered: paths of base models, and answers by path."""
 
     added: tuple[str, ...] = ()
-    answers: dict[str, Answers] = field(default_factory=dict)
+    answers: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 def read_known(path: Path) -> KnownModels:
@@ -220,10 +205,11 @@ def stamp_base_model(path: Path) -> str:
     """Returns a text that changes when the base model is replaced."""
     files = [path] if path.is_file() else sorted(path.glob("*/*.safetensors"))
     files += [] if path.is_file() else [path / "model_index.json"]
-    return repr([_stamp(file) for file in files])
+    return repr([stamp_file(file) for file in files])
 
 
-def _stamp(path: Path) -> tuple[str, int, int]:
+def stamp_file(path: Path) -> tuple[str, int, int]:
+    """Returns what changes when a file or folder does."""
     try:
         facts = path.stat()
     except OSError:

@@ -49,12 +49,12 @@ class EditedText:
 
 @dataclass(frozen=True)
 class Saved:
-    """How saving a text went.
+    """The result of saving a text.
 
     Attributes:
         outcome: "conflict" where somebody else changed it, "gone" where it has no image any more,
             "refused" where it cannot be written.
-        message: A sentence for the person; "" where there is nothing to say.
+        message: A sentence for the person; "" where there is none.
         text: What is saved now: the text, or after a conflict that of somebody else.
         revision: Of `text`.
     """
@@ -76,7 +76,7 @@ def open_caption(workspace: Workspace, dataset: str, key: str) -> EditedText:
         raise WorkspaceError(text.IMAGE_GONE)
     try:
         caption = read_caption(example.path)
-    except DatasetError:  # the check says what is wrong with the file
+    except DatasetError:  # the check names what is wrong with the file
         caption = ""
     name = show_name(example.path)
     facts = text.image_facts(name, example.width, example.height)
@@ -110,7 +110,7 @@ def save_caption(
             write_caption(example.path, plain)
     except DatasetError as error:
         return Saved("refused", str(error))
-    return Saved("saved", text.caption_saved(name), plain, revision_of(plain))
+    return Saved("saved", f"{text.SAVED} {name}", plain, revision_of(plain))
 
 
 def open_trigger(workspace: Workspace, dataset: str) -> EditedText:

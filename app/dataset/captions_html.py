@@ -1,14 +1,11 @@
 """The Dataset tab's pieces of HTML about captions as a whole."""
 
-from pathlib import Path
-
 from app.core.examples import find_suggesting, folder_signature, name_suggesting
 from app.core.jobs import stamp_job
 from app.core.workspace import Workspace
 from app.dataset import text
 from app.dataset.images import find_folder
 from app.dataset.suggestions import (
-    CaptionerView,
     CaptionsView,
     SuggestingView,
     choose_captioner,
@@ -16,38 +13,15 @@ from app.dataset.suggestions import (
     view_captions,
     view_suggesting,
 )
+from app.ui.components import make_button, make_chips
 from app.ui.fragments import Params, View
-from app.ui.markup import Attribute, Markup, element, join, make_track, note
+from app.ui.markup import Markup, element, join, make_track, note
 from datasets_tools.undo_log import UNDO_FOLDER
 
 _TAGS_SHOWN = 60
 _LETTERS_SHOWN = 40
 _LONGEST_KEY = 300
 _NOTES_SHOWN = 6
-
-
-def make_suggest_buttons(captioner: CaptionerView | None, images: int, *, busy: bool) -> Markup:
-    """Returns the button that has captions suggested, and the one that cancels that."""
-    label = text.SUGGEST
-    if captioner is not None and captioner.download:
-        label = text.suggest_after_download(captioner.download)
-    ready = bool(images) and captioner is not None and not busy
-    start = _make_button("suggest", label, "button-primary", disabled=not ready)
-    return element(
-        "div", start, _make_button("cancel", text.CANCEL) if busy else "", class_="buttons"
-    )
-
-
-def make_about(captioner: CaptionerView | None, captions: CaptionsView) -> Markup:
-    """Returns what a captioner is good for, and how many captions are missing."""
-    count = text.NO_IMAGES
-    if captions.images:
-        count = text.missing_captions(captions.uncaptioned, captions.images)
-    missing = element("p", count, class_="quiet")
-    if captioner is None:
-        return missing
-    about = element("p", captioner.about, class_="quiet")
-    return join(about, note(captioner.problem, "warning"), missing)
 
 
 def make_suggesting(view: SuggestingView, undo: str) -> Markup:
@@ -69,18 +43,9 @@ def make_suggesting(view: SuggestingView, undo: str) -> Markup:
     notes = element("ul", *lines, class_="findings") if lines else ""
     back = ""
     if undo:
-        shown = text.undo_change(undo)
-        button = element(
-            "button", shown, type="button", class_="press press-second", data_key="undo"
-        )
+        button = make_button(text.undo_change(undo), key="undo", class_="press press-second")
         back = element("p", button)
     return element("div", note(view.line, view.kind), notes, back, data_state=view.state)
-
-
-def make_undo(undo: str) -> Markup:
-    """Returns the button that undoes the last change of many captions."""
-    label = text.undo_change(undo) if undo else text.NOTHING_TO_UNDO
-    return _make_button("undo", label, "button-small", disabled=not undo)
 
 
 def make_tags(captions: CaptionsView) -> Markup:
@@ -88,41 +53,26 @@ def make_tags(captions: CaptionsView) -> Markup:
     problem = note(captions.problem, "error")
     if not captions.tags:
         return join(problem, element("p", text.NO_TAGS, class_="quiet"))
-    chips = [element("li", _make_chip(tag, count)) for tag, count in captions.tags[:_TAGS_SHOWN]]
     rest = len(captions.tags) - _TAGS_SHOWN
-    if rest > 0:
-        chips.append(element("li", text.more_tags(rest), class_="quiet"))
+    chips = make_chips(
+        text.TAGS_LABEL,
+        [_make_chip(tag, count) for tag, count in captions.tags[:_TAGS_SHOWN]],
+        text.more_tags(rest) if rest > 0 else "",
+    )
     count = text.tag_count(len(captions.tags), captions.images - captions.uncaptioned)
-    heading = element("p", count, class_="quiet")
-    return join(problem, heading, element("ul", *chips, class_="chips", aria_label=text.TAGS_LABEL))
+    return join(problem, element("p", count, class_="quiet"), chips)
 
 
 def _make_chip(tag: str, count: int) -> Markup:
     shown = tag if len(tag) <= _LETTERS_SHOWN else f"{tag[: _LETTERS_SHOWN - 1]}…"
-    inside = join(shown, " ", element("b", str(count)))
+    content = join(shown, " ", element("b", str(count)))
     if len(tag) > _LONGEST_KEY:  # a whole story, which nobody adds to the other captions
-        return element("span", inside, class_="chip")
-    return element("button", inside, type="button", class_="chip", data_key=tag, title=tag)
-
-
-def _make_button(key: str, label: str, kind: str = "", **attributes: Attribute) -> Markup:
-    return element(
-        "button",
-        label,
-        type="button",
-        class_=f"button {kind}".strip(),
-        id=f"captions-{key}",
-        data_key=key,
-        **attributes,
-    )
-
-
-def _find(workspace: Workspace, params: Params) -> Path | None:
-    return find_folder(workspace, params.get("dataset"))
+        return element("span", content, class_="chip")
+    return make_button(content, key=tag, class_="chip", title=tag)
 
 
 def _view_captions(workspace: Workspace, params: Params) -> CaptionsView:
-    folder = _find(workspace, params)
+    folder = find_folder(workspace, params.get("dataset"))
     return view_captions(folder) if folder else CaptionsView()
 
 
@@ -131,18 +81,35 @@ def _view_suggesting(workspace: Workspace, params: Params) -> SuggestingView:
 
 
 def _render_buttons(workspace: Workspace, params: Params) -> Markup:
+    """Returns the button that has captions suggested, and the one that cancels that."""
     captioner = find_captioner(workspace, params.get("captioner"))
     busy = _view_suggesting(workspace, params).state == "running"
-    images = _view_captions(workspace, params).images
-    return make_suggest_buttons(captioner, images, busy=busy)
+    label = text.SUGGEST
+    if captioner is not None and captioner.download:
+        label = text.suggest_after_download(captioner.download)
+    ready = captioner is not None and not busy and _view_captions(workspace, params).images
+    kind = "button button-primary"
+    start = make_button(
+        label, key="suggest", class_=kind, element_id="captions-suggest", disabled=not ready
+    )
+    cancel = make_button(text.CANCEL, key="cancel", class_="button", element_id="captions-cancel")
+    return element("div", start, cancel if busy else "", class_="buttons")
 
 
 def _render_about(workspace: Workspace, params: Params) -> Markup:
+    """Returns what a captioner is good for, and how many captions are missing."""
     captioner = find_captioner(workspace, params.get("captioner"))
-    about = make_about(captioner, _view_captions(workspace, params))
+    captions = _view_captions(workspace, params)
+    about = join()
+    if captioner is not None:
+        line = element("p", captioner.about, class_="quiet")
+        about = join(line, note(captioner.problem, "warning"))
+    count = text.NO_IMAGES
+    if captions.images:
+        count = text.missing_captions(captions.uncaptioned, captions.images)
     # The one to begin with, which the page's script puts into the empty box.
     first = None if params.get("captioner") else choose_captioner(workspace)
-    return element("div", about, data_captioner=first)
+    return element("div", about, element("p", count, class_="quiet"), data_captioner=first)
 
 
 def _render_suggesting(workspace: Workspace, params: Params) -> Markup:
@@ -152,8 +119,11 @@ def _render_suggesting(workspace: Workspace, params: Params) -> Markup:
 
 
 def _render_undo(workspace: Workspace, params: Params) -> Markup:
+    """Returns the button that undoes the last change of many captions."""
     busy = _view_suggesting(workspace, params).state == "running"
-    return make_undo("" if busy else _view_captions(workspace, params).undo)
+    undo = "" if busy else _view_captions(workspace, params).undo
+    label = text.undo_change(undo) if undo else text.NOTHING_TO_UNDO
+    return make_button(label, key="undo", element_id="captions-undo", disabled=not undo)
 
 
 def _render_tags(workspace: Workspace, params: Params) -> Markup:
@@ -162,7 +132,7 @@ def _render_tags(workspace: Workspace, params: Params) -> Markup:
 
 def _read_version(workspace: Workspace, params: Params) -> object:
     """Changes with the captions, with what can be undone, and with what a captioner does."""
-    folder = _find(workspace, params)
+    folder = find_folder(workspace, params.get("dataset"))
     if folder is None:
         return None
     try:

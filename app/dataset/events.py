@@ -12,12 +12,7 @@ import gradio as gr
 from app.core.workspace import Workspace, WorkspaceError
 from app.dataset import captions, images, suggestions, text
 from app.ui.markup import element, join, note
-from datasets_tools.edits import (
-    CaptionChange,
-    change_by_adding,
-    change_by_removing,
-    change_words,
-)
+from datasets_tools.edits import CaptionChange, change_by_adding, change_by_removing, change_words
 from datasets_tools.errors import DatasetError
 
 _FIRST_DATASET = "my-dataset"
@@ -133,5 +128,5 @@ class DatasetEvents:
 
 
 def _read(event: gr.EventData, name: str) -> str:
-    """Returns a value of a press, which comes from a browser and may be anything."""
+    """Returns a value of a press; it comes from a browser and may be anything."""
     return str(getattr(event, name, "") or "")

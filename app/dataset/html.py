@@ -15,8 +15,9 @@ from app.core.text import image_count
 from app.core.workspace import Workspace
 from app.dataset import captions_html, text
 from app.dataset.images import CheckCard, find_folder, view_check
+from app.ui.components import make_button
 from app.ui.fragments import Params, View
-from app.ui.markup import Markup, element, join
+from app.ui.markup import Attribute, Markup, element, join
 from datasets_tools.errors import DatasetError
 
 _FINDINGS_SHOWN = 6
@@ -27,16 +28,14 @@ def make_grid(dataset: str, tiles: list[Tile]) -> Markup:
     if not tiles:
         return element("p", text.DATASET_EMPTY, class_="quiet", data_of=dataset)
     cells = [
-        element(
-            "button",
+        make_button(
             element("img", src=thumbnail_url(dataset, tile.thumbnail), alt="", loading="lazy"),
             element("span", tile.name),
             element("span", tile.caption, title=tile.caption)
             if tile.caption
             else element("span", text.NO_CAPTION, class_="missing"),
-            type="button",
+            key=tile.key,
             class_="tile",
-            data_key=tile.key,
         )
         for tile in tiles
     ]
@@ -72,17 +71,10 @@ def make_check(card: CheckCard) -> Markup:
 def make_editor() -> Markup:
     """Returns the large image and the box for its caption; `js/captions.js` fills them."""
     image = element("p", text.NO_IMAGE_SELECTED, class_="quiet")
-    label = element(
-        "label",
-        element("span", text.CAPTION, class_="box-label"),
-        element("span", text.CAPTION_INFO, class_="box-info"),
-        element("textarea", "", rows=3, disabled=True),
-    )
     return element(
         "div",
         element("div", image, id="dataset-image"),
-        element("div", label, id="dataset-caption", class_="box"),
-        element("div", "", id="dataset-caption-note"),
+        *_make_box("caption", text.CAPTION, text.CAPTION_INFO, "textarea", rows=3),
         data_captions=True,
         **_EDITOR_SENTENCES,
     )
@@ -90,19 +82,27 @@ def make_editor() -> Markup:
 
 def make_trigger() -> Markup:
     """Returns the box for the trigger word; `js/captions.js` fills it."""
-    label = element(
-        "label",
-        element("span", text.TRIGGER, class_="box-label"),
-        element("span", text.TRIGGER_NOTE, class_="box-info"),
-        element("input", type="text", disabled=True, autocomplete="off"),
-    )
+    attributes: dict[str, Attribute] = {"type": "text", "autocomplete": "off"}
     return element(
         "div",
-        element("div", label, id="dataset-trigger", class_="box"),
-        element("div", "", id="dataset-trigger-note"),
+        *_make_box("trigger", text.TRIGGER, text.TRIGGER_NOTE, "input", **attributes),
         data_trigger=True,
         **_EDITOR_SENTENCES,
     )
+
+
+def _make_box(
+    name: str, title: str, info: str, tag: str, **attributes: Attribute
+) -> tuple[Markup, Markup]:
+    """Returns a box to type into, and the place below it for notes."""
+    label = element(
+        "label",
+        element("span", title, class_="box-label"),
+        element("span", info, class_="box-info"),
+        element(tag, disabled=True, **attributes),
+    )
+    box = element("div", label, id=f"dataset-{name}", class_="box")
+    return box, element("div", id=f"dataset-{name}-note")
 
 
 _EDITOR_SENTENCES = {
@@ -156,15 +156,7 @@ def _render_image_buttons(workspace: Workspace, params: Params) -> Markup:
         "undo": (text.UNDO, folder is not None and has_trash(folder)),
     }
     buttons = [
-        element(
-            "button",
-            label,
-            type="button",
-            class_="button button-small",
-            id=f"dataset-{name}",
-            data_key=name,
-            disabled=not is_allowed,
-        )
+        make_button(label, key=name, element_id=f"dataset-{name}", disabled=not is_allowed)
         for name, (label, is_allowed) in allowed.items()
     ]
     return element("div", *buttons, class_="buttons")

@@ -42,14 +42,14 @@ class CaptionerView:
 
 @dataclass(frozen=True)
 class SuggestingView:
-    """How far a captioner is with a dataset.
+    """The progress of a captioner in a dataset.
 
     Attributes:
         state: "none" where it was not started.
         line: The sentence about it.
         kind: Of the sentence: info, good, warning or error.
         percent: How far it is.
-        notes: What else there is to say, in sentences.
+        notes: More sentences, for example about images without a caption.
     """
 
     state: str = "none"
@@ -215,7 +215,7 @@ def _describe_work(job: Job) -> tuple[str, int]:
         if event.get("event") == "caption":
             return text.captioning(done, total, _show_image(event)), percent
         if event.get("event") == "load":
-            return text.loading(title), 0
+            return f"{text.LOADING} {title}…", 0
         if event.get("event") == "download" and total:
             size, whole = show_bytes(done), show_bytes(total)
             return text.downloading(title, size, whole, percent), percent
@@ -225,7 +225,7 @@ def _describe_work(job: Job) -> tuple[str, int]:
 def _list_notes(job: Job) -> Iterator[str]:
     unsure = [_show_image(event) for event in _find_outcomes(job, "unsure")]
     if unsure:
-        yield text.could_not_tell(unsure)
+        yield text.not_recognised(unsure)
     for event in _find_outcomes(job, "failed"):
         yield str(event.get("message") or _show_image(event))
 

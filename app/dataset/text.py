@@ -1,54 +1,41 @@
-"""What the Dataset tab says.
-
-The constants and sentences about images come first, then those about captions as a whole.
-"""
+"""The sentences of the Dataset tab: about images first, then about captions as a whole."""
 
 from collections.abc import Sequence
 
 DATASET_EMPTY = "No images yet. Add 10 to 20 images that show what is to be learned."
 NOT_AN_UPLOAD = "A file was refused because it was not uploaded through this page."
 IMAGE_GONE = "This image is not in the dataset any more. Choose another one."
+SAVED = "Saved:"
 TRASH_EMPTY = "There is no removed image to bring back."
 NO_IMAGE_SELECTED = "Choose an image to see it large and to edit its caption."
 TRIGGER_NOTE = (
     "The trainer puts the trigger first in every caption by itself. Captions then only need to "
-    "say what else is in the image."
+    "name what else is in the image."
 )
 SEVERITIES = {"error": "Must be fixed", "warning": "Worth a look"}
 
 
-def caption_saved(name: str) -> str:
-    """A caption was written."""
-    return f"Saved: {name}"
-
-
 def caption_conflict(name: str) -> str:
-    """A caption was changed by somebody else while it was edited."""
     return f"Not saved: the caption of {name} was changed elsewhere in the meantime."
 
 
 def image_too_large(name: str, limit: int) -> str:
-    """An upload that is far too large for an image."""
     return f"{name} was not added: an image may have at most {limit // 1024**2} MB here."
 
 
 def too_many_images(name: str, limit: int) -> str:
-    """The dataset is full by count."""
     return f"{name} was not added: a dataset holds at most {limit} images here."
 
 
 def dataset_too_large(name: str, limit: int) -> str:
-    """The dataset is full by size."""
     return f"{name} was not added: a dataset holds at most {limit // 1024**3} GB here."
 
 
 def trigger_too_long(limit: int) -> str:
-    """A trigger that is a novel."""
     return f"The trigger word was not kept: it is longer than {limit} signs."
 
 
 def imported(added: int, known: int) -> str:
-    """What an upload came to."""
     parts = [f"{added} {'image' if added == 1 else 'images'} added."]
     if known:
         parts.append(f"{known} {'was' if known == 1 else 'were'} in the dataset already.")
@@ -56,32 +43,26 @@ def imported(added: int, known: int) -> str:
 
 
 def refused(count: int) -> str:
-    """How many uploads were refused."""
     return f"{count} {'file was' if count == 1 else 'files were'} not added:"
 
 
 def image_removed(name: str) -> str:
-    """An image went to the trash."""
     return f"{name} was removed. Undo brings it back."
 
 
 def image_restored(name: str) -> str:
-    """An image came back."""
     return f"{name} is back."
 
 
 def dataset_made(name: str) -> str:
-    """A dataset was created."""
     return f"The dataset “{name}” was made. Add images to it."
 
 
 def image_facts(name: str, width: int, height: int) -> str:
-    """The line under the large image."""
     return f"{name} · {width} × {height} pixels"
 
 
 def check_summary(images: int, errors: int, warnings: int) -> str:
-    """The first line of the check card."""
     if errors:
         return f"Not ready: {errors} to fix, {warnings} worth a look, {images} usable images"
     if warnings:
@@ -120,7 +101,6 @@ DISMISS = "Dismiss"
 
 
 def more_findings(count: int) -> str:
-    """The rest of a long list of findings."""
     return f"{count} more"
 
 
@@ -133,6 +113,7 @@ EXISTING_CHOICES = {
 }
 SUGGEST = "Suggest captions"
 CANCEL = "Cancel"
+LOADING = "Loading"
 STARTING = "Starting the captioner…"
 HERE = "It is on this computer."
 NOT_ON_OFFER = "Choose a captioner from the list."
@@ -158,12 +139,10 @@ _NAMES_SHOWN = 8
 
 
 def suggest_after_download(size: str) -> str:
-    """The button while the captioner's model is elsewhere."""
     return f"Download {size}, then suggest"
 
 
 def downloaded_first(model: str, size: str, licence: str) -> str:
-    """Where a captioner's model comes from."""
     return (
         f"Its model {model} ({size}, licence {licence}) is fetched from the Hugging Face hub once; "
         "this uses the network."
@@ -171,78 +150,62 @@ def downloaded_first(model: str, size: str, licence: str) -> str:
 
 
 def missing_captions(bare: int, images: int) -> str:
-    """How many captions are missing."""
     if not bare:
         return f"All {images} images have a caption." if images > 1 else "The image has a caption."
     return f"{bare} of {images} images {'has' if bare == 1 else 'have'} no caption."
 
 
 def downloading(title: str, done: str, total: str, percent: int) -> str:
-    """A captioner's model that is on its way."""
     return f"Downloading {title}: {done} of {total} ({percent} %)"
 
 
-def loading(title: str) -> str:
-    """A captioner that is being loaded."""
-    return f"Loading {title}…"
-
-
 def captioning(done: int, total: int, image: str) -> str:
-    """A captioner at work."""
     return f"{done} of {total} images looked at, the last one {image}"
 
 
-def suggested(written: int, unsure: int, kept: int, failed: int) -> str:
-    """What a captioner did."""
+def suggested(written: int, unsure: int, unchanged: int, failed: int) -> str:
     parts = [f"{written} {'caption' if written == 1 else 'captions'} suggested"]
     if unsure:
         parts.append(f"{unsure} {'image' if unsure == 1 else 'images'} not recognised")
-    if kept:
-        parts.append(f"{kept} left as before")
+    if unchanged:
+        parts.append(f"{unchanged} left as before")
     if failed:
         parts.append(f"{failed} failed")
     return f"{', '.join(parts)}."
 
 
 def suggesting_stopped(written: int) -> str:
-    """A captioner that was cancelled."""
     return f"Cancelled. {_captions(written)} suggested by then."
 
 
 def suggesting_failed(message: str, written: int) -> str:
-    """A captioner that did not come to its end."""
     message = f"The captions were not all suggested: {message}"
     return f"{message} {_captions(written)} suggested before that." if written else message
 
 
-def could_not_tell(names: Sequence[str]) -> str:
-    """The images that a captioner had no caption for."""
+def not_recognised(names: Sequence[str]) -> str:
     return f"Not recognised: {_list(names)}"
 
 
 def changed(what: str, count: int) -> str:
-    """What a change of all captions did."""
     if not count:
         return f"{what}: that changes no caption, so nothing was written."
     return f"{what}: {_captions(count)} changed."
 
 
 def undo_change(what: str) -> str:
-    """The button that undoes the last change of many captions."""
     shown = what if len(what) <= 60 else f"{what[:59]}…"
     return f"Undo: {shown}"
 
 
-def undone(what: str, restored: int, kept: Sequence[str]) -> str:
-    """What an undo did."""
+def undone(what: str, restored: int, unchanged: Sequence[str]) -> str:
     message = f"Undone: {what}. {_captions(restored)} put back."
-    return (
-        f"{message} Changed or removed since, and left alone: {_list(kept)}." if kept else message
-    )
+    if unchanged:
+        message += f" Changed or removed since, and left alone: {_list(unchanged)}."
+    return message
 
 
 def tag_count(tags: int, captions: int) -> str:
-    """The line above the tags."""
     return (
         f"{tags} different {'tag' if tags == 1 else 'tags'} in {captions} "
         f"{'caption' if captions == 1 else 'captions'}"
@@ -250,7 +213,6 @@ def tag_count(tags: int, captions: int) -> str:
 
 
 def more_tags(count: int) -> str:
-    """Tags that are not shown."""
     return f"and {count} rarer {'one' if count == 1 else 'ones'}"
 
 

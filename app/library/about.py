@@ -1,6 +1,6 @@
 """What is in a LoRA file, and what was packed from it: `lorasmith inspect` and `bundle` as HTML."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,17 +18,18 @@ from app.core.lora_files import (
 from app.core.text import show_bytes
 from app.core.workspace import Workspace
 from app.library import text
-from app.library.singular_values import name_measuring_job, read_measuring_job
+from app.library.singular_values import MEASURE
 from app.library.singular_values_html import make_singular_values
 from app.ui import text as ui_text
 from app.ui.components import (
-    describe_header,
     make_button,
     make_copied,
     make_facts_list,
+    make_failure,
     make_findings,
     make_header_table,
     make_link,
+    make_progress,
 )
 from app.ui.fragments import Params, View
 from app.ui.markup import Markup, element, join, note
@@ -48,7 +49,7 @@ class Program:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a file is, in words; a finding is a severity ("error", "warning", "note") and a text."""
+    """What a file is; a finding is a severity ("error", "warning", "note") and a sentence."""
 
     facts: tuple[tuple[str, str], ...]
     programs: tuple[Program, ...]
@@ -71,16 +72,15 @@ def view_inspection(job: Job) -> Inspection | None:
 
 
 def make_about(file: FileView, job: Job, measured: Job | None = None) -> Markup:
-    """Returns what a file is, who reads it, what is wrong with it and what its header says.
+    """Returns what a file is, who reads it, what is wrong with it and what its header holds.
 
     Args:
         file: The file.
         job: Its inspection.
         measured: The measuring of its layers, which takes longer.
     """
-    entries = describe_header(read_metadata(file.path))
-    header = make_header_table(ui_text.HEADER_ENTRIES, entries, folded=True)
-    # Of a file that is no adapter there is nothing more to say.
+    header = make_header_table(ui_text.HEADER_ENTRIES, read_metadata(file.path), folded=True)
+    # A file that is no adapter has no layers to show.
     shown = measured is not None and job.state == "done"
     layers = make_singular_values(file, measured) if measured and shown else Markup("")
     return join(_make_inspection(job), layers, header)
@@ -91,11 +91,11 @@ def make_pack(file: FileView, kind: str, job: Job) -> Markup:
     if job.state == "none":
         return Markup("")
     if job.state == "running":
-        return element("p", text.PACKING, class_="quiet", role="status", data_state="running")
+        return make_progress(text.PACKING)
     if job.state == "failed":
-        return element("div", note(text.pack_failed(job.message), "error"), data_state="failed")
+        return make_failure(f"{text.PACK_FAILED} {job.message}")
     name = f"{file.path.stem}-{kind}.zip"
-    link = make_link(text.download_pack(name), pack_url(file, kind), name)
+    link = make_link(f"{text.DOWNLOAD} {name}", pack_url(file, kind), name)
     return element("p", link, data_state="done")
 
 
@@ -104,7 +104,8 @@ def _list_facts(answer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield text.FACT_FAMILY, f"{answer.get('family', '')}{sure}"
     yield text.FACT_KIND, ", ".join(map(str, answer.get("kinds", ())))
     for part in answer.get("components", ()):
-        yield _begin(str(part["name"])), _describe_component(part)
+        name = str(part["name"])
+        yield name[:1].upper() + name[1:], _describe_component(part)
     yield text.FACT_TRIGGER, str(answer.get("trigger", ""))
     yield text.FACT_TAGS, ", ".join(map(str, answer.get("tags", ())))
     yield text.FACT_PREDICTION, str(answer.get("prediction", ""))
@@ -132,44 +133,41 @@ def _split_finding(line: str) -> tuple[str, str]:
     return (severity, message) if colon and severity in ui_text.SEVERITIES else ("note", line)
 
 
-def _begin(name: str) -> str:
-    return name[:1].upper() + name[1:]
-
-
 def _make_inspection(job: Job) -> Markup:
     if job.state in {"none", "running"}:
-        return element("p", text.LOOKING, class_="quiet", role="status", data_state="running")
-    found = view_inspection(job)
-    if found is None:
-        message = note(text.inspect_failed(job.message), "error")
-        return element("div", message, data_state="failed")
-    findings = make_findings(found.findings) if found.findings else note(text.NO_FINDINGS, "good")
+        return make_progress(text.LOOKING)
+    inspection = view_inspection(job)
+    if inspection is None:
+        return make_failure(f"{text.INSPECT_FAILED} {job.message}")
+    findings = (
+        make_findings(inspection.findings)
+        if inspection.findings
+        else note(text.NO_FINDINGS, "good")
+    )
     return element(
         "div",
-        make_facts_list(found.facts),
-        _make_programs(found),
+        make_facts_list(inspection.facts),
+        _make_programs(inspection),
         element("h4", text.FINDINGS),
         findings,
         data_state="done",
     )
 
 
-def _make_programs(found: Inspection) -> Markup:
-    if not found.programs:
+def _make_programs(inspection: Inspection) -> Markup:
+    if not inspection.programs:
         return Markup("")
-    rows = [_make_program(program) for program in found.programs]
+    rows = [_make_program(program) for program in inspection.programs]
     return join(element("h4", text.PROGRAMS), element("ul", *rows, class_="findings"))
 
 
 def _make_program(program: Program) -> Markup:
-    sign = element("span", _SIGNS.get(program.loads, ""), class_="sign", aria_hidden="true")
-    line = text.LOADS.get(program.loads, program.loads)
     reasons = element("ul", *(element("li", reason) for reason in program.reasons))
     return element(
         "li",
-        sign,
+        element("span", _SIGNS.get(program.loads, ""), class_="sign", aria_hidden="true"),
         element("b", program.name),
-        line,
+        text.LOADS.get(program.loads, program.loads),
         reasons if program.reasons else "",
         class_=f"verdict-{_KINDS.get(program.loads, 'info')}",
     )
@@ -184,7 +182,7 @@ def _render_about(workspace: Workspace, params: Params) -> Markup:
     if file is None:
         return Markup("")
     job = read_file_job(workspace, INSPECT, file.path)
-    return make_about(file, job, read_measuring_job(workspace, file.path))
+    return make_about(file, job, read_file_job(workspace, MEASURE, file.path))
 
 
 def _render_share(workspace: Workspace, params: Params) -> Markup:
@@ -194,7 +192,7 @@ def _render_share(workspace: Workspace, params: Params) -> Markup:
     packs = []
     for kind, label in (("civitai", text.PACK_CIVITAI), ("hub", text.PACK_HUB)):
         pack = make_pack(file, kind, read_file_job(workspace, kind, file.path))
-        packs.append(make_button(label, kind, f"library-pack-{kind}"))
+        packs.append(make_button(label, key=kind, element_id=f"library-pack-{kind}"))
         packs.append(element("div", pack, id=f"library-packed-{kind}"))
     command = text.upload_command(file.path)
     return join(
@@ -206,17 +204,16 @@ def _render_share(workspace: Workspace, params: Params) -> Markup:
 
 def _read_about_version(workspace: Workspace, params: Params) -> object:
     file = _find_file(workspace, params)
-    if file is None:
-        return None
-    jobs = [name_file_job(INSPECT, file.path), name_measuring_job(file.path)]
-    return file, [stamp_job(workspace, job) for job in jobs]
+    return file, _stamp_jobs(workspace, file, (INSPECT, MEASURE))
 
 
 def _read_share_version(workspace: Workspace, params: Params) -> object:
     file = _find_file(workspace, params)
-    if file is None:
-        return None
-    return file, [stamp_job(workspace, name_file_job(kind, file.path)) for kind in PACKS]
+    return file, _stamp_jobs(workspace, file, PACKS)
+
+
+def _stamp_jobs(workspace: Workspace, file: FileView | None, kinds: Iterable[str]) -> list[object]:
+    return [stamp_job(workspace, name_file_job(kind, file.path)) for kind in kinds] if file else []
 
 
 VIEWS = {

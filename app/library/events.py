@@ -8,18 +8,11 @@ from types import SimpleNamespace
 from typing import Any
 
 from app.core.jobs import send_job
-from app.core.lora_files import (
-    INSPECT,
-    PACKS,
-    FileView,
-    find_file,
-    find_pack,
-    name_file_job,
-)
+from app.core.lora_files import INSPECT, PACKS, FileView, find_file, find_pack, name_file_job
 from app.core.run_contents import read_run_config
 from app.core.workspace import Workspace, WorkspaceError
 from app.library import text
-from app.library.singular_values import name_measuring_job
+from app.library.singular_values import MEASURE
 from app.ui.markup import note
 from trainer.runs import RunFolder
 
@@ -79,7 +72,7 @@ def look_into_file(workspace: Workspace, file: FileView | None) -> None:
     send_job(workspace, name_file_job(INSPECT, file.path), arguments)
     # Another job, because it takes longer.
     arguments += ["--spectrum", *_name_base_model(workspace, file)]
-    send_job(workspace, name_measuring_job(file.path), arguments)
+    send_job(workspace, name_file_job(MEASURE, file.path), arguments)
 
 
 def _name_base_model(workspace: Workspace, file: FileView) -> list[str]:

@@ -23,9 +23,9 @@ from app.core.run_views import (
     view_run,
 )
 from app.core.text import show_bytes
-from app.core.workspace import Workspace, WorkspaceError
+from app.core.workspace import Workspace, WorkspaceError, stamp_file
 from app.library import text
-from app.ui.components import make_button, make_copied, make_facts_list, make_link
+from app.ui.components import make_button, make_chips, make_copied, make_facts_list, make_link
 from app.ui.fragments import Params, View
 from app.ui.markup import Markup, element, join, make_log
 from trainer.runs import RunFolder, list_runs
@@ -72,15 +72,11 @@ def view_opened(run: RunFolder) -> OpenedRun:
             (text.FACT_DATASET, Path(config.dataset.path).name),
             (text.FACT_ADAPTER, text.adapter_fact(adapter.kind, adapter.rank, adapter.alpha)),
         ]
-    return OpenedRun(
-        view=view,
-        facts=tuple(facts),
-        trigger=config.dataset.trigger if config else "",
-    )
+    return OpenedRun(view, tuple(facts), config.dataset.trigger if config else "")
 
 
 def view_lora_facts(file: FileView) -> tuple[tuple[str, str], ...]:
-    """Returns what the header of a file from elsewhere says about it, in a few words."""
+    """Returns what the header of a file from elsewhere contains, in short."""
     header = read_metadata(file.path)
     facts = (
         (text.FACT_SIZE, show_bytes(file.bytes)),
@@ -89,17 +85,6 @@ def view_lora_facts(file: FileView) -> tuple[tuple[str, str], ...]:
         (text.FACT_TRAINED_ON, header.get("ss_sd_model_name", "")),
     )
     return tuple((name, value) for name, value in facts if value)
-
-
-def make_cards(cards: list[Card], files: list[FileView]) -> Markup:
-    """Returns a card per run and per file from elsewhere; the page marks the opened one."""
-    groups = [[_make_card(card) for card in cards], [_make_file_card(file) for file in files]]
-    shown = [element("div", *group, class_="cards") for group in groups if group]
-    if not shown:
-        return element("p", text.LIBRARY_EMPTY, class_="quiet")
-    if files:
-        shown.insert(-1, element("h3", text.FILES_HEADING))
-    return element("div", *shown, role="group", aria_label=text.CARDS_LABEL)
 
 
 def make_facts(run: OpenedRun) -> Markup:
@@ -148,36 +133,30 @@ def _make_card(card: Card) -> Markup:
     view = card.view
     images = [
         element(
-            "img",
-            src=sample_url(view.id, sample),
-            alt=text.sample_step(sample.step),
-            title=sample.prompt,
-            loading="lazy",
+            "img", src=sample_url(view.id, sample), alt=text.sample_step(sample.step),
+            title=sample.prompt, loading="lazy",
         )
         for sample in (card.first, card.last)
         if sample is not None
-    ]
+    ]  # fmt: skip
     pair = images or [element("span", text.NO_SAMPLE, class_="quiet")]
-    return element(
-        "button",
+    return make_button(
         element("span", *pair, class_="pair"),
         element("b", view.name),
         element("span", card.line),
         element("span", card.date, class_="quiet"),
-        type="button",
+        key=view.id,
         class_="card",
-        data_key=view.id,
     )
 
 
 def _make_file_card(file: FileView) -> Markup:
-    return element(
-        "button",
+    line = f"{text.FROM_ELSEWHERE}, {show_bytes(file.bytes)}"
+    return make_button(
         element("b", file.path.stem),
-        element("span", f"{text.FROM_ELSEWHERE}, {show_bytes(file.bytes)}", class_="quiet"),
-        type="button",
+        element("span", line, class_="quiet"),
+        key=file.id,
         class_="card",
-        data_key=file.id,
     )
 
 
@@ -186,22 +165,16 @@ def _make_file_choice(files: list[FileView], chosen: FileView | None) -> Markup:
     if len(files) < 2:
         return Markup("")
     buttons = [
-        element(
-            "button",
+        make_button(
             one.path.name,
-            type="button",
+            key=one.id,
             class_="chip",
-            data_key=one.id,
             data_selects="library_file",
             aria_pressed="true" if one == chosen else "false",
         )
         for one in files
     ]
-    items = [element("li", button) for button in buttons]
-    return join(
-        element("span", text.FILE, class_="quiet"),
-        element("ul", *items, class_="chips", aria_label=text.FILE),
-    )
+    return join(element("span", text.FILE, class_="quiet"), make_chips(text.FILE, buttons))
 
 
 def find_opened(workspace: Workspace, params: Params) -> tuple[RunFolder | None, FileView | None]:
@@ -215,7 +188,16 @@ def find_opened(workspace: Workspace, params: Params) -> tuple[RunFolder | None,
 
 
 def _render_cards(workspace: Workspace, _params: Params) -> Markup:
-    return make_cards(view_cards(workspace), list_loras(workspace))
+    """Returns a card per run and per file from elsewhere."""
+    files = list_loras(workspace)
+    runs = [_make_card(card) for card in view_cards(workspace)]
+    groups = [runs, [_make_file_card(file) for file in files]]
+    shown = [element("div", *group, class_="cards") for group in groups if group]
+    if not shown:
+        return element("p", text.LIBRARY_EMPTY, class_="quiet")
+    if files:
+        shown.insert(-1, element("h3", text.FILES_HEADING))
+    return element("div", *shown, role="group", aria_label=text.CARDS_LABEL)
 
 
 def _render_opened(workspace: Workspace, params: Params) -> Markup:
@@ -230,11 +212,11 @@ def _render_opened(workspace: Workspace, params: Params) -> Markup:
         heading = element("h3", file.path.stem)
         facts = facts or element("div", heading, make_facts_list(view_lora_facts(file)))
         buttons = [
-            make_button(text.CONTINUE, "continue", "library-continue", file=file.id),
-            make_button(text.SETTINGS, "settings", "library-settings", file=file.id),
+            make_button(label, key=name, element_id=f"library-{name}", data_file=file.id)
+            for name, label in (("continue", text.CONTINUE), ("settings", text.SETTINGS))
         ]
     if run is not None and run.view.can_resume:
-        buttons.append(make_button(text.RESUME, "resume", "library-resume"))
+        buttons.append(make_button(text.RESUME, key="resume", element_id="library-resume"))
     files = list_files(workspace, params.get("open"))
     syntax = text.prompt_syntax(file.path.stem) if file else ""
     return join(
@@ -258,28 +240,20 @@ def _render_log(workspace: Workspace, params: Params) -> Markup:
 def _read_cards_version(workspace: Workspace, _params: Params) -> object:
     """Changes when a run has another state or new samples, or a file was brought."""
     states = [(view.id, view.state) for view in list_run_views(workspace)]
-    samples = [_stamp(path) for path in sorted(workspace.runs_path.glob("*/samples"))]
+    samples = [stamp_file(path) for path in sorted(workspace.runs_path.glob("*/samples"))]
     return states, samples, list_loras(workspace)
 
 
 def _read_opened_version(workspace: Workspace, params: Params) -> object:
     run, file = find_opened(workspace, params)
-    state = (view_run(run), _stamp(run.config_path)) if run else None
+    state = (view_run(run), stamp_file(run.config_path)) if run else None
     anything = bool(list_runs(workspace.runs_path) or list_loras(workspace))
     return state, file, list_files(workspace, params.get("open")), anything
 
 
 def _read_log_version(workspace: Workspace, params: Params) -> object:
     run, _ = find_opened(workspace, params)
-    return (run.id, _stamp(run.log_path)) if run else None
-
-
-def _stamp(path: Path) -> tuple[str, int, int]:
-    try:
-        facts = path.stat()
-    except OSError:
-        return (path.name, 0, 0)
-    return (str(path), facts.st_mtime_ns, facts.st_size)
+    return (run.id, stamp_file(run.log_path)) if run else None
 
 
 VIEWS = {

@@ -3,15 +3,13 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-from app.core.jobs import Job, name_job, read_job
-from app.core.workspace import Workspace
+from app.core.jobs import Job
 
 MOST_BARS = 150
 ENOUGH = 0.99  # of the change, where a smaller rank is advised
-_INSPECT = "inspect"  # another question to the same command
+MEASURE = "measure"  # the kind of the job; it is `inspect` with another question
 
 Section = Literal["text", "down", "mid", "up", ""]
 # The order of the network; `conv_out` and what is not known come last.
@@ -71,38 +69,24 @@ class SingularValues:
     Attributes:
         bars: In the order of the network; blocks where there are more than `MOST_BARS` layers.
         layers: How many layers there are.
-        kept: Per rank the share of the energy that it keeps, of the whole file and of the layer
+        shares: Per rank the share of the energy that it keeps, of the whole file and of the layer
             that loses most.
     """
 
     bars: tuple[Bar, ...]
     layers: int
-    kept: tuple[tuple[int, float, float], ...]
+    shares: tuple[tuple[int, float, float], ...]
 
     @property
     def rank(self) -> int:
         """The largest rank that was looked at: the file's own, or what a resized one would have."""
-        return self.kept[-1][0]
+        return self.shares[-1][0]
 
     @property
     def enough(self) -> tuple[int, float, float] | None:
         """The smallest rank that keeps nearly everything; None where only the largest does."""
-        smaller = [each for each in self.kept if each[1] >= ENOUGH and each[0] < self.rank]
+        smaller = [each for each in self.shares if each[1] >= ENOUGH and each[0] < self.rank]
         return smaller[0] if smaller else None
-
-
-def name_measuring_job(path: Path) -> str:
-    """Returns the id of the job that measures the layers of a file as it is now."""
-    try:
-        facts = path.stat()
-    except OSError:
-        return name_job(_INSPECT, str(path), "spectrum")
-    return name_job(_INSPECT, str(path), str(facts.st_size), str(facts.st_mtime_ns), "spectrum")
-
-
-def read_measuring_job(workspace: Workspace, path: Path) -> Job:
-    """Returns how far the measuring of a file is."""
-    return read_job(workspace, name_measuring_job(path))
 
 
 def view_singular_values(job: Job) -> SingularValues | None:
@@ -111,7 +95,7 @@ def view_singular_values(job: Job) -> SingularValues | None:
     if job.state != "done" or not isinstance(answer, dict) or not answer.get("layers"):
         return None
     layers = sorted(answer["layers"], key=lambda layer: _find_place(str(layer["layer"])))
-    return SingularValues(tuple(_list_bars(layers)), len(layers), tuple(_list_kept(layers)))
+    return SingularValues(tuple(_list_bars(layers)), len(layers), tuple(_list_shares(layers)))
 
 
 def _list_bars(layers: Sequence[Mapping[str, Any]]) -> list[Bar]:
@@ -143,22 +127,22 @@ def _sum_up(name: str, layers: Sequence[Mapping[str, Any]]) -> Bar:
     )
 
 
-def _list_kept(layers: Sequence[Mapping[str, Any]]) -> list[tuple[int, float, float]]:
+def _list_shares(layers: Sequence[Mapping[str, Any]]) -> list[tuple[int, float, float]]:
     # As keys of a JSON object, ranks come as text. A layer without a rank uses fewer directions.
-    shares = [
+    energies = [
         (float(layer["norm"]) ** 2, {int(rank): float(s) for rank, s in layer["energy"].items()})
         for layer in layers
     ]
-    total = sum(energy for energy, _ in shares)
-    kept = []
-    for rank in sorted({rank for _, share in shares for rank in share}):
-        whole = sum(energy * share.get(rank, 1.0) for energy, share in shares)
-        worst = min((s.get(rank, 1.0) for energy, s in shares if energy), default=1.0)
-        kept.append((rank, whole / total if total else 1.0, worst))
+    total = sum(energy for energy, _ in energies)
+    shares = []
+    for rank in sorted({rank for _, share in energies for rank in share}):
+        whole = sum(energy * share.get(rank, 1.0) for energy, share in energies)
+        worst = min((share.get(rank, 1.0) for energy, share in energies if energy), default=1.0)
+        shares.append((rank, whole / total if total else 1.0, worst))
     largest = max(int(layer["rank"]) for layer in layers)
-    if kept and kept[-1][0] < largest:
-        kept.append((largest, 1.0, 1.0))
-    return kept or [(largest, 1.0, 1.0)]
+    if not shares or shares[-1][0] < largest:
+        shares.append((largest, 1.0, 1.0))
+    return shares
 
 
 def _find_section(name: str) -> tuple[int, Section]:
@@ -171,7 +155,7 @@ def _find_section(name: str) -> tuple[int, Section]:
 def _find_place(name: str) -> tuple[Any, ...]:
     """Returns what sorts layers as the network runs through them: resnet 0, attention 0, …"""
     place, _ = _find_section(name)
-    paired = _PAIRS.sub(lambda found: f".{found[2]}.{found[1] == 'attentions':d}", name)
+    paired = _PAIRS.sub(lambda pair: f".{pair[2]}.{pair[1] == 'attentions':d}", name)
     parts = [
         (0, int(part), "") if part.isdecimal() else (1, _PLACES.get(part, 0), part)
         for part in paired.split(".")

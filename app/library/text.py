@@ -1,4 +1,4 @@
-"""What the Library tab says."""
+"""The sentences of the Library tab."""
 
 import shlex
 from pathlib import Path
@@ -19,22 +19,18 @@ LOG_EMPTY = "The log is empty."
 
 
 def adapter_fact(kind: str, rank: int, alpha: float) -> str:
-    """The adapter in a few words."""
     return f"{kind}, rank {rank}, alpha {alpha:g}"
 
 
 def download(name: str, size: int) -> str:
-    """The download link."""
     return f"Download {name} ({show_bytes(size)})"
 
 
 def download_word(word: str) -> str:
-    """The link to a textual-inversion embedding."""
     return f"Download the embedding {word}"
 
 
 def word_use(word: str) -> str:
-    """What a person does with the embedding."""
     return (
         f"It goes into the folder of embeddings of A1111, Forge, ComfyUI or InvokeAI; then {word} "
         f"in a prompt (embedding:{word} in ComfyUI) means what was trained."
@@ -54,6 +50,7 @@ NO_SAMPLE = "no samples"
 FILE = "File"
 ABOUT = "What is in this file?"
 LOOKING = "Looking into the file. This takes some seconds…"
+INSPECT_FAILED = "The file could not be looked into:"
 PROGRAMS = "Which programs load it"
 LOADS = {"yes": "loads it", "partly": "loads a part of it", "no": "does not load it"}
 FINDINGS = "Check"
@@ -65,6 +62,8 @@ SHARE_INFO = (
 )
 PACK_CIVITAI = "Make a zip for Civitai"
 PACK_HUB = "Make a folder for Hugging Face"
+PACK_FAILED = "Nothing was packed:"
+DOWNLOAD = "Download"
 PACKING = "Packing. This takes some seconds…"
 UPLOAD = "Upload to the hub, in a terminal"
 UPLOAD_INFO = "Put your own OWNER/NAME in. Leave --private out to show it to everybody."
@@ -81,43 +80,24 @@ FACT_TRAINED_ON = "Trained on"
 FACT_FILE = "File"
 FACT_TRAINING = "Training"
 FACT_HASH = "Hash"
-BY_ITS_HEADER = " (by what its header says)"
+BY_ITS_HEADER = " (according to its header)"
 
 
 def component(modules: int, of: int, kinds: str, ranks: str, alphas: str) -> str:
-    """What a file changes in one model."""
     share = f"{modules} of {of} layers" if of else f"{modules} layers"
     strength = f"alpha {alphas}" if alphas else "no alpha"
     return f"{share}, {kinds}, rank {ranks}, {strength}"
 
 
 def file_fact(size: str, precision: object, naming: object) -> str:
-    """What a file is on the disk."""
     return ", ".join(part for part in (size, str(precision or ""), f"{naming} names") if part)
 
 
 def other_hash(digest: str, stated: str) -> str:
-    """A header that tells another hash than the weights have."""
-    return f"{digest}, but the header says {stated}"
-
-
-def inspect_failed(message: str) -> str:
-    """A file that cannot be looked into."""
-    return f"The file could not be looked into: {message}"
-
-
-def pack_failed(message: str) -> str:
-    """A pack that was not made."""
-    return f"Nothing was packed: {message}"
-
-
-def download_pack(name: str) -> str:
-    """The link to a pack."""
-    return f"Download {name}"
+    return f"{digest}, but the header has {stated}"
 
 
 def upload_command(path: Path) -> str:
-    """What is typed to bring a file to the hub."""
     file, folder = shlex.quote(str(path)), shlex.quote(f"{path.stem}-hub")
     pack = f"lorasmith bundle {file} --hub {folder}"
     return f"{pack} && lorasmith upload {folder} OWNER/NAME --private"
@@ -129,13 +109,14 @@ MEASURING = (
     "Measuring every layer. That takes some seconds; for a LoHa, a LoKr or a full difference of "
     "SDXL it takes many minutes. This page need not stay open."
 )
+NO_LAYERS = "There is no chart of the layers:"
 NORM_AXIS = "norm of the change"
 RELATIVE_AXIS = "norm of the change, as a share of the weight's"
 RANK_AXIS = "effective rank (strong) of the rank (pale)"
 SECTIONS = {"text": "text", "down": "down", "mid": "mid", "up": "up", "": "others"}
 ENERGY_HEADING = "What a smaller rank would keep"
 ENERGY_AXIS = "share of the change that is kept"
-KEPT_RANK_AXIS = "rank"
+RESIZED_AXIS = "rank"
 WHOLE = "whole file"
 WORST = "the layer that loses most"
 BARS_OF_LAYERS = "One bar is one layer, in the order of the network. Point at it for its numbers."
@@ -145,25 +126,17 @@ BARS_OF_GROUPS = (
 )
 
 
-def measuring_failed(message: str) -> str:
-    """A file whose layers cannot be measured."""
-    return f"There is no chart of the layers: {message}"
-
-
 def bar(name: str, layers: int, norm: float, relative: float, used: float, rank: float) -> str:
-    """The numbers of a bar."""
     place = f"{name}, mean of {layers} layers" if layers > 1 else name
     compared = f", {100 * relative:.2f} % of the weight's" if relative else ""
     return f"{place}: norm {norm:.3g}{compared}; effective rank {used:.1f} of {rank:.4g}"
 
 
 def bars_title(layers: int, strongest: str) -> str:
-    """The bars in words."""
     return f"Strength of {layers} layers in the order of the network. The strongest: {strongest}."
 
 
 def resize(rank: int, share: float, worst: float) -> str:
-    """To which rank a file could be resized."""
     return (
         f"Rank {rank} keeps {100 * share:.1f} % of the change ({100 * worst:.1f} % of the layer "
         "that loses most). To make such a file: "
@@ -171,13 +144,11 @@ def resize(rank: int, share: float, worst: float) -> str:
 
 
 def resize_command(path: Path, rank: int) -> str:
-    """What is typed to give a file another rank."""
     file, to = shlex.quote(path.name), shlex.quote(f"{path.stem}-{rank}.safetensors")
     return f"lorasmith resize {file} --rank {rank} --to {to}"
 
 
 def no_resize(rank: int, share: float, largest: int) -> str:
-    """A file that uses all of its rank."""
     return (
         f"No rank below {largest} that was looked at keeps 99 % of the change; rank {rank} keeps "
         f"{100 * share:.1f} %."
@@ -185,17 +156,14 @@ def no_resize(rank: int, share: float, largest: int) -> str:
 
 
 def show_norm(value: float) -> str:
-    """A norm beside an axis."""
     return f"{value:.2g}"
 
 
 def show_share(value: float) -> str:
-    """A share beside an axis."""
     return f"{100 * value:.3g} %"
 
 
 def energy_title(shares: list[tuple[int, float, float]]) -> str:
-    """The curves in words: rank, whole file, worst layer."""
     shares_by_rank = "; ".join(
         f"rank {rank} keeps {100 * whole:.1f} %, of the layer that loses most {100 * worst:.1f} %"
         for rank, whole, worst in shares
@@ -204,10 +172,8 @@ def energy_title(shares: list[tuple[int, float, float]]) -> str:
 
 
 def prompt_syntax(name: str) -> str:
-    """How a prompt calls the file in AUTOMATIC1111 and its relatives."""
     return f"<lora:{name}:1>"
 
 
 def sample_step(step: int) -> str:
-    """A sample on a card."""
     return f"step {step}" if step else "before"

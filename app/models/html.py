@@ -92,9 +92,16 @@ def make_download(job: Job, arrived: str = "") -> Markup:
 
 def make_download_buttons(*, running: bool) -> Markup:
     """Returns the buttons that start a download and stop it."""
-    download = make_button(text.DOWNLOAD, "download", "base-model-download", "", disabled=running)
-    cancel = make_button(text.CANCEL, "cancel", "base-model-cancel", "", disabled=not running)
-    return element("div", download, cancel, class_="buttons")
+    buttons = [
+        make_button(
+            label, key=key, element_id=f"base-model-{key}", class_="button", disabled=disabled
+        )
+        for key, label, disabled in (
+            ("download", text.DOWNLOAD, running),
+            ("cancel", text.CANCEL, not running),
+        )
+    ]
+    return element("div", *buttons, class_="buttons")
 
 
 def _render_card(workspace: Workspace, params: Params) -> Markup:

@@ -28,19 +28,19 @@ class PreviewEvents:
 
     def keep_files(self, drop: list[str] | None, adapters: dict[str, Any]) -> dict[str, Any]:
         """Keeps dropped LoRA files, the last one chosen in the last row that is shown."""
-        messages, kept = [], None
+        messages, added = [], None
         for upload in drop or []:
             try:
-                kept, known = keep_lora(self.workspace, upload)
-                line = text.lora_known(kept.name) if known else text.lora_kept(kept.name)
+                added, known = keep_lora(self.workspace, upload)
+                line = text.lora_known(added.name) if known else text.lora_added(added.name)
                 messages.append(note(line, "good"))
             except WorkspaceError as error:
                 messages.append(note(str(error), "error"))
         answer: dict[str, Any] = {"message": join(*messages), "drop": None}
-        if kept is not None:
+        if added is not None:
             shown = [number for number, adapter in adapters.items() if adapter]
             choices = [(one.label, one.id) for one in list_adapters(self.workspace)]
-            update = gr.update(choices=choices, value=f"{LORA_PREFIX}{kept.name}")
+            update = gr.update(choices=choices, value=f"{LORA_PREFIX}{added.name}")
             answer["adapters"] = {shown[-1] if shown else next(iter(adapters)): update}
         return answer
 

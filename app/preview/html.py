@@ -82,7 +82,7 @@ def _view_last(workspace: Workspace, entries: Sequence[AdapterEntry]) -> dict[st
 
 
 def _render_note(workspace: Workspace, params: Params) -> Markup:
-    """Says what belongs to the chosen adapters, and suggests the first one's prompt and numbers.
+    """Shows what belongs to the chosen adapters, and suggests the first one's prompt and numbers.
 
     The browser takes the suggestion where the prompt is empty (`applySuggestion`).
     """

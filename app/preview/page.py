@@ -1,58 +1,39 @@
 """The Preview tab: play with the weights of adapters, without and with them side by side."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
-from app.core.adapters import MAX_ADAPTERS
+from app.core.lora_files import MAX_ADAPTERS
 from app.preview import text
 from app.preview.events import PreviewEvents
 from app.preview.html import FRESH, MAX_WEIGHT
-from app.ui.choice import Choice
-from app.ui.context import PageContext
+from app.ui.context import Choice, PageContext
 from app.ui.fragments import fragment
 from app.ui.wire import wire, wire_in_browser
 
-
-@dataclass(frozen=True)
-class _Widgets:
-    """What is wired; rows are known by their numbers, "1" and so on."""
-
-    data: gr.HTML
-    adapters: dict[str, gr.Dropdown]
-    weights: dict[str, gr.Slider]
-    remove: dict[str, gr.Button]
-    add: gr.Button
-    drop: gr.File
-    drop_message: gr.HTML
-    base_model: gr.Dropdown
-    note: gr.HTML
-    values: dict[str, Any]
-    generate: gr.Button
-    message: gr.HTML
+Rows = dict[str, dict[str, Any]]  # adapters and weights, each by the number of its row
 
 
-def preview_page(context: PageContext) -> None:
-    """Draws the tab and wires it."""
-    page = _draw(context)
+def build_preview_page(context: PageContext) -> None:
+    """Builds the tab and wires it."""
     events = PreviewEvents(context.workspace)
-    _wire_adapters(page, events)
-    wire(
-        [context.demo.load, page.data.tick],
-        events.list_base_models,
-        outputs={"base_model": page.base_model},
+    data = fragment("preview", elem_id="preview-data", data=True)
+    rows = _build_rows(data)
+    base_model = _build_elsewhere(context, events, rows)
+    note = fragment("preview-note", "adapters", elem_id="preview-adapter-note", polled=False)
+    wire_in_browser(note.tick, "applySuggestion")
+    request = {**rows, "base_model": base_model, **_build_values()}
+    generate = gr.Button(
+        text.GENERATE, variant="primary", scale=0, min_width=160, elem_id="preview-generate"
     )
-    request = {
-        "adapters": page.adapters,
-        "weights": page.weights,
-        "base_model": page.base_model,
-        **page.values,
-    }
-    message = {"message": page.message}
-    wire(page.generate.click, events.generate, request, message)
+    message = {"message": gr.HTML("", elem_id="preview-note")}
+    fragment("preview-result", elem_id="preview-result")
+    models = {"base_model": base_model}
+    wire([context.demo.load, data.tick], events.list_base_models, outputs=models)
+    wire(generate.click, events.generate, request, message)
     wire(
-        [weight.release for weight in page.weights.values()],
+        [weight.release for weight in rows["weights"].values()],
         events.generate_again,
         request,
         message,
@@ -60,128 +41,83 @@ def preview_page(context: PageContext) -> None:
     )
 
 
-def _wire_adapters(page: _Widgets, events: PreviewEvents) -> None:
-    """Wires the rows; what a list that arrives does to them is decided in the browser."""
-    rows = {"adapters": page.adapters, "weights": page.weights}
-    shown = {**rows, "add": page.add}
-    wire_in_browser(page.data.tick, "applyAdapters", rows, shown)
-    changes = [adapter.change for adapter in page.adapters.values()]
-    wire_in_browser(changes, "reportAdapters", rows, {"add": page.add})
-    wire_in_browser(page.add.click, "addRow", rows, shown)
-    for number, button in page.remove.items():
-        wire_in_browser(button.click, f"removeRow{number}", rows, shown)
-    wire_in_browser(page.note.tick, "applySuggestion")
-    wire(
-        page.drop.upload,
-        events.keep_files,
-        {"drop": page.drop, "adapters": page.adapters},
-        {"message": page.drop_message, "drop": page.drop, "adapters": page.adapters},
-        show_progress="full",
-    )
-
-
-def _draw(context: PageContext) -> _Widgets:
-    data = fragment("preview", elem_id="preview-data", data=True)
+def _build_rows(data: gr.HTML) -> Rows:
+    """Builds the rows; what a list that arrives does to them is decided in the browser."""
     adapters, weights, remove = {}, {}, {}
     for place in range(MAX_ADAPTERS):
         number = str(place + 1)
-        adapters[number], weights[number], remove[number] = _draw_row(number, first=not place)
+        adapters[number], weights[number], remove[number] = _build_row(number, first=not place)
     with gr.Row():
         add = gr.Button(
-            text.ADD_ROW,
-            size="sm",
-            scale=0,
-            min_width=180,
-            interactive=False,
+            text.ADD_ROW, size="sm", scale=0, min_width=180, interactive=False,
             elem_id="preview-add",
-        )
-    drop, drop_message, base_model = _draw_elsewhere(context)
-    note = fragment("preview-note", "adapters", elem_id="preview-adapter-note", polled=False)
-    values = _draw_values()
-    generate = gr.Button(
-        text.GENERATE, variant="primary", scale=0, min_width=160, elem_id="preview-generate"
-    )
-    message = gr.HTML("", elem_id="preview-note")
-    fragment("preview-result", elem_id="preview-result")
-    return _Widgets(
-        data, adapters, weights, remove, add, drop, drop_message, base_model, note, values,
-        generate, message,
-    )  # fmt: skip
+        )  # fmt: skip
+    rows: Rows = {"adapters": adapters, "weights": weights}
+    shown = {**rows, "add": add}
+    wire_in_browser(data.tick, "applyAdapters", rows, shown)
+    changes = [adapter.change for adapter in adapters.values()]
+    wire_in_browser(changes, "reportAdapters", rows, {"add": add})
+    wire_in_browser(add.click, "addRow", rows, shown)
+    for number, button in remove.items():
+        wire_in_browser(button.click, f"removeRow{number}", rows, shown)
+    return rows
 
 
-def _draw_row(number: str, *, first: bool) -> tuple[gr.Dropdown, gr.Slider, gr.Button]:
-    """Draws one adapter; the ids of the first row's parts carry no number."""
-    mark = "" if first else f"-{number}"
+def _build_row(number: str, *, first: bool) -> tuple[gr.Dropdown, gr.Slider, gr.Button]:
+    """Builds one adapter; the ids of the first row's parts carry no number."""
+    ending = "" if first else f"-{number}"
     # Rows without an adapter are hidden by a class (`preview.js`): all are in the page from the
     # beginning, so that a choice that comes late is seen in any of them.
     classes = ["with-button", "adapter-row", *(["shown"] if first else [])]
     with gr.Row(elem_classes=classes, elem_id=f"preview-row-{number}"):
         adapter = Choice(
-            choices=[],
-            value=None,
-            label=text.adapter_number(int(number)),
-            min_width=260,
-            elem_id=f"preview-adapter{mark}",
-        )
+            choices=[], value=None, label=text.adapter_number(int(number)), min_width=260,
+            elem_id=f"preview-adapter{ending}",
+        )  # fmt: skip
         weight = gr.Slider(
-            0,
-            MAX_WEIGHT,
-            value=1,
-            step=0.05,
-            label=text.WEIGHT,
-            info=text.WEIGHT_INFO,
-            min_width=260,
-            elem_id=f"preview-weight{mark}",
+            0, MAX_WEIGHT, value=1, step=0.05, label=text.WEIGHT, info=text.WEIGHT_INFO,
+            min_width=260, elem_id=f"preview-weight{ending}",
+        )  # fmt: skip
+        remove = gr.Button(
+            text.REMOVE_ROW, scale=0, min_width=110, elem_id=f"preview-remove{ending}"
         )
-        remove = gr.Button(text.REMOVE_ROW, scale=0, min_width=110, elem_id=f"preview-remove{mark}")
     return adapter, weight, remove
 
 
-def _draw_elsewhere(context: PageContext) -> tuple[gr.File, gr.HTML, gr.Dropdown]:
-    """Draws what LoRA files from elsewhere need: a place to drop them, and a base model."""
+def _build_elsewhere(context: PageContext, events: PreviewEvents, rows: Rows) -> gr.Dropdown:
+    """Builds a place to drop LoRA files from elsewhere, and the choice of their base model."""
     with gr.Accordion(text.ELSEWHERE, open=False, elem_id="preview-elsewhere"), gr.Row():
         with gr.Column(min_width=280):
             drop = gr.File(
-                label=text.DROP,
-                file_count="multiple",
-                file_types=[".safetensors"],
-                height=130,
+                label=text.DROP, file_count="multiple", file_types=[".safetensors"], height=130,
                 elem_id="preview-drop",
-            )
+            )  # fmt: skip
         with gr.Column(min_width=280):
             base_model = Choice(
-                choices=[(text.OWN_BASE, ""), *context.workspace.list_base_models()],
-                value="",
-                label=text.BASE_MODEL,
-                info=text.BASE_MODEL_INFO,
-                elem_id="preview-base-model",
-            )
-    message = gr.HTML("", elem_id="preview-drop-note")
-    return drop, message, base_model
+                choices=[(text.OWN_BASE, ""), *context.workspace.list_base_models()], value="",
+                label=text.BASE_MODEL, info=text.BASE_MODEL_INFO, elem_id="preview-base-model",
+            )  # fmt: skip
+    brought = {"drop": drop, "adapters": rows["adapters"]}
+    message = {"message": gr.HTML("", elem_id="preview-drop-note")}
+    wire(drop.upload, events.keep_files, brought, {**message, **brought}, show_progress="full")
+    return base_model
 
 
-def _draw_values() -> dict[str, Any]:
-    """Draws prompt and numbers, by their names in a request."""
+def _build_values() -> dict[str, Any]:
+    """Builds prompt and numbers, by their names in a request."""
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
             prompt = gr.Textbox(
-                FRESH["prompt"],
-                label=text.PROMPT,
-                lines=2,
-                max_length=2000,
+                FRESH["prompt"], label=text.PROMPT, lines=2, max_length=2000,
                 elem_id="preview-prompt",
-            )
+            )  # fmt: skip
         with gr.Column(scale=1, min_width=240):
             seed = gr.Number(FRESH["seed"], label=text.SEED, elem_id="preview-seed")
             steps = gr.Slider(
                 1, 100, value=FRESH["steps"], step=1, label=text.STEPS, elem_id="preview-steps"
             )
             guidance = gr.Slider(
-                1,
-                20,
-                value=FRESH["guidance"],
-                step=0.5,
-                label=text.GUIDANCE,
+                1, 20, value=FRESH["guidance"], step=0.5, label=text.GUIDANCE,
                 elem_id="preview-guidance",
-            )
+            )  # fmt: skip
     return {"prompt": prompt, "seed": seed, "steps": steps, "guidance": guidance}

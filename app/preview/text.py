@@ -1,4 +1,4 @@
-"""What the Preview tab says."""
+"""The sentences of the Preview tab."""
 
 ADD_ROW = "Add an adapter"
 REMOVE_ROW = "Remove"
@@ -22,21 +22,17 @@ FULLSCREEN = "Fullscreen"
 
 
 def adapter_number(number: int) -> str:
-    """The label of an adapter's row."""
     return f"Adapter {number}"
 
 
-def lora_kept(name: str) -> str:
-    """A dropped file was taken in."""
-    return f"{name} is in the list now. The Library tab says what it is."
+def lora_added(name: str) -> str:
+    return f"{name} is in the list now. The Library tab shows what it is."
 
 
 def lora_known(name: str) -> str:
-    """A dropped file was there already."""
     return f"{name} was in the list already."
 
 
 def adapter_note(name: str, base: str, trigger: str) -> str:
-    """What belongs to an adapter."""
     line = f"{name}: base model {base}" if base else f"{name}: a file from elsewhere"
     return f"{line}, trigger {trigger}." if trigger else f"{line}."

@@ -100,9 +100,9 @@ def make_run_buttons(view: RunView | None) -> Markup:
     buttons = [
         make_button(
             text.RUN_BUTTONS[name],
-            name,
-            f"train-{name}",
-            "stop" if name == "stop" else "",
+            key=name,
+            element_id=f"train-{name}",
+            class_="button button-stop" if name == "stop" else "button",
             disabled=not is_allowed,
         )
         for name, is_allowed in allowed.items()
@@ -176,7 +176,7 @@ def make_start(start_from: str) -> Markup:
     if not start_from.strip():
         return Markup("")
     line = note(text.starts_from(Path(start_from).name))
-    button = make_button(text.START_ANEW, "anew", "train-start-anew")
+    button = make_button(text.START_ANEW, key="anew", element_id="train-start-anew")
     return join(element("div", line, id="train-start-from"), button)
 
 

@@ -1,14 +1,14 @@
 """Pieces of HTML that several tabs show: images, findings, headers of files, facts, links."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from app.core.generation import Generation, preview_url
 from app.core.jobs import Job
 from app.ui import text
-from app.ui.markup import Markup, element, join, make_log, note
+from app.ui.markup import Attribute, Markup, element, join, make_log, note
 
 _TAG_COUNTS = "ss_tag_frequency"
 _LONGEST = 160
@@ -23,7 +23,7 @@ def describe_generation(generation: Generation | None) -> tuple[str, str]:
     if result.state == "done":
         return text.generated(result.seconds, result.base_loads), "good"
     if result.state == "failed":
-        return text.generation_failed(result.message), "error"
+        return f"{text.GENERATION_FAILED} {result.message}", "error"
     if not generation.worker:
         return text.WORKER_GONE, "error"
     return text.GENERATING, "info"
@@ -55,18 +55,12 @@ def make_images(generation: Generation | None, names: Mapping[str, str]) -> Mark
     request = generation.request
     adapters = request.adapters if request else ()
     weights = [(names.get(one.path, Path(one.path).stem), one.weight) for one in adapters]
-    captions = {
-        "without": text.WITHOUT,
-        "with": text.with_weights(weights) if weights else text.WITH,
-    }
-    figures = [
-        element(
-            "figure",
-            element("img", src=preview_url(generation.id, side), alt=caption),
-            element("figcaption", caption),
-        )
-        for side, caption in captions.items()
-    ]
+    with_adapters = text.with_weights(weights) if weights else text.WITH
+    captions = {"without": text.WITHOUT, "with": with_adapters}
+    figures = []
+    for side, caption in captions.items():
+        image = element("img", src=preview_url(generation.id, side), alt=caption)
+        figures.append(element("figure", image, element("figcaption", caption)))
     line = text.request_line(request.prompt, request.seed) if request else ""
     return join(
         element("p", line, class_="quiet"),
@@ -74,16 +68,21 @@ def make_images(generation: Generation | None, names: Mapping[str, str]) -> Mark
     )
 
 
+def make_progress(line: str) -> Markup:
+    """Returns a line about a job that is running."""
+    return element("p", line, class_="quiet", role="status", data_state="running")
+
+
+def make_failure(message: str, kind: str = "error") -> Markup:
+    """Returns why a job failed."""
+    return element("div", note(message, kind), data_state="failed")
+
+
 def make_findings(findings: Iterable[tuple[str, str]]) -> Markup:
     """Returns severities ("error", "warning", "note") with messages as a list."""
     items = [
-        element(
-            "li",
-            element("b", f"{text.SEVERITIES[severity]}:"),
-            message,
-            data_severity=severity,
-        )
-        for severity, message in findings
+        element("li", element("b", f"{text.SEVERITIES[name]}:"), message, data_severity=name)
+        for name, message in findings
     ]
     return element("ul", *items, class_="findings")
 
@@ -116,34 +115,23 @@ def make_copied(label: str, value: str, element_id: str, info: str = "") -> Mark
 
 
 def make_button(
-    label: str,
+    *content: str,
     key: str,
-    element_id: str,
-    kind: str = "small",
-    *,
-    disabled: bool = False,
-    **data: str,
+    element_id: str | None = None,
+    class_: str = "button button-small",
+    **attributes: Attribute,
 ) -> Markup:
-    """Returns a button that raises its fragment's `select`, with its key and further data.
+    """Returns a button that raises its fragment's `select`, with its key and other data."""
+    about: dict[str, Attribute] = {"type": "button", "class_": class_, "id": element_id}
+    return element("button", *content, **about, data_key=key, **attributes)
 
-    Args:
-        label: What stands on it.
-        key: Its key.
-        element_id: Its id.
-        kind: "small", "stop", "primary", or "" for a plain one.
-        disabled: Whether it cannot be pressed.
-        data: What its event carries besides.
-    """
-    return element(
-        "button",
-        label,
-        type="button",
-        class_=f"button button-{kind}" if kind else "button",
-        id=element_id,
-        data_key=key,
-        disabled=disabled,
-        **{f"data_{name}": value for name, value in data.items()},
-    )
+
+def make_chips(label: str, chips: Iterable[Markup | str], more: str = "") -> Markup:
+    """Returns small buttons in a row; `more` is a line behind them."""
+    items = [element("li", chip) for chip in chips]
+    if more:
+        items.append(element("li", more, class_="quiet"))
+    return element("ul", *items, class_="chips", aria_label=label)
 
 
 def describe_header(metadata: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -151,17 +139,13 @@ def describe_header(metadata: Mapping[str, str]) -> list[tuple[str, str]]:
     return [(name, _show_value(name, value)) for name, value in sorted(metadata.items())]
 
 
-def make_header_table(
-    heading: str, pairs: Sequence[tuple[str, str]], *, folded: bool = False
-) -> Markup:
+def make_header_table(heading: str, metadata: Mapping[str, str], *, folded: bool = False) -> Markup:
     """Returns the entries of a header, one a row; `folded` shows them when it is opened."""
+    pairs = describe_header(metadata)
     if not pairs:
         return element("p", text.NO_HEADER, class_="quiet")
-    head = element(
-        "tr",
-        element("th", text.HEADER_NAME, scope="col"),
-        element("th", text.HEADER_VALUE, scope="col"),
-    )
+    titles = (text.HEADER_NAME, text.HEADER_VALUE)
+    head = element("tr", *(element("th", title, scope="col") for title in titles))
     rows = [
         element("tr", element("th", name, scope="row"), element("td", value))
         for name, value in pairs
@@ -169,7 +153,8 @@ def make_header_table(
     table = element("table", head, *rows, class_="plain header")
     box = element("div", table, class_="scroll tall", tabindex=0, role="region", aria_label=heading)
     if folded:
-        return element("details", element("summary", text.header_folded(heading, len(pairs))), box)
+        summary = element("summary", f"{heading} ({len(pairs)} entries)")
+        return element("details", summary, box)
     return join(element("h4", heading), box)
 
 
@@ -178,15 +163,11 @@ def make_future_header(job: Job) -> Markup:
     if job.state == "none":
         return Markup("")
     if job.state == "running":
-        return element(
-            "p", text.HEADER_LOOKING, class_="quiet", role="status", data_state="running"
-        )
+        return make_progress(text.HEADER_LOOKING)
     if job.state == "failed" or not isinstance(job.answer, dict):
-        message = note(text.header_failed(job.message), "error")
-        return element("div", message, data_state="failed")
+        return make_failure(f"{text.HEADER_FAILED} {job.message}")
     entries = {str(name): str(value) for name, value in job.answer.items()}
-    table = make_header_table(text.HEADER_PREVIEW, describe_header(entries))
-    return element("div", table, data_state="done")
+    return element("div", make_header_table(text.HEADER_PREVIEW, entries), data_state="done")
 
 
 def _show_value(name: str, value: str) -> str:

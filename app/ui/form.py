@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, get_args, get_origin
 
-import annotated_types
 import gradio as gr
 from gradio.components import Component
 from pydantic import BaseModel
@@ -23,6 +22,7 @@ _KINDS: dict[Any, Kind] = {
     str: "text",
     list[str]: "lines",
 }
+_BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 # A number up to this may be a slider of so many steps.
 _SLIDER_END, _SLIDER_STEPS = 2, 200
@@ -30,7 +30,7 @@ _SLIDER_END, _SLIDER_STEPS = 2, 200
 
 @dataclass(frozen=True)
 class FormField:
-    """One setting: where it lies in the config, and what its declaration says about it.
+    """One setting: where it lies in the config, and how it is declared there.
 
     `span` holds the lowest and the highest value of a number that is bounded on both sides.
     """
@@ -145,12 +145,11 @@ def build_widget(
         "min_width": 260,
     }
     if sliders and field.kind == "number" and field.span and field.span[1] <= _SLIDER_END:
-        # Its ends tell the bounds.
-        common["info"] = field.help
+        common["info"] = field.help  # its ends show the bounds
         return gr.Slider(*field.span, step=field.span[1] / _SLIDER_STEPS, **common)
     if field.kind in {"whole", "number"}:
         # Gradio's own minimum, maximum and precision are left out: it would round 2.5 to 2, and
-        # refuse 9999 with a message that does not say which box is meant.
+        # refuse 9999 with a message that does not name the box.
         return gr.Number(step=_choose_step(field), **common)
     if field.kind == "switch":
         return gr.Checkbox(**common)
@@ -188,42 +187,28 @@ def _list_fields(model: type[BaseModel], prefix: str) -> Iterable[FormField]:
         else:
             msg = f"{path} has the type {annotation}, for which app/ui/form.py has no widget."
             raise TypeError(msg)
-        bounds = _describe_bounds(info.metadata)
-        default = info.get_default(call_default_factory=True)
-        title, span = info.title or "", _read_span(info.metadata)
-        yield FormField(path, kind, info.description or "", default, bounds, choices, title, span)
+        limits = {
+            name: getattr(one, name) for name in _BOUNDS for one in info.metadata
+            if hasattr(one, name)
+        }  # fmt: skip
+        yield FormField(
+            path,
+            kind,
+            info.description or "",
+            info.get_default(call_default_factory=True),
+            ", ".join(f"{_BOUNDS[name]} {limit}" for name, limit in limits.items()),
+            choices,
+            info.title or "",
+            _find_span(limits),
+        )
 
 
-def _describe_bounds(metadata: Iterable[Any]) -> str:
-    """Returns which values a setting may have."""
-    low = high = ""
-    for one in metadata:
-        if isinstance(one, annotated_types.Ge):
-            low = f"at least {one.ge}"
-        elif isinstance(one, annotated_types.Gt):
-            low = f"above {one.gt}"
-        elif isinstance(one, annotated_types.Le):
-            high = f"at most {one.le}"
-        elif isinstance(one, annotated_types.Lt):
-            high = f"below {one.lt}"
-    return ", ".join(part for part in (low, high) if part)
-
-
-def _read_span(metadata: Iterable[Any]) -> tuple[float, float] | None:
+def _find_span(limits: Mapping[str, Any]) -> tuple[float, float] | None:
     """Returns the lowest and the highest value of a slider, where there are both."""
-    low: Any = None
-    high: Any = None
-    for one in metadata:
-        if isinstance(one, annotated_types.Ge):
-            low = one.ge
-        elif isinstance(one, annotated_types.Gt):
-            low = one.gt
-        elif isinstance(one, annotated_types.Le):
-            high = one.le
+    low, high = limits.get("ge", limits.get("gt")), limits.get("le")
     if low is None or high is None:
         return None
-    excluded = any(isinstance(one, annotated_types.Gt) for one in metadata)
-    return (low + high / _SLIDER_STEPS if excluded else low, high)
+    return (low + high / _SLIDER_STEPS if "gt" in limits else low, high)
 
 
 def _choose_step(field: FormField) -> float:

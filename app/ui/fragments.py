@@ -49,7 +49,7 @@ def fragment(
     data: bool = False,
     polled: bool = True,
 ) -> gr.HTML:
-    """Draws a fragment.
+    """Returns a fragment, put into the block that is being built.
 
     In it, a press on an element with `data-key` raises the component's `select` with the element's
     data (its key above all) and the values of the fragment's names; after each new version the
@@ -78,10 +78,7 @@ def fragment(
         data_still=not polled or None,
     )
     return gr.HTML(
-        value,
-        js_on_load=MOUNT,
-        elem_id=elem_id,
-        elem_classes="data-only" if data else None,
+        value, js_on_load=MOUNT, elem_id=elem_id, elem_classes="data-only" if data else None
     )
 
 

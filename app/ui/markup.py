@@ -52,7 +52,7 @@ def note(message: str, kind: str = "info") -> Markup:
 
 
 def make_track(percent: int, line: str) -> Markup:
-    """Returns a bar of progress; `line` is what a screen reader says."""
+    """Returns a bar of progress; `line` is what a screen reader reads out."""
     fill = element("div", "", class_="fill", style=f"width:{percent}%")
     return element(
         "div",

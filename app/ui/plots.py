@@ -1,8 +1,8 @@
 """Small charts as SVG, without a library: axes, lines and bars.
 
-A chart is as wide as its place, and its letters keep their size on a phone: what is drawn lies in
-an inner SVG that is stretched, the words lie outside of it at shares of the width. Colours are
-middle tones, which stand out from a light and from a dark page by 3 to 1 and more.
+A chart is as wide as its place, and its letters keep their size on a phone: lines and bars lie in
+an inner SVG that is stretched, the text outside of it at shares of the width. Colours are middle
+tones, which stand out from a light and from a dark page by 3 to 1 and more.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from app.ui.markup import Markup, element, join
 
 COLOURS = ("#3b82f6", "#d97706", "#a855f7", "#16a34a")  # blue, amber, violet, green
 WIDTH = 1000  # of the inner SVG, in its own units
-LEFT, RIGHT, BELOW = 58, 14, 36  # room for the words, in pixels
+LEFT, RIGHT, BELOW = 58, 14, 36  # space for the text, in pixels
 _TEXT = "fill: var(--body-text-color); font-size: 12px;"
 _QUIET = "fill: var(--body-text-color-subdued); font-size: 12px;"
 _GRID = "var(--body-text-color-subdued)"
@@ -35,41 +35,41 @@ class Line:
 
 @dataclass(frozen=True)
 class Axis:
-    """What stands beside a side of the chart: a name, and words at shares of its length."""
+    """What stands beside a side of the chart: a name, and labels at shares of its length."""
 
     name: str
-    marks: Sequence[tuple[float, str]]
+    ticks: Sequence[tuple[float, str]]
 
 
-def draw_chart(
+def plot_chart(
     title: str, height: int, *inside: Markup, below: int = BELOW, max_width: int = 720
 ) -> Markup:
-    """Returns the chart, with room for the words of its axes around what is inside."""
+    """Returns the chart, with space for its axes' text around what is inside."""
     box = f"width: calc(100% - {LEFT + RIGHT}px); max-width: {max_width}px; height: {height}px;"
     place = f"display: block; overflow: visible; margin: 24px {RIGHT}px {below}px {LEFT}px;"
     return element("svg", element("title", title), *inside, role="img", style=box + place)
 
 
-def draw_axes(across: Axis, up: Axis, top: int, height: int) -> Markup:
-    """Returns grid, marks and names; `top` and `height` are the chart's, in pixels."""
+def plot_axes(across: Axis, up: Axis, top: int, height: int) -> Markup:
+    """Returns grid, ticks and names; `top` and `height` are the chart's, in pixels."""
     parts = []
-    for share, mark in up.marks:
+    for share, label in up.ticks:
         y = round(top + height * (1 - share), 1)
         parts.append(
             element("line", x1="0", x2="100%", y1=y, y2=y, stroke=_GRID, stroke_opacity=0.3)
         )
-        parts.append(element("text", mark, x=-8, y=y + 4, text_anchor="end", style=_TEXT))
+        parts.append(element("text", label, x=-8, y=y + 4, text_anchor="end", style=_TEXT))
     parts.append(element("text", up.name, x=-LEFT + 4, y=top - 12, style=_QUIET))
-    for share, mark in across.marks:
-        parts.append(_write_below(mark, share, top + height + 15, _TEXT))
+    for share, label in across.ticks:
+        parts.append(_write_below(label, share, top + height + 15, _TEXT))
     if across.name:
         parts.append(_write_below(across.name, 0.5, top + height + 31, _QUIET))
     return join(*parts)
 
 
-def draw_lines(lines: Sequence[Line], top: int, height: int) -> Markup:
+def plot_lines(lines: Sequence[Line], top: int, height: int) -> Markup:
     """Returns the lines, stretched over the chart; the first one lies on top."""
-    drawn = [
+    shapes = [
         element(
             "polyline",
             points=" ".join(f"{x * WIDTH:.0f},{(1 - y) * height:.1f}" for x, y in line.points),
@@ -82,14 +82,14 @@ def draw_lines(lines: Sequence[Line], top: int, height: int) -> Markup:
         )
         for line in reversed(lines)
     ]
-    return stretch(*drawn, top=top, height=height)
+    return stretch(*shapes, top=top, height=height)
 
 
-def stretch(*drawn: Markup, top: int, height: int) -> Markup:
+def stretch(*shapes: Markup, top: int, height: int) -> Markup:
     """Returns an SVG of the width `WIDTH` that is stretched over the chart's."""
     return element(
         "svg",
-        *drawn,
+        *shapes,
         x="0",
         y=top,
         width="100%",
@@ -100,13 +100,13 @@ def stretch(*drawn: Markup, top: int, height: int) -> Markup:
     )
 
 
-def draw_legend(entries: Sequence[tuple[str, str, str]]) -> Markup:
-    """Returns which line is which: colour, dashes and words."""
+def plot_legend(entries: Sequence[tuple[str, str, str]]) -> Markup:
+    """Returns which line is which: colour, dashes and name."""
     style = "list-style: none; margin: 0; padding: 0; display: flex; flex-wrap: wrap;"
     items = [
         element(
             "li",
-            _draw_swatch(colour, dashes),
+            _plot_swatch(colour, dashes),
             name,
             style="display: flex; gap: .4rem; align-items: center; margin: 0; font-size: .8rem;",
         )
@@ -115,7 +115,7 @@ def draw_legend(entries: Sequence[tuple[str, str, str]]) -> Markup:
     return element("ul", *items, style=style + "gap: .1rem 1.2rem;")
 
 
-def _draw_swatch(colour: str, dashes: str) -> Markup:
+def _plot_swatch(colour: str, dashes: str) -> Markup:
     line = element(
         "line", x1=0, x2=28, y1=6, y2=6, stroke=colour, stroke_width=3,
         stroke_dasharray=dashes or None,
@@ -123,6 +123,6 @@ def _draw_swatch(colour: str, dashes: str) -> Markup:
     return element("svg", line, width=28, height=12, aria_hidden="true", style="flex: none;")
 
 
-def _write_below(words: str, share: float, y: float, style: str) -> Markup:
+def _write_below(label: str, share: float, y: float, style: str) -> Markup:
     anchor = "start" if share == 0 else "end" if share == 1 else "middle"
-    return element("text", words, x=f"{share:.2%}", y=y, text_anchor=anchor, style=style)
+    return element("text", label, x=f"{share:.2%}", y=y, text_anchor=anchor, style=style)

@@ -6,66 +6,48 @@ from app.core.text import show_bytes
 
 GENERATING = "Generating…"
 WORKER_GONE = (
-    "The process that generates images ended before the image was done. Its log below may say why; "
-    "Generate starts it again."
+    "The process that generates images ended before the image was done. Its log below may show "
+    "why; Generate starts it again."
 )
+GENERATION_FAILED = "Nothing was generated:"
 TRAINING_MEANWHILE = "A run is being trained on the same computer, so generating takes longer."
 WITHOUT = "Without"
 WITH = "With"
 COPY = "Copy"
 SEVERITIES = {"error": "Wrong", "warning": "Worth a look", "note": "Good to know"}
-HEADER_TITLE = "What the file will tell about itself"
+HEADER_TITLE = "What the file will contain about itself"
 HEADER_INFO = (
     "A LoRA file carries a header that other programs and sites read. Paths, user names and folder "
     "names are never written; the choice is between the settings too, or only what programs need."
 )
 HEADER_ASK = "Show it"
 HEADER_LOOKING = "Putting the header together. This takes some seconds…"
+HEADER_FAILED = "The header could not be put together:"
 HEADER_NAME = "Entry"
 HEADER_VALUE = "Value"
-NO_HEADER = "This file tells nothing about itself."
+NO_HEADER = "This file has no header entries."
 HEADER_ENTRIES = "What stands in the header"
 HEADER_PREVIEW = "What would be written with these settings"
 
 
 def generated(seconds: float, loads: int) -> str:
-    """An image is done."""
     times = "once" if loads == 1 else f"{loads} times"
     return f"Generated in {seconds:.1f} s. Base model loaded {times}."
 
 
-def generation_failed(message: str) -> str:
-    """An image failed."""
-    return f"Nothing was generated: {message}"
-
-
 def with_weights(weights: Sequence[tuple[str, float]]) -> str:
-    """The caption of the image with the adapters; names only where there are several."""
     if len(weights) == 1:
         return f"{WITH}, weight {weights[0][1]:g}"
     return f"{WITH} " + " + ".join(f"{name} {weight:g}" for name, weight in weights)
 
 
 def request_line(prompt: str, seed: int) -> str:
-    """What was generated."""
     return f"{prompt} · seed {seed}"
 
 
-def header_failed(message: str) -> str:
-    """The header cannot be shown."""
-    return f"The header could not be put together: {message}"
-
-
 def header_image(size: int) -> str:
-    """An image inside a header."""
     return f"an image ({show_bytes(size)})"
 
 
 def header_rest(size: int) -> str:
-    """A long value that is cut."""
     return f"… ({show_bytes(size)} in all)"
-
-
-def header_folded(heading: str, count: int) -> str:
-    """The line above a header that is folded."""
-    return f"{heading} ({count} entries)"

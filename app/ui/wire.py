@@ -39,7 +39,7 @@ def wire(
             nothing does.
         inputs: The components it reads, by name.
         outputs: The components it may change, by name.
-        options: As for Gradio's events. Unless they say otherwise an event needs no queue of its
+        options: As for Gradio's events. By default an event needs no queue of its
             own, shows no spinner, and is no part of a public interface.
 
     Returns:
@@ -57,7 +57,10 @@ def wire(
     takes_event = "event" in inspect.signature(handler).parameters
     settings = {
         "concurrency_limit": None,
+        # Where no progress is shown, no component follows it: on a tab that is not built yet Gradio
+        # would animate a spinner for ever that nobody sees, at each frame of the browser.
         "show_progress": "hidden",
+        "show_progress_on": None if "show_progress" in options else [],
         "api_visibility": "private",
         "trigger_mode": _choose_trigger_mode(triggers, takes_event=takes_event),
         **options,

@@ -40,7 +40,7 @@ Save = Callable[..., Saved]
 
 
 class BadRequestError(Exception):
-    """A request that cannot be understood, with the status that says so."""
+    """A request that cannot be understood, with the status for it."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)

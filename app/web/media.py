@@ -1,4 +1,4 @@
-"""Pictures and downloads: own routes that take ids, never paths.
+"""Images and downloads: own routes that take ids, never paths.
 
 Gradio could serve folders (`allowed_paths`, `set_static_paths`), but then *everything* in them is
 readable, and a run's folder holds checkpoints, logs and absolute paths beside its samples. Here
@@ -41,7 +41,7 @@ Finder = Callable[[Workspace, dict[str, str]], Path | None]
 
 
 def make_routes(workspace: Workspace) -> list[Route]:
-    """Returns the routes for pictures and downloads."""
+    """Returns the routes for images and downloads."""
     return [
         Route(f"/media/{pattern}", _answer_with(workspace, find), methods=["GET"])
         for pattern, find in _FINDERS.items()

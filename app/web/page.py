@@ -9,55 +9,54 @@ from functools import partial
 import gradio as gr
 
 from app.combine import html as combine_html
-from app.combine.page import draw_workbench
-from app.core.choices import list_choices
+from app.combine.page import build_workbench
+from app.core.run_views import list_choices
 from app.core.text import APP_NAME
 from app.core.workspace import Workspace
 from app.dataset import html as dataset_html
 from app.dataset import text as dataset_text
-from app.dataset.page import dataset_page
+from app.dataset.page import build_dataset_page
 from app.library import about as library_about
 from app.library import html as library_html
-from app.library.page import library_page
+from app.library.page import build_library_page
 from app.models import html as models_html
 from app.models.page import build_base_model
 from app.preview import html as preview_html
-from app.preview.page import preview_page
+from app.preview.page import build_preview_page
 from app.train import html as train_html
 from app.train import text as train_text
 from app.train.page import build_train_page
 from app.train.run_actions import continue_run
-from app.ui.choice import Choice
-from app.ui.context import PageContext
+from app.ui.context import Choice, PageContext
 from app.ui.fragments import Params, View, fragment
 from app.ui.markup import element, join
 from app.ui.wire import wire_in_browser
 from app.web import text
 
-_UPLOADS_KEPT_SECONDS = 3600
+_UPLOAD_SECONDS = 3600
 
 
 @dataclass(frozen=True)
 class Tab:
-    """A tab: its title, what draws it, and the views of its fragments."""
+    """A tab: its title, what builds it, and the views of its fragments."""
 
     title: str
-    draw: Callable[..., None]
+    build: Callable[..., None]
     views: Mapping[str, View] = field(default_factory=dict)
 
 
 # Adding a tab takes a folder and a line here.
 TABS = {
-    "dataset": Tab("Dataset", dataset_page, dataset_html.VIEWS),
+    "dataset": Tab("Dataset", build_dataset_page, dataset_html.VIEWS),
     "train": Tab(
         "Train",
         partial(build_train_page, build_base_model=build_base_model),
         {**train_html.VIEWS, **models_html.VIEWS},
     ),
-    "preview": Tab("Preview", preview_page, preview_html.VIEWS),
+    "preview": Tab("Preview", build_preview_page, preview_html.VIEWS),
     "library": Tab(
         "Library",
-        partial(library_page, draw_combine=draw_workbench, continue_run=continue_run),
+        partial(build_library_page, build_combine=build_workbench, continue_run=continue_run),
         {**library_html.VIEWS, **library_about.VIEWS, **combine_html.VIEWS},
     ),
 }
@@ -75,20 +74,17 @@ def build(workspace: Workspace) -> gr.Blocks:
     """Returns the app on a workspace, whose folders are made if they are not there."""
     workspace.prepare()
     os.environ["GRADIO_TEMP_DIR"] = str(workspace.uploads_path)
-    age = (600, _UPLOADS_KEPT_SECONDS)
+    age = (600, _UPLOAD_SECONDS)
     demo = gr.Blocks(title=APP_NAME, analytics_enabled=False, delete_cache=age)
     with demo:
-        gr.HTML(
-            join(element("h1", APP_NAME), element("p", text.TAGLINE)),
-            elem_id="heading",
-        )
+        gr.HTML(join(element("h1", APP_NAME), element("p", text.TAGLINE)), elem_id="heading")
         fragment("status", elem_id="run-bar", placeholder=train_html.make_run_bar(None))
         choices = fragment("choices", elem_id="choices", data=True)
         context = _make_context(workspace, demo)
         with context.tabs:
             for number, (name, tab) in enumerate(TABS.items(), 1):
                 with gr.Tab(f"{number} {tab.title}", id=name, elem_id=f"tab-{name}"):
-                    tab.draw(context)
+                    tab.build(context)
         _wire_choices(context, choices)
     return demo
 
@@ -99,11 +95,7 @@ def _render_choices(workspace: Workspace, _params: Params) -> str:
 
 
 def _wire_choices(context: PageContext, choices: gr.HTML) -> None:
-    shared = {
-        "dataset": context.dataset,
-        "base_model": context.base_model,
-        "run": context.run,
-    }
+    shared = {"dataset": context.dataset, "base_model": context.base_model, "run": context.run}
     wire_in_browser(choices.tick, "applyChoices", shared, {**shared, "tabs": context.tabs})
     wire_in_browser([one.change for one in shared.values()], "reportChoices", shared)
 

@@ -23,7 +23,7 @@ _HEADERS = {"cache-control": "private, no-store"}
 def make_routes(workspace: Workspace, views: Mapping[str, View]) -> list[Route]:
     """Returns the routes.
 
-    `GET /versions?of=/view/...&of=...` tells the versions of several fragments, in their order.
+    `GET /versions?of=/view/...&of=...` is the versions of several fragments, in order.
     `GET /view/NAME/ID?...` is one fragment; ID is the value of its first name, "-" for none. Both
     carry an ETag and answer 304 where `If-None-Match` holds it. `GET /ui/js/NAME` is a script of
     the page; a name that is not one of them is not found.
@@ -31,9 +31,9 @@ def make_routes(workspace: Workspace, views: Mapping[str, View]) -> list[Route]:
 
     # Plain functions: Starlette runs them in threads, so a slow disk stops nobody else.
     def answer_versions(request: Request) -> Response:
-        asked = request.query_params.getlist("of")[:_MAX_FRAGMENTS]
+        addresses = request.query_params.getlist("of")[:_MAX_FRAGMENTS]
         with look_once():
-            versions = [_read_version(workspace, views, address) for address in asked]
+            versions = [_read_version(workspace, views, address) for address in addresses]
         tag = _tag("\n".join(versions))
         if request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers={**_HEADERS, "etag": tag})

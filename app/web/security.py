@@ -223,21 +223,17 @@ class PasswordGuard:
 
 
 def _make_form(message: str = "") -> str:
+    field = element(
+        "input", id="password", name="password", type="password", required=True, autofocus=True,
+        autocomplete="current-password",
+    )  # fmt: skip
     form = element(
         "form",
         element("h1", APP_NAME),
         element("p", server_text.LOGIN_HEADING),
         element("p", message, role="alert") if message else "",
         element("label", server_text.LOGIN_LABEL, for_="password"),
-        element(
-            "input",
-            id="password",
-            name="password",
-            type="password",
-            required=True,
-            autofocus=True,
-            autocomplete="current-password",
-        ),
+        field,
         element("button", server_text.LOGIN_BUTTON, type="submit"),
         method="post",
         action=LOGIN_PATH,

@@ -1,9 +1,8 @@
-"""Building the pages and serving them, with every door that Gradio leaves open shut."""
+"""Building the pages and serving them, with every route that Gradio leaves open closed."""
 
 import os
 import shutil
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,47 +12,16 @@ from starlette.middleware import Middleware
 import app
 from app.core.workspace import MAX_LORA_BYTES, Workspace
 from app.ui.theme import make_theme, read_css
-from app.web import captions_routes, media, routes
-from app.web import text as words
+from app.web import captions_routes, media, routes, text
 from app.web.page import build, list_views
 from app.web.security import LOOPBACK, Guard, PasswordGuard, list_hosts
 from trainer.runs import RunError
 
+_QUEUE_SECONDS = 0.02
+
 
 class ServerError(RunError):
     """A server that cannot be started as asked; the command line prints it as one sentence."""
-
-
-def serve(
-    workspace: Path,
-    *,
-    host: str = "127.0.0.1",
-    port: int = 7860,
-    password: str = "",
-    base_models: Sequence[Path] = (),
-    open_browser: bool = False,
-) -> None:
-    """Serves the app until it is interrupted.
-
-    Args:
-        workspace: Folder for datasets, runs and previews; it is made if it is not there.
-        host: Address to listen on; any but this computer's own needs a password.
-        port: Port to listen on.
-        password: What a browser must give before it sees anything.
-        base_models: Folders of base models besides those in the workspace.
-        open_browser: Whether to open the page.
-
-    Raises:
-        ServerError: the host needs a password, or the port is taken.
-    """
-    models = tuple(model.resolve() for model in base_models)
-    launch(
-        Workspace(workspace.resolve(), models),
-        host=host,
-        port=port,
-        password=password,
-        open_browser=open_browser,
-    )
 
 
 def launch(
@@ -64,12 +32,26 @@ def launch(
     password: str = "",
     open_browser: bool = False,
 ) -> None:
-    """Serves a workspace until it is interrupted; see `serve`."""
+    """Serves a workspace until it is interrupted.
+
+    Args:
+        workspace: The folders of datasets, runs and previews; they are made if they are not there.
+        host: Address to listen on; any but this computer's own needs a password.
+        port: Port to listen on.
+        password: What a browser must give before it sees anything.
+        open_browser: Whether to open the page.
+
+    Raises:
+        ServerError: the host needs a password, or the port is taken.
+    """
     if host not in LOOPBACK and not password:
-        raise ServerError(words.password_needed(host))
+        raise ServerError(text.password_needed(host))
     # A browser on another computer may not go through the paths of this one.
     workspace = replace(workspace, takes_paths=host in LOOPBACK)
     demo = build(workspace)
+    # Gradio looks for events a thousand times a second (20 times on Windows), which took 5 % of a
+    # core from the training. A fiftieth of a second is soon enough for a press.
+    demo._queue.sleep_when_free = _QUEUE_SECONDS
     _drop_old_uploads(workspace)
     _let_workers_find_us()
     # What lies in the working directory is something Gradio may return, so it is an empty folder.
@@ -83,9 +65,9 @@ def launch(
             **launch_options(workspace, host, password),
         )
     except OSError as error:
-        raise ServerError(words.port_taken(host, port)) from error
+        raise ServerError(text.port_taken(host, port)) from error
     shown = "127.0.0.1" if host in {"0.0.0.0", "::"} else host
-    sys.stdout.write(f"{words.serving(f'http://{shown}:{port}')}\n")
+    sys.stdout.write(f"{text.serving(f'http://{shown}:{port}')}\n")
     sys.stdout.flush()
     demo.block_thread()
 

@@ -84,7 +84,7 @@ def test_inspection_says_what_the_file_is_who_loads_it_and_what_is_wrong(workspa
     facts = dict(found.facts)
     assert facts["For"] == "SDXL"
     assert facts["UNet"] == "192 layers, LoRA, rank 16, alpha 8"
-    assert facts["Hash"] == "12ab, but the header says 34cd"
+    assert facts["Hash"] == "12ab, but the header has 34cd"
     assert [(one.name, one.loads) for one in found.programs] == [
         ("ComfyUI", "yes"),
         ("A1111", "no"),

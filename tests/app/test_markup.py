@@ -5,7 +5,7 @@ import pytest
 from app.core.examples import Tile
 from app.core.run_contents import Sample, SampleGrid
 from app.core.run_views import RunView
-from app.dataset.html import make_grid, make_picture
+from app.dataset.html import make_grid
 from app.train.html import make_problems, make_run_bar, make_samples
 from app.ui.markup import Markup, element, join, note
 
@@ -28,11 +28,10 @@ def test_attributes_are_escaped_and_named_as_in_html():
         lambda text: note(text, "error"),
         lambda text: make_problems([text]),
         lambda text: make_run_bar(RunView("id", text, "running", 1, 2, phase=text)),
-        lambda text: make_picture(text, Tile("k", text, text, 1, 1, "t.webp")),
-        lambda text: make_grid([Tile(text, text, text, 1, 1, text)], text),
+        lambda text: make_grid(text, [Tile(text, text, text, 1, 1, text)]),
         lambda text: make_samples(text, SampleGrid((text,), ((1, (Sample(1, 0, text, 1, 1),)),))),
     ],
-    ids=["note", "problems", "run bar", "picture", "grid", "samples"],
+    ids=["note", "problems", "run bar", "grid", "samples"],
 )
 def test_hostile_text_opens_no_element_in(make):
     made = make(HOSTILE)

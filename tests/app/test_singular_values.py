@@ -1,5 +1,6 @@
 """How strong a file's layers are and what smaller ranks would keep, as charts in the Library."""
 
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -9,8 +10,8 @@ from app.core.jobs import Job
 from app.core.lora_files import INSPECT, FileView, find_file, read_file_job
 from app.library.about import VIEWS, make_about
 from app.library.events import look_into_file
-from app.library.singular_values import MOST_BARS, read_measuring_job, view_singular_values
-from app.library.singular_values_html import draw_bars, draw_energy, make_singular_values
+from app.library.singular_values import MEASURE, MOST_BARS, view_singular_values
+from app.library.singular_values_html import make_singular_values, plot_bars, plot_energy
 from tests.app.conftest import wait_for
 from trainer.files.architectures import list_layers
 
@@ -33,7 +34,7 @@ def find(layers):
 
 def tell_bars(found):
     """The title of each bar, from the picture."""
-    picture = ElementTree.fromstring(draw_bars(found))
+    picture = ElementTree.fromstring(plot_bars(found))
     return [group.find("title").text for group in picture.iter("g")]
 
 
@@ -87,7 +88,7 @@ def test_every_bar_names_its_layer_and_its_numbers():
 
 def test_bars_are_as_high_as_the_norms_and_as_the_ranks():
     layers = [make_layer("unet.conv_in", norm=4.0, used=2.0), make_layer("unet.conv_out", norm=1.0)]
-    picture = ElementTree.fromstring(draw_bars(find(layers)))
+    picture = ElementTree.fromstring(plot_bars(find(layers)))
     heights = [[float(r.get("height")) for r in group.iter("rect")] for group in picture.iter("g")]
     (_, strong, rank, used), (_, weak, *_) = heights
     assert strong == pytest.approx(4 * weak, rel=0.02)
@@ -112,7 +113,7 @@ def test_kept_share_counts_strong_layers_more_and_tells_the_worst_one():
     strong = make_layer("unet.conv_in", norm=3.0, energy={"1": 0.9, "2": 1.0}, rank=2)
     weak = make_layer("unet.conv_out", norm=1.0, energy={"1": 0.4, "2": 0.6, "4": 0.8}, rank=6)
     found = find([strong, weak])
-    assert found.kept == (
+    assert found.shares == (
         (1, pytest.approx((9 * 0.9 + 0.4) / 10), 0.4),
         (2, pytest.approx((9 + 0.6) / 10), 0.6),
         (4, pytest.approx((9 + 0.8) / 10), 0.8),
@@ -131,7 +132,7 @@ def test_smallest_rank_that_keeps_nearly_all_is_advised_with_its_command():
 
 
 def test_energy_curve_has_axes_title_and_both_lines():
-    picture = ElementTree.fromstring(draw_energy(find([make_layer("unet.conv_in")])))
+    picture = ElementTree.fromstring(plot_energy(find([make_layer("unet.conv_in")])))
     assert "rank 2 keeps 70.0 %" in picture.find("title").text
     assert {"1", "2", "4", "8", "rank", "0 %", "100 %"} <= {t.text for t in picture.iter("text")}
     assert len(list(picture.iter("polyline"))) == 2
@@ -169,9 +170,10 @@ def test_opened_accordion_measures_a_runs_file_against_its_base_model(workspace,
     for opened, relative in ((run.id, 0.25), ("file:mine.safetensors", 0.0)):
         file = find_file(workspace, opened, None)
         look_into_file(workspace, file)
-        for read in (read_measuring_job, lambda w, path: read_file_job(w, INSPECT, path)):
-            wait_for(lambda path=file.path, read=read: read(workspace, path).state == "done")
-        found = view_singular_values(read_measuring_job(workspace, file.path))
+        for kind in (MEASURE, INSPECT):
+            job = partial(read_file_job, workspace, kind, file.path)
+            wait_for(lambda job=job: job().state == "done")
+        found = view_singular_values(read_file_job(workspace, MEASURE, file.path))
         assert [bar.relative for bar in found.bars] == [relative, relative]
         about = VIEWS["library-about"].render(workspace, {"open": opened})
         assert "Which programs load it" in about

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-import app.ui.choice
-from app.ui.choice import Choice
+import app.ui.context
+from app.ui.context import Choice
 from app.web.page import build
 
 
@@ -60,4 +60,4 @@ def test_choice_is_a_dropdown_that_takes_what_is_not_listed_any_more():
     assert [choice.preprocess(sent) for sent in ("cats", "gone", None, ["cats"], 7)] == [
         "cats", "gone", None, None, None,
     ]  # fmt: skip
-    assert list(Path(app.ui.choice.__file__).parent.glob("*.pyi")) == []
+    assert list(Path(app.ui.context.__file__).parent.glob("*.pyi")) == []

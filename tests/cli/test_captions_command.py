@@ -49,9 +49,9 @@ def test_a_change_says_how_to_take_it_back_and_is_taken_back(folder, capsys, opt
     assert f"lorasmith captions {folder} --undo" in told
     assert [text for _, text in sorted(read_all(folder).items())] == after
     main(["captions", str(folder)])
-    assert f"--undo takes back: {what}" in capsys.readouterr().out
+    assert f"--undo undoes: {what}" in capsys.readouterr().out
     assert main(["captions", str(folder), "--undo"]) == 0
-    assert f"Taken back: {what}" in capsys.readouterr().out
+    assert f"Undone: {what}" in capsys.readouterr().out
     assert read_all(folder) == before
 
 
@@ -75,7 +75,7 @@ def test_caption_that_stays_and_a_change_of_nothing_are_told(folder, capsys):
     main(["captions", str(folder), "--replace", "dog", "cat"])
     assert "no caption was changed" in capsys.readouterr().out
     main(["captions", str(folder), "--undo"])
-    assert "no change of captions to take back" in capsys.readouterr().out
+    assert "no change of captions to undo" in capsys.readouterr().out
     main(["captions", str(folder), "--add", "photo"])
     (folder / "0.txt").unlink()
     main(["captions", str(folder), "--undo"])

@@ -119,7 +119,7 @@ def test_blocks_are_scaled_by_their_options(run, tmp_path):
 
 
 def test_the_spectrum_of_a_file_as_text_and_as_json(run):
-    code, out, _ = run("inspect", "a.safetensors", "--spectrum")
+    code, out, _ = run("inspect", "a.safetensors", "--singular-values")
     assert code == 0
     assert "the strongest first" in out
     code, out, _ = run("inspect", "a.safetensors", "--spectrum", "--base-model=base", "--json")

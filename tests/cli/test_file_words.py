@@ -64,7 +64,7 @@ def test_spectrum_is_one_line_of_json_that_the_app_can_draw(trained, file, capsy
     drawn = view_singular_values(Job("inspect-0", "done", json.loads(said)))
     assert {bar.section for bar in drawn.bars} == {"text", "down", "mid", "up"}
     assert all(bar.relative > 0 and 0 < bar.used <= bar.rank for bar in drawn.bars)
-    shares = [share for _, share, _ in drawn.kept]
+    shares = [share for _, share, _ in drawn.shares]
     assert shares == sorted(shares)
     assert shares[-1] == pytest.approx(1)
 

@@ -9,7 +9,7 @@ import pytest
 from pydantic import Field, ValidationError
 
 from app.cli import main
-from app.combine.recipes import describe_tasks, list_first_values, make_arguments, read_recipe
+from app.combine.recipes import describe_task, list_first_values, make_arguments, read_recipe
 from app.commands import combining
 from app.core.workspace import Workspace
 from app.ui.form import build_widget, make_form
@@ -102,7 +102,7 @@ def test_merge_setting_that_is_declared_once_is_everywhere(
     page = build(workspace)
     slider = next(one for one in page.blocks.values() if one.elem_id == "workbench-merge-knob")
     assert (slider.label, slider.info, slider.value, slider.maximum) == ("Knob", HELP, 0.25, 1)
-    assert describe_tasks()["merge"]["conditions"]["knob"] == get_used_with(
+    assert describe_task("merge")["conditions"]["knob"] == get_used_with(
         MergeOptions.model_fields["density"]
     )
     # The recipe that the page makes, and the command that follows it.

@@ -24,7 +24,7 @@ from trainer.config import (
         (MergeOptions, {"energy": 95}, ["energy: must be less than or equal to 1, but is 95"]),
         (MergeOptions, {"rank": 2.5, "precision": "fp8"}, ["rank: must be a valid int", "fp8"]),
         (MergeOptions, {"dense": 0.3}, ["dense: unknown setting; did you mean density?"]),
-        (ResizeOptions, {}, ["Say how much to keep"]),
+        (ResizeOptions, {}, ["Give the rank to keep"]),
         (ResizeOptions, {"ratio": 0.5}, ["ratio: must be 1 or more, or 0 to keep all, but is 0.5"]),
         (ExtractOptions, {"rank": 4}, ["base_model: ", "tuned_model: "]),
         (ScaleOptions, {}, ["Nothing changes"]),

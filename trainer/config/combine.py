@@ -138,7 +138,7 @@ class _Reduction(RankChoice):
     @model_validator(mode="after")
     def _check_something_goes(self) -> Self:
         if self.keeps_all:
-            msg = "Say how much to keep: a rank, a share of the energy below 1, or a ratio."
+            msg = "Give the rank to keep, a share of the energy below 1, or a ratio."
             raise ValueError(msg)
         return self
 

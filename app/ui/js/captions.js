@@ -45,7 +45,7 @@ function mountBox(name, host, show) {
     event.preventDefault();
     leave(box);
   });
-  drawNote(box);
+  showNote(box);
 }
 
 // Takes in the component with the large image and the box for its caption.
@@ -91,7 +91,7 @@ async function read(box, revision = '') {
   if (box.reading !== reading || box.address !== address) return;
   box.reading = null;
   if (answer.status === 304 && countAnswers(address) === before) return;
-  if (answer.status === 404) return; // the grid will say which images there are
+  if (answer.status === 404) return; // the grid will show which images there are
   if (answer.status !== 200 || countAnswers(address) !== before) {
     const wait = answer.status === 200 || answer.status === 304 ? 0 : RETRY_MILLISECONDS;
     setTimeout(() => { if (box.address === address && !box.reading) refresh(box); }, wait);
@@ -119,7 +119,7 @@ function fill(box, data) {
   box.input.disabled = !data;
   box.input.readOnly = Boolean(data) && data.address !== box.address;
   box.show(data);
-  drawNote(box);
+  showNote(box);
 }
 
 function showImage(data) {
@@ -160,9 +160,9 @@ function makeDecision(box, draft) {
   const buttons = draft.newer
     ? [button(words.useNewer, () => useNewer(box, draft)), button(words.keepMine, () => {
       keepDraft(draft.address);
-      drawNote(box);
+      showNote(box);
     })]
-    : [button(words.dismiss, () => { dropDraft(draft.address); drawNote(box); })];
+    : [button(words.dismiss, () => { dropDraft(draft.address); showNote(box); })];
   return element('div', [...parts, element('div', buttons, {className: 'buttons'})], {
     className: 'decision',
   });
@@ -173,10 +173,10 @@ function useNewer(box, draft) {
   dropDraft(address);
   box.line = null;
   if (box.read && box.read.address === address) fill(box, {...box.read, ...newer});
-  else drawNote(box);
+  else showNote(box);
 }
 
-function drawNote(box) {
+function showNote(box) {
   const drafts = listDrafts().filter(({address}) => address.startsWith(box.prefix));
   const open = drafts.filter(({state}) => state === 'conflict' || state === 'gone');
   const line = drafts.some(({state}) => state === 'waiting')
@@ -202,7 +202,7 @@ onAnswer(({draft, state, text, answer}) => {
   } else {
     box.line = null;
   }
-  drawNote(box);
+  showNote(box);
 });
 
 // --- What is chosen.
@@ -242,7 +242,7 @@ onChange((names) => {
     aim(boxes.trigger, triggerAddress(get('dataset')));
     for (const box of Object.values(boxes)) {
       box.line = null;
-      drawNote(box);
+      showNote(box);
     }
   } else if (names.includes('image')) {
     aim(boxes.captions, captionAddress(get('dataset'), get('image')));

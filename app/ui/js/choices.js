@@ -3,7 +3,7 @@
 // They are one fragment that is data instead of HTML. Whether a value changes with its list is
 // decided here, in the moment in which the list arrives: an answer may come late.
 
-import {askedFor, set, startKeepingAddress} from './state.js';
+import {readAddress, set, startKeepingAddress} from './state.js';
 import {dataOf} from './fragments.js';
 
 let previous = {};
@@ -11,7 +11,7 @@ let previous = {};
 const listsIt = (list, value) => Boolean(list) && list.choices.some((one) => one[1] === value);
 
 // Returns updates for the lists that changed. A value stays unless there is none yet, or it was
-// listed and is not any more. The first time, the address says what is chosen.
+// listed and is not any more. The first time, the address names what is chosen.
 export function applyChoices(now) {
   const {lists = {}, tabs = []} = dataOf('choices') || {};
   const first = !Object.keys(previous).length;
@@ -22,18 +22,18 @@ export function applyChoices(now) {
     const gone = value && !listsIt(list, value) && listsIt(before, value);
     const update = {__type__: 'update', choices: list.choices};
     if (!value || gone) {
-      const wanted = first ? askedFor(name) : '';
-      update.value = listsIt(list, wanted) ? wanted : list.first;
+      const named = first ? readAddress(name) : '';
+      update.value = listsIt(list, named) ? named : list.first;
     }
     const same = JSON.stringify(before) === JSON.stringify(list);
     if (!same || ('value' in update && (update.value || '') !== value)) updates[name] = update;
   }
   previous = lists;
   if (first) {
-    const tab = askedFor('tab');
+    const tab = readAddress('tab');
     if (tabs.includes(tab)) updates.tabs = {__type__: 'update', selected: tab};
     const chosen = Object.entries(lists).map(([name]) => [name, updates[name]?.value ?? now[name]]);
-    set({...Object.fromEntries(chosen), open: askedFor('open'), tab});
+    set({...Object.fromEntries(chosen), open: readAddress('open'), tab});
     startKeepingAddress();
   }
   return updates;

@@ -146,7 +146,7 @@ function collect(now, next, described) {
   return updates;
 }
 
-// Tells the fragments what the page holds: the settings of the chosen task alone.
+// Shares with the fragments what the page holds: the settings of the chosen task alone.
 function share(now) {
   const own = Object.entries(now.settings).filter(([path]) => path.startsWith(`${now.task}.`));
   const {task, files, weights, base_model, tuned_model} = now;

@@ -3,7 +3,7 @@
 import {set, takeEvent} from './state.js';
 import {pressButton} from './tabs.js';
 
-// The box for captioners is empty until the server has said which one to begin with.
+// The box for captioners is empty until the server has named the one to begin with.
 function beginWithCaptioner({captioner}) {
   const first = document.querySelector('#captions-about [data-captioner]');
   return captioner || !first ? {} : {captioner: first.dataset.captioner};

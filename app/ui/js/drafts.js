@@ -25,7 +25,7 @@ function store(draft) {
   const {address, text, revision, name} = draft;
   try {
     sessionStorage.setItem(STORE + address, JSON.stringify({text, revision, name}));
-  } catch { /* no room, or not allowed: the draft is kept as long as the page is */ }
+  } catch { /* no space, or not allowed: the draft is kept as long as the page is */ }
 }
 
 export function dropDraft(address) {

@@ -5,7 +5,7 @@
 
 import {get, onChange} from './state.js';
 import {morph} from './morph.js';
-import {addKeys, markPressed} from './grid.js';
+import {addKeys, setPressed} from './grid.js';
 
 const EVERY_MILLISECONDS = 1000;
 const AFTER_A_CLICK = [120, 500];
@@ -17,7 +17,7 @@ let lastTag = '';
 let looking = null;
 let again = false;
 
-// Returns what a view that is data instead of HTML told last.
+// Returns the newest data of a view that is data instead of HTML.
 export const dataOf = (view) => json[view];
 
 const listeners = [];
@@ -103,7 +103,7 @@ function show(fragment, text) {
     json[root.dataset.view] = JSON.parse(text);
   } else {
     morph(root, text);
-    if (root.dataset.selects) markPressed(root, get(root.dataset.selects));
+    if (root.dataset.selects) setPressed(root, get(root.dataset.selects));
     const titled = root.querySelector('[data-title]');
     if (titled) document.title = titled.dataset.title;
   }
@@ -157,7 +157,7 @@ export function lookSoon() {
 onChange(() => {
   for (const fragment of fragments) {
     const root = rootOf(fragment);
-    if (root && root.dataset.selects) markPressed(root, get(root.dataset.selects));
+    if (root && root.dataset.selects) setPressed(root, get(root.dataset.selects));
   }
   lookSoon();
 });

@@ -41,7 +41,7 @@ function focusOn(host, cell) {
 }
 
 // Marks the cell of a key as the pressed one; the tab key stops there, or at the first cell.
-export function markPressed(host, key) {
+export function setPressed(host, key) {
   const cells = cellsOf(host);
   const pressed = cells.find((cell) => cell.dataset.key === key);
   for (const cell of cells) {

@@ -6,7 +6,7 @@ import {takeEvent} from './state.js';
 
 const listOf = () => (dataOf('choices') || {}).lists?.base_model || {choices: [], answers: {}};
 
-// What was answered in this window, also before the lists tell it.
+// What was answered in this window, also before the lists have it.
 const answers = {};
 let opened = '';
 let suggestedFor = '';
@@ -16,7 +16,7 @@ let arrived = '';
 // The next choice of this base model brings settings of its own, such as those of a file.
 export const keepSettings = (name) => { opened = name; };
 
-// The settings that say what a base model is belong to the one that was chosen before.
+// The settings about a base model belong to the one that was chosen before.
 function chooseBaseModel({base_model: name, path, preset}) {
   const added = document.querySelector('#base-model-note [data-added]');
   const changes = added && added.dataset.added === path ? {path: ''} : {};

@@ -16,8 +16,8 @@ export const functions = {
   applyChoices, reportChoices, ...dataset, ...train, ...models, ...preview, ...library, ...combine,
 };
 
-// Takes in a component that was put into the page. Gradio tells the page's functions nothing about
-// an event but the values of components, so what it was about is kept (`takeEvent`).
+// Takes in a component that was put into the page. A function of the
+// page gets values of components and nothing about the event, so its data are kept (`takeEvent`).
 export function mount(element, trigger) {
   const component = element.parentElement.closest('[id]'); // Gradio's inner element has an id, too
   const raise = (event, data) => {

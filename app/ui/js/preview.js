@@ -30,14 +30,14 @@ const readRows = ({adapters, weights}) => Object.keys(adapters).map((number) => 
 
 const isShown = (row, place) => !place || Boolean(row.adapter);
 
-// Shows the rows that hold something, and returns whether there is room for one more.
+// Shows the rows that hold something, and returns whether one more can be added.
 function arrange(rows) {
   rows.forEach((row, place) => {
     const element = document.getElementById(`preview-row-${row.number}`);
     if (element) element.classList.toggle('shown', isShown(row, place));
   });
-  const room = Boolean(previous?.adapters.length) && rows.filter(isShown).length < rows.length;
-  return {__type__: 'update', interactive: room};
+  const canAdd = Boolean(previous?.adapters.length) && rows.filter(isShown).length < rows.length;
+  return {__type__: 'update', interactive: canAdd};
 }
 
 // Returns updates from the rows that are to those that shall be.

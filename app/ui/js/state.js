@@ -4,7 +4,7 @@
 // the caption editor read from here. Some names are kept in the page's address, so that a reload
 // shows the same.
 
-const KEPT_IN_ADDRESS = new Set(['tab', 'dataset', 'run', 'open']);
+const IN_ADDRESS = new Set(['tab', 'dataset', 'run', 'open']);
 
 const values = {};
 const listeners = [];
@@ -13,9 +13,9 @@ let opened = false;
 // Returns a value, "" where there is none.
 export const get = (name) => values[name] ?? '';
 
-// Returns what the address asked for when the page was opened.
-const asked = new URL(window.location).searchParams;
-export const askedFor = (name) => asked.get(name) ?? '';
+// Returns a value of the address that the page was opened with.
+const first = new URL(window.location).searchParams;
+export const readAddress = (name) => first.get(name) ?? '';
 
 // Sets some values; what listens is called once, with the names that changed.
 export function set(changes) {
@@ -54,7 +54,7 @@ export function startKeepingAddress() {
 function keepInAddress(names) {
   const address = new URL(window.location);
   for (const name of names) {
-    if (!KEPT_IN_ADDRESS.has(name)) continue;
+    if (!IN_ADDRESS.has(name)) continue;
     if (values[name]) address.searchParams.set(name, values[name]);
     else address.searchParams.delete(name);
   }

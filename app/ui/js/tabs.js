@@ -21,8 +21,8 @@ export function noteTab() {
 // opened.
 export async function waitFor(find) {
   for (;;) {
-    const found = find();
-    if (found) return found;
+    const result = find();
+    if (result) return result;
     await new Promise((done) => { setTimeout(done, 50); });
   }
 }
@@ -30,8 +30,8 @@ export async function waitFor(find) {
 // Raises `select` on a component of another tab.
 export async function request(componentId, data) {
   const {trigger} = await waitFor(() => {
-    const found = mounted.get(componentId);
-    return found && found.host.isConnected ? found : null;
+    const result = mounted.get(componentId);
+    return result && result.host.isConnected ? result : null;
   });
   trigger('select', data);
 }

@@ -12,7 +12,7 @@ let request = null;
 let named;
 let namedAfter = '';
 
-// A box that is empty holds null before it is drawn and "" afterwards.
+// A box that is empty holds null before it is rendered and "" afterwards.
 const isSame = (one, other) => (one ?? '') === (other ?? '');
 
 // Asks for the values of what was chosen to fill the form: a file of the Library, or a preset.
