@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import app.ui
 from app.core.examples import look_once
@@ -95,3 +96,30 @@ def _answer_script(request: Request) -> Response:
         return PlainTextResponse("Not found", 404)
     # Revalidated by ETag: an update of the app must not meet yesterday's script.
     return FileResponse(path, 200, {"cache-control": "no-cache"}, "text/javascript")
+
+
+class FirstScript:
+    """Puts a script before all others into the page, which no option of Gradio does."""
+
+    def __init__(self, app: ASGIApp, name: str) -> None:
+        self.app = app
+        self.tag = f'<head><script src="/ui/js/{name}"></script>'.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes on; the page comes back with the script."""
+        if scope["type"] != "http" or scope["path"] != "/":
+            await self.app(scope, receive, send)
+            return
+        plain = [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]
+        messages: list[Message] = []
+
+        async def collect(message: Message) -> None:
+            messages.append(message)
+
+        await self.app({**scope, "headers": plain}, receive, collect)
+        start, *parts = messages
+        body = b"".join(part.get("body", b"") for part in parts).replace(b"<head>", self.tag, 1)
+        headers = [pair for pair in start["headers"] if pair[0] != b"content-length"]
+        headers.append((b"content-length", str(len(body)).encode()))
+        await send({**start, "headers": headers})
+        await send({"type": "http.response.body", "body": body})

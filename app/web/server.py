@@ -52,6 +52,7 @@ def launch(
     # Gradio looks for events a thousand times a second (20 times on Windows), which took 5 % of a
     # core from the training. A fiftieth of a second is soon enough for a press.
     demo._queue.sleep_when_free = _QUEUE_SECONDS
+    demo._queue.progress_update_sleep_when_free = 5 * _QUEUE_SECONDS
     _drop_old_uploads(workspace)
     _let_workers_find_us()
     # What lies in the working directory is something Gradio may return, so it is an empty folder.
@@ -77,6 +78,7 @@ def launch_options(workspace: Workspace, host: str, password: str) -> dict[str, 
     guards = [Middleware(Guard, hosts=list_hosts(host), uploads=workspace.uploads_path)]
     if password:
         guards.append(Middleware(PasswordGuard, password=password))
+    guards.append(Middleware(routes.FirstScript, name="frames.js"))
     return {
         "share": False,
         "quiet": True,
