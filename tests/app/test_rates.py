@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 from app.train import rates
-from app.train.rates import RATE_SETTINGS, VIEWS, plot_rates, list_parts, make_rates, view_rates
+from app.train.rates import RATE_SETTINGS, VIEWS, list_parts, make_rates, plot_rates, view_rates
 from app.train.settings import FORM
 from app.ui.plots import WIDTH
 from trainer.config import SCHEDULES, AdapterConfig, layer_config, schedule_factor
