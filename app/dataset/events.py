@@ -81,6 +81,10 @@ class DatasetEvents:
             return {"message": note(str(error), "error")}
         return {"message": note(line, "good")}
 
+    def list_captioners(self) -> Changes:
+        """Lists the captioners that there are now: one may have been downloaded since the start."""
+        return {"captioner": gr.update(choices=suggestions.list_choices(self.workspace))}
+
     def suggest(self, event: gr.EventData, captioner: str | None, existing: str | None) -> Changes:
         """Has captions suggested for the dataset that was shown, or ends that."""
         pressed, dataset = _read(event, "key"), _read(event, "dataset")

@@ -61,12 +61,11 @@ def _build_images(context: PageContext, events: DatasetEvents) -> gr.HTML:
 
 
 def _build_suggesting(context: PageContext, events: DatasetEvents) -> None:
-    captioners = suggestions.list_captioners(context.workspace)
     names = ("dataset", "captioner")
     with gr.Column(elem_id="captions-row"):
         with gr.Row(elem_classes="with-button"):
             captioner = Choice(  # empty: the browser begins with the one that was used last
-                choices=[(one.title, one.name) for one in captioners], value=None,
+                choices=suggestions.list_choices(context.workspace), value=None,
                 label=text.CAPTIONER, scale=1, min_width=200, elem_id="captions-captioner",
             )  # fmt: skip
             existing = gr.Radio(
@@ -79,6 +78,7 @@ def _build_suggesting(context: PageContext, events: DatasetEvents) -> None:
         message = {"message": gr.HTML("", elem_id="captions-note")}
         progress = fragment("captions-progress", "dataset", elem_id="captions-progress")
     chosen = {"captioner": captioner}
+    wire(context.demo.load, events.list_captioners, outputs=chosen)
     wire(buttons.select, events.suggest, {**chosen, "existing": existing}, message)
     wire(progress.select, events.undo, outputs=message)
     wire_in_browser(about.tick, "beginWithCaptioner", chosen, chosen)

@@ -87,6 +87,11 @@ def list_captioners(workspace: Workspace) -> list[CaptionerView]:
     ]
 
 
+def list_choices(workspace: Workspace) -> list[tuple[str, str]]:
+    """Returns what the list of captioners shows: titles with names."""
+    return [(one.title, one.name) for one in list_captioners(workspace)]
+
+
 def find_captioner(workspace: Workspace, name: object) -> CaptionerView | None:
     """Returns the captioner of that name; None where none such can be chosen."""
     return next((one for one in list_captioners(workspace) if one.name == name), None)

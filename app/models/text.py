@@ -35,12 +35,10 @@ DOWNLOAD_STOPPED = "The download was stopped. What has arrived is kept for the n
 
 
 def no_such_path(path: str) -> str:
-    """A typed path that leads nowhere."""
     return f"There is nothing at {path}. Check the path, then press Add again."
 
 
 def not_a_model(path: str) -> str:
-    """A typed path that is something else."""
     return (
         f"{path} is no base model. Give a .safetensors file, or the folder that holds "
         "model_index.json."
@@ -48,7 +46,6 @@ def not_a_model(path: str) -> str:
 
 
 def is_pickle(name: str) -> str:
-    """A typed path of a file that can run code."""
     return (
         f"{name} is a pickle, which can run code when it is read. Convert it to .safetensors "
         "first, in a program that you trust."
@@ -56,25 +53,20 @@ def is_pickle(name: str) -> str:
 
 
 def added(name: str) -> str:
-    """A base model was added."""
     return f"{name} is in the list now."
 
 
 def refused(message: str) -> str:
-    """A base model that cannot be trained, or not be looked at."""
     return f"This base model cannot be trained: {message}"
 
 
 def downloading(hub_id: str, done: str, total: str, percent: int) -> str:
-    """A download that is under way."""
     return f"Downloading {hub_id}: {done} of {total} ({percent} %)"
 
 
 def downloaded(hub_id: str) -> str:
-    """A download that arrived."""
     return f"{hub_id} is here and chosen."
 
 
 def download_failed(message: str) -> str:
-    """A download that did not arrive."""
     return f"Not downloaded: {message}"

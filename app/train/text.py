@@ -25,27 +25,22 @@ def losses(step: int, raw: float, smoothed: float) -> str:
 
 
 def loss_now(loss: float) -> str:
-    """The latest loss."""
     return f"loss {loss:.4f}"
 
 
 def started(name: str) -> str:
-    """A run was started."""
     return f"Started “{name}”. The first samples take a moment."
 
 
 def already_running(name: str) -> str:
-    """A second start is refused."""
     return f"“{name}” is being trained already. Stop it or wait for its end, then start again."
 
 
 def no_images_to_train(name: str) -> str:
-    """A start without images."""
     return f"The dataset “{name}” has no usable image. Add some on the Dataset tab."
 
 
 def describe_exposure(config: RunConfig, images: int) -> str:
-    """How often each image is seen, and the effective scale of the adapter."""
     train, adapter = config.train, config.adapter
     scale = f"alpha {adapter.alpha:g} / rank {adapter.rank} = {adapter.alpha / adapter.rank:.2g}"
     strength = f"Effective scale: {scale}."
@@ -60,41 +55,34 @@ def describe_exposure(config: RunConfig, images: int) -> str:
 
 
 def dataset_for_training(name: str, images: int) -> str:
-    """Which dataset a run will use."""
     if not name:
         return NO_DATASET
     return f"Dataset: {name}, {image_count(images)} (chosen on the Dataset tab)."
 
 
 def starts_from(name: str) -> str:
-    """A run that goes on from a file."""
     return f"Goes on from {name}: its kind and ranks replace those set below."
 
 
 def settings_opened(name: str) -> str:
-    """A file's settings are in the form."""
     return f"These are the settings of {name}. Check dataset and base model, then press Start."
 
 
 def only_start(name: str) -> str:
-    """A file without settings is to be continued."""
     return f"{name} holds no settings, so those below stay. Check the base model, then press Start."
 
 
 def no_settings(name: str) -> str:
-    """A file without settings is to be opened."""
     return f"{name} holds no settings. Only files made by Lorasmith have them."
 
 
 def unknown_base(name: str) -> str:
-    """The base model of opened settings is not in the list."""
     return (
         f"Its base model {name} is not in the list: add it, or choose another one." if name else ""
     )
 
 
 def far_path(setting: str) -> str:
-    """A path that a browser on another computer may not name."""
     return (
         f"{setting} names a place outside the workspace, which only a browser on the computer "
         "that Lorasmith runs on may do. Put the file into the workspace."
@@ -102,12 +90,10 @@ def far_path(setting: str) -> str:
 
 
 def row_heading(step: int) -> str:
-    """The head of a row of samples."""
     return f"step {step}" if step else "before"
 
 
 def sample_alt(step: int, prompt: str) -> str:
-    """What a sample shows."""
     return f"Sample at step {step}: {prompt}"
 
 
@@ -145,5 +131,4 @@ SECTIONS = {
 
 
 def preset_line(name: str, description: str) -> str:
-    """What a preset is for."""
     return f"{name}: {description}" if description else name
