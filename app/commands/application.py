@@ -18,7 +18,7 @@ DEMO_PROMPTS = ["a cat face", "a panda", "a frog", "a wolf", "an owl", "a butter
 
 def add_commands(commands: Subparsers) -> None:
     """Adds `app`, `demo` and `preview-worker`."""
-    app = add_command(commands, "app", run_app, "open the app in the browser")
+    app = add_command(commands, "app", _run_app, "open the app in the browser")
     app.add_argument("--host", default="127.0.0.1", help="address to listen on")
     app.add_argument("--port", type=int, default=7860, help="port to listen on")
     app.add_argument(
@@ -27,10 +27,10 @@ def add_commands(commands: Subparsers) -> None:
         "LORASMITH_PASSWORD in the environment does the same",
     )  # fmt: skip
     app.add_argument("--open", action="store_true", help="open a browser window, too")
-    demo = add_command(commands, "demo", run_demo, "train the example style on the starter model")
+    demo = add_command(commands, "demo", _run_demo, "train the example style on the starter model")
     add_set(demo)
     worker = add_command(
-        commands, "preview-worker", run_preview_worker, "answer the app's preview requests"
+        commands, "preview-worker", _run_preview_worker, "answer the app's preview requests"
     )
     worker.add_argument("folder", type=Path, help="where requests and results lie")
     worker.add_argument(
@@ -38,8 +38,7 @@ def add_commands(commands: Subparsers) -> None:
     )
 
 
-def run_app(args: argparse.Namespace) -> int:
-    """Opens the app in the browser."""
+def _run_app(args: argparse.Namespace) -> int:
     from app.core.workspace import Workspace
     from app.web.server import launch
 
@@ -54,16 +53,14 @@ def run_app(args: argparse.Namespace) -> int:
     return 0
 
 
-def run_preview_worker(args: argparse.Namespace) -> int:
-    """Keeps a base model loaded and answers the app's preview requests."""
+def _run_preview_worker(args: argparse.Namespace) -> int:
     from trainer.commands import serve_previews
 
     serve_previews(PreviewFolder(args.folder), args.idle_seconds)
     return 0
 
 
-def run_demo(args: argparse.Namespace) -> int:
-    """Trains the example style on the starter model and generates a grid with the result."""
+def _run_demo(args: argparse.Namespace) -> int:
     settings = {
         "name": "openmoji-style",
         "base_model": {"path": str(STARTER_MODEL)},

@@ -24,7 +24,7 @@ Report = Callable[[dict[str, Any]], None]
 def add_commands(commands: Subparsers) -> None:
     """Adds `caption` and `captioners`."""
     caption = add_command(
-        commands, "caption", run_caption, "have the images of a dataset captioned"
+        commands, "caption", _run_caption, "have the images of a dataset captioned"
     )
     caption.add_argument(
         "dataset", type=Path, help="folder of images; captions are put beside them"
@@ -41,13 +41,12 @@ def add_commands(commands: Subparsers) -> None:
         "not be captioned. docs/captions.md lists which captioner suits which base model."
     )
     captioners = add_command(
-        commands, "captioners", run_captioners, "list the captioners, and which of them are here"
+        commands, "captioners", _run_captioners, "list the captioners, and which of them are here"
     )
     captioners.add_argument("--json", action="store_true", help="print the list as JSON")
 
 
-def run_caption(args: argparse.Namespace) -> int:
-    """Captions a dataset; the exit code is 1 when an image could not be captioned."""
+def _run_caption(args: argparse.Namespace) -> int:
     options = read_options(args, CaptionOptions)
     captioner = find_captioner(options.captioner)
     check_options(options.captioner, options)
@@ -71,8 +70,7 @@ def run_caption(args: argparse.Namespace) -> int:
     return 1 if tally["failed"] else 0
 
 
-def run_captioners(args: argparse.Namespace) -> int:
-    """Lists the captioners."""
+def _run_captioners(args: argparse.Namespace) -> int:
     listed = [_describe(name, captioner, args.workspace) for name, captioner in CAPTIONERS.items()]
     if args.json:
         print(json.dumps(listed, indent=1, ensure_ascii=False))

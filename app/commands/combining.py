@@ -31,14 +31,14 @@ _BASE_MODEL = "the base model to write: a folder or a file, as the other one is"
 def add_commands(commands: Subparsers) -> None:
     """Adds `merge`, `bake`, `subtract`, `extract`, `resize` and `scale`."""
     for name, function, help_text, takes, writes in (
-        ("merge", run_merge, "merge LoRA files into one", "", _LORA),
-        ("bake", run_bake, "put LoRA files into the weights of a base model", "", _BASE_MODEL),
-        ("subtract", run_subtract, "remove LoRA files from a base model that holds them", "",
+        ("merge", _run_merge, "merge LoRA files into one", "", _LORA),
+        ("bake", _run_bake, "put LoRA files into the weights of a base model", "", _BASE_MODEL),
+        ("subtract", _run_subtract, "remove LoRA files from a base model that holds them", "",
          _BASE_MODEL),
-        ("extract", run_extract, "extract a LoRA from two checkpoints (base models)", None, _LORA),
-        ("resize", run_resize, "give a LoRA file another rank",
+        ("extract", _run_extract, "extract a LoRA from two checkpoints (base models)", None, _LORA),
+        ("resize", _run_resize, "give a LoRA file another rank",
          "a file of any kind; it becomes plain LoRA", _LORA),
-        ("scale", run_scale, "give the blocks of a LoRA file other strengths",
+        ("scale", _run_scale, "give the blocks of a LoRA file other strengths",
          "a file of any kind but DoRA", _LORA),
     ):  # fmt: skip
         parser = add_command(commands, name, function, help_text)
@@ -58,8 +58,7 @@ def add_commands(commands: Subparsers) -> None:
         parser.add_argument("--json", action="store_true", help="print what came of it as JSON")
 
 
-def run_merge(args: argparse.Namespace) -> int:
-    """Merges LoRA files and prints how similar they are."""
+def _run_merge(args: argparse.Namespace) -> int:
     from trainer.commands import MergeRequest, merge
 
     options = read_options(args, MergeOptions)
@@ -69,13 +68,11 @@ def run_merge(args: argparse.Namespace) -> int:
     return _print(args, report, _describe_merge(report, [path.name for path, _ in files]))
 
 
-def run_bake(args: argparse.Namespace) -> int:
-    """Bakes LoRA files into a base model."""
+def _run_bake(args: argparse.Namespace) -> int:
     return _bake(args, read_options(args, BakeOptions), subtract=False)
 
 
-def run_subtract(args: argparse.Namespace) -> int:
-    """Removes LoRA files from a base model."""
+def _run_subtract(args: argparse.Namespace) -> int:
     return _bake(args, read_options(args, SubtractOptions), subtract=True)
 
 
@@ -88,8 +85,7 @@ def _bake(args: argparse.Namespace, options: BakeOptions, *, subtract: bool) -> 
     return _print(args, report, _describe_baked(report), title="base model")
 
 
-def run_extract(args: argparse.Namespace) -> int:
-    """Extracts a LoRA from two base models."""
+def _run_extract(args: argparse.Namespace) -> int:
     from trainer.commands import extract
 
     options, folder = read_options(args, ExtractOptions), args.workspace / "models"
@@ -99,8 +95,7 @@ def run_extract(args: argparse.Namespace) -> int:
     return _print(args, report, _describe_layers(report))
 
 
-def run_resize(args: argparse.Namespace) -> int:
-    """Gives a LoRA file another rank."""
+def _run_resize(args: argparse.Namespace) -> int:
     from trainer.commands import resize
 
     options = read_options(args, ResizeOptions)
@@ -109,8 +104,7 @@ def run_resize(args: argparse.Namespace) -> int:
     return _print(args, report, _describe_layers(report))
 
 
-def run_scale(args: argparse.Namespace) -> int:
-    """Gives the layers of a LoRA file other strengths."""
+def _run_scale(args: argparse.Namespace) -> int:
     from trainer.commands import scale
 
     options = read_options(args, ScaleOptions)

@@ -21,13 +21,13 @@ from datasets_tools.rewriting import find_last_rewriting, rewrite_all, undo_rewr
 
 def add_commands(commands: Subparsers) -> None:
     """Adds `check` and `captions`."""
-    check = add_command(commands, "check", run_check, "list what is wrong with a dataset")
+    check = add_command(commands, "check", _run_check, "list what is wrong with a dataset")
     check.add_argument("dataset", type=Path, help="folder of images with captions")
     check.add_argument("--trigger", default="", help="trigger word that captions should hold")
     check.add_argument("--resolution", type=int, default=512, help="training size in pixels")
     check.add_argument("--json", action="store_true", help="print the report as JSON")
     captions = add_command(
-        commands, "captions", run_captions, "list the tags of a dataset, or change all captions"
+        commands, "captions", _run_captions, "list the tags of a dataset, or change all captions"
     )
     captions.add_argument("dataset", type=Path, help="folder of images with captions")
     change = captions.add_mutually_exclusive_group()
@@ -53,8 +53,7 @@ def add_commands(commands: Subparsers) -> None:
     )
 
 
-def run_captions(args: argparse.Namespace) -> int:
-    """Lists the tags of a dataset, changes all of its captions, or undoes the last change."""
+def _run_captions(args: argparse.Namespace) -> int:
     if args.first and args.add is None:
         raise DatasetError(
             "--first is the place where --add puts its tag, so it has no meaning alone."
@@ -124,8 +123,7 @@ def _count(captions: int) -> str:
     return f"{captions} {'caption was' if captions == 1 else 'captions were'}"
 
 
-def run_check(args: argparse.Namespace) -> int:
-    """Lists what is wrong with a dataset; the exit code is 1 when it cannot be trained on."""
+def _run_check(args: argparse.Namespace) -> int:
     step = min(64, args.resolution)
     report = check_dataset(args.dataset, args.trigger, args.resolution, step=step)
     if args.json:

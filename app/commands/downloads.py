@@ -11,7 +11,7 @@ from trainer.runs.base_models import find_base_model
 
 def add_commands(commands: Subparsers) -> None:
     """Adds `download` and `models`."""
-    download = add_command(commands, "download", run_download, "fetch a base model from the hub")
+    download = add_command(commands, "download", _run_download, "fetch a base model from the hub")
     download.add_argument(
         "id", help="OWNER/NAME, OWNER/NAME@REVISION or OWNER/NAME/FILE.safetensors"
     )
@@ -27,15 +27,14 @@ def add_commands(commands: Subparsers) -> None:
         "command. A gated or private model needs a token: set HF_TOKEN, or keep it in the keyring "
         "with `keyring set lorasmith hub-token` (extra: keyring)."
     )
-    models = add_command(commands, "models", run_models, "list the base models of the workspace")
+    models = add_command(commands, "models", _run_models, "list the base models of the workspace")
     models.add_argument(
         "path", nargs="*", type=Path, help="only these files, folders or hub ids; of any place"
     )
     models.add_argument("--json", action="store_true", help="print the list as JSON")
 
 
-def run_download(args: argparse.Namespace) -> int:
-    """Fetches a base model; the exit code is 1 when it turns out to be none that we train."""
+def _run_download(args: argparse.Namespace) -> int:
     from trainer.commands import describe_model, download_model
 
     def print_progress(done: int, total: int) -> None:
@@ -52,8 +51,7 @@ def run_download(args: argparse.Namespace) -> int:
     return 0 if model.family else 1
 
 
-def run_models(args: argparse.Namespace) -> int:
-    """Lists what lies in the workspace's folder of base models, or looks at some."""
+def _run_models(args: argparse.Namespace) -> int:
     from trainer.commands import describe_model, list_models
 
     folder = args.workspace / "models"

@@ -21,7 +21,7 @@ _SHOWN_LETTERS = 160
 
 def add_commands(commands: Subparsers) -> None:
     """Adds `inspect`, `verify`, `header`, `bundle` and `upload`."""
-    inspect = add_command(commands, "inspect", run_inspect, "describe an adapter file")
+    inspect = add_command(commands, "inspect", _run_inspect, "describe an adapter file")
     inspect.add_argument("file", type=Path, help="anybody's LoRA, LoHa, LoKr or DoRA file")
     inspect.add_argument(
         "--json", action="store_true", help="print it as JSON, with the header and the settings"
@@ -35,7 +35,7 @@ def add_commands(commands: Subparsers) -> None:
         help="for --singular-values: one that the file fits, which DoRA needs",
     )  # fmt: skip
     verify = add_command(
-        commands, "verify", run_verify, "check files against what programs can read"
+        commands, "verify", _run_verify, "check files against what programs can read"
     )
     verify.add_argument("file", type=Path, nargs="+", help="anybody's adapter files")
     verify.add_argument("--json", action="store_true", help="print the findings as JSON")
@@ -43,11 +43,11 @@ def add_commands(commands: Subparsers) -> None:
         "The exit code is 1 where a file has an error, which some program stumbles over."
     )
     header = add_command(
-        commands, "header", run_header, "show the header that a run's file will have"
+        commands, "header", _run_header, "show the header that a run's file will have"
     )
     add_run_or_settings(header)
     header.add_argument("--json", action="store_true", help="print it as JSON")
-    bundle = add_command(commands, "bundle", run_bundle, "pack a file for the hub or for Civitai")
+    bundle = add_command(commands, "bundle", _run_bundle, "pack a file for the hub or for Civitai")
     bundle.add_argument("source", metavar="RUN|FILE", help="a run that has finished, or its file")
     bundle.add_argument(
         "--hub", type=Path, metavar="DIR",
@@ -62,7 +62,7 @@ def add_commands(commands: Subparsers) -> None:
     )
     bundle.add_argument("--json", action="store_true", help="print what was made as JSON")
     upload = add_command(
-        commands, "upload", run_upload, "bring a folder of `bundle --hub` to the hub"
+        commands, "upload", _run_upload, "bring a folder of `bundle --hub` to the hub"
     )
     upload.add_argument("folder", type=Path, metavar="DIR", help="the folder")
     upload.add_argument("repository", metavar="OWNER/NAME", help="where to; it is made if need be")
@@ -70,8 +70,7 @@ def add_commands(commands: Subparsers) -> None:
     upload.epilog = "It needs a token that may write: see `lorasmith download --help`."
 
 
-def run_inspect(args: argparse.Namespace) -> int:
-    """Shows what a file is and which programs read it, or what its numbers look like."""
+def _run_inspect(args: argparse.Namespace) -> int:
     from trainer.commands import describe_as_text, describe_file, measure_file
 
     if args.singular_values:
@@ -87,8 +86,7 @@ def run_inspect(args: argparse.Namespace) -> int:
     return 0
 
 
-def run_verify(args: argparse.Namespace) -> int:
-    """Checks files, one line per finding; the exit code is 1 where there is an error."""
+def _run_verify(args: argparse.Namespace) -> int:
     from trainer.commands import list_findings, verify_files
 
     verified = verify_files(args.file)
@@ -103,8 +101,7 @@ def run_verify(args: argparse.Namespace) -> int:
     return 1 if errors else 0
 
 
-def run_header(args: argparse.Namespace) -> int:
-    """Shows the header of a file before it is written."""
+def _run_header(args: argparse.Namespace) -> int:
     config = read_settings(args)
     run = find_run(args) if args.run else None
     from trainer.commands import expect_header
@@ -119,8 +116,7 @@ def run_header(args: argparse.Namespace) -> int:
     return 0
 
 
-def run_bundle(args: argparse.Namespace) -> int:
-    """Packs a file with all that is shown beside it."""
+def _run_bundle(args: argparse.Namespace) -> int:
     if not args.hub and not args.civitai:
         raise RunError("Choose what to make: --hub DIR, --civitai ZIP or both.")
     source, known = Path(args.source), args.workspace / "runs" / args.source
@@ -137,8 +133,7 @@ def run_bundle(args: argparse.Namespace) -> int:
     return 0
 
 
-def run_upload(args: argparse.Namespace) -> int:
-    """Uploads a folder to the hub."""
+def _run_upload(args: argparse.Namespace) -> int:
     from trainer.commands import find_token, upload_hub_folder
 
     token = find_token()

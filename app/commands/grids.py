@@ -10,7 +10,7 @@ from trainer.runs.base_models import find_base_model
 
 def add_commands(commands: Subparsers) -> None:
     """Adds `grid`."""
-    grid = add_command(commands, "grid", run_grid, "generate prompts at several adapter weights")
+    grid = add_command(commands, "grid", _run_grid, "generate prompts at several adapter weights")
     grid.add_argument("file", nargs="?", default="", metavar="LORA", help="a LoRA file")
     grid.add_argument(
         "--lora", action="append", default=[], metavar="FILE[:WEIGHT]",
@@ -31,8 +31,7 @@ def add_commands(commands: Subparsers) -> None:
     grid.add_argument("--to", type=Path, default=Path("grid.png"), help="the image to write")
 
 
-def run_grid(args: argparse.Namespace) -> int:
-    """Generates a grid of prompts and weights with one LoRA file or a mix of several."""
+def _run_grid(args: argparse.Namespace) -> int:
     mix = [split_weight(text) for text in [args.file, *args.lora] if text]
     if not mix:
         raise RunError("Name a LoRA file to generate with.")

@@ -22,7 +22,7 @@ from trainer.runs.control import Request
 
 def add_commands(commands: Subparsers) -> None:
     """Adds `train`, `ask`, `status`, `export` and `presets`, then `estimate` and `probe`."""
-    train = add_command(commands, "train", run_train, "start, resume or create a run")
+    train = add_command(commands, "train", _run_train, "start, resume or create a run")
     add_run_or_settings(train)
     train.add_argument(
         "--download", action="store_true",
@@ -31,21 +31,21 @@ def add_commands(commands: Subparsers) -> None:
     train.add_argument(
         "--create-only", action="store_true", help="create the run without starting it"
     )
-    ask = add_command(commands, "ask", run_ask, "ask a living run for something")
+    ask = add_command(commands, "ask", _run_ask, "ask a living run for something")
     ask.add_argument("run", help="a run's folder or id")
     ask.add_argument("what", choices=get_args(Request), help="what to do after the current step")
-    status = add_command(commands, "status", run_status, "list the runs and their state")
+    status = add_command(commands, "status", _run_status, "list the runs and their state")
     status.add_argument("run", nargs="?", default="", help="only this run")
-    export = add_command(commands, "export", run_export, "write the file of a checkpoint")
+    export = add_command(commands, "export", _run_export, "write the file of a checkpoint")
     export.add_argument("run", help="a run's folder or id")
     export.add_argument("--step", type=int, default=0, help="the checkpoint's step; 0 is the last")
-    add_command(commands, "presets", run_presets, "list the presets")
+    add_command(commands, "presets", _run_presets, "list the presets")
     _add_memory_commands(commands)
 
 
 def _add_memory_commands(commands: Subparsers) -> None:
     estimate = add_command(
-        commands, "estimate", run_estimate, "estimate the memory that a run will take"
+        commands, "estimate", _run_estimate, "estimate the memory that a run will take"
     )
     add_run_or_settings(estimate)
     estimate.add_argument(
@@ -57,14 +57,15 @@ def _add_memory_commands(commands: Subparsers) -> None:
     )
     estimate.add_argument("--json", action="store_true", help="print the tables as JSON")
     estimate.epilog = "Nothing is loaded. The exit code is 1 where the run does not fit."
-    probe = add_command(commands, "probe", run_probe, "measure memory and time with two real steps")
+    probe = add_command(
+        commands, "probe", _run_probe, "measure memory and time with two real steps"
+    )
     add_run_or_settings(probe)
     probe.add_argument("--json", action="store_true", help="print what was measured as JSON")
     probe.epilog = "The steps run on noise in a folder of their own; nothing of them stays."
 
 
-def run_train(args: argparse.Namespace) -> int:
-    """Starts or resumes a run, or creates one from settings and starts it."""
+def _run_train(args: argparse.Namespace) -> int:
     config = read_settings(args)
     models = find_models(args)
     if args.download:
@@ -86,8 +87,7 @@ def run_train(args: argparse.Namespace) -> int:
     return 0
 
 
-def run_ask(args: argparse.Namespace) -> int:
-    """Asks a living run for something at the end of its current step."""
+def _run_ask(args: argparse.Namespace) -> int:
     run = find_run(args)
     status = read_status(run.path)
     if not status.live:
@@ -97,8 +97,7 @@ def run_ask(args: argparse.Namespace) -> int:
     return 0
 
 
-def run_status(args: argparse.Namespace) -> int:
-    """Prints one line per run."""
+def _run_status(args: argparse.Namespace) -> int:
     runs = [find_run(args)] if args.run else list_runs(args.workspace / "runs")
     if not runs:
         print(f"There are no runs in {args.workspace / 'runs'} yet.")
@@ -112,8 +111,7 @@ def run_status(args: argparse.Namespace) -> int:
     return 0
 
 
-def run_export(args: argparse.Namespace) -> int:
-    """Writes the LoRA file of a checkpoint."""
+def _run_export(args: argparse.Namespace) -> int:
     from trainer.commands import export_checkpoint
 
     run = find_run(args)
@@ -122,8 +120,7 @@ def run_export(args: argparse.Namespace) -> int:
     return 0
 
 
-def run_presets(_args: argparse.Namespace) -> int:
-    """Prints the presets and what they are for."""
+def _run_presets(_args: argparse.Namespace) -> int:
     for name, path in list_presets().items():
         print(f"{name}: {path.read_text(encoding='utf-8').splitlines()[0].lstrip('# ')}")
     return 0
@@ -137,8 +134,7 @@ def _fetch_base_model(config: BaseModelConfig, models: Path) -> None:
             download_model(text, models, half=config.precision != "fp32")
 
 
-def run_estimate(args: argparse.Namespace) -> int:
-    """Estimates the memory of a run and what would make it fit."""
+def _run_estimate(args: argparse.Namespace) -> int:
     config = read_settings(args)
     from trainer.commands import estimate_run
 
@@ -150,8 +146,7 @@ def run_estimate(args: argparse.Namespace) -> int:
     return 0 if report.fits else 1
 
 
-def run_probe(args: argparse.Namespace) -> int:
-    """Measures the memory and the time of a run's steps."""
+def _run_probe(args: argparse.Namespace) -> int:
     config = read_settings(args)
     from trainer.commands import probe_run
 

@@ -49,7 +49,6 @@ DIED_BEFORE_START = (
     "The training process ended before it began. Its log below may show why; Resume tries again."
 )
 LOG_HEADING = "Last lines of the log"
-FAMILIES = {"sd15": "Stable Diffusion 1.x", "sd2": "Stable Diffusion 2.x", "sdxl": "SDXL"}
 PREDICTION_QUESTION = "What does this base model predict?"
 PREDICTIONS = {"epsilon": "predicts the noise (epsilon)", "v_prediction": "predicts v"}
 ZERO_SNR = "schedule ends in pure noise (zero terminal SNR)"

@@ -1,8 +1,6 @@
-"""The learning rates over a run, as they follow from its settings, and their curves."""
+"""The curves of the learning rates over a run, and what is to be known of them."""
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from app.core.workspace import Workspace
@@ -11,15 +9,7 @@ from app.ui.form import put
 from app.ui.fragments import Params, View
 from app.ui.markup import Markup, element, join, note
 from app.ui.plots import COLOURS, Axis, Line, plot_axes, plot_chart, plot_legend, plot_lines
-from trainer.config import (
-    AdapterConfig,
-    ConfigError,
-    OptimizerConfig,
-    Part,
-    RunConfig,
-    layer_config,
-    schedule_factor,
-)
+from trainer.config import ConfigError, RateLine, RatePlan, RunConfig, layer_config, plan_rates
 
 _HEADING = "Learning rate over the run"
 _RATE_AXIS = "learning rate"
@@ -53,108 +43,9 @@ RATE_SETTINGS = (
     "adapter.word_vectors",
     "adapter.start_from",
 )
-_POINTS = 240
-_POINTS_OF_A_FALL = 8  # of cosine_restarts, so that a hundred of them still look like falls
 _HEIGHT = 120
 _DASHES = "6 5"
 _PART_COLOURS = dict(zip(PARTS, COLOURS, strict=True))
-
-
-@dataclass(frozen=True)
-class RateLine:
-    """The learning rate of some parts of the model.
-
-    Attributes:
-        parts: "unet", "conv", "text" or "word"; those with the same rate share a line.
-        full: The rate that the schedule multiplies.
-        ratio: How many times faster than `full` these weights learn: LoRA+'s for those that start
-            at zero, else 1.
-        rates: One per step of the view.
-    """
-
-    parts: tuple[str, ...]
-    full: float
-    ratio: float
-    rates: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class RateView:
-    """All lines, with what a person should know besides.
-
-    Attributes:
-        steps: Of the run.
-        at: The steps that the lines have points at, the first being 1.
-        lines: The parts' rates; with LoRA+ each is followed by a faster one.
-        notes: Sentences.
-        is_factor: The optimiser finds the rate itself, and multiplies it by these.
-    """
-
-    steps: int
-    at: tuple[int, ...]
-    lines: tuple[RateLine, ...]
-    notes: tuple[str, ...]
-    is_factor: bool
-
-
-def view_rates(config: RunConfig) -> RateView:
-    """Returns the learning rates that a run with these settings will be given."""
-    optimizer, steps = config.optimizer, config.train.steps
-    at = tuple(_choose_steps(optimizer, steps))
-    factors = [schedule_factor(optimizer, step - 1, steps) for step in at]
-    lines = []
-    for full, parts in _join_equal(config).items():
-        # A textual-inversion embedding has no weights that start at zero.
-        factored = tuple(part for part in parts if part != "word")
-        for ratio, those in {1.0: parts, optimizer.lora_plus_ratio: factored}.items():
-            rates = tuple(full * ratio * factor for factor in factors)
-            if those:
-                lines.append(RateLine(those, full, ratio, rates))
-    is_factor = optimizer.kind == "prodigy"
-    return RateView(steps, at, tuple(lines), tuple(_list_notes(config)), is_factor)
-
-
-def _join_equal(config: RunConfig) -> dict[float, tuple[str, ...]]:
-    """Returns the trained parts by their learning rate."""
-    rates = config.optimizer.learning_rates
-    joined: dict[float, tuple[str, ...]] = {}
-    for part in list_parts(config.adapter):
-        joined[rates[part]] = (*joined.get(rates[part], ()), part)
-    return joined
-
-
-def list_parts(adapter: AdapterConfig) -> list[Part]:
-    """Returns the parts that get an adapter; of a file that is continued all that it may hold."""
-    given = [block.pattern for block in adapter.blocks if block.rank > 0]
-    convolutions = adapter.conv_rank or _may_fit(given, "unet.")
-    text = adapter.text_rank or _may_fit(given, "text_encoder")
-    trained: dict[Part, object] = {
-        "unet": True,
-        "conv": adapter.start_from or (adapter.layers == "all" and convolutions),
-        "text": adapter.start_from or (adapter.layers in {"all", "attention"} and text),
-        "word": adapter.word_vectors,
-    }
-    return [part for part, is_trained in trained.items() if is_trained]
-
-
-def _may_fit(patterns: list[str], start: str) -> bool:
-    """Returns whether one of the patterns could match a name that starts like this."""
-    fixed = [re.split(r"[*?[]", pattern)[0] for pattern in patterns]
-    return any(start.startswith(each) or each.startswith(start) for each in fixed)
-
-
-def _choose_steps(optimizer: OptimizerConfig, steps: int) -> list[int]:
-    """Returns the steps to plot: evenly, and on both sides of each corner and each jump."""
-    falls = optimizer.restarts if optimizer.schedule == "cosine_restarts" else 1
-    count = min(steps, _POINTS + _POINTS_OF_A_FALL * (falls - 1))
-    chosen = {1 + round(index * (steps - 1) / max(1, count - 1)) for index in range(count)}
-    warm, rest = optimizer.warmup_steps, steps - optimizer.warmup_steps
-    corners = [warm + rest * number / falls for number in range(falls)]
-    if optimizer.schedule == "stable_decay":
-        corners.append(steps - rest * optimizer.decay_share)
-    for corner in corners:
-        chosen |= {int(corner) + offset for offset in (0, 1, 2)}
-    return sorted(step for step in chosen if 1 <= step <= steps)
 
 
 def _list_notes(config: RunConfig) -> list[str]:
@@ -175,17 +66,18 @@ def _list_notes(config: RunConfig) -> list[str]:
     return notes
 
 
-def make_rates(view: RateView) -> Markup:
+def make_rates(config: RunConfig) -> Markup:
     """Returns the curves with their legend and what is to be known of them."""
-    names = [_describe_line(line) for line in view.lines]
-    looks = [_choose_look(line) for line in view.lines]
+    plan = plan_rates(config)
+    names = [_describe_line(line) for line in plan.lines]
+    looks = [_choose_look(line) for line in plan.lines]
     entries = [(colour, dashes, name) for (colour, dashes), name in zip(looks, names, strict=True)]
     return element(
         "figure",
         element("figcaption", _HEADING, style="font-weight: 600;"),
-        plot_rates(view),
+        plot_rates(plan),
         plot_legend(entries),
-        *(element("p", line, class_="quiet") for line in view.notes),
+        *(element("p", line, class_="quiet") for line in _list_notes(config)),
         style="margin: .25rem 0;",
         data_state="drawn",
     )
@@ -197,32 +89,32 @@ def make_rates_of(values: Mapping[str, Any]) -> Markup:
     # Word vectors ask for a trigger, which is the dataset's; it changes no rate.
     put(tree, "dataset.trigger", "word")
     try:
-        return make_rates(view_rates(layer_config(settings=tree)))
+        return make_rates(layer_config(settings=tree))
     except ConfigError as error:
         return make_no_rates(" ".join(str(problem) for problem in error.problems))
 
 
-def plot_rates(view: RateView) -> Markup:
+def plot_rates(plan: RatePlan) -> Markup:
     """Returns the curves as one SVG."""
-    most = max((max(line.rates) for line in view.lines), default=0.0)
-    full = max((line.full * line.ratio for line in view.lines), default=0.0)
+    most = max((max(line.rates) for line in plan.lines), default=0.0)
+    full = max((line.full * line.ratio for line in plan.lines), default=0.0)
     # A run that ends in its warm-up never gets to the full rate.
     scale = (full if most > full / 2 else most) or 1.0
-    last = max(view.steps - 1, 1)
-    across = [(step - 1) / last for step in view.at]
+    last = max(plan.steps - 1, 1)
+    across = [(step - 1) / last for step in plan.at]
     lines = []
-    for line in view.lines:
+    for line in plan.lines:
         colour, dashes = _choose_look(line)
         points = [(x, rate / scale) for x, rate in zip(across, line.rates, strict=True)]
         if len(points) == 1:
             points.append((1.0, points[0][1]))
         lines.append(Line(points, colour, dashes))
     ticks = [(share, _show_rate(share * scale)) for share in (0.0, 0.5, 1.0)]
-    labelled = sorted({1, (view.steps + 1) // 2, view.steps})
+    labelled = sorted({1, (plan.steps + 1) // 2, plan.steps})
     steps = Axis(_STEPS_AXIS, [((step - 1) / last, f"{step}") for step in labelled])
-    up = Axis(_FACTOR_AXIS if view.is_factor else _RATE_AXIS, ticks)
+    up = Axis(_FACTOR_AXIS if plan.is_factor else _RATE_AXIS, ticks)
     axes = plot_axes(steps, up, 0, _HEIGHT)
-    return plot_chart(_describe_curves(view), _HEIGHT, join(axes, plot_lines(lines, 0, _HEIGHT)))
+    return plot_chart(_describe_curves(plan), _HEIGHT, join(axes, plot_lines(lines, 0, _HEIGHT)))
 
 
 def make_no_rates(problem: str) -> Markup:
@@ -234,7 +126,7 @@ def _choose_look(line: RateLine) -> tuple[str, str]:
     return _PART_COLOURS[line.parts[0]], _DASHES if line.ratio != 1 else ""
 
 
-def _describe_curves(view: RateView) -> str:
+def _describe_curves(view: RatePlan) -> str:
     """Returns the curves in a sentence: first rate, highest rate, last rate."""
     sentences = "; ".join(
         f"{_describe_line(line)}; it starts at {_show_rate(line.rates[0])}, is at most "

@@ -7,10 +7,17 @@ from xml.etree import ElementTree
 import pytest
 
 from app.train import rates
-from app.train.rates import RATE_SETTINGS, VIEWS, list_parts, make_rates, plot_rates, view_rates
+from app.train.rates import RATE_SETTINGS, VIEWS, make_rates, plot_rates
 from app.train.settings import FORM
 from app.ui.plots import WIDTH
-from trainer.config import SCHEDULES, AdapterConfig, layer_config, schedule_factor
+from trainer.config import (
+    SCHEDULES,
+    AdapterConfig,
+    layer_config,
+    list_parts,
+    plan_rates,
+    schedule_factor,
+)
 
 
 def configure(steps=200, adapter=None, **optimizer):
@@ -41,7 +48,7 @@ def read_lines(svg):
 @pytest.mark.parametrize("schedule", list(SCHEDULES))
 def test_every_point_is_what_the_schedule_says(schedule, warmup):
     config = configure(schedule=schedule, warmup_steps=warmup, unet_learning_rate=3e-4)
-    shown = view_rates(config)
+    shown = plan_rates(config)
     assert shown.at == tuple(range(1, 201))  # a short run is drawn step for step
     assert shown.lines[0].parts == ("unet",)
     wanted = [3e-4 * schedule_factor(config.optimizer, step - 1, 200) for step in shown.at]
@@ -51,7 +58,7 @@ def test_every_point_is_what_the_schedule_says(schedule, warmup):
 @pytest.mark.parametrize("schedule", list(SCHEDULES))
 def test_picture_has_the_points_of_the_schedule(schedule):
     config = configure(schedule=schedule, warmup_steps=20, text_learning_rate=1e-4)
-    joined, text = read_lines(plot_rates(view_rates(config)))
+    joined, text = read_lines(plot_rates(plan_rates(config)))
     for step in (1, 20, 21, 100, 161, 199, 200):
         factor = schedule_factor(config.optimizer, step - 1, 200)
         x, y = joined[step - 1]
@@ -64,7 +71,7 @@ def test_long_run_shows_each_restart_at_its_step_in_few_points(restarts):
     config = configure(
         steps=300_000, schedule="cosine_restarts", restarts=restarts, warmup_steps=1000
     )
-    shown = view_rates(config)
+    shown = plan_rates(config)
     rates = dict(zip(shown.at, shown.lines[0].rates, strict=True))
     factors = {s: schedule_factor(config.optimizer, s - 1, 300_000) for s in range(1, 300_001)}
     jumps = [s for s in range(1002, 300_001) if factors[s] > factors[s - 1] + 0.5]
@@ -78,7 +85,7 @@ def test_long_run_shows_each_restart_at_its_step_in_few_points(restarts):
 
 def test_equal_rates_share_a_line_and_lora_plus_adds_dashed_ones():
     config = configure(lora_plus_ratio=4.0, text_learning_rate=5e-5)
-    shown = view_rates(config)
+    shown = plan_rates(config)
     assert [(line.parts, line.ratio) for line in shown.lines] == [
         (("unet", "conv"), 1), (("unet", "conv"), 4), (("text",), 1), (("text",), 4),
     ]  # fmt: skip
@@ -86,12 +93,12 @@ def test_equal_rates_share_a_line_and_lora_plus_adds_dashed_ones():
     picture = ElementTree.fromstring(plot_rates(shown))
     dashed = [bool(line.get("stroke-dasharray")) for line in picture.iter("polyline")]
     assert dashed == [True, False, True, False]
-    markup = make_rates(shown)
+    markup = make_rates(config)
     assert "UNet and convolutions: 2e-4" in markup
     assert "weights that start at zero (LoRA+ × 4): 8e-4" in markup
 
 
-def test_learned_word_has_a_line_but_no_faster_weights(workspace):
+def test_embedding_has_a_line_but_no_faster_weights(workspace):
     adapter = {"word_vectors": 2, "conv_rank": 0}
     equal = {f"{part}_learning_rate": 1e-4 for part in ("unet", "text", "word")}
     config = layer_config(
@@ -101,12 +108,12 @@ def test_learned_word_has_a_line_but_no_faster_weights(workspace):
             "optimizer": {"lora_plus_ratio": 4.0, **equal},
         }
     )
-    assert [(line.parts, line.ratio) for line in view_rates(config).lines] == [
+    assert [(line.parts, line.ratio) for line in plan_rates(config).lines] == [
         (("unet", "text", "word"), 1),
         (("unet", "text"), 4),
     ]
     drawn = show(workspace, values_of(config))
-    assert "UNet, text encoders and learned word: 1e-4" in drawn
+    assert "UNet, text encoders and textual-inversion embedding: 1e-4" in drawn
 
 
 @pytest.mark.parametrize(
@@ -127,7 +134,7 @@ def test_only_what_is_trained_has_a_line(adapter, parts):
 
 
 def test_picture_has_axes_a_title_and_words_for_a_screen_reader():
-    picture = ElementTree.fromstring(plot_rates(view_rates(configure(warmup_steps=9))))
+    picture = ElementTree.fromstring(plot_rates(plan_rates(configure(warmup_steps=9))))
     title = picture.find("title").text
     assert title.startswith("Learning rate over the run of 200 steps. UNet and convolutions: 2e-4")
     assert "it starts at 2e-5, is at most 2e-4" in title
@@ -137,26 +144,26 @@ def test_picture_has_axes_a_title_and_words_for_a_screen_reader():
 
 def test_optimisers_that_find_or_hold_the_rate_say_so():
     ones = {f"{part}_learning_rate": 1.0 for part in ("unet", "conv", "text")}
-    found = make_rates(view_rates(configure(kind="prodigy", **ones)))
+    found = make_rates(configure(kind="prodigy", **ones))
     assert rates.FINDS_RATE in found
     assert ">factor<" in found
-    held = make_rates(view_rates(configure(kind="schedule_free", schedule="constant")))
+    held = make_rates(configure(kind="schedule_free", schedule="constant"))
     assert rates.HOLDS_RATE in held
     assert rates.FINDS_RATE not in held
 
 
 def test_warm_up_that_eats_the_run_and_other_rates_are_told():
-    shown = make_rates(view_rates(configure(steps=10, warmup_steps=50)))
+    shown = make_rates(configure(steps=10, warmup_steps=50))
     assert "The warm-up of 50 steps is as long as the run of 10" in shown
     rows = {"blocks": [{"pattern": "unet.mid_block.*", "rate": 0.5}]}
-    assert "multiplied by 0.5." in make_rates(view_rates(configure(adapter=rows)))
+    assert "multiplied by 0.5." in make_rates(configure(adapter=rows))
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_shortest_runs_and_rates_of_zero_are_drawn(steps):
     zero = {f"{part}_learning_rate": 0.0 for part in ("unet", "conv", "text")}
     for config in (configure(steps=steps), configure(steps=steps, **zero)):
-        for line in read_lines(plot_rates(view_rates(config))):
+        for line in read_lines(plot_rates(plan_rates(config))):
             assert len(line) == max(steps, 2)
             assert all(0 <= share <= 1 for point in line for share in point)
 

@@ -39,6 +39,7 @@ from trainer.config.options import (
     make_options,
 )
 from trainer.config.output import OutputConfig
+from trainer.config.rates import RateLine, RatePlan, list_parts, plan_rates
 from trainer.config.run import RunConfig
 from trainer.config.samples import SamplesConfig
 from trainer.config.schedules import SCHEDULES, schedule_factor
@@ -64,6 +65,8 @@ __all__ = [
     "Part",
     "Problem",
     "RankChoice",
+    "RateLine",
+    "RatePlan",
     "ResizeOptions",
     "RunConfig",
     "SamplesConfig",
@@ -75,10 +78,12 @@ __all__ = [
     "get_option_name",
     "get_used_with",
     "layer_config",
+    "list_parts",
     "list_presets",
     "list_used",
     "make_options",
     "parse_assignment",
+    "plan_rates",
     "read_config",
     "read_preset",
     "schedule_factor",
