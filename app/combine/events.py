@@ -32,11 +32,12 @@ class CombineEvents:
     def generate_again(self, prompt: str, seed: Any, strength: Any) -> dict[str, Markup]:
         """Generates images again."""
         images = ImageSettings(prompt or "", seed, strength)
-        return _report("message", drafts.generate_again, self.workspace, images)
+        return _report("message", lambda: drafts.generate_again(self.workspace, images))
 
     def save(self, name: str, **fields: Any) -> dict[str, Markup]:
         """Saves what was tried, or reports why not."""
-        return _report("refusal", drafts.save, self.workspace, read_recipe(**fields), name)
+        recipe = read_recipe(**fields)
+        return _report("refusal", lambda: drafts.save(self.workspace, recipe, name))
 
     def press(
         self, event: SimpleNamespace, *, prompt: str, seed: Any, strength: Any, name: str,
@@ -52,13 +53,13 @@ class CombineEvents:
 
     def follow(self) -> dict[str, Markup]:
         """Requests the first images once the draft is there."""
-        report = _report("message", drafts.follow, self.workspace)
+        report = _report("message", lambda: drafts.follow(self.workspace))
         return report if report["message"] else {}
 
 
-def _report(place: str, action: Callable[..., None], *values: Any) -> dict[str, Markup]:
+def _report(place: str, action: Callable[[], object]) -> dict[str, Markup]:
     try:
-        action(*values)
+        action()
     except WorkspaceError as error:
         return {place: note(str(error), "error")}
     return {place: Markup("")}

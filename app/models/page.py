@@ -68,7 +68,6 @@ def _wire(context: PageContext, widgets: Widgets, settings: Mapping[str, Any]) -
         events.look,
         chosen,
         {"message": widgets["message"]},
-        trigger_mode="always_last",
     )
     prediction = {"prediction": settings["prediction"]}
     wire_in_browser(widgets["question"].select, "answerBaseModel", chosen, prediction)

@@ -1,7 +1,5 @@
 """The Train tab: settings, the buttons of a run, and its chart and samples while it learns."""
 
-from dataclasses import dataclass
-
 import gradio as gr
 
 from app.train import text
@@ -15,16 +13,6 @@ from app.ui.wire import wire
 _COLOURS = {text.RAW: "#93c5fd", text.SMOOTHED: "#1d4ed8"}
 
 
-@dataclass(frozen=True)
-class _Progress:
-    problems: gr.HTML
-    start: gr.Button
-    buttons: gr.HTML
-    note: gr.HTML
-    chart: gr.LinePlot
-    losses: gr.HTML
-
-
 def build_train_page(context: PageContext, build_base_model: BuildBaseModel) -> None:
     """Builds the tab and wires it.
 
@@ -32,11 +20,18 @@ def build_train_page(context: PageContext, build_base_model: BuildBaseModel) -> 
         context: What all pages are given.
         build_base_model: Builds what there is around the base model.
     """
-    settings = build_settings(context, build_base_model)
-    _wire_run(context, settings, _build_progress(context))
+    _build_buttons(context, build_settings(context, build_base_model))
+    context.run.render()
+    fragment("progress", "run", elem_id="train-progress")
+    with gr.Row():
+        with gr.Column(min_width=320):
+            _build_chart(context)
+        with gr.Column(min_width=320):
+            fragment("samples", "run", elem_id="train-samples", grid="enlarge")
 
 
-def _build_progress(context: PageContext) -> _Progress:
+def _build_buttons(context: PageContext, settings: Settings) -> None:
+    events, widgets = TrainEvents(context.workspace), settings.widgets
     problems = gr.HTML("", elem_id="train-problems")
     with gr.Row():
         start = gr.Button(
@@ -45,47 +40,23 @@ def _build_progress(context: PageContext) -> _Progress:
         buttons = fragment(
             "run-buttons", "run", elem_id="train-buttons", placeholder=make_run_buttons(None)
         )
-    message = gr.HTML("", elem_id="train-note")
-    context.run.render()
-    fragment("progress", "run", elem_id="train-progress")
-    with gr.Row():
-        with gr.Column(min_width=320):
-            chart = gr.LinePlot(
-                make_frame([]),
-                x="step",
-                y="loss",
-                color="series",
-                color_map=_COLOURS,
-                label=text.CHART_LABEL,
-                colors_in_legend=[],  # its legend would be cut off; the label has it
-                height=320,
-                buttons=["fullscreen"],
-                elem_id="train-chart",
-            )
-            losses = fragment("losses", "run", elem_id="train-losses")
-        with gr.Column(min_width=320):
-            fragment("samples", "run", elem_id="train-samples", grid="enlarge")
-    return _Progress(problems, start, buttons, message, chart, losses)
-
-
-def _wire_run(context: PageContext, settings: Settings, progress: _Progress) -> None:
-    events, widgets = TrainEvents(context.workspace), settings.widgets
+    message = {"message": gr.HTML("", elem_id="train-note")}
+    shown = {"problems": problems, "run": context.run, "settings": settings.accordion}
     wire(
-        progress.start.click,
+        start.click,
         events.start,
         {"dataset": context.dataset, "base_model": context.base_model, "values": widgets},
-        {
-            "message": progress.note,
-            "problems": progress.problems,
-            "run": context.run,
-            "settings": settings.accordion,
-            "values": widgets,
-        },
+        {**message, **shown, "values": widgets},
     )
-    wire(progress.buttons.select, events.command, outputs={"message": progress.note})
-    wire(
-        [context.demo.load, progress.losses.tick],
-        events.plot_losses,
-        {"run": context.run},
-        {"chart": progress.chart},
-    )
+    wire(buttons.select, events.command, outputs=message)
+
+
+def _build_chart(context: PageContext) -> None:
+    chart = gr.LinePlot(
+        make_frame([]), x="step", y="loss", color="series", color_map=_COLOURS,
+        label=text.CHART_LABEL, colors_in_legend=[],  # its legend would be cut off
+        height=320, buttons=["fullscreen"], elem_id="train-chart",
+    )  # fmt: skip
+    losses = fragment("losses", "run", elem_id="train-losses")
+    events, run = TrainEvents(context.workspace), {"run": context.run}
+    wire([context.demo.load, losses.tick], events.plot_losses, run, {"chart": chart})

@@ -50,18 +50,11 @@ def build_settings(context: PageContext, build_base_model: BuildBaseModel) -> Se
     fields = {field.path: field for field in FORM.fields}
     with gr.Row():
         context.base_model.render()
+        listed = [(text.DEFAULTS, ""), *((name, name) for name in presets)]
         preset = gr.Dropdown(
-            choices=[
-                (text.DEFAULTS, ""),
-                *((name, name) for name in presets),
-                (text.OPENED, view.OPENED),
-            ],
-            value=chosen,
-            label=text.PRESET,
-            info=text.PRESET_INFO,
-            elem_id="train-preset",
-            min_width=260,
-        )
+            choices=[*listed, (text.OPENED, view.OPENED)], value=chosen, label=text.PRESET,
+            info=text.PRESET_INFO, elem_id="train-preset", min_width=260,
+        )  # fmt: skip
         widgets = {path: build_widget(fields[path], values[path]) for path in _ON_THE_SURFACE}
     wire_base_model = build_base_model(context)
     fragment("train-dataset", "dataset", elem_id="train-dataset")
@@ -100,11 +93,9 @@ def _build_form(values: dict[str, Any], widgets: dict[str, Any]) -> gr.Accordion
     accordion = gr.Accordion(text.ALL_SETTINGS, open=False, elem_id="train-settings")
     with accordion:
         gr.Textbox(  # what is typed in it is looked for in the browser (`filterSettings`)
-            label=text.SEARCH_LABEL,
-            placeholder=text.SEARCH_EXAMPLE,
-            max_lines=1,
+            label=text.SEARCH_LABEL, placeholder=text.SEARCH_EXAMPLE, max_lines=1,
             elem_id="train-search",
-        )
+        )  # fmt: skip
         for section, title in text.SECTIONS.items():
             inside = [f for f in FORM.fields if f.section == section and f.path not in widgets]
             if not inside:
@@ -120,37 +111,26 @@ def _build_form(values: dict[str, Any], widgets: dict[str, Any]) -> gr.Accordion
 def _wire_form(context: PageContext, page: Settings) -> None:
     """Wires what fills the form, and what depends on its values."""
     events, widgets = TrainEvents(context.workspace), page.widgets
-    filled = {
-        "values": widgets,
-        "preset": page.preset,
-        "dataset": context.dataset,
-        "base_model": context.base_model,
-    }
+    chosen = {"dataset": context.dataset, "base_model": context.base_model}
+    filled = {"values": widgets, "preset": page.preset, **chosen}
     answered = wire_in_browser([page.preset.change, page.start.select], "askForm", filled)
     wire_in_browser(answered.then, "fillForm", filled, {**filled, "note": page.note})
     wire(page.start.select, events.save_prediction, outputs={"message": page.note})
     name = {"name": widgets[NAME]}
     wire_in_browser(context.dataset.change, "nameRun", {"dataset": context.dataset, **name}, name)
-    shared = {path: widgets[path] for path in (*EXPOSURE, *RATE_SETTINGS)}
-    wire_in_browser(
-        [context.demo.load, *(one.change for one in shared.values())],
-        "shareSettings",
-        {
-            **name,
-            "exposure": {path: widgets[path] for path in EXPOSURE},
-            "rates": {path: widgets[path] for path in RATE_SETTINGS},
-            "start_from": widgets[START_FROM],
-        },
-    )
+    changes = [widgets[path].change for path in {*EXPOSURE, *RATE_SETTINGS}]
+    shared = {
+        "exposure": {path: widgets[path] for path in EXPOSURE},
+        "rates": {path: widgets[path] for path in RATE_SETTINGS},
+        "start_from": widgets[START_FROM],
+    }
+    wire_in_browser([context.demo.load, *changes], "shareSettings", {**name, **shared})
 
 
 def _wire_questions(context: PageContext, page: Settings) -> None:
     events = TrainEvents(context.workspace)
-    config = {
-        "dataset": context.dataset,
-        "base_model": context.base_model,
-        "values": page.widgets,
-    }
+    chosen = {"dataset": context.dataset, "base_model": context.base_model}
+    config = {**chosen, "values": page.widgets}
     memory, message = {"answer": page.memory}, {"message": page.memory_message}
     wire(page.ask_memory.click, events.ask_memory, config, {**memory, **message})
     applied = wire_in_browser(

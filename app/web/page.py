@@ -102,19 +102,12 @@ def _wire_choices(context: PageContext, choices: gr.HTML) -> None:
 
 def _make_context(workspace: Workspace, demo: gr.Blocks) -> PageContext:
     # Lists and values come from the browser (`js/choices.js`), which knows the address.
-    return PageContext(
-        workspace=workspace,
-        demo=demo,
-        tabs=gr.Tabs(elem_id="tabs"),
-        dataset=Choice(
-            label=dataset_text.CHOOSE, elem_id="dataset-choice", min_width=220, render=False
-        ),
-        base_model=Choice(
-            label=train_text.BASE_MODEL,
-            info=train_text.BASE_MODEL_INFO,
-            elem_id="train-base-model",
-            min_width=260,
-            render=False,
-        ),
-        run=Choice(label=train_text.SHOWN_RUN, elem_id="train-run", render=False),
+    dataset = Choice(
+        label=dataset_text.CHOOSE, elem_id="dataset-choice", min_width=220, render=False
     )
+    base_model = Choice(
+        label=train_text.BASE_MODEL, info=train_text.BASE_MODEL_INFO, min_width=260, render=False,
+        elem_id="train-base-model",
+    )  # fmt: skip
+    run = Choice(label=train_text.SHOWN_RUN, elem_id="train-run", render=False)
+    return PageContext(workspace, demo, gr.Tabs(elem_id="tabs"), dataset, base_model, run)
