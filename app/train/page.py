@@ -41,13 +41,9 @@ def _build_buttons(context: PageContext, settings: Settings) -> None:
             "run-buttons", "run", elem_id="train-buttons", placeholder=make_run_buttons(None)
         )
     message = {"message": gr.HTML("", elem_id="train-note")}
+    chosen = {"dataset": context.dataset, "base_model": context.base_model, "values": widgets}
     shown = {"problems": problems, "run": context.run, "settings": settings.accordion}
-    wire(
-        start.click,
-        events.start,
-        {"dataset": context.dataset, "base_model": context.base_model, "values": widgets},
-        {**message, **shown, "values": widgets},
-    )
+    wire(start.click, events.start, chosen, {**message, **shown, "values": widgets})
     wire(buttons.select, events.command, outputs=message)
 
 

@@ -118,7 +118,7 @@ def _wire_form(context: PageContext, page: Settings) -> None:
     wire(page.start.select, events.save_prediction, outputs={"message": page.note})
     name = {"name": widgets[NAME]}
     wire_in_browser(context.dataset.change, "nameRun", {"dataset": context.dataset, **name}, name)
-    changes = [widgets[path].change for path in {*EXPOSURE, *RATE_SETTINGS}]
+    changes = [widgets[path].change for path in dict.fromkeys((*EXPOSURE, *RATE_SETTINGS))]
     shared = {
         "exposure": {path: widgets[path] for path in EXPOSURE},
         "rates": {path: widgets[path] for path in RATE_SETTINGS},
