@@ -219,7 +219,7 @@ def test_a_bundle_that_fails_leaves_nothing(run, tmp_path):
 
 def test_a_run_without_a_file_and_a_file_without_a_family_are_told(tmp_path):
     empty = create_run(tmp_path / "runs", layer_config(settings=SETTINGS))
-    with pytest.raises(ExportError, match="no run that has exported"):
+    with pytest.raises(ExportError, match="nor a run with an exported file"):
         make_hub_folder(empty.path, tmp_path / "hub")
     write_peft(tmp_path / "x.safetensors", make_factors(), {}, "fp16")
     with pytest.raises(ExportError, match="does not name the family"):
