@@ -29,7 +29,7 @@ import psutil
 from playwright.sync_api import Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
-_SETTLE_SECONDS = 15
+_WARM_UP_SECONDS = 15
 _STEP_SECONDS = 0.2
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -54,7 +54,7 @@ def measure(tree: Path, folder: Path, case: str, seconds: float) -> dict[str, fl
             stack.enter_context(write_steps(workspace))
         server, url = stack.enter_context(serve(tree, workspace))
         page, browser = stack.enter_context(open_browser(f"{url}/?tab=train"))
-        page.wait_for_timeout(_SETTLE_SECONDS * 1000)
+        page.wait_for_timeout(_WARM_UP_SECONDS * 1000)
         counted = count_requests(page)
         before = read_seconds(server), read_renderer_seconds(browser)
         started = time.monotonic()
@@ -126,7 +126,7 @@ def serve(tree: Path, workspace: Path) -> Iterator[tuple[psutil.Process, str]]:
 @contextlib.contextmanager
 def open_browser(url: str) -> Iterator[tuple[Page, psutil.Process]]:
     """Opens a page in Chromium; yields it and the browser's process."""
-    path = next((found for name in _BROWSERS if (found := shutil.which(name))), None)
+    path = next(filter(None, map(shutil.which, _BROWSERS)), None)
     before = {one.pid for one in psutil.Process().children(recursive=True)}
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])

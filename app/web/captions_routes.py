@@ -29,6 +29,7 @@ from app.dataset.captions import (
     save_trigger,
 )
 from app.web import text
+from datasets_tools.errors import LorasmithError
 
 # Of JSON, in which a letter may take six bytes; a caption may have 64 KB.
 MAX_BODY_BYTES = 512 * 1024
@@ -39,7 +40,7 @@ Open = Callable[..., EditedText]
 Save = Callable[..., Saved]
 
 
-class BadRequestError(Exception):
+class BadRequestError(LorasmithError):
     """A request that cannot be understood, with the status for it."""
 
     def __init__(self, status: int, message: str) -> None:

@@ -28,7 +28,7 @@ from trainer.files.read.family import measure, read_rank
 from trainer.seeds import derive_seed
 
 Progress = Callable[[int, int], None]
-# Settings that say nothing of how the numbers came about, or that are described by themselves.
+# Settings that do not affect the numbers, or that have header entries of their own.
 _NOT_DESCRIBED = {"method", "precision", "base_model", "signs"}
 
 

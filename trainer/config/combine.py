@@ -7,8 +7,8 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from trainer.config.options import Options, as_argument, used_with
+from trainer.formats.precision import PrecisionName
 
-Precision = Literal["fp16", "bf16", "fp32"]
 MajoritySign = Literal["total", "frequency"]
 
 _SPARSE = ("ties", "dare_linear", "dare_ties")
@@ -17,7 +17,7 @@ _PATTERN = re.compile(r"([A-Za-z*][A-Za-z0-9_.*?\[\]-]*)=([0-9.eE+-]+)")
 _MAX_RANK = 4096
 
 
-def _precision() -> Precision:
+def _precision() -> PrecisionName:
     return Field(
         default="fp16",
         title="Number format",
@@ -78,7 +78,7 @@ class MergeOptions(Options):
     signs: bool = Field(
         default=False, description="Count sign conflicts for the report, which takes longer."
     )
-    precision: Precision = _precision()
+    precision: PrecisionName = _precision()
     base_model: str = _optional_base_model()
 
 
@@ -133,7 +133,7 @@ class RankChoice(Options):
 
 
 class _Reduction(RankChoice):
-    precision: Precision = _precision()
+    precision: PrecisionName = _precision()
 
     @model_validator(mode="after")
     def _check_something_goes(self) -> Self:
@@ -190,7 +190,7 @@ class ScaleOptions(Options):
         "matches a layer decides, before the factors of blocks.",
         json_schema_extra=as_argument("PATTERN=FACTOR"),
     )
-    precision: Precision = _precision()
+    precision: PrecisionName = _precision()
     base_model: str = _optional_base_model()
 
     @field_validator("patterns")

@@ -1,6 +1,6 @@
-"""The settings of a command that is no run, and what their declarations say beyond type and bounds.
+"""The settings of a command that is no run, and their declarations beyond type and bounds.
 
-An option is a field of a pydantic model as a knob of a run is. The app's form, the command's
+An option is a field of a pydantic model, as a setting of a run is. The app's form, the command's
 options, the recipe that the app keeps and the reference in `docs/` derive from it.
 """
 
