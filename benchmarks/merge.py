@@ -22,19 +22,20 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from app.commands.combining import METHODS  # noqa: E402 - needs the path set above
 from benchmarks.merge_page import write_page  # noqa: E402 - needs the path set above
+from trainer.config import MergeOptions  # noqa: E402 - needs the path set above
 
 RESULTS = ROOT / "benchmarks" / "results" / "merge-cpu.json"
 RANK = 32
 FILES = ("a.safetensors", "b.safetensors")
 # What every command that combines files loads before it looks at one.
+METHODS = get_args(MergeOptions.model_fields["method"].annotation)
 IMPORTS = "from trainer.commands.libraries import quiet_libraries; quiet_libraries()"
 LORASMITH = (sys.executable, "-m", "app.cli")
 # Row of the table to what is typed, of which OUT becomes the file to write.

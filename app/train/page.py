@@ -55,4 +55,5 @@ def _build_chart(context: PageContext) -> None:
     )  # fmt: skip
     losses = fragment("losses", "run", elem_id="train-losses")
     events, run = TrainEvents(context.workspace), {"run": context.run}
-    wire([context.demo.load, losses.tick], events.plot_losses, run, {"chart": chart})
+    for cause in (context.demo.load, losses.tick):
+        wire(cause, events.plot_losses, run, {"chart": chart})

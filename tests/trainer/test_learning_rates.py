@@ -2,9 +2,8 @@
 
 import pytest
 
-from app.train.rates import view_rates
 from trainer.commands import train
-from trainer.config import SCHEDULES
+from trainer.config import SCHEDULES, plan_rates
 from trainer.runs import read_events
 
 STEPS = 7
@@ -27,7 +26,7 @@ def test_curve_is_what_the_optimiser_is_given_at_each_step(schedule, make_run, c
     train(run, cache)
     given = {e["step"]: e["learning_rates"] for e in read_events(run.events_path)
              if e["event"] == "step"}  # fmt: skip
-    shown = view_rates(run.config)
+    shown = plan_rates(run.config)
     assert shown.at == tuple(given) == tuple(range(1, STEPS + 1))
     drawn = {
         f"{part} B" if line.ratio != 1 else part: line.rates
