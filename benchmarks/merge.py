@@ -45,7 +45,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     "resize --rank 16": ("resize", FILES[0], "--rank", "16", "--to", "OUT"),
     "scale": ("scale", FILES[0], "unet.up_blocks.*=0.6", "--to", "OUT"),
     "inspect": ("inspect", FILES[0]),
-    "inspect --spectrum": ("inspect", FILES[0], "--spectrum"),
+    "inspect --singular-values": ("inspect", FILES[0], "--singular-values"),
 }
 
 
