@@ -17,7 +17,7 @@ from app.web.page import build, list_views
 from app.web.security import LOOPBACK, Guard, PasswordGuard, list_hosts
 from trainer.runs import RunError
 
-_QUEUE_SECONDS = 0.02
+_QUEUE_SECONDS = 0.05
 
 
 class ServerError(RunError):
@@ -49,8 +49,8 @@ def launch(
     # A browser on another computer may not go through the paths of this one.
     workspace = replace(workspace, takes_paths=host in LOOPBACK)
     demo = build(workspace)
-    # Gradio looks for events a thousand times a second (20 times on Windows), which took 5 % of a
-    # core from the training. A fiftieth of a second is soon enough for a press.
+    # Gradio looks for events a thousand times a second, which took 5 % of a core from the training;
+    # 20 times, as it does on Windows, is soon enough for a press.
     demo._queue.sleep_when_free = _QUEUE_SECONDS
     demo._queue.progress_update_sleep_when_free = 5 * _QUEUE_SECONDS
     _drop_old_uploads(workspace)

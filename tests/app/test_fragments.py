@@ -13,7 +13,7 @@ import app.ui
 from app.core.workspace import WorkspaceError
 from app.ui.fragments import View, fill_fragment
 from app.ui.markup import element
-from app.web.routes import make_routes
+from app.web.routes import FirstScript, make_routes
 
 SCRIPTS = Path(app.ui.__file__).parent / "js"
 
@@ -334,3 +334,43 @@ def test_lists_choose_only_where_nothing_is_chosen_or_it_is_gone(site):
     fourth = apply({**shorter, "run": LISTS["run"]}, dataset="made just now", run="r")
     assert fourth["dataset"] is None  # newer than the list
     assert fourth["run"]["value"] is None
+
+
+def test_first_script_comes_before_all_others_in_the_page_and_nowhere_else():
+    async def answer(scope, receive, send):
+        body = b"<html><head><script>later</script></head></html>"
+        headers = [(b"content-length", str(len(body)).encode()), (b"x-kind", b"page")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body[:10], "more_body": True})
+        await send({"type": "http.response.body", "body": body[10:]})
+
+    client = TestClient(FirstScript(answer, name="frames.js"))
+    page = client.get("/")
+    assert page.text == (
+        '<html><head><script src="/ui/js/frames.js"></script><script>later</script></head></html>'
+    )
+    assert int(page.headers["content-length"]) == len(page.content)
+    assert page.headers["x-kind"] == "page"
+    assert client.get("/else").text == "<html><head><script>later</script></head></html>"
+
+
+@pytest.mark.browser
+def test_endless_animation_is_slowed_down_until_somebody_does_something(browser):
+    page = browser.new_page()
+    page.set_content("<p>text</p>")
+    page.add_script_tag(content=(SCRIPTS / "frames.js").read_text("utf-8"))
+    ask = """(times) => {
+      const loop = () => {};
+      let last = 0;
+      for (let time = 0; time < times; time += 1) last = requestAnimationFrame(loop);
+      return last;
+    }"""
+    assert page.evaluate(ask, 299) > 0
+    slowed = page.evaluate(ask, 1)
+    assert slowed < 0  # a timer, and no frame
+    page.evaluate("(id) => cancelAnimationFrame(id)", slowed)
+    page.keyboard.press("a")
+    assert page.evaluate(ask, 1) > 0
+    page.evaluate("document.body.innerHTML = '<p data-testid=status-tracker>12 s</p>'")
+    assert page.evaluate(ask, 400) > 0  # something is being waited for, and is seen
+    page.close()

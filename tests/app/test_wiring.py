@@ -61,3 +61,8 @@ def test_choice_is_a_dropdown_that_takes_what_is_not_listed_any_more():
         "cats", "gone", None, None, None,
     ]  # fmt: skip
     assert list(Path(app.ui.context.__file__).parent.glob("*.pyi")) == []
+
+
+def test_gradio_has_the_pauses_that_the_server_sets(workspace):
+    queue = vars(build(workspace)._queue)
+    assert {"sleep_when_free", "progress_update_sleep_when_free"} <= set(queue)
