@@ -309,7 +309,7 @@ NONSENSE = [
      (recipe_of("merge", *TWO, base_model="../x"), "no base model “../x”"),
      (recipe_of("bake", TWO[0], base_model=""), "Choose a base model first"),
      (recipe_of("bake", TWO[0], base_model="gone"), "no base model “gone”"),
-     (recipe_of("resize", TWO[0], rank=0), "Say how much to keep"),
+     (recipe_of("resize", TWO[0], rank=0), "Give the rank to keep"),
      (recipe_of("extract", rank=0, tuned_model="x"), "no base model “x”"),
      (recipe_of("extract", tuned_model="starter-model"), "two different base models"),
      (recipe_of("extract", tuned_model=None), "two different base models"),
