@@ -5,10 +5,11 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from app.core.jobs import Job, name_job, read_job
@@ -106,27 +107,34 @@ def read_trigger(folder: Path) -> str:
         return ""
 
 
-_signatures: ContextVar[dict[Path, str] | None] = ContextVar("signatures", default=None)
+_T = TypeVar("_T")
+_answers: ContextVar[dict[object, Any] | None] = ContextVar("answers", default=None)
 
 
 @contextlib.contextmanager
 def look_once() -> Iterator[None]:
     """Has each folder looked at only once, for all that one request asks about it."""
-    token = _signatures.set({})
+    token = _answers.set({})
     try:
         yield
     finally:
-        _signatures.reset(token)
+        _answers.reset(token)
+
+
+def look(place: object, read: Callable[[], _T]) -> _T:
+    """Returns what is read at a place; within `look_once` it is read only the first time."""
+    answers = _answers.get()
+    if answers is None:
+        return read()
+    if place not in answers:
+        answers[place] = read()
+    answer: _T = answers[place]
+    return answer
 
 
 def folder_signature(folder: Path) -> str:
     """Returns a text that changes when anything in the dataset does."""
-    known = _signatures.get()
-    if known is None:
-        return _read_signature(folder)
-    if folder not in known:
-        known[folder] = _read_signature(folder)
-    return known[folder]
+    return look(folder, lambda: _read_signature(folder))
 
 
 def _read_signature(folder: Path) -> str:

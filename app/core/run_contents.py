@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from app.core.run_views import read_event_log
-from trainer.config import ConfigError, RunConfig, layer_config, list_presets
+from trainer.config import ConfigError, RunConfig, list_presets
 from trainer.formats.families import FAMILIES, SD15
 from trainer.runs import RunFolder
 from trainer.runs.events import Event
@@ -121,11 +121,6 @@ def fits_preset(preset: str, base_model: str, family: str = "") -> bool:
     if base_model.lower().startswith(_TOUR):
         return made_for == _TOUR
     return made_for == FAMILIES.get(family, SD15).presets
-
-
-def read_preset_config(name: str) -> RunConfig:
-    """Returns the whole config of a preset, for "" the defaults; raises ConfigError without one."""
-    return layer_config(preset=name)
 
 
 def read_resolution(base_model: Path | None, family: str = "") -> int:

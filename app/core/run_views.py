@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from app.core import text
 from app.core.base_models import list_predictions
+from app.core.examples import look
 from app.core.jobs import find_starter, is_starting
 from app.core.workspace import Workspace
 from trainer.runs import (
@@ -128,7 +129,8 @@ def view_run(run: RunFolder) -> RunView:
 
 def list_run_views(workspace: Workspace) -> list[RunView]:
     """Returns all runs, newest first."""
-    return [view_run(run) for run in list_runs(workspace.runs_path)]
+    runs = workspace.runs_path
+    return look(runs, lambda: [view_run(run) for run in list_runs(runs)])
 
 
 def find_busy_run(workspace: Workspace) -> RunView | None:

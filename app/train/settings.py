@@ -14,7 +14,7 @@ from app.core.base_models import name_model_job, save_answer
 from app.core.examples import folder_signature, read_trigger
 from app.core.jobs import Job, name_job, send_job
 from app.core.lora_files import AdapterEntry, find_adapter, read_settings
-from app.core.run_contents import OPENED, describe_presets, read_preset_config, read_run_config
+from app.core.run_contents import OPENED, describe_presets, read_run_config
 from app.core.workspace import Workspace, WorkspaceError
 from app.train import text
 from app.ui.form import make_form, put
@@ -184,7 +184,7 @@ def describe_preset(preset: str) -> Markup:
 def fill_from_preset(preset: str) -> dict[str, Any]:
     """Returns a preset's note, and its values but for those that it cannot know."""
     try:
-        values = FORM.to_values(read_preset_config(preset))
+        values = FORM.to_values(layer_config(preset=preset))
     except ConfigError as error:
         return {"note": note(str(error), "error")}
     known = {path: value for path, value in values.items() if path not in NOT_BY_PRESET}

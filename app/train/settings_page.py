@@ -19,6 +19,7 @@ from app.ui.form import build_widget
 from app.ui.fragments import fragment
 from app.ui.markup import element
 from app.ui.wire import wire, wire_in_browser
+from trainer.config import layer_config
 
 HEADER_SETTING = "output.header"
 _ON_THE_SURFACE = (NAME, "train.steps")
@@ -46,7 +47,7 @@ def build_settings(context: PageContext, build_base_model: BuildBaseModel) -> Se
     """Builds the settings, three on the surface and the others in accordions, and wires them."""
     presets = view.describe_presets()
     chosen = view.suggest_preset(next(iter(context.workspace.list_base_models()), ""), presets)
-    values = FORM.to_values(view.read_preset_config(chosen))
+    values = FORM.to_values(layer_config(preset=chosen))
     fields = {field.path: field for field in FORM.fields}
     with gr.Row():
         context.base_model.render()

@@ -35,11 +35,10 @@ def make_routes(workspace: Workspace, views: Mapping[str, View]) -> list[Route]:
         addresses = request.query_params.getlist("of")[:_MAX_FRAGMENTS]
         with look_once():
             versions = [_read_version(workspace, views, address) for address in addresses]
-        tag = _tag("\n".join(versions))
+        tag = hashlib.blake2b("\n".join(versions).encode(), digest_size=8).hexdigest()
         if request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers={**_HEADERS, "etag": tag})
-        content = json.dumps(versions)
-        return Response(content, 200, {**_HEADERS, "etag": tag}, "application/json")
+        return Response(json.dumps(versions), 200, {**_HEADERS, "etag": tag}, "application/json")
 
     def answer_view(request: Request) -> Response:
         name, item = request.path_params["name"], request.path_params["item"]
@@ -84,10 +83,6 @@ def _read_params(item: str, first: str, query: Mapping[str, str]) -> dict[str, s
     if first:
         params[first] = "" if item == "-" else item
     return params
-
-
-def _tag(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def _answer_script(request: Request) -> Response:
