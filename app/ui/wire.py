@@ -16,10 +16,8 @@ import gradio as gr
 Components = Mapping[str, Any]
 Handler = Callable[..., Mapping[str, Any] | None]
 
-# The module of `app/ui/js` that the page's events call.
-PAGE_MODULE = "/ui/js/page.js"
-# What a component of HTML runs when it is put into the page.
-MOUNT = f"import('{PAGE_MODULE}').then((page) => page.mount(element, trigger))"
+# What a component of HTML runs when it is put into the page (`app/ui/js/page.js`).
+MOUNT = "lorasmith.mount(element, trigger)"
 
 
 def wire(
@@ -97,7 +95,7 @@ def wire_in_browser(
         None,
         inputs=_flatten(sources),
         outputs=_flatten(targets),
-        js=f"async (...given) => (await import('{PAGE_MODULE}')).call({names}, given)",
+        js=f"(...given) => lorasmith.call({names}, given)",
     )
 
 

@@ -93,15 +93,16 @@ def _answer_script(request: Request) -> Response:
     return FileResponse(path, 200, {"cache-control": "no-cache"}, "text/javascript")
 
 
-class FirstScript:
-    """Puts a script before all others into the page, which no option of Gradio does."""
+class FirstScripts:
+    """Puts a script and a module before all of the page's: modules run in the page's order."""
 
-    def __init__(self, app: ASGIApp, name: str) -> None:
-        self.app = app
-        self.tag = f'<head><script src="/ui/js/{name}"></script>'.encode()
+    def __init__(self, app: ASGIApp, script: str, module: str) -> None:
+        tags = f'<script src="/ui/js/{script}"></script>'
+        tags += f'<script type="module" src="/ui/js/{module}"></script>'
+        self.app, self.tags = app, f"<head>{tags}".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes on; the page comes back with the script."""
+        """Passes on; the page comes back with the scripts."""
         if scope["type"] != "http" or scope["path"] != "/":
             await self.app(scope, receive, send)
             return
@@ -113,7 +114,7 @@ class FirstScript:
 
         await self.app({**scope, "headers": plain}, receive, collect)
         start, *parts = messages
-        body = b"".join(part.get("body", b"") for part in parts).replace(b"<head>", self.tag, 1)
+        body = b"".join(part.get("body", b"") for part in parts).replace(b"<head>", self.tags, 1)
         headers = [pair for pair in start["headers"] if pair[0] != b"content-length"]
         headers.append((b"content-length", str(len(body)).encode()))
         await send({**start, "headers": headers})

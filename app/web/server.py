@@ -78,7 +78,7 @@ def launch_options(workspace: Workspace, host: str, password: str) -> dict[str, 
     guards = [Middleware(Guard, hosts=list_hosts(host), uploads=workspace.uploads_path)]
     if password:
         guards.append(Middleware(PasswordGuard, password=password))
-    guards.append(Middleware(routes.FirstScript, name="frames.js"))
+    guards.append(Middleware(routes.FirstScripts, script="frames.js", module="page.js"))
     return {
         "share": False,
         "quiet": True,

@@ -58,6 +58,41 @@ def test_preset_that_comes_late_leaves_what_was_typed_meanwhile(page):
     expect(page.locator("#train-rates")).to_contain_text("Learning rate over the run of 123 steps")
 
 
+# Types in the first task after the page has decided upon a name, when it has read an empty box.
+TYPES_AFTER_DECISION = """
+addEventListener('DOMContentLoaded', () => {
+  const call = lorasmith.call;
+  lorasmith.call = (names, given) => {
+    if (names[0] === 'nameRun' && given[0] === 'dogs') {
+      const channel = new MessageChannel();
+      channel.port1.onmessage = () => {
+        const box = document.querySelector('#setting-name input, #setting-name textarea');
+        window.wasNamed = box.value;
+        box.value = 'a name of my own';
+        box.dispatchEvent(new Event('input', {bubbles: true}));
+      };
+      channel.port2.postMessage(0);
+    }
+    return call(names, given);
+  };
+});
+"""
+
+
+def test_name_that_is_typed_while_the_page_decides_upon_one_stays(page, workspace):
+    page.add_init_script(TYPES_AFTER_DECISION)
+    draw_images(workspace.datasets_path / "dogs", 1)
+    page.goto(f"{page.address}&dataset=cats")
+    name = page.locator("#setting-name input, #setting-name textarea")
+    expect(name).to_have_value("cats")
+    page.get_by_role("tab", name=re.compile("1 Dataset")).click()
+    choose(page, "#dataset-choice", "dogs")
+    page.wait_for_function("window.wasNamed")
+    page.get_by_role("tab", name=re.compile("2 Train")).click()
+    expect(page.locator("#train-dataset")).to_contain_text("dogs, 1 image")
+    expect(name).to_have_value("a name of my own")
+
+
 def test_base_model_brings_its_answer_back_and_its_path_leaves_the_box(page, workspace, tmp_path):
     for name in ("v-pred", "dreamy"):
         (workspace.models_path / f"{name}.safetensors").write_bytes(b"x")

@@ -13,7 +13,7 @@ import app.ui
 from app.core.workspace import WorkspaceError
 from app.ui.fragments import View, fill_fragment
 from app.ui.markup import element
-from app.web.routes import FirstScript, make_routes
+from app.web.routes import FirstScripts, make_routes
 
 SCRIPTS = Path(app.ui.__file__).parent / "js"
 
@@ -336,7 +336,7 @@ def test_lists_choose_only_where_nothing_is_chosen_or_it_is_gone(site):
     assert fourth["run"]["value"] is None
 
 
-def test_first_script_comes_before_all_others_in_the_page_and_nowhere_else():
+def test_first_scripts_come_before_all_others_in_the_page_and_nowhere_else():
     async def answer(scope, receive, send):
         body = b"<html><head><script>later</script></head></html>"
         headers = [(b"content-length", str(len(body)).encode()), (b"x-kind", b"page")]
@@ -344,10 +344,11 @@ def test_first_script_comes_before_all_others_in_the_page_and_nowhere_else():
         await send({"type": "http.response.body", "body": body[:10], "more_body": True})
         await send({"type": "http.response.body", "body": body[10:]})
 
-    client = TestClient(FirstScript(answer, name="frames.js"))
+    client = TestClient(FirstScripts(answer, script="frames.js", module="page.js"))
     page = client.get("/")
     assert page.text == (
-        '<html><head><script src="/ui/js/frames.js"></script><script>later</script></head></html>'
+        '<html><head><script src="/ui/js/frames.js"></script>'
+        '<script type="module" src="/ui/js/page.js"></script><script>later</script></head></html>'
     )
     assert int(page.headers["content-length"]) == len(page.content)
     assert page.headers["x-kind"] == "page"

@@ -1,4 +1,5 @@
-// The entry: what Gradio's components and events call (`app/ui/fragments.py`, `app/ui/wire.py`).
+// The entry: what Gradio's components and events call as `lorasmith`, which is there before Gradio
+// is (`app/ui/wire.py`, `app/web/routes.py`).
 
 import {mountCaption, mountTrigger} from './captions.js';
 import {applyChoices, reportChoices} from './choices.js';
@@ -32,19 +33,24 @@ export function mount(element, trigger) {
 
 // Runs a function of the page for an event: values by name in, values of the outputs out; what is
 // undefined stays as it is. A name in a group is a pair: the group's name and its own.
-export async function call([name, inputs, outputs], given) {
+// A function that needs no answer of the server is answered at once, not with a promise: somebody
+// may type between a value that was read and the one that is put in its place.
+export function call([name, inputs, outputs], given) {
   const values = {};
   inputs.forEach((one, place) => {
     const [group, path] = [one].flat();
     if (path === undefined) values[group] = given[place];
     else (values[group] ??= {})[path] = given[place];
   });
-  const changes = (await functions[name](values)) || {};
-  return outputs.map((one) => {
+  const list = (changes = {}) => outputs.map((one) => {
     const [group, path] = [one].flat();
     return path === undefined ? changes[group] : (changes[group] || {})[path];
   });
+  const changes = functions[name](values);
+  return changes instanceof Promise ? changes.then(list) : list(changes);
 }
+
+window.lorasmith = {mount, call};
 
 document.addEventListener('click', () => setTimeout(noteTab, 0));
 document.addEventListener('keyup', () => setTimeout(noteTab, 0));
