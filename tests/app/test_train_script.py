@@ -152,6 +152,15 @@ def test_name_that_was_typed_before_there_was_a_dataset_stays(site):
     assert call(site, "nameRun", name="mine", dataset="cats") == {}
 
 
+def test_nothing_is_put_into_the_name_while_somebody_is_in_its_box(site):
+    box = "<div id='setting-name'><textarea></textarea></div><input>"
+    site.page.evaluate("(html) => { document.body.innerHTML = html; }", box)
+    site.page.focus("#setting-name textarea")
+    assert call(site, "nameRun", name="lora", dataset="cats") == {}
+    site.page.focus("input")
+    assert call(site, "nameRun", name="lora", dataset="dogs") == {"name": "dogs"}
+
+
 def test_values_that_fragments_show_are_shared_with_them(site):
     shared = {"exposure": {STEPS: 10}, "rates": {RANK: 4}, "start_from": "/a"}
     call(site, "shareSettings", name="lora", **shared)

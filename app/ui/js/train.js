@@ -51,9 +51,11 @@ function fillForm(now) {
 }
 
 // Names a run after its dataset, unless somebody has given it a name of their own. What the box
-// held when the page was built is nobody's own; an empty box waits for the next dataset.
+// held when the page was built is nobody's own; an empty box waits for the next dataset. While
+// somebody is in the box nothing is put into it.
 function nameRun({dataset, name}) {
   named ??= name;
+  if (document.activeElement?.closest('#setting-name')) return {};
   const next = dataset || name;
   const again = next === namedAfter;
   namedAfter = next;
