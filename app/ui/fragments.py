@@ -1,8 +1,8 @@
 """Parts of the page that only show the state of folders: fetched, never pushed.
 
 A fragment is an empty element with the name of a view. One script (`js/fragments.js`) asks once a
-second for the versions of the fragments that are visible, fetches those that changed, and puts
-them into the page. The server answers 304 where nothing did. Nothing else polls.
+second what changed of the fragments that are visible, and puts it into the page. The server
+answers 304 where nothing did. Nothing else polls.
 """
 
 import hashlib

@@ -1,8 +1,8 @@
-"""The routes of fragments (their versions, and the HTML of one) and of the page's scripts."""
+"""The routes of fragments (one, and what changed of several) and of the page's scripts."""
 
-import hashlib
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -18,71 +18,72 @@ from app.ui.fragments import View
 
 _MODULES = {path.name: path for path in (Path(app.ui.__file__).parent / "js").glob("*.js")}
 _MAX_FRAGMENTS = 64
+_GONE = "gone"
 _HEADERS = {"cache-control": "private, no-store"}
 
 
 def make_routes(workspace: Workspace, views: Mapping[str, View]) -> list[Route]:
     """Returns the routes.
 
-    `GET /versions?of=/view/...&of=...` is the versions of several fragments, in order.
-    `GET /view/NAME/ID?...` is one fragment; ID is the value of its first name, "-" for none. Both
-    carry an ETag and answer 304 where `If-None-Match` holds it. `GET /ui/js/NAME` is a script of
-    the page; a name that is not one of them is not found.
+    `GET /view/NAME/ID?...` is one fragment with its ETag; ID is the value of its first name, "-"
+    for none. `GET /changes?of=/view/...&of=...` is what changed of several, in order: null, or the
+    new version and HTML. `If-None-Match` holds the versions that the page has, with dots between;
+    both answer 304 where nothing changed. `GET /ui/js/NAME` is a script of the page.
     """
 
+    read_change = partial(_read_change, workspace, views)
+
     # Plain functions: Starlette runs them in threads, so a slow disk stops nobody else.
-    def answer_versions(request: Request) -> Response:
+    def answer_changes(request: Request) -> Response:
         addresses = request.query_params.getlist("of")[:_MAX_FRAGMENTS]
+        known = request.headers.get("if-none-match", "").split(".") + [""] * len(addresses)
         with look_once():
-            versions = [_read_version(workspace, views, address) for address in addresses]
-        tag = hashlib.blake2b("\n".join(versions).encode(), digest_size=8).hexdigest()
-        if request.headers.get("if-none-match") == tag:
-            return Response(status_code=304, headers={**_HEADERS, "etag": tag})
-        return Response(json.dumps(versions), 200, {**_HEADERS, "etag": tag}, "application/json")
+            changes = [*map(read_change, addresses, known)]
+        if not any(changes):
+            return Response(status_code=304, headers=_HEADERS)
+        return Response(json.dumps(changes), 200, _HEADERS, "application/json")
 
     def answer_view(request: Request) -> Response:
-        name, item = request.path_params["name"], request.path_params["item"]
-        view = views.get(name)
-        if view is None:
-            return Response("Not found", 404)
-        params = _read_params(item, request.query_params.get("first", ""), request.query_params)
-        try:
-            version = view.read_version(workspace, params)
-            if request.headers.get("if-none-match") == version:
-                return Response(status_code=304, headers={**_HEADERS, "etag": version})
-            content = view.render(workspace, params)
-        except WorkspaceError as error:
-            return Response(str(error), 404, {**_HEADERS}, "text/plain")
-        return Response(content, 200, {**_HEADERS, "etag": version}, "text/html")
+        known = request.headers.get("if-none-match")
+        change = read_change(f"{request.scope['raw_path'].decode()}?{request.url.query}", known)
+        headers = {**_HEADERS, "etag": str(change["version"] if change else known)}
+        if change is None:
+            return Response(status_code=304, headers=headers)
+        if change["html"] is None:
+            return PlainTextResponse("Not found", 404, headers)
+        return Response(change["html"], 200, headers, "text/html")
 
     return [
-        Route("/versions", answer_versions, methods=["GET"]),
+        Route("/changes", answer_changes, methods=["GET"]),
         Route("/view/{name}/{item:path}", answer_view, methods=["GET"]),
         Route("/ui/js/{name}", _answer_script, methods=["GET"]),
     ]
 
 
-def _read_version(workspace: Workspace, views: Mapping[str, View], address: str) -> str:
+def _read_change(
+    workspace: Workspace, views: Mapping[str, View], address: str, known: str | None
+) -> dict[str, str | None] | None:
+    """Returns a fragment's version and HTML (None: it is gone), None where the version is known."""
+    name, params = _read_address(address)
+    gone = None if known == _GONE else {"version": _GONE, "html": None}
+    if name not in views:
+        return gone
+    try:
+        version = views[name].read_version(workspace, params)
+        html = None if version == known else views[name].render(workspace, params)
+    except WorkspaceError:
+        return gone
+    return None if version == known else {"version": version, "html": html}
+
+
+def _read_address(address: str) -> tuple[str, dict[str, str]]:
+    """Returns the name of the view, and its values by name; `first` names the one in the path."""
     parts = urlsplit(address)
     _, _, name, item = [*parts.path.split("/", 3), "", "", "", ""][:4]
-    view = views.get(name)
-    if view is None:
-        return ""
-    query = dict(parse_qsl(parts.query, keep_blank_values=True))
-    try:
-        return view.read_version(
-            workspace, _read_params(unquote(item), query.get("first", ""), query)
-        )
-    except WorkspaceError:
-        return ""
-
-
-def _read_params(item: str, first: str, query: Mapping[str, str]) -> dict[str, str]:
-    """Returns a fragment's values by name; `first` is the name of the one in the path."""
-    params = {name: value for name, value in query.items() if name != "first"}
-    if first:
-        params[first] = "" if item == "-" else item
-    return params
+    params = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if first := params.pop("first", ""):
+        params[first] = "" if item == "-" else unquote(item)
+    return name, params
 
 
 def _answer_script(request: Request) -> Response:

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 import time
 import urllib.error
@@ -15,6 +14,7 @@ from PIL import Image
 
 from app.core.jobs import find_starter
 from app.core.workspace import Workspace
+from tests.app.serve_app import start_server
 from tests.gates import VARIABLE, Gates
 from tests.ports import hold_port
 from trainer.config import layer_config
@@ -118,18 +118,19 @@ def serving(root, *models):
 
     Its commands wait at the gates in the folder beside the workspace.
     """
-    with hold_port() as port:
-        yield from serve_at(port, root, models)
+    with hold_port() as port, serving_at(port, root, *models) as url:
+        yield url
 
 
-def serve_at(port, root, models):
-    command = [sys.executable, str(HERE / "serve_app.py"), str(root), str(port), *map(str, models)]
+@contextlib.contextmanager
+def serving_at(port, root, *models):
+    """Runs the app on a port that stays held: a second server is the same place to a browser."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), VARIABLE: str(root.parent / "gates")}
-    process = subprocess.Popen(command, env=environment, start_new_session=True)
+    process = start_server(root, port, models, environment)
     url = f"http://127.0.0.1:{port}"
 
     def answers():
-        assert process.poll() is None, "the server ended"
+        assert process.is_alive(), "the server ended"
         with contextlib.suppress(urllib.error.URLError, ConnectionError):
             return urllib.request.urlopen(url, timeout=5).status == 200
         return False
@@ -139,5 +140,5 @@ def serve_at(port, root, models):
         yield url
     finally:
         os.killpg(process.pid, signal.SIGTERM)
-        process.wait(60)
+        process.join(60)
         end_workers(root)

@@ -1,13 +1,30 @@
-"""Serves the app on a workspace with the fake trainer: serve_app.py WORKSPACE PORT [BASE_MODEL]."""
+"""Serves the app on a workspace with the fake trainer, in a process of its own.
 
+Importing Gradio takes seconds, so each process is forked from one that has the modules already.
+"""
+
+import multiprocessing
+import os
 import sys
 from pathlib import Path
 
-from app.core.workspace import Workspace
-from app.web.server import launch
+_PROCESSES = multiprocessing.get_context("forkserver")
+_PROCESSES.set_forkserver_preload(["app.web.server"])
 
-if __name__ == "__main__":
-    root, port, *models = sys.argv[1:]
+
+def start_server(root, port, models, environment):
+    """Starts it; the process leads a group of its own, in which all that it starts is."""
+    process = _PROCESSES.Process(target=_serve, args=(root, port, models, environment))
+    process.start()
+    return process
+
+
+def _serve(root, port, models, environment):
+    os.setsid()
+    os.environ.update(environment)
+    from app.core.workspace import Workspace
+    from app.web.server import launch
+
     fake = (sys.executable, str(Path(__file__).resolve().parent / "fake_trainer.py"))
     base_models = tuple(Path(model).resolve() for model in models)
-    launch(Workspace(Path(root).resolve(), base_models, fake), port=int(port))
+    launch(Workspace(Path(root).resolve(), base_models, fake), port=port)

@@ -1,20 +1,14 @@
 """The caption editor in a real browser against a real server, when things go wrong."""
 
-import contextlib
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
 
 import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from tests.app.conftest import HERE, ROOT, draw_images, serving, wait_for
+from tests.app.conftest import draw_images, serving, serving_at, wait_for
+from tests.ports import hold_port
 
 pytestmark = pytest.mark.browser
 
@@ -106,11 +100,15 @@ def test_two_windows_edit_one_caption_and_both_texts_are_seen(context, tmp_path,
         assert read_all(cats) == {"image-0.txt": "fourth text"}
 
 
-def test_text_outlives_a_server_that_is_gone_and_a_reload(page, tmp_path, cats):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with serving_at(tmp_path / "workspace", port) as url:
+@pytest.fixture
+def port():
+    with hold_port() as held:
+        yield held
+
+
+def test_text_outlives_a_server_that_is_gone_and_a_reload(page, tmp_path, cats, port):
+    root = tmp_path / "workspace"
+    with serving_at(port, root) as url:
         open_image(page, url, 1)
         page.locator(BOX).fill("typed before")
         page.keyboard.press("Control+s")
@@ -122,7 +120,7 @@ def test_text_outlives_a_server_that_is_gone_and_a_reload(page, tmp_path, cats):
     # It is not back yet for captions: neither when the page is left, nor when it is opened again.
     page.evaluate("() => { window.fetch = () => Promise.reject(new TypeError('gone')); }")
     page.route("**/captions/**", lambda route: route.abort())
-    with serving_at(tmp_path / "workspace", port) as url:
+    with serving_at(port, root) as url:
         page.goto(f"{url}/?dataset=cats")
         expect(page.locator(NOTE)).to_contain_text("the server does not answer")
         assert read_all(cats) == {"image-1.txt": "typed before"}
@@ -132,27 +130,6 @@ def test_text_outlives_a_server_that_is_gone_and_a_reload(page, tmp_path, cats):
         page.locator("#dataset-grid .tile").nth(1).click()
         expect(page.locator(BOX)).to_have_value("typed while it was gone")
         assert page.evaluate("Object.keys(sessionStorage)") == []
-
-
-@contextlib.contextmanager
-def serving_at(root, port):
-    """Runs the app on one port, so that another server is the same place for a browser."""
-    command = [sys.executable, str(HERE / "serve_app.py"), str(root), str(port)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, env=environment, start_new_session=True)
-    url = f"http://127.0.0.1:{port}"
-
-    def answers():
-        with contextlib.suppress(OSError):
-            return urllib.request.urlopen(url, timeout=5).status == 200
-        return False
-
-    try:
-        wait_for(answers, 90)
-        yield url
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait(15)
 
 
 def test_answers_that_come_late_bring_every_text_to_its_own_image(page, tmp_path, cats):

@@ -63,32 +63,49 @@ def test_view_without_a_cheap_version_compares_what_it_shows(client, shown):
     assert client.get("/view/plain/-", headers={"if-none-match": tag}).status_code == 200
 
 
-def test_versions_of_several_fragments_are_told_in_one_answer(client, shown):
+def test_what_changed_of_several_fragments_is_told_in_one_answer(client, shown):
     addresses = ["/view/line/tabby?first=run", "/view/line/-", "/view/unknown/-", "nonsense"]
-    answer = client.get("/versions", params={"of": addresses})
-    tabby, empty, *others = answer.json()
-    assert tabby == client.get(addresses[0]).headers["etag"]
-    assert empty == client.get(addresses[1]).headers["etag"]
-    assert others == ["", ""]
-    again = {"if-none-match": answer.headers["etag"]}
-    same = client.get("/versions", params={"of": addresses}, headers=again)
+
+    def ask(*versions):
+        headers = {"if-none-match": ".".join(versions)}
+        return client.get("/changes", params={"of": addresses}, headers=headers)
+
+    tags = [client.get(one).headers["etag"] for one in addresses[:2]]
+    told = ask("", "").json()
+    assert [one["version"] for one in told] == [*tags, "gone", "gone"]
+    assert [one["html"] for one in told] == ["<p>tabby one</p>", "<p> one</p>", None, None]
+    assert ask().json() == told == client.get("/changes", params={"of": addresses}).json()
+    same = ask(*tags, "gone", "gone")
     assert (same.status_code, same.content) == (304, b"")
+    renders = shown.renders
+    # A version counts at its own place alone.
+    assert ask(tags[1], tags[1], "gone", "gone").json() == [told[0], None, None, None]
+    assert shown.renders == renders + 1
     shown.text = "two"
-    assert client.get("/versions", params={"of": addresses}, headers=again).status_code == 200
+    first, second, *others = ask(*tags, "gone", "gone").json()
+    assert (first["html"], second["html"], others) == (
+        "<p>tabby two</p>",
+        "<p> two</p>",
+        [None] * 2,
+    )
 
 
 def test_what_is_gone_or_unknown_is_not_found(client):
     assert client.get("/view/line/gone", params={"first": "run"}).status_code == 404
     assert client.get("/view/unknown/-").status_code == 404
-    assert client.post("/versions").status_code == 405
-    assert client.get("/versions", params={"of": ["/view/line/gone?first=run"]}).json() != [""]
+    assert client.post("/changes").status_code == 405
+    (gone,) = client.get("/changes", params={"of": ["/view/line/gone?first=run"]}).json()
+    assert gone == {"version": "gone", "html": None}
 
 
 def test_names_with_signs_reach_the_view_whole(client):
     name = "a/b ?&#%ü"
     answer = client.get(f"/view/line/{quote(name, safe='')}?first=run")
     assert answer.text == "<p>a/b ?&amp;#%ü one</p>"
-    assert client.get("/versions", params={"of": [f"/view/line/{quote(name, safe='')}?first=run"]})
+    (told,) = client.get(
+        "/changes", params={"of": [f"/view/line/{quote(name, safe='')}?first=run"]}
+    ).json()
+    assert told["html"] == answer.text
 
 
 class Site:
@@ -114,15 +131,18 @@ class Site:
             route.fulfill(body=text, content_type="text/javascript")
         elif path == "/":
             route.fulfill(body="<!doctype html><body></body>", content_type="text/html")
-        elif path.startswith("/versions"):
-            self.asked.append("versions")
+        elif path.startswith("/changes"):
+            self.asked.append("changes")
             of = parse_qs(urlsplit(path).query)["of"]
-            versions = [self.answers.get(one, ("", ""))[0] for one in of]
-            tag = "-".join(versions)
-            if route.request.headers.get("if-none-match") == tag:
-                route.fulfill(status=304, headers={"etag": tag})
+            known = route.request.headers["if-none-match"].split(".")
+            told = [
+                None if version == had else {"version": version, "html": html}
+                for had, (version, html) in zip(known, map(self.answers.get, of), strict=True)
+            ]
+            if any(told):
+                route.fulfill(body=json.dumps(told))
             else:
-                route.fulfill(body=json.dumps(versions), headers={"etag": tag})
+                route.fulfill(status=304)
         elif path in self.hold:
             self.held.append(route)
         else:
@@ -178,12 +198,12 @@ def test_script_fetches_what_changed_and_keeps_the_rest_of_the_page(site):
     site.answers["/view/card/a?first=run"] = ("3", "<p>b</p><img alt='x'>")
     expect(line).to_have_text("b")
     assert site.page.evaluate("document.querySelector('#card img').mine")
-    fetched = [one for one in site.asked if one != "versions"]
-    assert fetched == ["/view/card/-?first=run", *["/view/card/a?first=run"] * 2]
+    fetched = [one for one in site.asked if one != "changes"]
+    assert fetched == ["/view/card/-?first=run", "/view/card/a?first=run"]
     before = len(site.asked)
     site.wait_for(lambda: len(site.asked) >= before + 2)
-    # Nothing changed: the versions were asked for, and nothing else.
-    assert set(site.asked[before:]) == {"versions"}
+    # Both change and the lack of one came with the one request a second.
+    assert set(site.asked[before:]) == {"changes"}
 
 
 @pytest.mark.browser

@@ -1,7 +1,8 @@
 // Fragments: parts of the page that show the state of folders (`app/ui/fragments.py`).
 //
-// Once a second one request asks for the versions of all fragments that can be seen; a fragment
-// whose version changed is fetched and put into the page. After a click it is asked at once.
+// Once a second one request asks what changed of all fragments that can be seen, and what did is put
+// into the page. A fragment that is new, or shows something else, is fetched by itself. After a click
+// it is asked at once.
 
 import {get, onChange} from './state.js';
 import {morph} from './morph.js';
@@ -12,8 +13,6 @@ const AFTER_A_CLICK = [120, 500];
 
 const fragments = new Set();
 const json = {};
-let lastQuery = '';
-let lastTag = '';
 let looking = null;
 let again = false;
 
@@ -83,18 +82,17 @@ function isLoaded(fragment, address) {
 
 async function load(fragment, address) {
   const values = readValues(fragment);
-  const headers = isLoaded(fragment, address) ? {'if-none-match': fragment.version} : {};
-  const answer = await fetch(address, {headers, cache: 'no-store'});
-  const isDue = () => fragment.host.isConnected && rootOf(fragment)
-    && addressOf(fragment) === address; // else another one is
-  if (!isDue() || answer.status === 304) return;
-  const text = await answer.text();
-  if (!isDue()) return;
-  fragment.address = address;
-  fragment.values = values;
-  fragment.version = answer.headers.get('etag') || '';
+  const answer = await fetch(address, {cache: 'no-store'});
+  const html = answer.ok ? await answer.text() : null;
+  take(fragment, address, {version: answer.headers.get('etag') || '', html, values});
+}
+
+// Takes in what has come for an address, unless another one is due by now.
+function take(fragment, address, {version, html, values}) {
+  if (!fragment.host.isConnected || !rootOf(fragment) || addressOf(fragment) !== address) return;
+  Object.assign(fragment, {address, version, values: values || fragment.values});
   rootOf(fragment).dataset.ready = '';
-  if (answer.ok) show(fragment, text);
+  if (html !== null) show(fragment, html);
 }
 
 function show(fragment, text) {
@@ -114,26 +112,24 @@ function show(fragment, text) {
 const isStill = (fragment) => 'still' in rootOf(fragment).dataset;
 
 async function look() {
-  const visible = [...fragments].filter(isVisible);
-  await Promise.all(visible.filter(isStill).map((fragment) => {
-    const address = addressOf(fragment);
-    return isLoaded(fragment, address) ? null : load(fragment, address);
-  }));
-  const shown = visible.filter((fragment) => !isStill(fragment));
-  if (!shown.length) return;
-  const addresses = shown.map(addressOf);
-  const query = addresses.map((one) => `of=${encodeURIComponent(one)}`).join('&');
-  const loaded = shown.every((fragment, place) => isLoaded(fragment, addresses[place]));
-  const headers = loaded && query === lastQuery ? {'if-none-match': lastTag} : {};
-  const answer = await fetch(`/versions?${query}`, {headers, cache: 'no-store'});
-  if (answer.status === 304 || !answer.ok) return;
-  const versions = await answer.json();
-  await Promise.all(shown.map((fragment, place) => {
-    const address = addresses[place];
-    const known = isLoaded(fragment, address) && fragment.version === versions[place];
-    return known ? null : load(fragment, address);
-  }));
-  [lastQuery, lastTag] = [query, answer.headers.get('etag')];
+  const visible = [...fragments].filter(isVisible).map((one) => [one, addressOf(one)]);
+  const known = visible.filter(([fragment, address]) => isLoaded(fragment, address));
+  const others = visible.filter((one) => !known.includes(one));
+  const polled = known.filter(([fragment]) => !isStill(fragment));
+  await Promise.all([askChanges(polled), ...others.map(([one, address]) => load(one, address))]);
+}
+
+// Asks for all that changed in one request.
+async function askChanges(polled) {
+  if (!polled.length) return;
+  const query = polled.map(([, address]) => `of=${encodeURIComponent(address)}`).join('&');
+  const headers = {'if-none-match': polled.map(([fragment]) => fragment.version).join('.')};
+  const answer = await fetch(`/changes?${query}`, {headers, cache: 'no-store'});
+  if (!answer.ok) return; // 304 above all
+  const changes = await answer.json();
+  polled.forEach(([fragment, address], place) => {
+    if (changes[place]) take(fragment, address, changes[place]);
+  });
 }
 
 // Looks now; while a look is under way, once more after it.

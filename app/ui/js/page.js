@@ -34,7 +34,7 @@ export function mount(element, trigger) {
 // Runs a function of the page for an event: values by name in, values of the outputs out; what is
 // undefined stays as it is. A name in a group is a pair: the group's name and its own.
 // A function that needs no answer of the server is answered at once, not with a promise: somebody
-// may type between a value that was read and the one that is put in its place.
+// may type between the reading of a value and the writing of the next one.
 export function call([name, inputs, outputs], given) {
   const values = {};
   inputs.forEach((one, place) => {
