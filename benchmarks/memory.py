@@ -106,10 +106,10 @@ def run_apart(name: str, device: str) -> dict[str, Any]:
 
 def compare(name: str, device: str, folder: Path) -> dict[str, Any]:
     """Returns estimate and measurement of a setting, in bytes."""
-    from trainer.commands import quiet_libraries
+    from trainer.commands import quiet_model_libraries
     from trainer.memory import estimate_memory
 
-    quiet_libraries()
+    quiet_model_libraries()
     config = make_config(SETTINGS[name], device)
     estimate = estimate_memory(config)
     phases = {phase.name: phase.peak_bytes for phase in estimate.phases}

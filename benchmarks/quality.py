@@ -46,7 +46,7 @@ from benchmarks.quality_variants import VARIANTS  # noqa: E402
 from benchmarks.stored_rows import StoredRows  # noqa: E402
 from benchmarks.style_distance import StyleRuler  # noqa: E402
 from datasets_tools.captions import add_trigger  # noqa: E402
-from trainer.commands import quiet_libraries  # noqa: E402
+from trainer.commands import quiet_model_libraries  # noqa: E402
 from trainer.config import BaseModelConfig  # noqa: E402
 from trainer.inference.sampling import weighted  # noqa: E402
 from trainer.models import Family, load_family  # noqa: E402
@@ -89,7 +89,7 @@ def measure_quality(
     seeds: Sequence[int], names: Sequence[str], keep: Path | None, steps: int
 ) -> Report:
     """Trains, generates and measures; returns everything for the page and the results file."""
-    quiet_libraries()
+    quiet_model_libraries()
     started = time.monotonic()
     prompts = read_prompts()
     settings = vars(GenerationSettings()) | {

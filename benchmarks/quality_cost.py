@@ -38,13 +38,13 @@ def measure_cost(run: Path) -> dict[str, Any]:
 
 def measure_here(folder: Path) -> dict[str, Any]:
     """Returns the cost of a finished run; nothing else may have been done in this process."""
-    from trainer.commands import quiet_libraries
+    from trainer.commands import quiet_model_libraries
     from trainer.memory.measure import measure_peak
     from trainer.runs import RunFolder, read_events
     from trainer.training.loop import read_batches, take_step
     from trainer.training.session import open_session
 
-    quiet_libraries()
+    quiet_model_libraries()
     run = RunFolder(folder)
     events = read_events(run.events_path)
     with tempfile.TemporaryDirectory() as cache:

@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402 - needs the settings above
 from torch.nn import functional  # noqa: E402
 
-from trainer.commands import quiet_libraries  # noqa: E402
+from trainer.commands import quiet_model_libraries  # noqa: E402
 from trainer.config import layer_config  # noqa: E402
 from trainer.runs import RunFolder, create_run  # noqa: E402
 from trainer.training.loop import read_batches, take_step  # noqa: E402
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--results", type=Path)
     args = parser.parse_args()
-    quiet_libraries()
+    quiet_model_libraries()
     with tempfile.TemporaryDirectory() as folder:
         run = make_run(Path(folder))
         session = open_session(run, Path(folder) / "cache")

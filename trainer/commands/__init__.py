@@ -14,7 +14,7 @@ from trainer.commands.combining import (
 )
 from trainer.commands.files import describe_as_text, describe_file, list_findings, verify_files
 from trainer.commands.images import generate_grid, serve_previews
-from trainer.commands.libraries import quiet_libraries
+from trainer.commands.libraries import quiet_libraries, quiet_model_libraries
 from trainer.commands.memory import estimate_run, probe_run
 from trainer.commands.models import (
     describe_model,
@@ -51,6 +51,7 @@ __all__ = [
     "merge",
     "probe_run",
     "quiet_libraries",
+    "quiet_model_libraries",
     "resize",
     "scale",
     "serve_previews",

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from trainer.commands.libraries import quiet_libraries
+from trainer.commands.libraries import quiet_model_libraries
 from trainer.config import BaseModelConfig
 from trainer.device import open_device_context
 from trainer.inference.preview_worker import serve
@@ -36,7 +36,7 @@ def generate_grid(
     Raises:
         ModelError, ExportError, RunError: with what to do.
     """
-    quiet_libraries()
+    quiet_model_libraries()
     context = open_device_context()
     family = load_family(BaseModelConfig(path=str(base_model)), context.device, context.dtype)
     adapters = [attach_file(family, path, context.device) for path, _ in mix]
@@ -56,7 +56,7 @@ def generate_grid(
 
 def serve_previews(folder: PreviewFolder, idle_seconds: float) -> None:
     """Runs the preview worker until no request came for a while."""
-    quiet_libraries()
+    quiet_model_libraries()
     folder.prepare()
     with own_folder(folder.path):
         serve(folder, idle_seconds)

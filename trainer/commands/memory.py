@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from trainer.commands.libraries import quiet_libraries
+from trainer.commands.libraries import quiet_model_libraries
 from trainer.commands.training import OUT_OF_MEMORY
 from trainer.config import RunConfig, parse_assignment
 from trainer.memory import (
@@ -115,7 +115,7 @@ def estimate_run(
         ConfigError, ModelError, DatasetError, RunError: the run could not start either, or its
             memory cannot be estimated.
     """
-    quiet_libraries()
+    quiet_model_libraries()
     try:
         estimate = estimate_memory(config, models, device)
         if not free_bytes and _is_available(estimate.device.kind):
@@ -133,7 +133,7 @@ def probe_run(config: RunConfig, models: Path) -> dict[str, Any]:
         ConfigError, ModelError, DatasetError, RunError: the run could not start either, or it does
             not fit.
     """
-    quiet_libraries()
+    quiet_model_libraries()
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler prints when it starts and stops
     try:
         return asdict(probe_memory(config, models))

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from datasets_tools.errors import LorasmithError
-from trainer.commands.libraries import quiet_libraries
+from trainer.commands.libraries import quiet_model_libraries
 from trainer.memory import warn_of_shortage
 from trainer.runs import (
     RunError,
@@ -41,7 +41,7 @@ def train(run: RunFolder, cache: Path) -> str:
         ConfigError, DatasetError, ModelError, ExportError, RunError: with what to do; the run's
             last event has the same message.
     """
-    quiet_libraries()
+    quiet_model_libraries()
     with own_folder(run.path):
         if read_status(run.path).state == "finished":
             msg = f"{run.id} is finished. Raise train.steps in its config.toml to train it further."
@@ -92,7 +92,7 @@ def export_checkpoint(run: RunFolder, cache: Path, step: int = 0) -> Path:
     Raises:
         ConfigError, DatasetError, ModelError, ExportError, RunError: with what to do.
     """
-    quiet_libraries()
+    quiet_model_libraries()
     matching = [each for each in run.list_checkpoints() if step in {0, each.step}]
     if not matching:
         steps = ", ".join(str(each.step) for each in run.list_checkpoints()) or "none"
