@@ -31,7 +31,8 @@ class Shelf:
 
     def open(self, name, file, *chips):
         address = f"/view/opened/{name}?first=open&library_file="
-        self.site.answers[address] = (f"{name} {file}", buttons(file) + "".join(chips))
+        version = f"{name} {file}".replace(".", "-")  # dots are between versions
+        self.site.answers[address] = (version, buttons(file) + "".join(chips))
         self.site.set(open=name, library_file="")
 
     def wait(self, count=3):

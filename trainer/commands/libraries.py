@@ -31,7 +31,10 @@ def quiet_libraries() -> None:
 
 
 def quiet_model_libraries() -> None:
-    """Does the same for a command that loads a base model: its libraries draw bars of their own."""
+    """Does the same for a command that loads a base model, and imports what it loads it with.
+
+    These two show bars that no variable of the environment turns off.
+    """
     quiet_libraries()
     import diffusers
     import transformers
