@@ -79,8 +79,8 @@ def test_opened_accordion_asks_about_the_file_that_is_shown(shelf):
 
 
 def test_press_asks_the_train_tab_for_the_file_that_was_shown(shelf):
-    shelf.site.add("train-start-box", '<div class="fragment" data-view="about"></div>')
     shelf.site.answers["/view/about/-"] = ("1", "")
+    shelf.site.add("train-start-box", '<div class="fragment" data-view="about"></div>')
     for key in ("continue", "settings"):
         shelf.site.page.locator(f"#library-opened [data-key={key}]").click()
         assert shelf.call("openOnTrain") == {"tabs": {"__type__": "update", "selected": "train"}}
