@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 WORKSPACE ?= workspace
 # Tests run in this many processes, each with one thread: two threads that share two cores are
-# slower. Browser tests wait for much of their time, so a third process fits beside two cores.
-JOBS ?= 3
+# slower. Browser tests wait for much of their time, so four processes fill two cores.
+JOBS ?= 4
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
 
 # Run only when there is no environment yet.

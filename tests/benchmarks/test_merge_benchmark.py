@@ -17,6 +17,7 @@ def stored():
     return json.loads(merge.RESULTS.read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_a_few_layers_are_measured_and_other_rows_of_the_same_work_stay(tmp_path, monkeypatch):
     path = tmp_path / "results.json"
     small = ["--layers", "3", "--rank", "4", "--results", str(path)]

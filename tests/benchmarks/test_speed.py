@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.slow
 def test_both_loops_run_and_train_the_same_weights(tmp_path: Path) -> None:
     """One step each: the ratio is of the two times, and the weights were compared on the way."""
     results = tmp_path / "speed.json"

@@ -68,6 +68,7 @@ def test_share_of_a_missing_kind_goes_to_the_first():
     ]
 
 
+@pytest.mark.slow
 def test_vae_learns(build):
     known = torch.tensor(build.usable)
     settings = assign(SMOKE, ["vae.steps=25", "vae.learning_rate=0.01", "vae.crop=0"]).vae

@@ -69,6 +69,7 @@ def test_weighting_decides_how_much_heavy_noise_counts(build):
     assert losses["min_snr"] < losses["none"] < losses["debiased"]
 
 
+@pytest.mark.slow
 def test_interrupted_build_ends_with_identical_weights(build, shared_packages, tmp_path):
     stops = []
     while len(stops) < 100:

@@ -87,6 +87,7 @@ def test_the_code_of_the_page_passes_the_linter(project):
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_an_added_kind_keeps_every_promise_trains_exports_and_resumes(project):
     layers = ("linear", "conv1x1", "conv3x3", "strided")

@@ -109,8 +109,6 @@ def test_a_small_network_takes_what_its_rehearsal_says(dtype):
 
 # --- estimates on the starter model -------------------------------------------------------------
 
-QUICK = ("UNet attention only, checkpointing",)
-
 
 def check_setting(name, folder):
     images = write_images(folder / "images", [(128, 128)] * 2)
@@ -123,14 +121,9 @@ def check_setting(name, folder):
     assert step == pytest.approx(measured["training step"] - before, rel=TOLERANCE)
 
 
-@pytest.mark.parametrize("name", QUICK)
-def test_estimate_is_within_15_percent_of_the_measured_peak(name, tmp_path):
-    check_setting(name, tmp_path)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in SETTINGS if name not in QUICK])
-def test_estimate_is_within_15_percent_of_the_measured_peak_in_every_setting(name, tmp_path):
+@pytest.mark.parametrize("name", SETTINGS)
+def test_estimate_is_within_15_percent_of_the_measured_peak(name, tmp_path):
     if {"nf4", "adamw8bit"} & {text.split("=")[1] for text in SETTINGS[name]}:
         pytest.importorskip("bitsandbytes", reason="this setting needs bitsandbytes")
     check_setting(name, tmp_path)

@@ -124,6 +124,7 @@ def test_the_teacher_costs_nothing_before_the_first_step_and_pulls_later(make_ru
     assert all(p.grad is None for p in session.family.unet.parameters())
 
 
+@pytest.mark.slow
 def test_the_teacher_keeps_the_class_nearer_to_the_base_model(make_run, cache):
     distances = []
     for weight in (0.0, 10.0):
