@@ -13,6 +13,7 @@ from app.commands.arguments import (
     find_run,
     read_settings,
 )
+from trainer.formats.precision import PRECISIONS
 from trainer.runs import RunError
 from trainer.runs.base_models import find_base_model
 
@@ -20,7 +21,7 @@ _SHOWN_LETTERS = 160
 
 
 def add_commands(commands: Subparsers) -> None:
-    """Adds `inspect`, `verify`, `header`, `bundle` and `upload`."""
+    """Adds `inspect`, `verify`, `convert`, `header`, `bundle` and `upload`."""
     inspect = add_command(commands, "inspect", _run_inspect, "describe an adapter file")
     inspect.add_argument("file", type=Path, help="anybody's LoRA, LoHa, LoKr or DoRA file")
     inspect.add_argument(
@@ -42,6 +43,7 @@ def add_commands(commands: Subparsers) -> None:
     verify.epilog = (
         "The exit code is 1 where a file has an error, which some program stumbles over."
     )
+    _add_convert(commands)
     header = add_command(
         commands, "header", _run_header, "show the header that a run's file will have"
     )
@@ -68,6 +70,31 @@ def add_commands(commands: Subparsers) -> None:
     upload.add_argument("repository", metavar="OWNER/NAME", help="where to; it is made if need be")
     upload.add_argument("--private", action="store_true", help="a new one is seen by you alone")
     upload.epilog = "It needs a token that may write: see `lorasmith download --help`."
+
+
+def _add_convert(commands: Subparsers) -> None:
+    convert = add_command(
+        commands, "convert", _run_convert, "give a file the layer names of another program"
+    )
+    convert.add_argument("file", type=Path, help="anybody's LoRA file")
+    convert.add_argument(
+        "--to", required=True, metavar="FORMAT",
+        help="kohya, which all programs read, diffusers, omi (OneTrainer), comfyui, lycoris, peft, "
+        "diffusers-old, kohya-diffusers, kohya-original, checkpoint or bare",
+    )  # fmt: skip
+    convert.add_argument(
+        "--output", type=Path, metavar="PATH", help="the file to write; beside the other one else"
+    )
+    convert.add_argument(
+        "--precision", default="", choices=("", *PRECISIONS), metavar="FORMAT",
+        help="fp16, bf16 or fp32; the file's own else",
+    )  # fmt: skip
+    convert.add_argument(
+        "--base-model", default="", metavar="MODEL", help="one that the file fits, if asked for"
+    )
+    convert.add_argument("--force", action="store_true", help="replace what is there")
+    convert.add_argument("--json", action="store_true", help="print what came of it as JSON")
+    convert.epilog = "What the file does stays equal, which is checked layer by layer."
 
 
 def _run_inspect(args: argparse.Namespace) -> int:
@@ -99,6 +126,24 @@ def _run_verify(args: argparse.Namespace) -> int:
                 print(f"  {finding.to_line()}")
     errors = [each for _, findings in verified for each in findings if each.severity == "error"]
     return 1 if errors else 0
+
+
+def _run_convert(args: argparse.Namespace) -> int:
+    from trainer.commands import convert
+
+    to = args.output or args.file.with_name(f"{args.file.stem}-{args.to}.safetensors")
+    models = args.workspace / "models"
+    base = find_base_model(args.base_model, models) if args.base_model else None
+    report = convert(
+        args.file, args.to, to, precision=args.precision, base_model=base, force=args.force
+    )
+    if args.json:
+        print(json.dumps({"file": str(to), **report}, indent=1))
+        return 0
+    print(f"file: {to}", f"{_count(range(report['layers']), 'layer')} converted.", sep="\n")
+    for path in report["embeddings"]:
+        print(f"The embedding that was bundled with them is in {path}.")
+    return 0
 
 
 def _run_header(args: argparse.Namespace) -> int:

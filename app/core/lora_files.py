@@ -26,8 +26,11 @@ INSPECT = "inspect"
 _UNSUITABLE = re.compile(r"[^A-Za-z0-9._+-]+")
 _BASE_MODEL = "model.diffusion_model."
 _SETTINGS = "lorasmith.config"  # the entry of the header
-# Kinds of packs: the option of `lorasmith bundle`, and how what it makes ends.
+# Kinds of packs: the option of `lorasmith bundle`, and how what it makes ends; and the formats of
+# `lorasmith convert`.
 PACKS = {"civitai": "-civitai.zip", "hub": "-hub"}
+FORMATS = {"kohya": "-kohya.safetensors", "diffusers": "-diffusers.safetensors"}
+MADE = PACKS | FORMATS
 
 
 @dataclass(frozen=True)
@@ -131,9 +134,9 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def find_pack(workspace: Workspace, file: FileView, kind: str) -> Path | None:
-    """Returns the zip or the folder that was packed from a file; None before it is there."""
+    """Returns what was packed or converted from a file; None before it is there."""
     job = read_file_job(workspace, kind, file.path)
-    place = job.path / f"{file.path.stem}{PACKS[kind]}"
+    place = job.path / f"{file.path.stem}{MADE[kind]}"
     return place if job.state == "done" and place.exists() else None
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from app.core.jobs import Job, stamp_job
 from app.core.lora_files import (
+    FORMATS,
     INSPECT,
-    PACKS,
+    MADE,
     FileView,
     find_file,
     name_file_job,
@@ -94,19 +95,20 @@ def make_pack(file: FileView, kind: str, job: Job) -> Markup:
         return make_progress(text.PACKING)
     if job.state == "failed":
         return make_failure(f"{text.PACK_FAILED} {job.message}")
-    name = f"{file.path.stem}-{kind}.zip"
+    name = f"{file.path.stem}{MADE[kind]}" + (".zip" if kind == "hub" else "")
     link = make_link(f"{text.DOWNLOAD} {name}", pack_url(file, kind), name)
     return element("p", link, data_state="done")
 
 
 def _list_facts(answer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    sure = "" if answer.get("certain") else text.BY_ITS_HEADER
+    sure = text.BY_ITS_HEADER if answer.get("by_header") else ""
     yield text.FACT_FAMILY, f"{answer.get('family', '')}{sure}"
     yield text.FACT_KIND, ", ".join(map(str, answer.get("kinds", ())))
     for part in answer.get("components", ()):
         name = str(part["name"])
         yield name[:1].upper() + name[1:], _describe_component(part)
     yield text.FACT_TRIGGER, str(answer.get("trigger", ""))
+    yield text.FACT_WORDS, ", ".join(map(str, answer.get("words", ())))
     yield text.FACT_TAGS, ", ".join(map(str, answer.get("tags", ())))
     yield text.FACT_PREDICTION, str(answer.get("prediction", ""))
     yield text.FACT_TRAINED_ON, str(answer.get("base_model", ""))
@@ -189,16 +191,21 @@ def _render_share(workspace: Workspace, params: Params) -> Markup:
     file = _find_file(workspace, params)
     if file is None:
         return Markup("")
-    packs = []
-    for kind, label in (("civitai", text.PACK_CIVITAI), ("hub", text.PACK_HUB)):
+    packs: list[Markup] = []
+    formats: list[Markup] = []
+    for kind, label in text.PACK_LABELS.items():
         pack = make_pack(file, kind, read_file_job(workspace, kind, file.path))
-        packs.append(make_button(label, key=kind, element_id=f"library-pack-{kind}"))
-        packs.append(element("div", pack, id=f"library-packed-{kind}"))
+        rows = formats if kind in FORMATS else packs
+        rows.append(make_button(label, key=kind, element_id=f"library-pack-{kind}"))
+        rows.append(element("div", pack, id=f"library-packed-{kind}"))
     command = text.upload_command(file.path)
     return join(
         element("p", text.SHARE_INFO, class_="quiet"),
         *packs,
         make_copied(text.UPLOAD, command, "library-upload", text.UPLOAD_INFO),
+        element("h4", text.CONVERT),
+        element("p", text.CONVERT_INFO, class_="quiet"),
+        *formats,
     )
 
 
@@ -209,7 +216,7 @@ def _read_about_version(workspace: Workspace, params: Params) -> object:
 
 def _read_share_version(workspace: Workspace, params: Params) -> object:
     file = _find_file(workspace, params)
-    return file, _stamp_jobs(workspace, file, PACKS)
+    return file, _stamp_jobs(workspace, file, MADE)
 
 
 def _stamp_jobs(workspace: Workspace, file: FileView | None, kinds: Iterable[str]) -> list[object]:

@@ -8,7 +8,15 @@ from types import SimpleNamespace
 from typing import Any
 
 from app.core.jobs import send_job
-from app.core.lora_files import INSPECT, PACKS, FileView, find_file, find_pack, name_file_job
+from app.core.lora_files import (
+    FORMATS,
+    INSPECT,
+    MADE,
+    FileView,
+    find_file,
+    find_pack,
+    name_file_job,
+)
 from app.core.run_contents import read_run_config
 from app.core.workspace import Workspace, WorkspaceError
 from app.library import text
@@ -45,9 +53,9 @@ class LibraryEvents:
         return {"message": ""}
 
     def pack(self, event: SimpleNamespace) -> dict[str, Any] | None:
-        """Has the file packed for Civitai or for the hub; returns what went wrong."""
+        """Has the file packed, or converted for other programs; returns what went wrong."""
         kind = getattr(event, "key", "")
-        if kind not in PACKS:
+        if kind not in MADE:
             return None
         try:
             pack_file(self.workspace, self._find_file(event), kind)
@@ -85,7 +93,7 @@ def _name_base_model(workspace: Workspace, file: FileView) -> list[str]:
 
 
 def pack_file(workspace: Workspace, file: FileView | None, kind: str) -> None:
-    """Has a file packed for Civitai or the hub, unless the pack is there already.
+    """Has a file packed for Civitai or the hub, or converted, unless the result is there already.
 
     Raises:
         WorkspaceError: the file is gone, or the command cannot be started.
@@ -93,8 +101,12 @@ def pack_file(workspace: Workspace, file: FileView | None, kind: str) -> None:
     if file is None:
         raise WorkspaceError(text.FILE_GONE)
     job_id = name_file_job(kind, file.path)
-    to = workspace.jobs_path / job_id / f"{file.path.stem}{PACKS[kind]}"
-    arguments = ["bundle", str(file.path.resolve()), f"--{kind}", str(to), "--json"]
+    to = workspace.jobs_path / job_id / f"{file.path.stem}{MADE[kind]}"
+    source = str(file.path.resolve())
+    arguments = ["bundle", source, f"--{kind}", str(to), "--json"]
+    if kind in FORMATS:
+        arguments = ["convert", source, f"--to={kind}", f"--output={to}", "--json"]
+        arguments += _name_base_model(workspace, file)
     send_job(workspace, job_id, [*arguments, f"--workspace={workspace.root}"])
 
 

@@ -55,13 +55,23 @@ PROGRAMS = "Which programs load it"
 LOADS = {"yes": "loads it", "partly": "loads a part of it", "no": "does not load it"}
 FINDINGS = "Check"
 NO_FINDINGS = "Nothing to complain of: names, shapes, hashes and header are as programs expect."
-SHARE = "Share it: Civitai and Hugging Face"
+SHARE = "Share it, or convert it for other programs"
 SHARE_INFO = (
     "Nothing is uploaded from this page. Both packs hold the file, samples and texts; the upload "
     "to the hub is a command, which takes the token from HF_TOKEN or the keyring."
 )
-PACK_CIVITAI = "Make a zip for Civitai"
-PACK_HUB = "Make a folder for Hugging Face"
+PACK_LABELS = {
+    "civitai": "Make a zip for Civitai",
+    "hub": "Make a folder for Hugging Face",
+    "kohya": "Convert it to the format of kohya",
+    "diffusers": "Convert it to the format of diffusers",
+}
+CONVERT = "Other formats"
+CONVERT_INFO = (
+    "A file of any program gets the names that others read: kohya for A1111, Forge, ComfyUI and "
+    "InvokeAI, diffusers for Python scripts. What it does stays equal. `lorasmith convert` knows "
+    "more formats."
+)
 PACK_FAILED = "Nothing was packed:"
 DOWNLOAD = "Download"
 PACKING = "Packing. This takes some seconds…"
@@ -74,6 +84,7 @@ FACT_SIZE = "Size"
 FACT_FAMILY = "For"
 FACT_KIND = "Kind"
 FACT_TRIGGER = "Trigger word"
+FACT_WORDS = "Bundled embeddings"
 FACT_TAGS = "Commonest tags"
 FACT_PREDICTION = "Prediction"
 FACT_TRAINED_ON = "Trained on"

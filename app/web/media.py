@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from app.core.examples import find_example
 from app.core.generation import REQUEST_ID
-from app.core.lora_files import PACKS, find_file
+from app.core.lora_files import MADE, find_file
 from app.core.run_contents import sample_path
 from app.core.workspace import Workspace, WorkspaceError
 from app.dataset.images import make_thumbnail
@@ -86,7 +86,7 @@ def _find_lora(workspace: Workspace, names: dict[str, str]) -> Path | None:
 
 
 def _find_pack(workspace: Workspace, names: dict[str, str]) -> Path | None:
-    if names["kind"] not in PACKS:
+    if names["kind"] not in MADE:
         return None
     opened = names["opened"]
     file = find_file(workspace, opened, f"{opened}/{names['name']}")

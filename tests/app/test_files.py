@@ -125,7 +125,7 @@ def test_settings_are_read_from_the_header_and_damaged_ones_are_none(workspace):
     assert view.read_settings(bring(workspace, "bad.safetensors", b"x").path) == {}
 
 
-@pytest.mark.parametrize("kind", ["civitai", "hub"])
+@pytest.mark.parametrize("kind", ["civitai", "hub", "kohya", "diffusers"])
 def test_pack_is_made_and_downloaded(workspace, media, run, kind):
     export(run)
     file = view.find_file(workspace, run.id, None)

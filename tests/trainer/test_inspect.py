@@ -128,7 +128,7 @@ def test_a_file_for_another_architecture_is_named_and_not_judged(path):
 def test_layers_that_two_families_share_leave_the_family_open(path):
     tensors = {k: v for k, v in make_tensors().items() if "resnets" in k}
     found = inspect(path, tensors, {})
-    assert (found.family, found.certain) == ("an unknown family", False)
+    assert (found.family, found.certain) == ("SD 1.x or SD 2.x", False)
     assert inspect(path, tensors, make_header("sd2")).family == "SD 2.x"
 
 

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from trainer.export import known_names, name_layers, recognise_layers
-from trainer.formats.families import SD15
+from trainer.export import name_layers, recognise_layers
+from trainer.formats.families import FAMILIES, SD15
+from trainer.formats.spellings import SPELLINGS, parse_name, write_name
 from trainer.formats.unet_names import SD_NAMES, SDXL_NAMES, UNetNames
 from trainer.models.layers import list_adaptable_layers
 from trainer.models.shipped import read_config
@@ -52,11 +53,22 @@ def test_layers_are_found_again_from_names_alone(layers, family):
     }
 
 
+@pytest.mark.parametrize("spelling", SPELLINGS)
 @pytest.mark.parametrize("family", COUNTS)
-def test_no_spelling_stands_for_two_layers(layers, family):
-    found = known_names(layers[family], NAMES[family])
-    alone = [known_names([layer], NAMES[family]) for layer in layers[family]]
-    assert len(found) == sum(map(len, alone))
+def test_every_spelling_names_each_layer_and_is_parsed_to_it_again(layers, family, spelling):
+    names = {}
+    for layer in layers[family]:
+        name = write_name(layer, SPELLINGS[spelling], FAMILIES[family], NAMES[family])
+        if name is None:  # without the model in front, one of two text encoders has no name
+            assert layer.startswith("text_encoder")
+            continue
+        parsed = parse_name(name, NAMES[family])
+        assert parsed is not None, name
+        assert (parsed.layer, name not in names) == (layer, True)
+        names[name] = layer
+    assert len([each for each in names.values() if each.startswith("unet.")]) == sum(
+        layer.startswith("unet.") for layer in layers[family]
+    )
 
 
 @pytest.mark.parametrize("family", COUNTS)
@@ -108,28 +120,48 @@ def test_sdxl_blocks_are_numbered_as_in_the_original_files(layer, name):
         "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k",
         "lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k",
         "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k",
-        "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn2.processor.to_k_lora",
+        "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn2.processor.to_k",
+        "down_blocks.1.attentions.0.transformer_blocks.0.attn2.processor.to_k",
+        "base_model.model.down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k",
+        "unet.base_model.model.down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k",
+        "lycoris_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k",
+        "unet.input_blocks.4.1.transformer_blocks.0.attn2.to_k",
+        "diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k",
+        "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k",
     ],
 )
-def test_one_unet_layer_is_read_under_every_spelling(layers, spelling):
+def test_one_unet_layer_is_read_under_every_spelling(spelling):
     layer = "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k"
-    for family, names in NAMES.items():
-        assert known_names(layers[family], names)[spelling] == layer
+    for names in NAMES.values():
+        assert parse_name(spelling, names).layer == layer
 
 
-def test_a_text_layer_is_read_with_and_without_the_level_text_model(layers):
-    found = known_names(layers["sd15"], SD_NAMES)
+def test_a_text_layer_is_read_with_and_without_the_level_text_model():
     layer = "text_encoder.text_model.encoder.layers.3.mlp.fc1"
     for spelling in (
         "lora_te_text_model_encoder_layers_3_mlp_fc1",
         "lora_te1_text_model_encoder_layers_3_mlp_fc1",
         "lora_te_encoder_layers_3_mlp_fc1",
         "text_encoder.encoder.layers.3.mlp.fc1",
+        "base_model.model.text_encoder.text_model.encoder.layers.3.mlp.fc1",
+        "clip_l.text_model.encoder.layers.3.mlp.fc1",
+        "text_encoders.clip_l.transformer.text_model.encoder.layers.3.mlp.fc1",
+        "text_model.encoder.layers.3.mlp.fc1",
         layer,
     ):
-        assert found[spelling] == layer
+        assert parse_name(spelling, SD_NAMES).layer == layer
 
 
 def test_names_that_follow_no_grammar_are_left_out():
-    strange = ["lora_unet_input_blocks_99_1_proj_in", "lora_transformer_x", "unet"]
+    strange = [
+        "lora_unet_input_blocks_99_1_proj_in",
+        "lora_unet_nowhere",
+        "lora_unet_mid_block_attentions_0_proj_inside",
+        "lora_transformer_x",
+        "unet",
+        "unet.nowhere",
+        "diffusion_model.down_blocks.0.resnets.0.conv1",
+        "lora_te3_text_model_encoder_layers_0_mlp_fc1",
+        "clip_l",
+    ]
     assert recognise_layers(strange, SDXL_NAMES) == {}

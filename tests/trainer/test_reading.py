@@ -12,12 +12,12 @@ from trainer.adapters import ADAPTERS, LoRA, inject
 from trainer.export import (
     ExportError,
     compare_with_trained,
-    known_names,
     name_layers,
     read_adapter_file,
     write_kohya,
     write_peft,
 )
+from trainer.formats.spellings import parse_name
 from trainer.formats.unet_names import SD_NAMES, SDXL_NAMES
 from trainer.training.attach import attach_file, make_rebuild
 from trainer.training.layers import list_targets
@@ -284,12 +284,12 @@ def test_every_spelling_is_read(name, family, tmp_path):
 def test_sdxl_is_read_in_both_block_namings(family_xl):
     """The original number of a block differs between families, so the base model's own count."""
     layer = "unet.up_blocks.0.attentions.1.proj_in"
-    names = known_names([layer], family_xl.unet_names)
-    assert names["lora_unet_up_blocks_0_attentions_1_proj_in"] == layer
-    assert names["lora_unet_output_blocks_1_1_proj_in"] == layer
+    names = family_xl.unet_names
+    assert parse_name("lora_unet_up_blocks_0_attentions_1_proj_in", names).layer == layer
+    assert parse_name("lora_unet_output_blocks_1_1_proj_in", names).layer == layer
     upsampler = "unet.up_blocks.0.upsamplers.0.conv"
-    assert known_names([upsampler], SD_NAMES)["lora_unet_output_blocks_2_1_conv"] == upsampler
-    assert known_names([upsampler], SDXL_NAMES)["lora_unet_output_blocks_2_2_conv"] == upsampler
+    assert parse_name("lora_unet_output_blocks_2_1_conv", SD_NAMES).layer == upsampler
+    assert parse_name("lora_unet_output_blocks_2_2_conv", SDXL_NAMES).layer == upsampler
 
 
 KOHYA = {UNET: tuple(f"{SPELLINGS['kohya'][0]}.{part}" for part in SPELLINGS["kohya"][2])}

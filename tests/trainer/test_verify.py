@@ -157,6 +157,8 @@ LOKR = {
 CASES = [
     ("family", "sd15", replace("lora_unet_mid_block", "lora_unet_double_blocks"), {}, "error", ""),
     ("strangers", "sd15", put("surprise", SQUARE), {}, "error", "Forge InvokeAI diffusers"),
+    ("words", "sd15", put("bundle_emb.my cat.emb_params", torch.ones(2, 768)), {}, "note",
+     "ComfyUI Forge InvokeAI diffusers sd-scripts"),
     ("format", "sd15", to_peft, {}, "note", "A1111 ComfyUI Forge InvokeAI sd-scripts"),
     ("format", "sd15", lambda t: t | {"unet.conv_in.lora_A.weight": torch.ones(1, 4, 3, 3),
      "unet.conv_in.lora_B.weight": torch.ones(320, 1, 1, 1)}, {}, "error",

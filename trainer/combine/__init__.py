@@ -7,6 +7,8 @@ layer, so that full-size files need little memory.
 
 from trainer.combine.bake import bake_files, subtract_files
 from trainer.combine.baking import BakeResult
+from trainer.combine.conversion import TARGETS
+from trainer.combine.convert import Conversion, convert_file
 from trainer.combine.errors import CombineError
 from trainer.combine.extract import Extraction, extract_file
 from trainer.combine.merge import MergeRequest, merge_files
@@ -21,8 +23,10 @@ from trainer.combine.singular_values import (
 
 __all__ = [
     "MERGES",
+    "TARGETS",
     "BakeResult",
     "CombineError",
+    "Conversion",
     "Extraction",
     "FileSingularValues",
     "LayerSimilarity",
@@ -31,6 +35,7 @@ __all__ = [
     "ResizedLayer",
     "SimilarityReport",
     "bake_files",
+    "convert_file",
     "extract_file",
     "measure_singular_values",
     "merge_files",

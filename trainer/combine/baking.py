@@ -25,11 +25,16 @@ from trainer.combine.merge import Progress
 from trainer.combine.sources import Source
 from trainer.combine.stream import to_bytes
 from trainer.dtypes import STORED_DTYPES
+from trainer.files.read.keys import VECTOR_KINDS, KeyGroup
 from trainer.formats.header import TensorEntry, TensorFile
 from trainer.models.weights import Stored
 
 _HASHES = ("sshs_model_hash", "modelspec.hash_sha256", "sshs_legacy_hash")
 _WEIGHT_FILES = {".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".msgpack", ".h5", ".onnx", ".pb"}
+
+
+# The parts of a file that are added to a vector of the model.
+_VECTORS = {"weight": ("w_norm",), "bias": ("diff_b", "b_norm")}
 
 
 @dataclass
@@ -43,6 +48,13 @@ class BakeResult:
 
     layers: int = 0
     rounded: list[str] = field(default_factory=list)
+
+
+def _affects(group: KeyGroup, leaf: str) -> bool:
+    """Whether the tensors of a layer change its weight or its bias."""
+    if group.kind in VECTOR_KINDS or leaf == "bias":
+        return any(part in group.keys for part in _VECTORS[leaf])
+    return True
 
 
 class Baker:
@@ -152,8 +164,7 @@ class Baker:
         return [
             (source, weight)
             for source, weight in self.sources
-            if layer in source.file.groups
-            and (leaf == "weight" or "diff_b" in source.file.groups[layer].keys)
+            if layer in source.file.groups and _affects(source.file.groups[layer], leaf)
         ]
 
     def _bake(
@@ -203,8 +214,9 @@ class Baker:
         total: Tensor | None = None
         for source, weight in self._list_sources(name):
             module = source.file.read(layer)
-            if leaf == "bias":
-                delta = module.tensors["diff_b"] * weight
+            vector = next((module.tensors[n] for n in _VECTORS[leaf] if n in module.tensors), None)
+            if vector is not None:
+                delta = vector * weight
             else:
                 delta = source.make_delta(layer, module).multiply_out() * weight
             total = delta if total is None else total + delta

@@ -19,7 +19,7 @@ from trainer.combine.outputs import (
     start_writer,
 )
 from trainer.combine.similarity import SimilarityReport, measure_similarity
-from trainer.combine.sources import Source, open_sources
+from trainer.combine.sources import Source, collect_words, open_sources
 from trainer.combine.stream import TensorStream
 from trainer.combine.target_model import open_base, read_target_model
 from trainer.combine.validation import FindingsCallback, OutputValidator
@@ -72,6 +72,9 @@ def merge_files(
     target_model = read_target_model(paths, open_base(request.base_model))
     report = SimilarityReport()
     with open_sources(paths, target_model) as sources, TensorStream(request.to) as stream:
+        for source in sources:
+            source.reject_vectors()
+        words = collect_words(sources)
         plan = _plan(sources, request.options)
         how = _describe(request)
         headers = [(source.path, source.file.metadata) for source in sources]
@@ -90,6 +93,7 @@ def merge_files(
         if stream.empty:
             msg = f"The merge changes nothing, so {request.to.name} is not written."
             raise CombineError(msg)
+        writer.add_words(words)
         stream.finish(describe_merged(title, headers, target_model.family, writer.measure(), how))
     return report
 

@@ -143,6 +143,12 @@ class AdapterWriter:
         self.kinds.append(kind)
         self._write(layer, parts)
 
+    def add_words(self, words: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Writes bundled embeddings as they are, by word and part."""
+        for word, parts in words.items():
+            for part, value in parts.items():
+                self.stream.add(f"bundle_emb.{word}.{part}", value)
+
     def measure(self) -> Network:
         """Returns ranks and alphas of what was written; the UNet's decide."""
         unet = [size[1:] for size in self.sizes if size[0].startswith("unet.")]
@@ -156,10 +162,14 @@ class AdapterWriter:
 
 
 def start_writer(
-    stream: TensorStream, plan: Plan, target_model: TargetModel, precision: str
+    stream: TensorStream,
+    plan: Plan,
+    target_model: TargetModel,
+    precision: str,
+    vectors: Iterable[str] = (),
 ) -> AdapterWriter:
-    """Returns a writer for planned layers."""
-    names = name_layers(plan, target_model.family, target_model.unet_names)
+    """Returns a writer for planned layers, and for those of which only vectors are written."""
+    names = name_layers([*plan, *vectors], target_model.family, target_model.unet_names)
     return AdapterWriter(stream, names, choose_alphas(plan), precision)
 
 

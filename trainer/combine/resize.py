@@ -20,13 +20,14 @@ from trainer.combine.outputs import (
     plan_network,
     start_writer,
 )
-from trainer.combine.sources import Source, open_sources
+from trainer.combine.sources import Source, collect_words, open_sources
 from trainer.combine.stream import TensorStream
 from trainer.combine.target_model import open_base, read_target_model
 from trainer.combine.validation import FindingsCallback, OutputValidator
 from trainer.config import RankChoice
 from trainer.export import FileModule
 from trainer.files.read.family import read_rank
+from trainer.files.read.keys import VECTOR_KINDS
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ def resize_file(
     target_model = read_target_model([path], open_base(base_model))
     results: list[ResizedLayer] = []
     with open_sources([path], target_model) as (source,), TensorStream(to) as stream:
+        source.reject_vectors()
         plan = {layer: _plan(layer, source, choice) for layer in source.file.groups}
         check_rank({k: v for k, v in plan.items() if not v.wide}, choice.rank)
         check_rank({k: v for k, v in plan.items() if v.wide}, choice.limit_of(wide=True))
@@ -115,6 +117,7 @@ def resize_file(
         if stream.empty:
             msg = f"{path.name} changes nothing, so {to.name} is not written."
             raise CombineError(msg)
+        writer.add_words(collect_words([source]))
         stream.finish(describe_derived(to.stem, header, family, writer.measure(), how))
     return results
 
@@ -161,8 +164,10 @@ def scale_file(
     with open_sources([path], target_model) as (source,), TensorStream(to) as stream:
         layers = list(source.file.groups)
         factors = find_factors(layers, patterns)
-        plan = {layer: _plan(layer, source, RankChoice()) for layer in layers}
-        writer = start_writer(stream, plan, target_model, precision)
+        vectors = [n for n, each in source.file.groups.items() if each.kind in VECTOR_KINDS]
+        planned = [layer for layer in layers if layer not in vectors]
+        plan = {layer: _plan(layer, source, RankChoice()) for layer in planned}
+        writer = start_writer(stream, plan, target_model, precision, vectors)
         for layer in layers:
             if factors[layer] != 0:
                 module = source.file.read(layer)
@@ -182,6 +187,7 @@ def scale_file(
         OutputValidator(to, target_model, precision, force, on_findings).validate_written(
             writer, header
         )
+        writer.add_words(collect_words([source]))
         stream.finish(header)
     return factors
 
@@ -206,7 +212,14 @@ def find_factors(layers: Sequence[str], patterns: Sequence[tuple[str, float]]) -
 
 
 # The tensor to multiply: the first of these that a layer has.
-_CARRIERS = {"loha": ("hada_w1_a",), "lokr": ("lokr_w1", "lokr_w1_a"), "full": ("diff",)}
+_CARRIERS = {
+    "loha": ("hada_w1_a",),
+    "lokr": ("lokr_w1", "lokr_w1_a"),
+    "full": ("diff",),
+    "norm": ("w_norm",),
+    "bias": ("diff_b",),
+}
+_WITHOUT_ALPHA = {"full", *VECTOR_KINDS}
 
 
 def _scale_parts(path: Path, layer: str, module: FileModule, factor: float) -> dict[str, Tensor]:
@@ -218,10 +231,10 @@ def _scale_parts(path: Path, layer: str, module: FileModule, factor: float) -> d
         )
         raise CombineError(msg)
     parts = dict(module.tensors)
-    if module.kind != "full":
+    if module.kind not in _WITHOUT_ALPHA:
         parts["alpha"] = torch.tensor(module.alpha)
     carrier = next((name for name in _CARRIERS.get(module.kind, ()) if name in parts), "")
-    for name in (carrier, "diff_b"):
+    for name in {carrier, "diff_b", "b_norm"}:
         if name in parts:
             parts[name] = parts[name] * factor
     return parts

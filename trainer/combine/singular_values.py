@@ -11,6 +11,7 @@ from trainer.combine.merge import Progress
 from trainer.combine.sources import open_sources
 from trainer.combine.target_model import open_base, read_target_model
 from trainer.files.read.family import read_rank
+from trainer.files.read.keys import VECTOR_KINDS
 
 # The ranks for which the share of the energy is reported.
 _RANKS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
@@ -106,7 +107,9 @@ def measure_singular_values(
     target_model = read_target_model([path], base)
     layers: list[LayerSingularValues] = []
     with open_sources([path], target_model) as (source,):
-        for layer, group in source.file.groups.items():
+        groups = source.file.groups.items()
+        matrices = {layer: group for layer, group in groups if group.kind not in VECTOR_KINDS}
+        for layer, group in matrices.items():
             delta = source.make_delta(layer, source.file.read(layer))
             rank = read_rank(group, source.file.shapes) or delta.limit
             kind = "dora" if group.has_magnitude else group.kind
@@ -118,7 +121,7 @@ def measure_singular_values(
                 )
             layers.append(described)
             if progress is not None:
-                progress(len(layers), len(source.file.groups))
+                progress(len(layers), len(matrices))
     return FileSingularValues(path.name, target_model.family, layers)
 
 

@@ -15,6 +15,8 @@ from trainer.combine.errors import CombineError
 from trainer.combine.target_model import TargetModel
 from trainer.export import FileModule
 from trainer.files.read import OpenFile, open_adapter_file
+from trainer.files.read.keys import VECTOR_KINDS
+from trainer.files.read.kinds import describe_kind
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,21 @@ class Source:
     def path(self) -> Path:
         """Where it is."""
         return self.file.path
+
+    def reject_vectors(self) -> None:
+        """Rejects a file that changes vectors, for commands that make plain LoRA of it.
+
+        Raises:
+            CombineError: with what it changes, and what can be done with it.
+        """
+        groups = self.file.groups.values()
+        kind = next((each.kind for each in groups if each.kind in VECTOR_KINDS), "")
+        if kind:
+            msg = (
+                f"{self.path.name} {describe_kind(kind, groups)}, and vectors have no low-rank "
+                "form. Such a file can be scaled, converted, and baked into a base model."
+            )
+            raise CombineError(msg)
 
     def read(self, layer: str) -> Delta:
         """Returns the file's delta for a layer's weight, at weight 1, in fp32.
@@ -120,13 +137,39 @@ def open_sources(paths: Sequence[Path], target_model: TargetModel) -> Iterator[l
             Source(
                 stack.enter_context(
                     open_adapter_file(
-                        path, target_model.layers, target_model.unet_names, target_model.family
+                        path,
+                        target_model.layers,
+                        target_model.unet_names,
+                        target_model.family,
+                        vectors=True,
                     )
                 ),
                 target_model,
             )
             for path in paths
         ]
+
+
+def collect_words(sources: Sequence[Source]) -> dict[str, dict[str, Tensor]]:
+    """Returns the embeddings that are bundled with the layers of files, by word and part.
+
+    Raises:
+        CombineError: two files hold different embeddings of one word.
+    """
+    words: dict[str, dict[str, Tensor]] = {}
+    for source in sources:
+        for word, parts in source.file.read_words().items():
+            known = words.setdefault(word, parts)
+            same = known.keys() == parts.keys() and all(
+                torch.equal(known[part], value) for part, value in parts.items()
+            )
+            if not same:
+                msg = (
+                    f"{source.path.name} holds another embedding of “{word}” than a file before "
+                    "it, and a merged file can hold one only. Merge files without it."
+                )
+                raise CombineError(msg)
+    return words
 
 
 def make_layer(shape: Shape, weight: Tensor | None = None) -> Layer:

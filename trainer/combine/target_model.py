@@ -11,16 +11,15 @@ from pathlib import Path
 from trainer.combine.base_weights import BaseWeights
 from trainer.combine.delta import Shape
 from trainer.combine.errors import CombineError
-from trainer.export import known_names, recognise_layers
-from trainer.files.architectures import OUTER_LAYERS, list_layers
+from trainer.files.architectures import list_known_layers, list_layers
 from trainer.files.read import explain_misfit, open_header
-from trainer.files.read.family import FamilyGuess, guess_family, measure
-from trainer.files.read.keys import KeyGroup, group_keys
-from trainer.files.verify.facts import has_size
-from trainer.formats.families import FAMILIES
-from trainer.formats.header import TensorFile
+from trainer.files.read.identity import explain_no_adapter
+from trainer.files.read.keys import READABLE_KINDS, VECTOR_KINDS, group_keys
+from trainer.files.read.kinds import check_kinds
+from trainer.files.read.recognition import Recognition, recognise
+from trainer.formats.families import FAMILIES, list_titles
+from trainer.formats.layer_names import is_norm
 from trainer.formats.unet_names import UNetNames
-from trainer.models.layers import name_layer
 
 
 @dataclass(frozen=True)
@@ -58,45 +57,53 @@ def read_target_model(paths: Sequence[Path], base: BaseWeights | None = None) ->
     if base is not None:
         _check_base(files, base)
         names = UNetNames.from_config(base.info.unet)
-        return TargetModel(base.info.family, names, frozenset(base.shapes), base.shapes, base)
+        norms = (each.removesuffix(".weight") for each in base.stored)
+        layers = frozenset([*base.shapes, *filter(is_norm, norms)])
+        return TargetModel(base.info.family, names, layers, base.shapes, base)
     if not family:
-        msg = (
-            f"{paths[0].name} does not record which family of base models it was made for. "
-            "Name a base model that it fits with --base-model."
+        fitting = files[0].recognition.guess.candidates
+        why = (
+            f"fits {list_titles(fitting, 'and')}"
+            if fitting
+            else "does not record which family of base models it was made for"
         )
+        msg = f"{paths[0].name} {why}. Name a base model that it fits with --base-model."
         raise CombineError(msg)
     names = FAMILIES[family].unet.names
-    public = list_layers(family)
-    known = known_names([*public, *OUTER_LAYERS], names)
-    if all(_fits(file, known, public) for file in files):
-        return TargetModel(family, names, frozenset([*public, *OUTER_LAYERS]), public)
-    layers = frozenset(layer for file in files for layer in _read_grammar(file, names))
+    if all(file.recognition.public for file in files):
+        return TargetModel(family, names, list_known_layers(family), list_layers(family))
+    layers = frozenset(layer for file in files for layer in file.recognition.layers.values())
     return TargetModel(family, names, layers)
 
 
 @dataclass(frozen=True)
 class _File:
-    header: TensorFile
-    groups: dict[str, KeyGroup]
-    guess: FamilyGuess
-
-    @property
-    def shapes(self) -> dict[str, Shape]:
-        return {key: entry.shape for key, entry in self.header.tensors.items()}
+    path: Path
+    recognition: Recognition
 
 
 def _read_file(path: Path) -> _File:
     header = open_header(path)
-    groups, _ = group_keys(header.tensors)
-    shapes = {key: entry.shape for key, entry in header.tensors.items()}
-    guess = guess_family(groups.values(), shapes, header.metadata)
-    if guess.unsupported:
+    groups, _ = group_keys(header.tensors, header.shapes)
+    message = explain_no_adapter(header, groups)
+    if message:
+        raise CombineError(message)
+    check_kinds(path, groups, READABLE_KINDS | VECTOR_KINDS)
+    recognition = recognise(groups, header.shapes, header.metadata)
+    if recognition.guess.unsupported:
         msg = (
-            f"{path.name} was made for {guess.title}, which is not supported; supported are "
-            f"{', '.join(each.title for each in FAMILIES.values())}."
+            f"{path.name} was made for {recognition.guess.title}, which is not supported; "
+            f"supported are {list_titles(word='and')}."
         )
         raise CombineError(msg)
-    return _File(header, groups, guess)
+    if not recognition.parsed:
+        msg = (
+            f"Nothing in {path.name} was recognised: none of its {len(groups)} layer names follows "
+            f"a known spelling, first {next(iter(groups))}. Choose a LoRA file for "
+            f"{list_titles()}."
+        )
+        raise CombineError(msg)
+    return _File(path, recognition)
 
 
 def open_base(path: Path | None) -> BaseWeights | None:
@@ -109,48 +116,26 @@ def open_base(path: Path | None) -> BaseWeights | None:
 
 
 def _find_common_family(files: Sequence[_File]) -> str:
-    """Returns the family of all files; "" where none records it."""
-    known = {file.guess.family: file for file in files if file.guess.family}
+    """Returns the only family that fits all files; "" where several or none do."""
+    guesses = [(file.path.name, file.recognition.guess) for file in files]
+    known = {guess.family: (name, guess) for name, guess in guesses if guess.family}
     if len(known) > 1:
-        named = " and ".join(
-            f"{file.header.path.name} for {file.guess.title}" for file in known.values()
-        )
+        named = " and ".join(f"{name} for {guess.title}" for name, guess in known.values())
         msg = f"The files were made for different families: {named}. Choose files of one family."
         raise CombineError(msg)
-    return next(iter(known), "")
+    fitting = set(known) or set(FAMILIES)
+    for file in files:
+        guess = file.recognition.guess
+        if guess.candidates and not fitting & set(guess.candidates):
+            raise CombineError(explain_misfit(file.path, guess, next(iter(known), "")))
+        fitting &= set(guess.candidates) or fitting
+    return fitting.pop() if len(fitting) == 1 else ""
 
 
 def _check_base(files: Sequence[_File], base: BaseWeights) -> None:
+    family = base.info.family
     for file in files:
-        if file.guess.certain and file.guess.family not in {"", base.info.family}:
-            raise CombineError(explain_misfit(file.header.path, file.guess, base.info.family))
-
-
-def _fits(file: _File, known: Mapping[str, str], public: Mapping[str, Shape]) -> bool:
-    """Whether all layers of a file are those of the public model, in name and size."""
-    return all(
-        spelling in known
-        and (
-            known[spelling] not in public
-            or has_size(measure(group, file.shapes), public[known[spelling]])
-        )
-        for spelling, group in file.groups.items()
-    )
-
-
-def _read_grammar(file: _File, names: UNetNames) -> list[str]:
-    """Returns the layers that a file's names stand for, parsed without a model."""
-    layers = recognise_layers(file.groups, names)
-    layers |= {
-        spelling: name_layer(spelling)
-        for spelling in file.groups
-        if spelling.startswith(("unet.", "text_encoder"))
-    }
-    unknown = [spelling for spelling in file.groups if spelling not in layers]
-    if unknown:
-        msg = (
-            f"{file.header.path.name} names {len(unknown)} of {len(file.groups)} layers in a way "
-            f"that needs the base model, first {unknown[0]}. Name it with --base-model."
-        )
-        raise CombineError(msg)
-    return list(layers.values())
+        guess = file.recognition.guess
+        wrong = guess.candidates and family not in guess.candidates
+        if wrong or (guess.certain and guess.family not in {"", family}):
+            raise CombineError(explain_misfit(file.path, guess, family))

@@ -16,6 +16,7 @@ from trainer.files.verify.facts import FileFacts
 from trainer.files.verify.findings import Finding
 from trainer.formats.header import TensorEntry, TensorFile
 from trainer.formats.precision import BY_PRECISION
+from trainer.formats.spellings import parse_names
 
 FindingsCallback = Callable[[list[Finding]], None]
 # Shapes by layer and part.
@@ -102,9 +103,14 @@ def collect_findings(
         guess=FamilyGuess(target_model.family, certain=True),
         layers=spelled,
         expected=target_model.shapes,
-        alphas={name: alphas[layer.partition(".")[0]] for name, layer in spelled.items()},
+        alphas={
+            name: alphas[layer.partition(".")[0]]
+            for name, layer in spelled.items()
+            if layer.partition(".")[0] in alphas
+        },
         digest="",
         broken=[],
+        parsed=parse_names(groups, target_model.unet_names),
     )
     return [finding for finding in judge(facts) if finding.rule not in _LATER]
 

@@ -6,6 +6,7 @@ The only heavy package that `app` may import, and only `app.commands`, inside fu
 from trainer.combine import MergeRequest
 from trainer.commands.combining import (
     bake,
+    convert,
     extract,
     measure_file,
     merge,
@@ -32,6 +33,7 @@ __all__ = [
     "GenerationRequest",
     "MergeRequest",
     "bake",
+    "convert",
     "describe_as_text",
     "describe_file",
     "describe_model",

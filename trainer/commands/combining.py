@@ -13,6 +13,7 @@ from trainer.combine import (
     FileSingularValues,
     MergeRequest,
     bake_files,
+    convert_file,
     extract_file,
     measure_singular_values,
     merge_files,
@@ -136,6 +137,35 @@ def scale(
         on_findings=_print_findings,
     )
     return {"factors": factors}
+
+
+def convert(
+    path: Path,
+    target: str,
+    to: Path,
+    *,
+    precision: str,
+    base_model: Path | None,
+    force: bool,
+) -> dict[str, Any]:
+    """Gives the layers of an adapter file the names of another program.
+
+    Raises:
+        CombineError, ExportError, ModelError: with what to do; nothing is written then.
+    """
+    quiet_libraries()
+    with _show_progress(to.name) as progress:
+        done = convert_file(
+            path,
+            target,
+            to,
+            precision=precision,
+            base_model=base_model,
+            force=force,
+            on_findings=_print_findings,
+            progress=progress,
+        )
+    return asdict(done)
 
 
 def measure_file(path: Path, base_model: Path | None) -> FileSingularValues:

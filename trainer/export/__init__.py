@@ -5,11 +5,11 @@ delta = scale * up @ down, or the parts of another kind by their names in files.
 reads and writes every kind without knowing what it computes.
 """
 
-from trainer.export.embedding import read_embedding, write_embedding
+from trainer.export.embedding import order_vectors, read_embedding, write_embedding
 from trainer.export.errors import ExportError
 from trainer.export.kohya import Factors, Module, write_kohya
 from trainer.export.metadata import ExportFacts, make_metadata
-from trainer.export.names import known_names, name_layers, recognise_layers
+from trainer.export.names import name_layers, recognise_layers
 from trainer.export.network import measure_network
 from trainer.export.peft import fits_peft, write_peft
 from trainer.export.privacy import name_base_model, read_settings
@@ -45,7 +45,6 @@ __all__ = [
     "find_samples",
     "fits_peft",
     "inspect_file",
-    "known_names",
     "make_civitai_zip",
     "make_hub_folder",
     "make_metadata",
@@ -53,6 +52,7 @@ __all__ = [
     "measure_network",
     "name_base_model",
     "name_layers",
+    "order_vectors",
     "read_adapter_file",
     "read_embedding",
     "read_settings",

@@ -94,6 +94,17 @@ def read_embedding(path: Path) -> list[Tensor]:
     return [tensors[name].float() for name in names]
 
 
+def order_vectors(parts: Mapping[str, Tensor]) -> list[Tensor] | None:
+    """Returns the vectors of a bundled embedding, per text encoder; None for other families' parts.
+
+    Args:
+        parts: By the name that OneTrainer gives them: `clip_l` and `clip_g`, or one of any name.
+    """
+    if set(parts) == set(_TWO_ENCODERS):
+        return [parts[name] for name in _TWO_ENCODERS]
+    return list(parts.values()) if len(parts) == 1 else None
+
+
 def _describe(word: str, header: Mapping[str, str]) -> dict[str, str]:
     shared = {f"modelspec.{key}" for key in _SHARED_KEYS}
     fields = {key: value for key, value in header.items() if key in shared}

@@ -8,7 +8,7 @@ the header's `lora_adapter_metadata`. Only diffusers reads these files: other pr
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from torch import Tensor
@@ -54,9 +54,18 @@ def write_peft(
         tensors[f"{layer}.lora_A.weight"] = cast_weight(layer, down, precision)
         tensors[f"{layer}.lora_B.weight"] = cast_weight(layer, up, precision)
     dora = {layer.partition(".")[0] for layer, each in modules.items() if isinstance(each, Mapping)}
+    return write_tensors(path, tensors, {**metadata, **encode_adapters(ranks, dora)})
+
+
+def encode_adapters(ranks: Mapping[str, int], dora: Collection[str] = ()) -> dict[str, str]:
+    """Returns the header's entry about ranks and alphas, which are equal.
+
+    Args:
+        ranks: By layer name.
+        dora: The models whose adapters are DoRA.
+    """
     settings = describe_adapters(ranks) | {f"{model}.use_dora": True for model in dora}
-    description = json.dumps(settings, sort_keys=True, separators=(",", ":"))
-    return write_tensors(path, tensors, {**metadata, "lora_adapter_metadata": description})
+    return {"lora_adapter_metadata": json.dumps(settings, sort_keys=True, separators=(",", ":"))}
 
 
 def fits_peft(modules: Mapping[str, Module]) -> bool:

@@ -36,6 +36,41 @@ def list_layers(family: str) -> dict[str, Shape]:
     return unet | text
 
 
+@cache
+def list_norms(family: str) -> frozenset[str]:
+    """Returns the names of all normalisation layers, which some programs train."""
+    unet = FAMILIES[family].unet
+    norms = {"unet.conv_norm_out"}
+    for layer in list_layers(family):
+        block, _, last = layer.rpartition(".")
+        if last in {"conv1", "conv2"}:
+            norms.add(f"{block}.norm{last[-1]}")
+        elif last == "proj_in":
+            norms.add(f"{block}.norm")
+            depth = sum(f"{block}.transformer_blocks.{n}.ff.net.2" in list_layers(family)
+                        for n in range(max(unet.depths)))  # fmt: skip
+            norms |= {
+                f"{block}.transformer_blocks.{n}.norm{k}" for n in range(depth) for k in (1, 2, 3)
+            }
+        elif last == "fc1":
+            layer_block = block.removesuffix(".mlp")
+            norms |= {f"{layer_block}.layer_norm1", f"{layer_block}.layer_norm2"}
+            norms.add(f"{layer.partition('.')[0]}.text_model.final_layer_norm")
+    return frozenset(norms)
+
+
+@cache
+def list_known_layers(family: str) -> frozenset[str]:
+    """Returns every layer of a family that a file can change, also those that few programs read."""
+    outer = (each for each in OUTER_LAYERS if _has_outer(family, each))
+    return frozenset([*list_layers(family), *outer, *list_norms(family)])
+
+
+def _has_outer(family: str, layer: str) -> bool:
+    spec = FAMILIES[family]
+    return spec.has_two_encoders or not layer.startswith(("unet.add_embedding", "text_encoder_2"))
+
+
 def _list_unet(unet: UNetSpec) -> Iterator[tuple[str, Shape]]:
     channels, levels = unet.channels, len(unet.channels)
     before = channels[0]

@@ -9,11 +9,13 @@ from trainer.export.errors import ExportError
 from trainer.files.architectures import list_layers
 from trainer.files.inspection import Component, Inspection, Verdict
 from trainer.files.read.family import read_rank
+from trainer.files.read.identity import explain_no_adapter
 from trainer.files.verify import judge
 from trainer.files.verify.facts import FileFacts, collect_facts
 from trainer.files.verify.findings import PROGRAMS, Finding
 from trainer.formats.families import read_version
 from trainer.formats.precision import name_precision
+from trainer.formats.spellings import KOHYA, SPELLINGS
 
 _COMPONENTS = {
     "unet": "UNet",
@@ -30,6 +32,8 @@ _KIND_TITLES = {
     "oft": "OFT",
     "glora": "GLoRA",
     "ia3": "(IA)³",
+    "vera": "VeRA",
+    "bias": "bias difference",
     "set": "replaced weight",
     "": "unknown",
 }
@@ -64,9 +68,9 @@ def inspect_file(path: Path) -> Inspection:
         ExportError: the file is missing, damaged or no adapter.
     """
     facts = collect_facts(path)
-    if not facts.groups:
-        msg = f"{path.name} contains no adapter. Choose a LoRA file."
-        raise ExportError(msg)
+    message = explain_no_adapter(facts.header, facts.groups)
+    if message:
+        raise ExportError(message)
     findings = judge(facts)
     text = facts.metadata
     kinds = Counter(_name_kind(facts, spelling) for spelling in facts.groups)
@@ -76,6 +80,8 @@ def inspect_file(path: Path) -> Inspection:
         title=text.get("modelspec.title") or text.get("ss_output_name", ""),
         family=facts.guess.title,
         certain=facts.guess.certain,
+        by_header=facts.guess.by_header,
+        words=list(facts.words),
         kinds=[kind for kind, _ in kinds.most_common()],
         naming=_name_naming(facts),
         precision=_find_precision(facts),
@@ -131,9 +137,16 @@ def _name_kind(facts: FileFacts, spelling: str) -> str:
 
 
 def _name_naming(facts: FileFacts) -> str:
-    if len(facts.kohya) == len(facts.groups):
+    """Returns whose names: the title of a spelling, "mixed" or "unknown"."""
+    used = {each.spelling for each in facts.parsed.values()}
+    if not used:
+        return "unknown"
+    if used <= KOHYA:
         return "kohya" + (" (original blocks)" if facts.blocks == {"original"} else "")
-    return "mixed" if facts.kohya else "diffusers"
+    if used & KOHYA:
+        return "mixed"
+    first = min(used, key=list(SPELLINGS).index)
+    return "diffusers" if used == {"diffusers"} else SPELLINGS[first].title
 
 
 def _find_precision(facts: FileFacts) -> str:

@@ -50,6 +50,8 @@ class Inspection:
         title: Its own name for itself.
         family: As people call it.
         certain: Whether names and shapes show the family, not only the header.
+        by_header: Whether only the header shows it.
+        words: The embeddings that are bundled with the layers.
         kinds: Kinds of adapter, the commonest first.
         naming: Whose names.
         precision: Number format of most weights.
@@ -71,6 +73,8 @@ class Inspection:
     title: str
     family: str
     certain: bool
+    by_header: bool
+    words: list[str]
     kinds: list[str]
     naming: str
     precision: str
@@ -95,11 +99,12 @@ class Inspection:
         return "\n".join([*self._describe_identity(), *self._describe_programs()])
 
     def _describe_identity(self) -> Iterator[str]:
-        sure = "" if self.certain else " (by its header)" if self.family[:2] == "SD" else ""
+        sure = " (by its header)" if self.by_header else ""
         yield f"{self.name}: {' and '.join(self.kinds)} for {self.family}{sure}"
         rows = {
             "title": self.title,
             "trigger": self.trigger,
+            "bundled embeddings": ", ".join(self.words),
             "tags": ", ".join(self.tags),
             "base model": self.base_model,
             "prediction": self.prediction,

@@ -4,7 +4,7 @@ Models, files, export, combining, memory and the app read the rows; a new family
 where its models are built otherwise, a class in `trainer.models`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -246,10 +246,15 @@ def name_encoder(index: int) -> str:
     return f"text_encoder_{index + 1}" if index else "text_encoder"
 
 
-def list_titles() -> str:
-    """Returns the titles of all families, for a sentence: "A, B or C"."""
-    *first, last = (each.title for each in FAMILIES.values())
-    return f"{', '.join(first)} or {last}"
+def list_titles(names: Iterable[str] = (), word: str = "or") -> str:
+    """Returns the titles of families, for a sentence: "A, B or C".
+
+    Args:
+        names: Of the families; all without.
+        word: Before the last one.
+    """
+    *first, last = (FAMILIES[name].title for name in names or FAMILIES)
+    return f"{', '.join(first)} {word} {last}" if first else last
 
 
 def match_parts(text_width: int | None, text_encoders: int) -> FamilySpec:

@@ -17,6 +17,34 @@ from trainer.formats.precision import BY_CODE
 
 _LONGEST_HEADER = 100_000_000  # the safetensors library's own limit, in bytes
 _AGAIN = "Download or export the file again."
+_SNIFFED_BYTES = 256
+_PAGE = (
+    "a web page, as a site sends it instead of a file where a login is needed or the address is "
+    "wrong. Download it in the browser."
+)
+_PICKLE = (
+    "a pickle under another name, which can run code when it is read. Download the safetensors "
+    "version, or convert it in a program that you trust."
+)
+_POINTER = (
+    "a git-lfs pointer, the note that a repository holds instead of the file. Run `git lfs pull` "
+    "there, or download the file itself."
+)
+# How files begin that only have the name of a safetensors file.
+_OTHERS = (
+    (b"<!doctype", _PAGE),
+    (b"<html", _PAGE),
+    (b"<?xml", _PAGE),
+    (b"<head", _PAGE),
+    (b"version https://git-lfs", _POINTER),
+    (b"pk\x03\x04", _PICKLE),
+    (b"\x80\x02", _PICKLE),
+    (b"\x80\x03", _PICKLE),
+    (b"\x80\x04", _PICKLE),
+    (b"\x80\x05", _PICKLE),
+    (b"gguf", "a GGUF file. Download the safetensors version."),
+    (b'{"', "the answer of a site as JSON instead of a file. Download it in the browser."),
+)
 
 
 class FormatError(LorasmithError):
@@ -56,6 +84,11 @@ class TensorFile:
     metadata: dict[str, str]
     body_start: int
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each tensor, by name."""
+        return {name: entry.shape for name, entry in self.tensors.items()}
+
 
 def read_header(path: Path) -> TensorFile:
     """Returns the checked header of a safetensors file.
@@ -86,7 +119,14 @@ def _read_text(path: Path) -> tuple[bytes, int, int]:
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            length = int.from_bytes(file.read(8), "little")
+            start = file.read(_SNIFFED_BYTES)
+            length = int.from_bytes(start[:8], "little")
+            # The length of a real header can begin with the same bytes as another kind of file.
+            whole = size >= 8 and length <= min(size - 8, _LONGEST_HEADER)
+            if not whole and (what := _name_other(start)):
+                msg = f"{path.name} is not a safetensors file: it is {what}"
+                raise FormatError(msg)
+            file.seek(8)
             if size < 8:
                 msg = f"{path.name} is cut short: it has only {size} bytes. {_AGAIN}"
                 raise FormatError(msg)
@@ -100,6 +140,12 @@ def _read_text(path: Path) -> tuple[bytes, int, int]:
     except OSError as error:
         msg = f"{path} cannot be read: {error.strerror or error}."
         raise FormatError(msg) from None
+
+
+def _name_other(start: bytes) -> str:
+    """Returns what a file is that only has the name of a safetensors file, and what to do."""
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    return next((what for mark, what in _OTHERS if text.startswith(mark)), "")
 
 
 class _TwinError(LorasmithError):

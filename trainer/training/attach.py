@@ -35,9 +35,15 @@ from trainer.runs import RunError
 from trainer.seeds import derive_seed
 from trainer.training.checkpoint import read_weights
 from trainer.training.layers import choose_layers, list_file_targets, list_targets, plan_layers
-from trainer.training.trigger_embedding import add_trigger_embedding, load_trigger_embedding
+from trainer.training.trigger_embedding import (
+    add_trigger_embedding,
+    load_bundled_embeddings,
+    load_trigger_embedding,
+)
 
-_START_FILE = ".start.safetensors"  # hidden: it is no export of the run
+# Hidden, because it is no export of the run; the file in it has its own name, for messages.
+_START_FOLDER = ".start"
+_FORMER_START_FILE = ".start.safetensors"
 # What a kind wants to know beyond rank, alpha and dropout.
 _OPTIONS: dict[str, Callable[[AdapterConfig], dict[str, Any]]] = {
     "dora": lambda config: {"axis": config.dora_axis},
@@ -116,12 +122,15 @@ def attach_file(family: Family, path: Path, device: torch.device) -> AdapterSet:
         ExportError: the file is damaged or was made for another model.
     """
     targets = {target.name: target for target in list_file_targets(family)}
-    adapters = _restore(targets, _read(family, path, targets), family.name, device)
+    file = _read(family, path, targets)
+    adapters = _restore(targets, file, family.name, device)
     for adapter in adapters.adapters.values():
         adapter.requires_grad_(requires_grad=False)
     adapters.train(mode=False)
     try:
-        adapters.word = load_trigger_embedding(family, path, device)
+        adapters.word = load_trigger_embedding(family, path, device) or load_bundled_embeddings(
+            family, file, device
+        )
     except ExportError:
         adapters.remove()
         raise
@@ -193,10 +202,15 @@ def keep_start(run_path: Path, config: AdapterConfig) -> AdapterConfig:
     """
     if not config.start_from:
         return config
-    copy = run_path / _START_FILE
+    copy = run_path / _START_FOLDER / Path(config.start_from).name
+    former = run_path / _FORMER_START_FILE
     if not copy.is_file():
         try:
-            write_atomically(copy, Path(config.start_from).read_bytes())
+            copy.parent.mkdir(exist_ok=True)
+            if former.is_file():
+                former.rename(copy)
+            else:
+                write_atomically(copy, Path(config.start_from).read_bytes())
         except OSError as error:
             msg = (
                 f"The file to start from, {config.start_from}, cannot be read: "

@@ -4,7 +4,6 @@ import io
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterable
 from pathlib import Path
 
 from PIL import Image
@@ -104,8 +103,7 @@ def convert_file(source: Path, family: str, to: Path, kind: str) -> None:
     names = FAMILIES[family].unet.names
     header = open_header(source)
     spellings, _ = group_keys(header.tensors)
-    recognised = recognise_layers(spellings, names).values()
-    file = read_adapter_file(source, recognised or _complete(spellings), names)
+    file = read_adapter_file(source, recognise_layers(spellings, names).values(), names)
     modules: dict[str, Module] = {layer: each.parts() for layer, each in file.modules.items()}
     dtypes = {entry.dtype for key, entry in header.tensors.items() if not key.endswith(".alpha")}
     own = name_precision(dtypes.pop()) if len(dtypes) == 1 else ""
@@ -150,16 +148,6 @@ def _is_peft(path: Path) -> bool:
 def _is_plain(path: Path) -> bool:
     groups, _ = group_keys(open_header(path).tensors)
     return all(group.kind == "lora" and not group.has_magnitude for group in groups.values())
-
-
-def _complete(spellings: Iterable[str]) -> list[str]:
-    """Returns dotted spellings as layer names, with the level that newer transformers leave out."""
-    return [
-        spelling.replace(".encoder.layers.", ".text_model.encoder.layers.")
-        if spelling.startswith("text_encoder") and ".text_model." not in spelling
-        else spelling
-        for spelling in spellings
-    ]
 
 
 def _keep_text(file: AdapterFile) -> dict[str, str]:

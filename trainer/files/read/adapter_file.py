@@ -2,32 +2,34 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from trainer.export.errors import ExportError
-from trainer.export.names import known_names
-from trainer.files.read.family import FamilyGuess, guess_family
+from trainer.files.read.family import FamilyGuess
 from trainer.files.read.file_module import FileModule, make_module
-from trainer.files.read.keys import READABLE_KINDS, KeyGroup, group_keys
+from trainer.files.read.identity import explain_no_adapter
+from trainer.files.read.keys import (
+    READABLE_KINDS,
+    VECTOR_KINDS,
+    KeyGroup,
+    find_adapters,
+    find_words,
+    group_keys,
+)
+from trainer.files.read.kinds import check_kinds
 from trainer.files.read.peft import PeftAlphas
+from trainer.files.read.recognition import recognise
 from trainer.formats.families import FAMILIES
 from trainer.formats.header import FormatError, TensorFile, read_header
+from trainer.formats.spellings import has_grammar, parse_name
 from trainer.formats.unet_names import UNetNames
 
-_CHECKPOINT = ("model.diffusion_model.", "first_stage_model.", "cond_stage_model.", "conditioner.")
-_EMBEDDING = ("emb_params", "string_to_param", "clip_l", "clip_g")
 _PICKLES = {".pt", ".pth", ".bin", ".ckpt", ".pkl"}
-_WORDS = {
-    "norm": "normalisation layers (w_norm)",
-    "oft": "OFT",
-    "glora": "GLoRA",
-    "ia3": "(IA)³",
-    "set": "replaced weights (set_weight)",
-}
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class AdapterFile:
         metadata: The header's texts.
         naming: "kohya", "peft" or "mixed".
         guess: For which family it was made.
+        words: Embeddings that are bundled with the layers, by word and part.
     """
 
     path: Path
@@ -47,6 +50,7 @@ class AdapterFile:
     metadata: dict[str, str]
     naming: str
     guess: FamilyGuess
+    words: dict[str, dict[str, Tensor]] = field(default_factory=dict)
 
 
 def read_adapter_file(
@@ -66,28 +70,34 @@ def read_adapter_file(
     """
     with open_adapter_file(path, layers, unet_names, family) as file:
         modules = {layer: file.read(layer) for layer in file.groups}
-        return AdapterFile(path, modules, file.metadata, file.naming, file.guess)
+        words = file.read_words()
+        return AdapterFile(path, modules, file.metadata, file.naming, file.guess, words)
 
 
 @contextmanager
 def open_adapter_file(
-    path: Path, layers: Iterable[str], unet_names: UNetNames, family: str = ""
+    path: Path,
+    layers: Iterable[str],
+    unet_names: UNetNames,
+    family: str = "",
+    *,
+    vectors: bool = False,
 ) -> Iterator["OpenFile"]:
     """Opens an adapter file whose layers are then read one at a time, as large ones have to be.
 
     Args and errors are those of `read_adapter_file`; its last ones come with `OpenFile.read`.
+    With `vectors`, normalisation layers and differences of biases alone are read too.
     """
     header = open_header(path)
-    groups, unknown_keys = group_keys(header.tensors)
+    groups, unknown_keys = group_keys(header.tensors, header.shapes)
     _check_is_adapter(header, groups, unknown_keys)
-    shapes = {key: entry.shape for key, entry in header.tensors.items()}
-    guess = guess_family(groups.values(), shapes, header.metadata)
-    if guess.unsupported or (family and guess.certain and guess.family != family):
+    guess = recognise(groups, header.shapes, header.metadata).guess
+    wrong = guess.candidates and family not in guess.candidates
+    if guess.unsupported or (family and (wrong or (guess.certain and guess.family != family))):
         raise ExportError(explain_misfit(path, guess, family))
-    _check_kinds(path, groups)
-    names = known_names(layers, unet_names)
-    matched = _match(path, groups, names, guess, family)
-    alphas = _read_alphas(path, header.metadata)
+    check_kinds(path, groups, READABLE_KINDS | VECTOR_KINDS if vectors else READABLE_KINDS)
+    matched = _match(path, groups, _Base(frozenset(layers), unet_names, family), guess)
+    alphas = PeftAlphas(header.metadata)
     try:
         handle = safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
@@ -105,6 +115,7 @@ class OpenFile:
         metadata: The header's texts.
         shapes: Of its tensors, by key.
         guess: For which family it was made.
+        words: The keys of embeddings that are bundled with it, by word and part.
     """
 
     def __init__(
@@ -116,8 +127,8 @@ class OpenFile:
         body: Any,
     ) -> None:
         self.path, self.groups, self.metadata = header.path, groups, header.metadata
-        self.shapes = {key: entry.shape for key, entry in header.tensors.items()}
-        self.guess = guess
+        self.shapes = header.shapes
+        self.guess, self.words = guess, find_words(header.tensors)
         self._alphas, self._body = alphas, body
 
     @property
@@ -125,6 +136,13 @@ class OpenFile:
         """Whose names: "kohya", "peft" or "mixed"."""
         namings = {group.naming for group in self.groups.values()}
         return namings.pop() if len(namings) == 1 else "mixed"
+
+    def read_words(self) -> dict[str, dict[str, Tensor]]:
+        """Returns the bundled embeddings, by word and part, in the file's own number format."""
+        return {
+            word: {part: self._body.get_tensor(key) for part, key in parts.items()}
+            for word, parts in self.words.items()
+        }
 
     def read(self, layer: str) -> FileModule:
         """Returns what the file holds for a layer.
@@ -164,28 +182,35 @@ def open_header(path: Path) -> TensorFile:
 def explain_misfit(path: Path, guess: FamilyGuess, family: str, detail: str = "") -> str:
     """Returns the sentence for a file that does not fit a base model."""
     base = FAMILIES[family].title if family in FAMILIES else ""
-    if guess.unsupported or (guess.family and base and guess.family != family):
+    others = {guess.family} if guess.family else set(guess.candidates)
+    if guess.unsupported or (others and base and family not in others):
         target = f"this base model is {base}" if base else "this base model is of another family"
         return f"{path.name} was made for {guess.title}, and {target}. {detail}".rstrip()
     made = f" (it was made for {guess.title})" if guess.family else ""
     return f"{path.name} does not fit this base model{made}. {detail}".rstrip()
 
 
+@dataclass(frozen=True)
+class _Base:
+    """The base model that a file is for: its layers, how its blocks are named, its family."""
+
+    layers: frozenset[str]
+    unet_names: UNetNames
+    family: str
+
+
 def _check_is_adapter(
     header: TensorFile, groups: Mapping[str, KeyGroup], unknown_keys: list[str]
 ) -> None:
     name = header.path.name
-    if any(key.startswith(_CHECKPOINT) for key in header.tensors):
-        msg = f"{name} is a base model, not a LoRA. Choose it as base model instead."
-        raise ExportError(msg)
-    if any(key.startswith(_EMBEDDING) for key in header.tensors):
-        msg = f"{name} is a text embedding, not a LoRA. Choose a LoRA file."
-        raise ExportError(msg)
-    if not groups:
+    message = explain_no_adapter(header, groups)
+    if message:
+        raise ExportError(message)
+    adapters = find_adapters(header.tensors)
+    if len(adapters) > 1:
         msg = (
-            f"{name} contains no adapter: none of its {len(header.tensors)} tensors belongs to "
-            f"one. "
-            "Choose a LoRA file."
+            f"{name} holds {len(adapters)} adapters of PEFT, {' and '.join(adapters[:2])}, whose "
+            "layers have the same names. Save each in a file of its own."
         )
         raise ExportError(msg)
     if unknown_keys:
@@ -196,42 +221,32 @@ def _check_is_adapter(
         raise ExportError(msg)
 
 
-def _check_kinds(path: Path, groups: Mapping[str, KeyGroup]) -> None:
-    for group in groups.values():
-        if group.kind not in READABLE_KINDS:
-            count = sum(other.kind == group.kind for other in groups.values())
-            word = _WORDS.get(group.kind, "parts of an unknown kind")
-            msg = (
-                f"{path.name} changes {count} of {len(groups)} layers by {word}, which cannot be "
-                f"read here, first {group.spelling}."
-            )
-            raise ExportError(msg)
-        if not group.is_complete():
-            msg = (
-                f"{path.name} is damaged: {group.spelling} holds only "
-                f"{', '.join(sorted(group.keys))}. Download or export the file again."
-            )
-            raise ExportError(msg)
-
-
 def _match(
-    path: Path,
-    groups: Mapping[str, KeyGroup],
-    names: Mapping[str, str],
-    guess: FamilyGuess,
-    family: str,
+    path: Path, groups: Mapping[str, KeyGroup], base: _Base, guess: FamilyGuess
 ) -> dict[str, KeyGroup]:
     """Returns the file's layers by the base model's names."""
-    unknown = [spelling for spelling in groups if spelling not in names]
-    if unknown:
-        detail = f"{len(unknown)} of {len(groups)} layers are unknown, first {unknown[0]}."
-        raise ExportError(explain_misfit(path, guess, family, detail))
+    parsed = {name: parse_name(name, base.unet_names) for name in groups}
+    strange = [name for name, each in parsed.items() if each is None and not has_grammar(name)]
+    if strange:
+        detail = (
+            f"{len(strange)} of {len(groups)} layers are unknown, first {strange[0]}, whose name "
+            "follows no known spelling."
+        )
+        raise ExportError(explain_misfit(path, guess, base.family, detail))
+    layers = {name: each.layer for name, each in parsed.items() if each is not None}
+    missing = [name for name in groups if layers.get(name) not in base.layers]
+    if missing:
+        detail = (
+            f"{len(missing)} of {len(groups)} layers are unknown, first {missing[0]}, which this "
+            "base model does not have."
+        )
+        raise ExportError(explain_misfit(path, guess, base.family, detail))
     matched: dict[str, KeyGroup] = {}
-    for spelling, group in groups.items():
-        layer = names[spelling]
+    for name, group in groups.items():
+        layer = layers[name]
         if layer in matched:
             msg = (
-                f"{path.name} holds {layer} twice, as {matched[layer].spelling} and as {spelling}, "
+                f"{path.name} holds {layer} twice, as {matched[layer].spelling} and as {name}, "
                 "so its effect is not defined."
             )
             raise ExportError(msg)
@@ -241,11 +256,3 @@ def _match(
 
 def _call_damaged(path: Path, error: Exception) -> str:
     return f"{path.name} is damaged: {error}. Download or export the file again."
-
-
-def _read_alphas(path: Path, metadata: Mapping[str, str]) -> PeftAlphas:
-    try:
-        return PeftAlphas(metadata)
-    except ValueError as error:
-        msg = f"{path.name} cannot be read: {error}."
-        raise ExportError(msg) from error

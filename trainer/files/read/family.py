@@ -6,17 +6,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from trainer.files.read.keys import KeyGroup
-from trainer.formats.families import FAMILIES, FamilySpec
+from trainer.formats.families import FAMILIES, FamilySpec, list_titles
+from trainer.formats.spellings import parse_name
+from trainer.formats.unet_names import SD_NAMES, SDXL_NAMES
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-_BY_TEXT_WIDTH = {each.unet.text_width: each for each in FAMILIES.values()}
-_CROSS = re.compile(r"attn2[._](?:processor[._])?to_[kv](?:_lora)?$")
-_TEXT_ATTENTION = re.compile(r"^(?:lora_te1?_|text_encoder\.).*self_attn[._][qkv]_proj$")
-_SECOND_ENCODER = re.compile(r"^(?:lora_te2_|text_encoder_2\.)")
-_DEEP = re.compile(r"transformer_blocks[._][1-9]")
-_WITH_DEEP_BLOCKS = next(each.name for each in FAMILIES.values() if each.has_deep_blocks)
-_WITH_TWO_ENCODERS = next(each.name for each in FAMILIES.values() if each.has_two_encoders)
+_BY_TEXT_WIDTH = {each.unet.text_width: each.name for each in FAMILIES.values()}
+_CROSS = re.compile(r"attn2\.to_[kv]$")
+_DEEP = re.compile(r"\.transformer_blocks\.[1-9]")
+_WITH_DEEP_BLOCKS = {each.name for each in FAMILIES.values() if each.has_deep_blocks}
+_WITH_TWO_ENCODERS = {each.name for each in FAMILIES.values() if each.has_two_encoders}
+_KOHYA_TEXT = re.compile(r"(lora_te\d?)_")
 _STRANGERS = (
     (re.compile(r"double_blocks|single_blocks|single_transformer_blocks"), "Flux"),
     (re.compile(r"joint_blocks|attn[._]add_[qkv]_proj|context_block"), "Stable Diffusion 3"),
@@ -35,11 +36,13 @@ class FamilyGuess:
         family: A key of `FAMILIES`; "" where unknown.
         certain: Whether names or shapes show it, not only the header.
         unsupported: The architecture that it is for, where it is none of ours.
+        candidates: Where several families fit, which ones.
     """
 
     family: str
     certain: bool
     unsupported: str = ""
+    candidates: tuple[str, ...] = ()
 
     @property
     def spec(self) -> FamilySpec | None:
@@ -47,48 +50,81 @@ class FamilyGuess:
         return FAMILIES.get(self.family)
 
     @property
+    def by_header(self) -> bool:
+        """Whether only the header shows the family."""
+        return bool(self.family) and not self.certain
+
+    @property
     def title(self) -> str:
-        """The family as people call it."""
-        return self.unsupported or (self.spec.title if self.spec else "an unknown family")
+        """The family as people call it, or all that fit."""
+        if self.spec is not None:
+            return self.spec.title
+        fitting = list_titles(self.candidates) if self.candidates else ""
+        return self.unsupported or fitting or "an unknown family"
 
 
-def guess_family(
-    groups: Iterable[KeyGroup], shapes: Shapes, metadata: Mapping[str, str]
-) -> FamilyGuess:
-    """Returns the family that a file was made for.
+def guess_family(groups: Mapping[str, KeyGroup], shapes: Shapes) -> FamilyGuess:
+    """Returns the family that names show, or those that the width of a text encoder allows.
 
     Args:
-        groups: Its layers.
+        groups: Its layers, by their name in the file.
         shapes: Of its tensors, by key.
-        metadata: Its header, which decides only where names and shapes do not.
     """
-    every = list(groups)
-    for group in every:
+    for name in groups:
         for pattern, title in _STRANGERS:
-            if pattern.search(group.spelling):
+            if pattern.search(name):
                 return FamilyGuess("", certain=True, unsupported=title)
-    if any(_SECOND_ENCODER.match(group.spelling) for group in every):
-        return FamilyGuess(_WITH_TWO_ENCODERS, certain=True)
-    stated = read_stated_family(metadata)
-    for pattern in (_CROSS, _TEXT_ATTENTION):
-        widths = {measure(g, shapes)[1] for g in every if pattern.search(g.spelling)}
-        families = {_BY_TEXT_WIDTH[width].name for width in widths if width in _BY_TEXT_WIDTH}
-        if len(families) == 1:
-            family: str = families.pop()
-            ambiguous = pattern is _TEXT_ATTENTION and stated != family and _shares_encoder(family)
-            return FamilyGuess((stated or family) if ambiguous else family, certain=not ambiguous)
-    if stated:
-        return FamilyGuess(stated, certain=False)
-    return FamilyGuess(
-        _WITH_DEEP_BLOCKS if any(_DEEP.search(g.spelling) for g in every) else "", False
-    )
+    layers = _parse(groups)
+    sizes = {layer: measure(groups[name], shapes) for name, layer in layers.items()}
+    shown = _read_unet(sizes)
+    if len(shown) == 1:
+        return FamilyGuess(shown.pop(), certain=True)
+    fitting = _match_text_width(sizes)
+    return FamilyGuess("", False, candidates=tuple(each for each in FAMILIES if each in fitting))
 
 
-def _shares_encoder(family: str) -> bool:
-    """Whether another family begins with the same text encoder, as SDXL with that of SD 1.x."""
-    own = FAMILIES[family].text_encoders[0].width
-    others = (each for each in FAMILIES.values() if each.name != family)
-    return any(each.text_encoders[0].width == own for each in others)
+def prefer_by_prefix(families: Iterable[str], names: Iterable[str]) -> list[str]:
+    """Returns those of some families whose text encoders kohya names as a file does."""
+    used = {match[1] for name in names if (match := _KOHYA_TEXT.match(name))}
+    every = list(families)
+    if not used:
+        return every
+    return [
+        each
+        for each in every
+        if used <= {encoder.prefix for encoder in FAMILIES[each].text_encoders}
+    ] or every
+
+
+def _parse(names: Iterable[str]) -> dict[str, str]:
+    """Returns the layers that names stand for in any family."""
+    layers: dict[str, str] = {}
+    for name in names:
+        parsed = parse_name(name, SD_NAMES) or parse_name(name, SDXL_NAMES)
+        if parsed is not None:
+            layers[name] = parsed.layer
+    return layers
+
+
+def _read_unet(sizes: Mapping[str, tuple[int, int]]) -> set[str]:
+    """Returns the families that layers show which only one family has."""
+    if any(layer.startswith("text_encoder_2.") for layer in sizes):
+        return set(_WITH_TWO_ENCODERS)
+    if any(_DEEP.search(layer) for layer in sizes):
+        return set(_WITH_DEEP_BLOCKS)
+    widths = {size[1] for layer, size in sizes.items() if _CROSS.search(layer)}
+    return {_BY_TEXT_WIDTH[width] for width in widths if width in _BY_TEXT_WIDTH}
+
+
+def _match_text_width(sizes: Mapping[str, tuple[int, int]]) -> set[str]:
+    """Returns the families whose first text encoder has the width of a file's layers."""
+    widths = {
+        size[0] if layer.endswith("fc2") else size[1]
+        for layer, size in sizes.items()
+        if layer.startswith("text_encoder.text_model.encoder.")
+    }
+    specs = FAMILIES.values()
+    return {each.name for each in specs if {each.text_encoders[0].width} == widths - {0}}
 
 
 def read_stated_family(metadata: Mapping[str, str]) -> str:
@@ -130,6 +166,8 @@ def measure(group: KeyGroup, shapes: Shapes) -> tuple[int, int]:
             row("lokr_w2") or row("lokr_w2_b") * kernel,
         )
         return first[0] * second[0], first[1] * second[1]
+    if group.kind == "glora":
+        return rows("glora_b2"), row("glora_b1")
     return rows("diff"), row("diff")
 
 

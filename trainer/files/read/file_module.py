@@ -14,7 +14,14 @@ from trainer.files.read.peft import PeftAlphas
 from trainer.files.read.tucker import fold_tucker
 
 Factors = tuple[Tensor, Tensor, float]
-_VECTORS = {"alpha", "dora_scale", "magnitude", "diff_b"}  # may have less than two axes
+_VECTORS = {
+    "alpha",
+    "dora_scale",
+    "magnitude",
+    "diff_b",
+    "w_norm",
+    "b_norm",
+}  # may have less than two axes
 # Factors that meet: the first axis of one is the second of the other.
 _RANKED = (
     ("lora_down.weight", "lora_up.weight"),
@@ -30,7 +37,8 @@ class FileModule:
     """What a file holds for one layer.
 
     Attributes:
-        kind: "lora", "loha", "lokr", "full", or "dora" around any of them.
+        kind: "lora", "loha", "lokr", "full", or "dora" around any of them; "norm" or "bias" where
+            only vectors are changed.
         tensors: fp32, by the names of LyCORIS, without Tucker cores.
         alpha: The strength; the rank where the file has none.
     """

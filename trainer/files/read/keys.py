@@ -1,13 +1,18 @@
 """The tensor names of adapter files, of all known programs.
 
-A key is a layer's spelling and a part: `lora_unet_mid_block_…` and `.lora_down.weight`. Parts of
-different programs that mean the same get one name here, that of kohya and LyCORIS.
+A key is a layer's name and a part: `lora_unet_mid_block_…` and `.lora_down.weight`. Parts of
+different programs that mean the same get one name here, that of kohya and LyCORIS. How layers are
+named is in `trainer.formats.spellings`.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+_FACTORS = {"A": "lora_down.weight", "B": "lora_up.weight"}
+# PEFT; between the factor and `.weight` there can be an adapter's name.
+_PEFT = re.compile(r"(.+)\.lora_([AB])(?:[._](?!weight$)([\w-]+?))?(?:\.weight)?")
+_MAGNITUDE = re.compile(r"(.+)\.lora_magnitude_vector(?:\.(?!weight$)([\w-]+?))?(?:\.weight)?")
 # Endings of keys and what they are called here; where two fit, the longer one decides.
 _ENDINGS = {
     ".lora_down.weight": "lora_down.weight",
@@ -17,15 +22,7 @@ _ENDINGS = {
     ".dora_scale": "dora_scale",
     ".diff": "diff",
     ".diff_b": "diff_b",
-    # PEFT; `default` is the adapter's name in files of its own save function
-    ".lora_A.weight": "lora_down.weight",
-    ".lora_B.weight": "lora_up.weight",
-    ".lora_A.default.weight": "lora_down.weight",
-    ".lora_B.default.weight": "lora_up.weight",
-    ".lora_magnitude_vector": "magnitude",
-    ".lora_magnitude_vector.weight": "magnitude",
-    ".lora_magnitude_vector.default.weight": "magnitude",
-    # diffusers before PEFT; the processor's own ending is a part of the layer's spelling
+    # diffusers before PEFT
     ".lora.down.weight": "lora_down.weight",
     ".lora.up.weight": "lora_up.weight",
     ".lora_linear_layer.down.weight": "lora_down.weight",
@@ -37,17 +34,23 @@ _ENDINGS = {
         f".lokr_{name}": f"lokr_{name}"
         for name in ("w1", "w1_a", "w1_b", "w2", "w2_a", "w2_b", "t1", "t2")
     },
-    # kinds that are named in messages and not read
     ".w_norm": "w_norm",
     ".b_norm": "b_norm",
+    # kinds that are named in messages and not read
+    ".lora_B.bias": "lora_bias",
     ".oft_blocks": "oft_blocks",
     ".oft_diag": "oft_blocks",
+    ".oft_R.weight": "oft_blocks",
+    ".oft_r": "oft_blocks",
+    ".oft_s": "oft_scale",
+    ".boft_R": "oft_blocks",
+    ".boft_s": "oft_scale",
     ".rescale": "rescale",
-    ".a1.weight": "glora",
-    ".a2.weight": "glora",
-    ".b1.weight": "glora",
-    ".b2.weight": "glora",
+    **{f".{name}.weight": f"glora_{name}" for name in ("a1", "a2", "b1", "b2", "bm")},
     ".on_input": "on_input",
+    ".ia3_l": "ia3",
+    ".vera_lambda_b": "vera",
+    ".vera_lambda_d": "vera_d",
     ".reshape_weight": "reshape_weight",
     ".set_weight": "set_weight",
 }
@@ -56,18 +59,22 @@ _SIGNS = {
     "hada_w1_a": "loha",
     "lokr_w1": "lokr",
     "lokr_w1_a": "lokr",
+    "glora_a1": "glora",
+    "glora_b1": "glora",
     "lora_up.weight": "lora",
     "lora_down.weight": "lora",
     "diff": "full",
-    "diff_b": "full",
     "w_norm": "norm",
     "b_norm": "norm",
+    "diff_b": "bias",
     "oft_blocks": "oft",
-    "glora": "glora",
     "on_input": "ia3",
+    "ia3": "ia3",
+    "vera": "vera",
     "set_weight": "set",
 }
 READABLE_KINDS = {"lora", "loha", "lokr", "full", "dora"}
+VECTOR_KINDS = {"norm", "bias"}  # differences of vectors, which have no factors
 # What each kind cannot do without: one of the lists has to be there as a whole.
 NEEDED_PARTS = {
     "lora": [{"lora_down.weight", "lora_up.weight"}],
@@ -81,13 +88,10 @@ NEEDED_PARTS = {
     "full": [{"diff"}],
 }
 
-# What some programs leave out in front of a layer.
-_PEFT_MODEL = "base_model.model."
-_IMPLIED = (
-    (re.compile(r"(down_blocks|up_blocks)\.\d+\.|mid_block\."), "unet."),
-    (re.compile(r"text_model\."), "text_encoder."),
+# OneTrainer writes textual-inversion embeddings into the LoRA's file: `bundle_emb.WORD.clip_l`.
+_BUNDLED = re.compile(
+    r"bundle_emb\.(.+?)\.(emb_params|string_to_param(?:\..+)?|clip_[lgh](?:_out)?|[^.]+)"
 )
-_PROCESSOR = re.compile(r"\.processor\.to_(q|k|v|out)$")
 
 
 @dataclass(frozen=True)
@@ -95,12 +99,14 @@ class KeyGroup:
     """The tensors of one layer in a file.
 
     Attributes:
-        spelling: The layer as the file spells it, without what is only packaging.
+        spelling: The layer as the file names it.
         keys: The file's key of each part, by the name that the part has here.
+        adapter: The adapter's name that PEFT puts into keys; "" for none.
     """
 
     spelling: str
     keys: dict[str, str]
+    adapter: str = ""
 
     @property
     def kind(self) -> str:
@@ -115,7 +121,10 @@ class KeyGroup:
     @property
     def naming(self) -> str:
         """Whose names: "kohya", "peft" or "" for others."""
-        if re.match(r"lora_[a-z0-9]+_|lycoris_", self.spelling) and "." not in self.spelling:
+        if (
+            re.match(r"(?:lora|oft)_[a-z0-9]+_|lycoris_", self.spelling)
+            and "." not in self.spelling
+        ):
             return "kohya"
         return "peft" if "." in self.spelling else ""
 
@@ -124,30 +133,69 @@ class KeyGroup:
         return any(needed <= set(self.keys) for needed in NEEDED_PARTS.get(self.kind, [set()]))
 
 
-def group_keys(keys: Iterable[str]) -> tuple[dict[str, KeyGroup], list[str]]:
-    """Returns the layers of a file by their spelling, and the keys that are no part of any."""
+def group_keys(
+    keys: Iterable[str], shapes: Mapping[str, tuple[int, ...]] | None = None
+) -> tuple[dict[str, KeyGroup], list[str]]:
+    """Returns the layers of a file by their name, and the keys that are no part of any.
+
+    Bundled embeddings are neither, see `find_words`.
+
+    Args:
+        keys: Of all tensors.
+        shapes: By key; a full difference of one axis is known as that of a normalisation by it.
+    """
     groups: dict[str, KeyGroup] = {}
-    unknown_keys = []
+    unknown_keys, left = [], []
     for key in keys:
+        if _BUNDLED.fullmatch(key):
+            continue
         parts = _split(key)
         if parts is None:
-            unknown_keys.append(key)
+            left.append(key)
             continue
-        spelling, part = parts
-        groups.setdefault(spelling, KeyGroup(spelling, {})).keys[part] = key
+        spelling, part, adapter = parts
+        if part == "diff" and shapes is not None and len(shapes[key]) == 1:
+            part = "w_norm"
+        own = groups.setdefault(spelling, KeyGroup(spelling, {}, adapter)).keys
+        if part in own:
+            unknown_keys.append(key)
+        own.setdefault(part, key)
+    for key in left:
+        group = groups.get(key.removesuffix(".weight"))
+        if key.endswith(".weight") and group is not None and "on_input" in group.keys:
+            group.keys["weight"] = key
+        else:
+            unknown_keys.append(key)
+    for group in groups.values():
+        if "w_norm" in group.keys and "diff_b" in group.keys:
+            group.keys["b_norm"] = group.keys.pop("diff_b")
     return groups, unknown_keys
 
 
-def _split(key: str) -> tuple[str, str] | None:
-    """Returns the layer's spelling and the part."""
-    fitting = [ending for ending in _ENDINGS if key.endswith(ending)]
-    if not fitting:
-        return None
-    ending = max(fitting, key=len)
-    spelling = key.removesuffix(ending).removeprefix(_PEFT_MODEL)
-    for pattern, prefix in _IMPLIED:
-        if pattern.match(spelling):
-            spelling = prefix + spelling
-    if _PROCESSOR.search(spelling):
-        spelling += "_lora"
-    return (spelling, _ENDINGS[ending]) if spelling else None
+def find_words(keys: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Returns the keys of bundled embeddings, by word and by part ("clip_l", "emb_params" …)."""
+    words: dict[str, dict[str, str]] = {}
+    for key in keys:
+        match = _BUNDLED.fullmatch(key)
+        if match:
+            words.setdefault(match[1], {})[match[2]] = key
+    return words
+
+
+def find_adapters(keys: Iterable[str]) -> list[str]:
+    """Returns the names of the adapters in a file of PEFT; one or none in nearly all of them."""
+    names = (parts[2] for key in keys if (parts := _split(key)) is not None)
+    return list(dict.fromkeys(name for name in names if name))
+
+
+def _split(key: str) -> tuple[str, str, str] | None:
+    """Returns the layer's name, the part and the adapter's name."""
+    fitting = [ending for ending in _ENDINGS if key.endswith(ending) and key != ending]
+    if fitting:
+        ending = max(fitting, key=len)
+        return key.removesuffix(ending), _ENDINGS[ending], ""
+    if match := _PEFT.fullmatch(key):
+        return match[1], _FACTORS[match[2]], match[3] or ""
+    if match := _MAGNITUDE.fullmatch(key):
+        return match[1], "magnitude", match[2] or ""
+    return None

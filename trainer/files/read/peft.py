@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 KEY = "lora_adapter_metadata"
@@ -11,24 +12,25 @@ _PLAIN = re.compile(r"[\w.\-]+")
 
 
 class PeftAlphas:
-    """The strengths in the header.
+    """The strengths in the header, which are looked at only where a layer has none of its own.
 
     Args:
         metadata: The file's.
-
-    Raises:
-        ValueError: the entry is there and cannot be understood.
     """
 
     def __init__(self, metadata: Mapping[str, str]) -> None:
+        self._text = metadata.get(KEY, "{}")
+
+    @cached_property
+    def _settings(self) -> dict[str, Any]:
         try:
-            settings = json.loads(metadata.get(KEY, "{}"))
+            settings = json.loads(self._text)
         except (ValueError, RecursionError):
             settings = None
         if not isinstance(settings, dict):
             msg = f"its {KEY} is not a JSON object"
             raise ValueError(msg)
-        self._settings: dict[str, Any] = settings
+        return settings
 
     def find(self, layer: str, rank: int) -> float:
         """Returns alpha so that the scale is alpha / rank; the rank where there is none.
@@ -38,7 +40,8 @@ class PeftAlphas:
             rank: Of its factors.
 
         Raises:
-            ValueError: an entry is no number, or a pattern is not a plain name.
+            ValueError: the entry is not a JSON object, one of its numbers is none, or a pattern
+                is not a plain name.
         """
         model, _, path = layer.partition(".")
         alpha = self._settings.get(f"{model}.lora_alpha")

@@ -1,22 +1,22 @@
 """What the rules of the contract look at: a file's layers, shapes, alphas and header."""
 
 import hashlib
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
 
-from trainer.export.names import known_names, recognise_layers
 from trainer.files.architectures import OUTER_LAYERS, list_layers
 from trainer.files.read import open_header
-from trainer.files.read.family import FamilyGuess, guess_family, measure
-from trainer.files.read.keys import KeyGroup, group_keys
-from trainer.formats.families import FAMILIES
+from trainer.files.read.family import FamilyGuess
+from trainer.files.read.keys import KeyGroup, find_words, group_keys
+from trainer.files.read.recognition import recognise
 from trainer.formats.header import TensorFile
-from trainer.formats.unet_names import SD_NAMES, UNetNames
+from trainer.formats.layer_names import is_norm
+from trainer.formats.spellings import KOHYA, ParsedName, parse_names
+from trainer.formats.unet_names import UNetNames
 
 Shapes = Mapping[str, tuple[int, ...]]
 _BLOCK_BYTES = 1 << 20
@@ -46,11 +46,12 @@ class FileFacts:
         kohya: Spellings in the kohya format.
         unknown_keys: Keys that are no part of an adapter.
         guess: The family that it was made for.
-        layers: Spelling → layer, of those that follow a grammar.
+        layers: Name → layer, of those that its model has.
         expected: Shape of each layer of its family; empty where the sizes are of no public model.
         alphas: Spelling → alpha, None where it is no single number; only layers that have one.
         digest: sha256 over the tensors' bytes.
         broken: Keys whose weights are not finite.
+        parsed: What each name stands for, of those that follow a grammar.
     """
 
     header: TensorFile
@@ -64,6 +65,12 @@ class FileFacts:
     alphas: Mapping[str, float | None]
     digest: str
     broken: list[str]
+    parsed: Mapping[str, ParsedName]
+
+    @property
+    def words(self) -> Mapping[str, Mapping[str, str]]:
+        """The keys of embeddings that are bundled with the layers, by word and part."""
+        return find_words(self.shapes)
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -92,80 +99,46 @@ def collect_facts(path: Path, base: BaseLayers | None = None) -> FileFacts:
         ExportError: the file is missing or damaged.
     """
     header = open_header(path)
-    groups, unknown_keys = group_keys(header.tensors)
-    shapes = {key: entry.shape for key, entry in header.tensors.items()}
-    guess = guess_family(groups.values(), shapes, header.metadata)
-    if base is None:
-        guess, layers, expected = _match_family(guess, groups, shapes)
-    else:
-        known = known_names([*base.shapes, *_list_outer(base.names)], base.names)
-        layers = {each: known[each] for each in groups if each in known}
+    shapes = header.shapes
+    groups, unknown_keys = group_keys(header.tensors, shapes)
+    recognition = recognise(groups, shapes, header.metadata)
+    parsed, layers = recognition.parsed, recognition.layers
+    expected: Shapes = list_layers(recognition.guess.family) if recognition.public else {}
+    if base is not None:
+        parsed = parse_names(groups, base.names)
+        layers = {name: p.layer for name, p in parsed.items() if _has_layer(base, p.layer)}
         expected = base.shapes
     alphas, broken = _read_values(path, groups)
     return FileFacts(
         header=header,
         shapes=shapes,
         groups=groups,
-        kohya=[spelling for spelling, group in groups.items() if group.naming == "kohya"],
+        kohya=[name for name in groups if _is_kohya(name, parsed)],
         unknown_keys=unknown_keys,
-        guess=guess,
+        guess=recognition.guess,
         layers=layers,
         expected=expected,
         alphas=alphas,
         digest=_hash_body(header),
         broken=broken,
+        parsed=parsed,
     )
 
 
-def _match_family(
-    guess: FamilyGuess, groups: Mapping[str, KeyGroup], shapes: Shapes
-) -> tuple[FamilyGuess, dict[str, str], Shapes]:
-    """Returns the family, the layers and their expected shapes.
-
-    Where at most half of the layers have the size they have in the public model, the file is for
-    a model of other sizes, about which only names can be judged.
-    """
-    if guess.unsupported:
-        return guess, {}, {}
-    best, most = "", 0
-    for family in [guess.family] if guess.family else FAMILIES:
-        layers = _recognise(groups, family)
-        expected = list_layers(family)
-        fitting = sum(
-            has_size(measure(groups[spelling], shapes), expected[layer])
-            for spelling, layer in layers.items()
-            if layer in expected
-        )
-        # Layers that SD 1.x and SD 2.x share fit both: neither is chosen.
-        if fitting > most:
-            best, most = family, fitting
-        elif fitting == most:
-            best = ""
-    family = best or guess.family
-    if not family:
-        return guess, recognise_layers(groups, SD_NAMES), {}
-    layers = _recognise(groups, family)
-    if most * 2 <= len(groups):
-        grammar = recognise_layers(groups, FAMILIES[family].unet.names)
-        return guess, {**grammar, **layers}, {}
-    matched = guess if guess.family else FamilyGuess(family, certain=True)
-    return matched, layers, list_layers(family)
+def _is_kohya(name: str, parsed: Mapping[str, ParsedName]) -> bool:
+    known = parsed.get(name)
+    return known.spelling in KOHYA if known else name.startswith(("lora_unet_", "lora_te"))
 
 
-def _recognise(groups: Iterable[str], family: str) -> dict[str, str]:
-    names = FAMILIES[family].unet.names
-    layers = known_names([*list_layers(family), *_list_outer(names)], names)
-    return {spelling: layers[spelling] for spelling in groups if spelling in layers}
-
-
-def _list_outer(names: UNetNames) -> list[str]:
-    known = {f"unet.{path}" for path in names.forward}
-    return [layer for layer in OUTER_LAYERS if layer in known or layer.startswith("text")]
-
-
-def has_size(size: tuple[int, int], shape: tuple[int, ...]) -> bool:
-    """Returns whether rows and elements of a row are those of a weight's shape."""
-    return size == (shape[0], math.prod(shape[1:]))
+def _has_layer(base: BaseLayers, layer: str) -> bool:
+    if layer in base.shapes:
+        return True
+    if not is_norm(layer) and layer not in OUTER_LAYERS:
+        return False
+    try:
+        return layer.startswith("text") or bool(base.names.to_original(layer.partition(".")[2]))
+    except KeyError:
+        return False
 
 
 def _read_values(

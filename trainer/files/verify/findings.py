@@ -26,6 +26,7 @@ NOTHING = Effect("no", "no effect")
 LEAVES_OUT = Effect("partly", "these layers left out")
 WRONG = Effect("partly", "these layers applied wrongly")
 Effects = Mapping[str, Effect]
+MOST_LEFTOVERS = 12  # keys that Forge does not know and still loads the others
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,12 @@ def name_some(names: Sequence[str]) -> str:
     return f"{names[0]} and {len(names) - 1} more"
 
 
+def join_words(words: Sequence[str]) -> str:
+    """Returns words as in a sentence: "A, B and C"."""
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
+
+
 def forge_on_leftovers(keys: int) -> Effect:
     """Returns what Forge does with keys that it does not know: up to twelve are left out."""
-    return REFUSES if keys > 12 else LEAVES_OUT
+    return REFUSES if keys > MOST_LEFTOVERS else LEAVES_OUT

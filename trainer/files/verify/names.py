@@ -7,14 +7,20 @@ from trainer.files.architectures import OUTER_LAYERS
 from trainer.files.verify.facts import FileFacts
 from trainer.files.verify.findings import (
     LEAVES_OUT,
+    MOST_LEFTOVERS,
     NOTHING,
+    PROGRAMS,
     REFUSES,
     Effect,
     Finding,
+    Severity,
     forge_on_leftovers,
+    join_words,
     name_some,
 )
+from trainer.files.verify.unread import find_unread
 from trainer.formats.families import FAMILIES, name_encoder
+from trainer.formats.spellings import KOHYA, SPELLINGS, has_grammar
 
 _WITH_DIFFUSERS_BLOCKS = " and ".join(
     each.title for each in FAMILIES.values() if not each.unet.original_blocks
@@ -45,28 +51,55 @@ def check_unknown_keys(facts: FileFacts) -> Iterator[Finding]:
         )
 
 
+def check_words(facts: FileFacts) -> Iterator[Finding]:
+    """No textual-inversion embedding is bundled with the layers."""
+    if not facts.words:
+        return
+    spec = facts.guess.spec
+    keys = sum(len(parts) for parts in facts.words.values())
+    left_out = Effect("partly", "the embeddings left out")
+    yield Finding(
+        "note",
+        "words",
+        f"Embeddings are bundled with the layers, as OneTrainer does: {', '.join(facts.words)}.",
+        {
+            "diffusers": REFUSES,
+            "ComfyUI": left_out,
+            "sd-scripts": left_out,
+            "InvokeAI": left_out if spec and spec.has_two_encoders else REFUSES,
+            "Forge": REFUSES if keys > MOST_LEFTOVERS else left_out,
+        },
+    )
+
+
 def check_format(facts: FileFacts) -> Iterator[Finding]:
     """Names are kohya's, which all programs read, and not a mixture."""
-    dotted = [s for s, group in facts.groups.items() if group.naming != "kohya"]
-    if dotted and facts.kohya:
+    spelled = {name: each.spelling for name, each in facts.parsed.items()}
+    others = {name: each for name, each in spelled.items() if each not in KOHYA}
+    if others and facts.kohya:
         spec = facts.guess.spec
         on_invoke = REFUSES if spec and spec.unet.original_blocks else LEAVES_OUT
         yield Finding(
             "error",
             "format",
-            f"Names of kohya and of other formats are mixed: {name_some(dotted)}.",
+            f"Names of kohya and of other formats are mixed: {name_some(list(others))}.",
             {"diffusers": REFUSES, "InvokeAI": on_invoke, "A1111": LEAVES_OUT,
-             "Forge": forge_on_leftovers(2 * len(dotted)), "ComfyUI": LEAVES_OUT,
+             "Forge": forge_on_leftovers(2 * len(others)), "ComfyUI": LEAVES_OUT,
              "sd-scripts": LEAVES_OUT},
         )  # fmt: skip
-    elif dotted:
-        yield Finding(
-            "note",
-            "format",
-            "The names are those of diffusers and PEFT, which only diffusers reads.",
-            {"A1111": NOTHING, "Forge": REFUSES, "InvokeAI": REFUSES, "sd-scripts": NOTHING,
-             "ComfyUI": Effect("partly", "a part read, at another strength")},
-        )  # fmt: skip
+    elif others:
+        effects = find_unread(facts, others)
+        readers = [program for program in PROGRAMS if program not in effects]
+        used = [each for each in SPELLINGS if each in others.values()]
+        titles = " and of ".join(SPELLINGS[each].title for each in used)
+        whose = (
+            f"which only {join_words(readers)} {'reads' if len(readers) == 1 else 'read'}"
+            if readers
+            else "which none of these programs reads as a whole; `lorasmith convert` gives the "
+            "layers the names of kohya"
+        )
+        severity: Severity = "note" if readers else "warning"
+        yield Finding(severity, "format", f"The names are those of {titles}, {whose}.", effects)
 
 
 def check_blocks(facts: FileFacts) -> Iterator[Finding]:
@@ -141,22 +174,35 @@ def check_text_level(facts: FileFacts) -> Iterator[Finding]:
 
 
 def check_known_layers(facts: FileFacts) -> Iterator[Finding]:
-    """Every layer is one that the family has."""
-    if facts.expected:
-        known = set(facts.expected) | set(OUTER_LAYERS)
-        unknown = [each for each in facts.groups if facts.layers.get(each) not in known]
-    else:  # a model of other sizes, of which only kohya names can be judged, by their grammar
-        unknown = [each for each in facts.kohya if each not in facts.layers]
-    if unknown and not facts.guess.unsupported:
-        keys = sum(len(facts.groups[each].keys) for each in unknown)
+    """Every layer is one that the family has, under a name that programs understand."""
+    if facts.guess.unsupported:
+        return
+    count = len(facts.groups)
+    unparsed = [each for each in facts.groups if each not in facts.parsed]
+    unnamed = [each for each in unparsed if not has_grammar(each)]
+    missing = [each for each in facts.groups if each not in facts.layers and each not in unnamed]
+    if len(unnamed) == count:
         yield Finding(
             "error",
             "known_layers",
-            f"{len(unknown)} of {len(facts.groups)} layers do not exist in {facts.guess.title}: "
-            f"{name_some(unknown)}.",
-            {"diffusers": REFUSES, "A1111": LEAVES_OUT, "Forge": forge_on_leftovers(keys),
-             "ComfyUI": LEAVES_OUT, "InvokeAI": LEAVES_OUT, "sd-scripts": LEAVES_OUT},
-        )  # fmt: skip
+            f"Nothing was recognised: none of the {count} layer names follows a known spelling, "
+            f"first {unnamed[0]}.",
+            dict.fromkeys(PROGRAMS, NOTHING),
+        )
+        return
+    for names, what in (
+        (unnamed, "have names of no known spelling"),
+        (missing, f"do not exist in {facts.guess.title}"),
+    ):
+        if names:
+            keys = sum(len(facts.groups[each].keys) for each in names)
+            yield Finding(
+                "error",
+                "known_layers",
+                f"{len(names)} of {count} layers {what}: {name_some(names)}.",
+                {"diffusers": REFUSES, "A1111": LEAVES_OUT, "Forge": forge_on_leftovers(keys),
+                 "ComfyUI": LEAVES_OUT, "InvokeAI": LEAVES_OUT, "sd-scripts": LEAVES_OUT},
+            )  # fmt: skip
 
 
 def check_outer_layers(facts: FileFacts) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from trainer.export.errors import ExportError
+from trainer.files.read.identity import explain_no_adapter
 from trainer.files.verify import header, names, weights
 from trainer.files.verify.facts import BaseLayers, FileFacts, collect_facts
 from trainer.files.verify.findings import PROGRAMS, REFUSES, Finding
@@ -13,6 +14,7 @@ Rule = Callable[[FileFacts], Iterator[Finding]]
 RULES: dict[str, Rule] = {
     "family": names.check_family,
     "strangers": names.check_unknown_keys,
+    "words": names.check_words,
     "format": names.check_format,
     "blocks": names.check_blocks,
     "text_prefix": names.check_text_prefix,
@@ -52,8 +54,8 @@ def verify_file(path: Path, base: BaseLayers | None = None) -> list[Finding]:
         facts = collect_facts(path, base)
     except ExportError as error:
         return [Finding("error", "header", str(error), dict.fromkeys(PROGRAMS, REFUSES))]
-    if not facts.groups:
-        message = f"{path.name} contains no adapter."
+    message = explain_no_adapter(facts.header, facts.groups)
+    if message:
         return [Finding("error", "strangers", message, dict.fromkeys(PROGRAMS, REFUSES))]
     return judge(facts)
 

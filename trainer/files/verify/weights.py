@@ -6,9 +6,11 @@ from collections.abc import Iterator
 
 from trainer.files.read.family import measure, read_rank
 from trainer.files.read.keys import NEEDED_PARTS, KeyGroup
-from trainer.files.verify.facts import FileFacts, has_size
+from trainer.files.read.recognition import has_size
+from trainer.files.verify.facts import FileFacts
 from trainer.files.verify.findings import (
     LEAVES_OUT,
+    NOTHING,
     PROGRAMS,
     REFUSES,
     WRONG,
@@ -17,6 +19,7 @@ from trainer.files.verify.findings import (
     Finding,
     name_some,
 )
+from trainer.formats.spellings import SPELLINGS
 
 _IGNORES = Effect("no", "these layers ignored")
 # Kinds that not every program reads: what they are called, and who does what.
@@ -25,6 +28,9 @@ _KINDS: dict[str, tuple[str, Effects]] = {
     "lokr": ("LoKr", {"diffusers": REFUSES, "sd-scripts": _IGNORES}),
     "full": ("full differences", {"diffusers": REFUSES, "sd-scripts": _IGNORES}),
     "norm": ("normalisation layers", {"diffusers": REFUSES, "sd-scripts": _IGNORES}),
+    "bias": ("differences of biases alone", {"diffusers": REFUSES, "A1111": REFUSES,
+             "InvokeAI": REFUSES, "sd-scripts": _IGNORES}),
+    "vera": ("VeRA", dict.fromkeys(PROGRAMS, LEAVES_OUT)),
     "oft": ("OFT", {"diffusers": REFUSES, "InvokeAI": REFUSES, "Forge": REFUSES}),
     "glora": ("GLoRA", {"diffusers": REFUSES, "InvokeAI": REFUSES, "sd-scripts": _IGNORES}),
     "ia3": ("(IA)³", {"diffusers": REFUSES, "ComfyUI": LEAVES_OUT, "Forge": REFUSES,
@@ -42,11 +48,15 @@ def check_kinds(facts: FileFacts) -> Iterator[Finding]:
     for kind, (title, effects) in _KINDS.items():
         layers = [spelling for spelling, group in facts.groups.items() if group.kind == kind]
         if layers:
-            unusual = kind in {"", "set", "norm", "oft", "glora", "ia3"}
+            usual = kind in {"loha", "lokr", "full"}
+            if len(layers) == len(facts.groups):  # then what is left out is everything
+                effects = {p: NOTHING if e == LEAVES_OUT else e for p, e in effects.items()}
+            readers = ", ".join(program for program in PROGRAMS if program not in effects)
             yield Finding(
-                "warning" if unusual else "note",
+                "note" if usual else "warning",
                 "kinds",
-                f"{len(layers)} of {len(facts.groups)} layers are {title}: {name_some(layers)}.",
+                f"{len(layers)} of {len(facts.groups)} layers are {title}: {name_some(layers)}"
+                + (f"; read by {readers}." if readers else "."),
                 effects,
             )
     spec = facts.guess.spec
@@ -242,7 +252,8 @@ def check_peft_alphas(facts: FileFacts) -> Iterator[Finding]:
             "Both alpha tensors and lora_adapter_metadata are there.",
             {"diffusers": REFUSES},
         )
-    ranks = {read_rank(group, facts.shapes) for group in facts.groups.values()}
+    peft = [name for name, each in facts.parsed.items() if SPELLINGS[each.spelling].peft]
+    ranks = {read_rank(facts.groups[name], facts.shapes) for name in peft} - {0}
     if not facts.kohya and not has_peft_metadata and len(ranks) > 1:
         yield Finding(
             "warning",
