@@ -15,12 +15,23 @@ from app.commands import (
     downloads,
     files,
     grids,
+    presets,
     training_runs,
 )
 from datasets_tools.errors import LorasmithError
 
 # Each adds its commands, in the order in which the help shows them.
-SUBJECTS = (application, datasets, captioning, training_runs, grids, files, downloads, combining)
+SUBJECTS = (
+    application,
+    datasets,
+    captioning,
+    training_runs,
+    presets,
+    grids,
+    files,
+    downloads,
+    combining,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

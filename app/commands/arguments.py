@@ -16,7 +16,6 @@ from trainer.config import (
     get_argument_name,
     get_option_name,
     layer_config,
-    list_presets,
     make_options,
 )
 from trainer.runs import RunError, RunFolder, open_run
@@ -134,7 +133,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", default="", help="name of the run and of the file")
     parser.add_argument("--trigger", default="", help="trigger word")
     parser.add_argument(
-        "--preset", default="", choices=list_presets(), metavar="NAME", help="a preset's name"
+        "--preset", default="", metavar="NAME", help="a preset's name (`lorasmith presets`)"
     )
     parser.add_argument(
         "--config", type=Path, help="a TOML file, such as another run's config.toml"

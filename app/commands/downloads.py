@@ -52,13 +52,14 @@ def _run_download(args: argparse.Namespace) -> int:
 
 
 def _run_models(args: argparse.Namespace) -> int:
-    from trainer.commands import describe_model, list_models
+    from trainer.commands import describe_model, list_models, read_device_bytes
 
     folder = args.workspace / "models"
     places = [find_base_model(str(path), folder) for path in args.path]
     models = [describe_model(path) for path in places] if places else list_models(folder)
     if args.json:
-        print(json.dumps([asdict(model) for model in models], indent=1, ensure_ascii=False))
+        device = {"device_bytes": read_device_bytes()}
+        print(json.dumps([asdict(each) | device for each in models], indent=1, ensure_ascii=False))
         return 0
     if not models:
         print(f"There are no base models in {folder} yet: `lorasmith download` fetches one.")

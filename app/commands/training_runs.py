@@ -14,14 +14,14 @@ from app.commands.arguments import (
     find_workspace,
     read_settings,
 )
-from trainer.config import BaseModelConfig, list_presets
+from trainer.config import BaseModelConfig, check_settings
 from trainer.runs import RunError, create_run, list_runs, read_status, request
 from trainer.runs.base_models import is_hub_id, locate_base_model
 from trainer.runs.control import Request
 
 
 def add_commands(commands: Subparsers) -> None:
-    """Adds `train`, `ask`, `status`, `export` and `presets`, then `estimate` and `probe`."""
+    """Adds `train`, `ask`, `status`, `export`, then `estimate` and `probe`."""
     train = add_command(commands, "train", _run_train, "start, resume or create a run")
     add_run_or_settings(train)
     train.add_argument(
@@ -39,7 +39,6 @@ def add_commands(commands: Subparsers) -> None:
     export = add_command(commands, "export", _run_export, "write the file of a checkpoint")
     export.add_argument("run", help="a run's folder or id")
     export.add_argument("--step", type=int, default=0, help="the checkpoint's step; 0 is the last")
-    add_command(commands, "presets", _run_presets, "list the presets")
     _add_memory_commands(commands)
 
 
@@ -70,13 +69,17 @@ def _run_train(args: argparse.Namespace) -> int:
     models = find_models(args)
     if args.download:
         _fetch_base_model(config.base_model, models)
-    if args.run:
-        run = find_run(args)
-    else:
-        locate_base_model(config.base_model, models)  # before there is a folder of a run
-        run = create_run(args.workspace / "runs", config)
+    if not args.run:  # before there is a folder of a run
+        locate_base_model(config.base_model, models)
+        check_settings(config)
+    if args.create_only:  # the training reports it by itself
+        from trainer.commands import check_run
+
+        warnings = check_run(config, models)
+    run = find_run(args) if args.run else create_run(args.workspace / "runs", config)
     print(f"run: {run.path}")
     if args.create_only:
+        print("".join(f"{line}\n" for line in warnings), end="")
         return 0
     from trainer.commands import train
 
@@ -117,12 +120,6 @@ def _run_export(args: argparse.Namespace) -> int:
     run = find_run(args)
     path = export_checkpoint(run, find_workspace(run) / "cache", args.step)
     print(f"file: {path}")
-    return 0
-
-
-def _run_presets(_args: argparse.Namespace) -> int:
-    for name, path in list_presets().items():
-        print(f"{name}: {path.read_text(encoding='utf-8').splitlines()[0].lstrip('# ')}")
     return 0
 
 

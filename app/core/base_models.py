@@ -30,6 +30,7 @@ class BaseModelView:
         answered: What the person answered; "" where they did not.
         facts: What the card shows, as names and values.
         message: Why it cannot be trained.
+        device_bytes: The memory of the GPU that was there; 0 where there was none.
     """
 
     name: str
@@ -40,6 +41,7 @@ class BaseModelView:
     answered: str = ""
     facts: tuple[tuple[str, str], ...] = ()
     message: str = ""
+    device_bytes: int = 0
 
 
 def name_model_job(path: Path) -> str:
@@ -122,5 +124,6 @@ def _make_view(workspace: Workspace, name: str, entry: dict[str, Any]) -> BaseMo
         prediction=prediction,
         asks=bool(entry.get("message")),
         answered=answer,
+        device_bytes=int(entry.get("device_bytes", 0)),
         facts=tuple(fact for fact in facts if fact[1]),
     )

@@ -1,14 +1,13 @@
-"""What a run holds: losses, samples, config; and which presets fit a base model."""
+"""What a run holds: losses, samples, config; and the size that a base model was made for."""
 
 import json
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 from app.core.run_views import read_event_log
-from trainer.config import ConfigError, RunConfig, list_presets
+from trainer.config import ConfigError, RunConfig
 from trainer.formats.families import FAMILIES, SD15
 from trainer.runs import RunFolder
 from trainer.runs.events import Event
@@ -16,7 +15,6 @@ from trainer.runs.events import Event
 MAX_POINTS = 500
 _SMOOTHING = 0.9
 _SAMPLE_FILE = re.compile(r"samples/step-(\d{6,})/(\d{2,})\.png")
-_TOUR = "starter"
 OPENED = "opened"  # what stands for a preset while the form shows the settings of a file
 
 
@@ -91,36 +89,6 @@ def sample_url(run_id: str, sample: Sample) -> str:
     """Returns the address of a sample; it changes when the file does."""
     run = quote(run_id, safe="")
     return f"/media/sample/{run}/{sample.step}/{sample.index}?v={sample.version}"
-
-
-def describe_presets() -> dict[str, str]:
-    """Returns the shipped presets with the first line of comment in their files."""
-    described = {}
-    for name, path in list_presets().items():
-        lines = path.read_text(encoding="utf-8").splitlines()
-        comments = [line.lstrip("# ").strip() for line in lines if line.startswith("#")]
-        described[name] = comments[0] if comments else ""
-    return described
-
-
-def suggest_preset(base_model: str, presets: Iterable[str], family: str = "") -> str:
-    """Returns the preset that fits a base model: the tour's for the starter model.
-
-    A style's comes before a character's, because it needs no trigger word. The family is "" where
-    it is not known yet.
-    """
-    fitting = [name for name in presets if fits_preset(name, base_model, family)]
-    return min(fitting, key=lambda name: "style" not in name, default="")
-
-
-def fits_preset(preset: str, base_model: str, family: str = "") -> bool:
-    """Whether a preset was made for base models such as this one."""
-    if preset == OPENED:
-        return True
-    made_for = preset.partition("-")[0]
-    if base_model.lower().startswith(_TOUR):
-        return made_for == _TOUR
-    return made_for == FAMILIES.get(family, SD15).presets
 
 
 def read_resolution(base_model: Path | None, family: str = "") -> int:

@@ -5,7 +5,7 @@ import json
 
 from app.core.base_models import BaseModelView, view_base_model
 from app.core.jobs import Job, find_starter, read_job
-from app.core.run_contents import OPENED, fits_preset, suggest_preset
+from app.core.run_contents import OPENED
 from app.core.text import PREDICTION_QUESTION
 from app.core.workspace import Workspace
 from app.models import text
@@ -13,7 +13,7 @@ from app.models.events import DOWNLOAD_VIEW, describe_download, find_download, f
 from app.ui.components import make_button
 from app.ui.fragments import Params, View
 from app.ui.markup import Markup, element, make_track, note
-from trainer.config import list_presets
+from trainer.config import fits_preset, guess_kind, list_presets, suggest_preset
 
 
 def make_model_card(view: BaseModelView | None) -> Markup:
@@ -31,17 +31,20 @@ def make_model_card(view: BaseModelView | None) -> Markup:
     ]
     question = note(text.UNKNOWN_PREDICTION, "warning") if view.asks and not view.answered else ""
     facts = element("dl", *pairs, class_="facts facts-in-a-row")
-    presets = list(list_presets())
-    fitting = [name for name in (OPENED, *presets) if fits_preset(name, view.name, view.family)]
+    base = guess_kind(view.name, view.family, view.answered or view.prediction)
+    fitting = [OPENED, *(name for name in list_presets() if fits_preset(name, base.kind))]
+    suggestion = suggest_preset(base, memory_bytes=view.device_bytes)
     return element(
         "div",
         facts,
         question,
+        element("p", suggestion.reason, class_="quiet"),
         data_state="known",
         data_family=view.family,
         data_name=view.name,
         data_fitting=json.dumps(fitting),
-        data_suggested=suggest_preset(view.name, presets, view.family),
+        data_kind=base.kind,
+        data_suggested=suggestion.choice.name,
     )
 
 

@@ -20,8 +20,8 @@ def build_base_model(context: PageContext) -> Callable[[Mapping[str, Any]], None
     """Builds card, question, and the two ways by which base models come in.
 
     Returns:
-        What wires it, given the widgets that another base model changes: "preset", "family" and
-        "prediction".
+        What wires it, given the widgets that another base model changes: "preset", its "rows",
+        "family" and "prediction".
     """
     widgets: Widgets = {
         "card": fragment("base-model", "base_model", elem_id="base-model-card"),
@@ -62,7 +62,8 @@ def _wire(context: PageContext, widgets: Widgets, settings: Mapping[str, Any]) -
         {**path, "family": settings["family"], "prediction": settings["prediction"]},
     )
     preset = {"preset": settings["preset"]}
-    wire_in_browser(widgets["card"].tick, "suggestPreset", {**chosen, **preset}, preset)
+    known = {**chosen, **preset, "rows": settings["rows"]}
+    wire_in_browser(widgets["card"].tick, "suggestPreset", known, preset)
     wire(
         [context.base_model.change, widgets["card"].tick],
         events.look,

@@ -22,7 +22,7 @@ from app.train.settings import (
 )
 from app.ui.fragments import fill_fragment
 from app.ui.markup import Markup, note
-from trainer.config import ConfigError
+from trainer.config import ConfigError, check_settings
 
 
 class TrainEvents:
@@ -74,6 +74,7 @@ class TrainEvents:
             training.check_before_start(self.workspace, dataset, base_model)
             chosen = Chosen(dataset, base_model, values)
             config = read_config_of_form(self.workspace, chosen)
+            check_settings(config)  # what is only a waste is shown above the button
             run = training.start_run(self.workspace, config)
         except ConfigError as error:
             lines = [str(problem) for problem in error.problems]

@@ -18,7 +18,7 @@ from app.core.run_views import (
 )
 from app.core.text import APP_NAME, STATES
 from app.core.workspace import Workspace, WorkspaceError
-from app.train import memory, rates, settings, text
+from app.train import checks, memory, rates, settings, text
 from app.train.settings import read_shared
 from app.ui.components import make_button, make_future_header
 from app.ui.form import put
@@ -282,4 +282,5 @@ VIEWS = {
     **settings.VIEWS,
     **memory.VIEWS,
     **rates.VIEWS,
+    **checks.VIEWS,
 }

@@ -54,11 +54,6 @@ def _list_notes(config: RunConfig) -> list[str]:
         notes.append(FINDS_RATE)
     if optimizer.kind == "schedule_free":
         notes.append(HOLDS_RATE)
-    if optimizer.warmup_steps >= config.train.steps:
-        notes.append(
-            f"The warm-up of {optimizer.warmup_steps} steps is as long as the run of "
-            f"{config.train.steps}: the schedule is never reached. Lower warmup_steps."
-        )
     factors = [block.rate for block in config.adapter.blocks if block.rate != 1]
     if factors:
         shown = ", ".join(f"{factor:g}" for factor in dict.fromkeys(factors))

@@ -14,12 +14,13 @@ from app.core.base_models import name_model_job, save_answer
 from app.core.examples import folder_signature, read_trigger
 from app.core.jobs import Job, name_job, send_job
 from app.core.lora_files import AdapterEntry, find_adapter, read_settings
-from app.core.run_contents import OPENED, describe_presets, read_run_config
+from app.core.run_contents import OPENED, read_run_config
 from app.core.workspace import Workspace, WorkspaceError
 from app.train import text
+from app.train.preset_rows import describe_preset, describe_rows
 from app.ui.form import make_form, put
 from app.ui.fragments import Params, View
-from app.ui.markup import Markup, note
+from app.ui.markup import note
 from trainer.config import ConfigError, RunConfig, config_to_toml, layer_config
 
 # The form, without what is asked for elsewhere on the page or comes from the dataset.
@@ -175,20 +176,14 @@ def save_prediction(workspace: Workspace, opened: Opened) -> None:
         save_answer(workspace, opened.base_model, prediction)
 
 
-def describe_preset(preset: str) -> Markup:
-    """Returns what a preset is for."""
-    about = describe_presets().get(preset, text.DEFAULTS_NOTE)
-    return note(text.preset_line(preset or text.DEFAULTS, about))
-
-
 def fill_from_preset(preset: str) -> dict[str, Any]:
-    """Returns a preset's note, and its values but for those that it cannot know."""
+    """Returns a preset's note, its rows, and its values but for those that it cannot know."""
     try:
         values = FORM.to_values(layer_config(preset=preset))
     except ConfigError as error:
         return {"note": note(str(error), "error")}
     known = {path: value for path, value in values.items() if path not in NOT_BY_PRESET}
-    return {"note": describe_preset(preset), "values": known}
+    return {"note": describe_preset(preset), "values": known, "rows": describe_rows(preset)}
 
 
 def fill_from_file(workspace: Workspace, kind: str, file_id: str) -> dict[str, Any]:

@@ -6,20 +6,22 @@ from typing import Any
 
 import gradio as gr
 
-from app.core import run_contents as view
+from app.core.run_contents import OPENED
 from app.train import text
+from app.train.checks import CHECKED
 from app.train.events import TrainEvents
 from app.train.html import EXPOSURE
 from app.train.memory import ASK
+from app.train.preset_rows import build_rows, describe_preset, list_preset_choices
 from app.train.rates import RATE_SETTINGS
-from app.train.settings import FORM, NAME, START_FROM, describe_preset
+from app.train.settings import FORM, NAME, START_FROM
 from app.ui import text as ui_text
 from app.ui.context import PageContext
 from app.ui.form import build_widget
 from app.ui.fragments import fragment
 from app.ui.markup import element
 from app.ui.wire import wire, wire_in_browser
-from trainer.config import layer_config
+from trainer.config import guess_kind, layer_config, suggest_preset
 
 HEADER_SETTING = "output.header"
 _ON_THE_SURFACE = (NAME, "train.steps")
@@ -32,6 +34,7 @@ class Settings:
     """The components of the settings; `widgets` are the form's, by the settings' paths."""
 
     preset: gr.Dropdown
+    rows: dict[str, gr.Dropdown]
     note: gr.HTML
     start: gr.HTML
     accordion: gr.Accordion
@@ -45,18 +48,20 @@ class Settings:
 
 def build_settings(context: PageContext, build_base_model: BuildBaseModel) -> Settings:
     """Builds the settings, three on the surface and the others in accordions, and wires them."""
-    presets = view.describe_presets()
-    chosen = view.suggest_preset(next(iter(context.workspace.list_base_models()), ""), presets)
+    first = guess_kind(next(iter(context.workspace.list_base_models()), ""))
+    choice = suggest_preset(first).choice
+    chosen = choice.name
     values = FORM.to_values(layer_config(preset=chosen))
     fields = {field.path: field for field in FORM.fields}
     with gr.Row():
         context.base_model.render()
-        listed = [(text.DEFAULTS, ""), *((name, name) for name in presets)]
         preset = gr.Dropdown(
-            choices=[*listed, (text.OPENED, view.OPENED)], value=chosen, label=text.PRESET,
-            info=text.PRESET_INFO, elem_id="train-preset", min_width=260,
+            choices=[*list_preset_choices(), (text.OPENED, OPENED)], value=chosen,
+            label=text.PRESET, info=text.PRESET_INFO, elem_id="train-preset", min_width=260,
         )  # fmt: skip
         widgets = {path: build_widget(fields[path], values[path]) for path in _ON_THE_SURFACE}
+    with gr.Row():
+        rows = build_rows(choice)
     wire_base_model = build_base_model(context)
     fragment("train-dataset", "dataset", elem_id="train-dataset")
     preset_note = gr.HTML(describe_preset(chosen), elem_id="train-preset-note")
@@ -75,15 +80,16 @@ def build_settings(context: PageContext, build_base_model: BuildBaseModel) -> Se
     header_accordion.render()
     fragment("exposure", "dataset", "exposure", elem_id="train-exposure")
     fragment("rates", "rates", elem_id="train-rates", polled=False)
+    fragment("checks", "dataset", "base_model", "checks", elem_id="train-checks")
     ask_memory = gr.Button(ASK, size="sm", scale=0, min_width=160, elem_id="train-memory-ask")
     memory = fragment("memory", elem_id="train-memory")
     memory_message = gr.HTML("", elem_id="train-memory-note")
     page = Settings(
-        preset, preset_note, start, accordion, {path: widgets[path] for path in FORM.paths},
+        preset, rows, preset_note, start, accordion, {path: widgets[path] for path in FORM.paths},
         ask_header, header, ask_memory, memory, memory_message,
     )  # fmt: skip
     family, prediction = widgets["base_model.family"], widgets["base_model.prediction"]
-    wire_base_model({"preset": preset, "family": family, "prediction": prediction})
+    wire_base_model({"preset": preset, "rows": rows, "family": family, "prediction": prediction})
     _wire_form(context, page)
     _wire_questions(context, page)
     return page
@@ -113,16 +119,21 @@ def _wire_form(context: PageContext, page: Settings) -> None:
     """Wires what fills the form, and what depends on its values."""
     events, widgets = TrainEvents(context.workspace), page.widgets
     chosen = {"dataset": context.dataset, "base_model": context.base_model}
-    filled = {"values": widgets, "preset": page.preset, **chosen}
+    filled = {"values": widgets, "preset": page.preset, "rows": page.rows, **chosen}
+    composed = [row.input for row in page.rows.values()]
+    wire_in_browser(composed, "choosePreset", {"rows": page.rows}, {"preset": page.preset})
     answered = wire_in_browser([page.preset.change, page.start.select], "askForm", filled)
     wire_in_browser(answered.then, "fillForm", filled, {**filled, "note": page.note})
     wire(page.start.select, events.save_prediction, outputs={"message": page.note})
     name = {"name": widgets[NAME]}
     wire_in_browser(context.dataset.change, "nameRun", {"dataset": context.dataset, **name}, name)
-    changes = [widgets[path].change for path in dict.fromkeys((*EXPOSURE, *RATE_SETTINGS))]
+    changes = [
+        widgets[path].change for path in dict.fromkeys((*EXPOSURE, *RATE_SETTINGS, *CHECKED))
+    ]
     shared = {
         "exposure": {path: widgets[path] for path in EXPOSURE},
         "rates": {path: widgets[path] for path in RATE_SETTINGS},
+        "checks": {path: widgets[path] for path in CHECKED},
         "start_from": widgets[START_FROM],
     }
     wire_in_browser([context.demo.load, *changes], "shareSettings", {**name, **shared})

@@ -101,6 +101,13 @@ BASE_MODEL = "Base model"
 BASE_MODEL_INFO = "The Stable Diffusion model that is adapted."
 PRESET = "Preset"
 PRESET_INFO = "Fills in all settings below; each can be changed."
+STARTER = "Starter model"
+ROWS = {
+    "kind": "Kind of base model",
+    "goal": "What is learned",
+    "memory": "Memory of the GPU",
+    "care": "Care",
+}
 ALL_SETTINGS = "All settings"
 SEARCH_EXAMPLE = "for example rank, or learning rate"
 START = "Start training"

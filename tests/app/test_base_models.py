@@ -203,16 +203,25 @@ def test_added_model_is_chosen_and_its_path_told_so_that_the_box_can_be_emptied(
 
 
 @pytest.mark.parametrize(
-    ("model", "family", "preset"),
-    [("starter-model", "", "starter-"), ("dreamy", "sd15", "sd15-"),
-     ("dreamy", "sd2", "sd15-"), ("dreamy", "sdxl", "sdxl-")],
+    ("model", "kind", "preset"),
+    [("starter-model", "starter", "starter-style"), ("dreamy", "sd15", "sd15-style-8gb"),
+     ("dreamy-xl", "sdxl", "sdxl-style-8gb"), ("pony-xl", "pony", "pony-style-8gb"),
+     ("noob-xl-v-pred", "vpred", "vpred-style-8gb")],
 )  # fmt: skip
-def test_preset_follows_the_family(model, family, preset):
-    chosen = train.suggest_preset(model, train.describe_presets(), family)
-    assert chosen.startswith(preset)
-    assert "style" in chosen
-    assert train.fits_preset(chosen, model, family)
-    assert train.fits_preset(train.OPENED, model, family)
+def test_card_suggests_a_preset_for_the_kind_of_the_model_and_says_why(
+    workspace, model, kind, preset
+):
+    if kind != "starter":
+        put_model(workspace.models_path, model)
+    look(workspace, model)
+    card = show(workspace, "base-model", base_model=model)
+    assert f'data-kind="{kind}"' in card
+    assert f'data-suggested="{preset}"' in card
+    fitting = json.loads(html.unescape(re.search('data-fitting="(.*?)"', card)[1]))
+    assert preset in fitting
+    assert train.OPENED in fitting
+    assert all(name.startswith(f"{kind}-") for name in fitting if name != train.OPENED)
+    assert "The base model counts as" in card
 
 
 def test_download_shows_progress_and_says_what_has_arrived(workspace, gates):

@@ -152,9 +152,7 @@ def test_optimisers_that_find_or_hold_the_rate_say_so():
     assert rates.FINDS_RATE not in held
 
 
-def test_warm_up_that_eats_the_run_and_other_rates_are_told():
-    shown = make_rates(configure(steps=10, warmup_steps=50))
-    assert "The warm-up of 50 steps is as long as the run of 10" in shown
+def test_other_rates_of_some_layers_are_told():
     rows = {"blocks": [{"pattern": "unet.mid_block.*", "rate": 0.5}]}
     assert "multiplied by 0.5." in make_rates(configure(adapter=rows))
 

@@ -12,6 +12,7 @@ from app.core.base_models import read_answers
 from app.core.jobs import Job, read_job
 from app.core.run_contents import OPENED
 from app.core.workspace import WorkspaceError
+from app.train.checks import CHECKED
 from app.train.events import TrainEvents
 from app.train.html import VIEWS
 from app.train.memory import make_memory, view_memory
@@ -27,6 +28,7 @@ from app.train.settings import (
 )
 from app.ui.components import describe_header, make_future_header
 from tests.app.conftest import draw_images, make_config, wait_for
+from tests.app.test_base_models import look
 from trainer.config import RunConfig, layer_config
 from trainer.runs import create_run
 
@@ -249,6 +251,40 @@ def test_exposure_follows_the_form_and_the_dataset(workspace, dataset):
     assert show(workspace, "exposure", dataset="cats", exposure=half) == ""
     assert show(workspace, "exposure", dataset="cats", exposure="[7") == ""
     assert "the dataset has none yet" in show(workspace, "exposure", exposure=params["exposure"])
+
+
+def test_settings_that_make_no_sense_together_are_told_before_the_start(workspace, dataset):
+    def check(base_model="starter-model", **changes):
+        values = FORM.to_values(RunConfig())
+        shared = {path: values[path] for path in CHECKED} | changes
+        return show(
+            workspace, "checks", checks=json.dumps(shared), dataset="cats", base_model=base_model
+        )
+
+    assert check() == ""
+    warm = check(**{"optimizer.warmup_steps": 5000})
+    assert "note-warning" in warm
+    assert "optimizer.warmup_steps: the warm-up of 5000 steps is as long as the run" in warm
+    assert "256 is above every image" in check(**{"dataset.resolution": 256})
+    zero = {f"optimizer.{part}_learning_rate": 0 for part in ("unet", "conv", "text")}
+    refused = check(**zero)
+    assert "note-error" in refused
+    assert "nothing would be learned" in refused
+    assert check(**zero, **{"train.steps": None}) == ""  # half a number
+    assert check(**{"adapter.word_vectors": 2}) == ""  # the trigger is the dataset's
+    assert show(workspace, "checks") == ""
+    # The size of the base model counts where the settings have none, once it is known.
+    look(workspace, "starter-model")
+    assert "the base model&#x27;s own size" in check()
+
+
+def test_run_that_would_learn_nothing_is_not_started(workspace, dataset, events):
+    zero = {f"{part}_learning_rate": 0.0 for part in ("unet", "conv", "text")}
+    refused = events.start("cats", "starter-model", values_of(optimizer=zero))
+    assert "nothing would be learned" in refused["problems"]
+    shown = refused["values"]["optimizer.unet_learning_rate"]["info"]
+    assert shown.startswith("✕ the learning rate of everything that is trained is 0")
+    assert not any(workspace.runs_path.glob("*/config.toml"))
 
 
 def test_note_says_which_dataset_a_run_will_use(workspace, dataset):

@@ -6,8 +6,10 @@ import json
 import pytest
 from playwright.sync_api import expect
 
+from app.train import preset_rows
 from app.train.settings import START_FROM
 from tests.app.test_fragments import Site
+from trainer.config import Choice, list_choices, list_goals, list_presets
 
 pytestmark = pytest.mark.browser
 
@@ -26,10 +28,12 @@ def call(site, name, /, **now):
 
 PRESET = "/view/preset/style?first=preset"
 STEPS, RANK = "train.steps", "adapter.rank"
+ROWS = {"kind": "sd15", "goal": "style", "memory": "8", "care": "balanced"}
 FORM = {
     "preset": "style",
     "dataset": "cats",
     "base_model": "starter",
+    "rows": ROWS,
     "values": {STEPS: 10, RANK: 4, START_FROM: None},
 }
 
@@ -147,7 +151,7 @@ def test_run_is_named_after_its_dataset_until_somebody_names_it(site):
 
 
 def test_name_that_was_typed_before_there_was_a_dataset_stays(site):
-    call(site, "shareSettings", name="lora", exposure={}, rates={}, start_from=None)
+    call(site, "shareSettings", name="lora", exposure={}, rates={}, checks={}, start_from=None)
     assert call(site, "nameRun", name="mine", dataset=None) == {}
     assert call(site, "nameRun", name="mine", dataset="cats") == {}
 
@@ -162,11 +166,11 @@ def test_nothing_is_put_into_the_name_while_somebody_is_in_its_box(site):
 
 
 def test_values_that_fragments_show_are_shared_with_them(site):
-    shared = {"exposure": {STEPS: 10}, "rates": {RANK: 4}, "start_from": "/a"}
+    shared = {"exposure": {STEPS: 10}, "rates": {RANK: 4}, "checks": {RANK: 5}, "start_from": "/a"}
     call(site, "shareSettings", name="lora", **shared)
-    names = ["exposure", "rates", "start_from"]
+    names = list(shared)
     values = site.page.evaluate("(names) => names.map(window.state.get)", names)
-    assert [json.loads(values[0]), json.loads(values[1]), values[2]] == list(shared.values())
+    assert [*map(json.loads, values[:3]), values[3]] == list(shared.values())
 
 
 SECTIONS = """
@@ -208,14 +212,14 @@ def choose_model(site, name, **now):
 
 
 CARD = (
-    "<div data-state='{}' data-name='dreamy' data-suggested='xl-style' "
+    "<div data-state='{}' data-name='dreamy' data-kind='sdxl' data-suggested='xl-style' "
     """data-fitting='["opened", "xl-style", "xl-character"]'></div>"""
 )
 
 
 def suggest(site, preset="style", state="known", name="dreamy"):
     show(site, "base-model-card", CARD.format(state))
-    return call(site, "suggestPreset", base_model=name, preset=preset)
+    return call(site, "suggestPreset", base_model=name, preset=preset, rows=ROWS)
 
 
 def test_preset_that_fits_is_suggested_once_for_each_chosen_base_model(site):
@@ -237,6 +241,35 @@ def test_preset_that_fits_stays(site, preset):
 def test_preset_that_was_chosen_while_the_base_model_was_looked_at_stays(site):
     choose_model(site, "dreamy")
     assert suggest(site, "mine") == {}
+
+
+def test_rows_that_a_person_has_chosen_stay_when_a_preset_is_suggested(site):
+    rows = ROWS | {"goal": "object", "memory": "12", "care": "careful"}
+    assert call(site, "choosePreset", rows=rows) == {"preset": "sd15-object-12gb-careful"}
+    choose_model(site, "dreamy")
+    show(site, "base-model-card", CARD.format("known"))
+    suggested = call(site, "suggestPreset", base_model="dreamy", preset="style", rows=rows)
+    assert suggested == {"preset": "sdxl-object-12gb-careful"}
+
+
+def test_every_choice_of_rows_names_a_preset(site):
+    for choice in (
+        *list_choices().values(),
+        *(Choice("starter", goal, 8) for goal in list_goals()),
+    ):
+        rows = {name: str(getattr(choice, name)) for name in preset_rows.ROWS}
+        assert call(site, "choosePreset", rows=rows) == {"preset": choice.name}
+        assert choice.name in list_presets()
+
+
+def test_rows_follow_the_preset_but_not_where_they_were_chosen_since(site):
+    rows = {"kind": "pony", "goal": "character", "memory": "12", "care": "balanced"}
+    answer(site, PRESET, note="", values={}, rows=rows)
+    choose_preset(site)
+    site.page.evaluate("window.filling")
+    now = {**FORM, "rows": ROWS | {"memory": "24"}}
+    filled = call(site, "fillForm", **now)["rows"]
+    assert filled == {"kind": "pony", "goal": "character", "care": "balanced"}
 
 
 LISTS = {"lists": {"base_model": {"choices": [["dreamy", "dreamy"]], "answers": {"dreamy": "v"}}}}

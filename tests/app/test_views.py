@@ -126,19 +126,6 @@ def test_exposure_says_how_often_each_picture_is_seen():
     assert "alpha 8 / rank 16 = 0.5" in line
 
 
-def test_every_preset_is_described_by_its_first_comment():
-    described = train.describe_presets()
-    assert described["starter-style"].startswith("A style on the starter model")
-    assert all(described.values())
-
-
-def test_starter_model_gets_the_tour_preset_and_others_do_not():
-    presets = ["starter-style", "sd15-style"]
-    assert train.suggest_preset("starter-model", presets) == "starter-style"
-    assert train.suggest_preset("dreamy-v8", presets) == "sd15-style"
-    assert train.suggest_preset("dreamy-v8", ["starter-style"]) == ""
-
-
 def test_log_tail_keeps_the_last_state_of_a_progress_bar(run):
     run.log_path.write_bytes(b"first\n10%\r20%\r100%\nlast\n")
     assert runs.read_log_tail(run.log_path, 3) == "100%\nlast"

@@ -4,6 +4,7 @@ The only heavy package that `app` may import, and only `app.commands`, inside fu
 """
 
 from trainer.combine import MergeRequest
+from trainer.commands.checks import check_run
 from trainer.commands.combining import (
     bake,
     convert,
@@ -16,7 +17,7 @@ from trainer.commands.combining import (
 from trainer.commands.files import describe_as_text, describe_file, list_findings, verify_files
 from trainer.commands.images import generate_grid, serve_previews
 from trainer.commands.libraries import quiet_libraries, quiet_model_libraries
-from trainer.commands.memory import estimate_run, probe_run
+from trainer.commands.memory import estimate_run, probe_run, read_device_bytes
 from trainer.commands.models import (
     describe_model,
     download_captioner,
@@ -33,6 +34,7 @@ __all__ = [
     "GenerationRequest",
     "MergeRequest",
     "bake",
+    "check_run",
     "convert",
     "describe_as_text",
     "describe_file",
@@ -54,6 +56,7 @@ __all__ = [
     "probe_run",
     "quiet_libraries",
     "quiet_model_libraries",
+    "read_device_bytes",
     "resize",
     "scale",
     "serve_previews",

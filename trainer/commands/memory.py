@@ -2,15 +2,16 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from trainer.commands.checks import describe_waste
 from trainer.commands.libraries import quiet_model_libraries
 from trainer.commands.training import OUT_OF_MEMORY
-from trainer.config import RunConfig, parse_assignment
+from trainer.config import RunConfig, check_settings, parse_assignment
 from trainer.memory import (
     Change,
     Estimate,
@@ -32,11 +33,13 @@ class MemoryReport:
         estimate: The run as it stands.
         free_bytes: Free memory of the device; 0 where unknown.
         changes: Settings that make it fit, each on top of those before it.
+        warnings: A line for each setting that is a waste.
     """
 
     estimate: Estimate
     free_bytes: int
     changes: list[Change]
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def fits(self) -> bool:
@@ -52,12 +55,13 @@ class MemoryReport:
             "needed_bytes": self.estimate.total_bytes,
             "free_bytes": self.free_bytes,
             "fits": self.fits,
+            "warnings": self.warnings,
             "suggestions": [self._describe(change) for change in self.changes],
         }
 
     def to_text(self) -> str:
         """Returns the tables as text."""
-        return "\n".join([*self._describe_phases(), *self._describe_fit()])
+        return "\n".join([*self._describe_phases(), *self._describe_fit(), *self.warnings])
 
     def _describe(self, change: Change) -> dict[str, Any]:
         needed = change.estimate.total_bytes
@@ -116,6 +120,7 @@ def estimate_run(
             memory cannot be estimated.
     """
     quiet_model_libraries()
+    check_settings(config)  # before the simulation, which takes seconds
     try:
         estimate = estimate_memory(config, models, device)
         if not free_bytes and _is_available(estimate.device.kind):
@@ -123,7 +128,8 @@ def estimate_run(
         changes = suggest(estimate, free_bytes) if free_bytes else []
     except EstimateError as error:
         raise RunError(str(error)) from error
-    return MemoryReport(estimate, free_bytes, changes)
+    warnings = describe_waste(config, estimate.examples, estimate.resolution)
+    return MemoryReport(estimate, free_bytes, changes, warnings)
 
 
 def probe_run(config: RunConfig, models: Path) -> dict[str, Any]:
@@ -139,6 +145,11 @@ def probe_run(config: RunConfig, models: Path) -> dict[str, Any]:
         return asdict(probe_memory(config, models))
     except torch.OutOfMemoryError as error:
         raise RunError(OUT_OF_MEMORY) from error
+
+
+def read_device_bytes() -> int:
+    """Returns the whole memory of the GPU; 0 where there is none."""
+    return torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 0
 
 
 def _is_available(kind: str) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from datasets_tools.errors import LorasmithError
+from trainer.commands.checks import check_run
 from trainer.commands.libraries import quiet_model_libraries
 from trainer.memory import warn_of_shortage
 from trainer.runs import (
@@ -62,6 +63,8 @@ def _train_owned(run: RunFolder, cache: Path) -> str:
         run.events_path, "started", from_step=_last_step(run), steps=run.config.train.steps
     )
     scans = scan_datasets(run.config)
+    for message in check_run(run.config, run.models_path, scans.dataset.examples):
+        _warn(run, message)
     _warn_of_shortage(run, scans)
     session = open_session(run, cache, scans=scans)
     _report_training_data(session)
@@ -77,8 +80,12 @@ def _warn_of_shortage(run: RunFolder, scans: Scans) -> None:
     if torch.cuda.is_available() and run.config.train.device != "cpu":
         message = warn_of_shortage(run.config, run.models_path, scans.dataset.examples)
         if message:
-            append_event(run.events_path, "warning", message=message)
-            log_line(message)
+            _warn(run, message)
+
+
+def _warn(run: RunFolder, message: str) -> None:
+    append_event(run.events_path, "warning", message=message)
+    log_line(message)
 
 
 def export_checkpoint(run: RunFolder, cache: Path, step: int = 0) -> Path:

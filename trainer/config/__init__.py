@@ -7,6 +7,7 @@ saved `config.toml` all derive from that declaration.
 
 from trainer.config.adapter import AdaLoRAConfig, AdapterConfig, BlockConfig
 from trainer.config.base_model import BaseModelConfig
+from trainer.config.checks import CHECKED_SETTINGS, check_settings
 from trainer.config.combine import (
     COMBINE_OPTIONS,
     BakeOptions,
@@ -23,7 +24,6 @@ from trainer.config.errors import ConfigError, Problem
 from trainer.config.files import (
     config_to_toml,
     layer_config,
-    list_presets,
     parse_assignment,
     read_config,
     read_preset,
@@ -39,13 +39,31 @@ from trainer.config.options import (
     make_options,
 )
 from trainer.config.output import OutputConfig
+from trainer.config.presets import (
+    Choice,
+    compose,
+    list_care,
+    list_choices,
+    list_goals,
+    list_kinds,
+    list_memories,
+    list_presets,
+)
 from trainer.config.rates import RateLine, RatePlan, list_parts, plan_rates
 from trainer.config.run import RunConfig
 from trainer.config.samples import SamplesConfig
 from trainer.config.schedules import SCHEDULES, schedule_factor
+from trainer.config.suggest import (
+    Guess,
+    Suggestion,
+    fits_preset,
+    guess_kind,
+    suggest_preset,
+)
 from trainer.config.train import TrainConfig
 
 __all__ = [
+    "CHECKED_SETTINGS",
     "COMBINE_OPTIONS",
     "SCHEDULES",
     "AdaLoRAConfig",
@@ -53,9 +71,11 @@ __all__ = [
     "BakeOptions",
     "BaseModelConfig",
     "BlockConfig",
+    "Choice",
     "ConfigError",
     "DatasetConfig",
     "ExtractOptions",
+    "Guess",
     "MajoritySign",
     "MergeOptions",
     "ObjectiveConfig",
@@ -72,12 +92,22 @@ __all__ = [
     "SamplesConfig",
     "ScaleOptions",
     "SubtractOptions",
+    "Suggestion",
     "TrainConfig",
+    "check_settings",
+    "compose",
     "config_to_toml",
+    "fits_preset",
     "get_argument_name",
     "get_option_name",
     "get_used_with",
+    "guess_kind",
     "layer_config",
+    "list_care",
+    "list_choices",
+    "list_goals",
+    "list_kinds",
+    "list_memories",
     "list_parts",
     "list_presets",
     "list_used",
@@ -87,4 +117,5 @@ __all__ = [
     "read_config",
     "read_preset",
     "schedule_factor",
+    "suggest_preset",
 ]

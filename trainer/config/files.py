@@ -1,8 +1,8 @@
 """Reading, layering and writing configs: defaults < preset < file < `--set`."""
 
+import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import tomlkit
 from pydantic import BaseModel, ValidationError
 
 from trainer.config.errors import ConfigError, Problem, explain_validation
+from trainer.config.presets import compose, list_choices, list_preset_files
 from trainer.config.run import RunConfig
 
 Tree = dict[str, Any]
@@ -63,19 +64,17 @@ def parse_assignment(text: str) -> Tree:
     return tree
 
 
-def list_presets() -> dict[str, Path]:
-    """Returns the shipped presets by name."""
-    folder = Path(str(resources.files("presets")))
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
-
-
 def read_preset(name: str) -> Tree:
     """Returns a shipped preset: a partial config."""
-    presets = list_presets()
-    if name not in presets:
-        known = ", ".join(presets)
-        raise ConfigError([Problem("", f"there is no preset {name!r}; there are {known}")])
-    return _read_toml(presets[name])
+    files, choices = list_preset_files(), list_choices()
+    if name in choices:
+        return compose(choices[name])
+    if name in files:
+        return _read_toml(files[name])
+    near = difflib.get_close_matches(name, [*files, *choices], n=3, cutoff=0.6)
+    known = f"; did you mean {' or '.join(near)}?" if near else ""
+    message = f"there is no preset {name!r}{known or ';'} `lorasmith presets` lists them"
+    raise ConfigError([Problem("", message)])
 
 
 def config_to_toml(config: RunConfig) -> str:

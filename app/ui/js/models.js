@@ -2,6 +2,7 @@
 // `wire_in_browser`.
 
 import {dataOf} from './fragments.js';
+import {haveRowsBeenChosen, namePreset} from './presets.js';
 import {takeEvent} from './state.js';
 
 const listOf = () => (dataOf('choices') || {}).lists?.base_model || {choices: [], answers: {}};
@@ -29,15 +30,16 @@ function chooseBaseModel({base_model: name, path, preset}) {
   return {...changes, family: 'auto', prediction};
 }
 
-// Of presets the first that fits is chosen, once for each chosen base model, unless a person has
-// chosen one since.
-function suggestPreset({base_model: name, preset}) {
+// Of presets the one that fits is chosen, once for each chosen base model, unless a person has chosen
+// one since. Goal, memory and care that a person has chosen stay.
+function suggestPreset({base_model: name, preset, rows}) {
   const card = document.querySelector('#base-model-card [data-state=known]');
   if (!card || card.dataset.name !== name || suggestedFor === name) return {};
   suggestedFor = name;
-  const {fitting, suggested} = card.dataset;
+  const {fitting, suggested, kind} = card.dataset;
   const taken = preset !== presetBefore || JSON.parse(fitting).includes(preset);
-  return taken || !suggested ? {} : {preset: suggested};
+  if (taken || !suggested) return {};
+  return {preset: haveRowsBeenChosen() ? namePreset({...rows, kind}) : suggested};
 }
 
 function answerBaseModel({base_model: name}) {

@@ -41,6 +41,11 @@ function fillForm(now) {
   const values = Object.entries(answer.values || {});
   const untouched = values.filter(([path]) => isSame(now.values[path], was.values[path]));
   changes.values = Object.fromEntries(untouched);
+  if (answer.rows) {
+    const rows = Object.entries(answer.rows);
+    const same = rows.filter(([name]) => isSame(now.rows[name], was.rows[name]));
+    changes.rows = Object.fromEntries(same);
+  }
   for (const name of ['preset', 'dataset', 'base_model']) {
     if (answer[name] && isSame(now[name], was[name])) changes[name] = answer[name];
   }
@@ -65,11 +70,12 @@ function nameRun({dataset, name}) {
 }
 
 // Shares the values that fragments depend on.
-function shareSettings({name, exposure, rates, start_from: startFrom}) {
+function shareSettings({name, exposure, rates, checks, start_from: startFrom}) {
   named ??= name;
   set({
     exposure: JSON.stringify(exposure),
     rates: JSON.stringify(rates),
+    checks: JSON.stringify(checks),
     start_from: startFrom,
   });
 }
