@@ -168,6 +168,8 @@ def _describe_scaled(report: dict[str, Any]) -> Iterator[str]:
 
 def _describe_baked(report: dict[str, Any]) -> Iterator[str]:
     yield f"{report['layers']} weights were changed."
+    if words := report.get("words"):
+        yield f"Left out, as a base model cannot hold embeddings: {', '.join(words)}."
     if rounded := report["rounded"]:
         yield (
             f"The number format of the base model lost most of the change of "

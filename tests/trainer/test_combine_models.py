@@ -133,6 +133,24 @@ def test_a_bias_that_a_file_changes_is_baked(pico, tmp_path):
     ]
 
 
+@pytest.mark.parametrize("parts", [("w_norm", "b_norm"), ("diff", "diff_b")])
+def test_a_norm_that_a_file_changes_is_baked_and_its_embedding_is_named(parts, pico, tmp_path):
+    path = tmp_path / "a.safetensors"
+    stem, norm = "lora_unet_mid_block_resnets_0_norm1", "mid_block.resnets.0.norm1"
+    tensors = {f"{stem}.{part}": torch.full((32,), n + 1.0) for n, part in enumerate(parts)}
+    save_file(tensors | {"bundle_emb.my cat.emb_params": torch.ones(2, 32)}, path)
+    result = bake_files(pico, [(path, 2.0)], tmp_path / "baked")
+    assert (result.layers, result.words) == (2, ["my cat"])
+    old, new = (
+        load_file(folder / "unet" / "diffusion_pytorch_model.safetensors")
+        for folder in (pico, tmp_path / "baked")
+    )
+    changed = {key: new[key] - old[key] for key in old if not torch.equal(old[key], new[key])}
+    assert changed.keys() == {f"{norm}.weight", f"{norm}.bias"}
+    assert torch.allclose(changed[f"{norm}.weight"], torch.tensor(2.0))
+    assert torch.allclose(changed[f"{norm}.bias"], torch.tensor(4.0))
+
+
 def test_weights_in_other_formats_do_not_go_over(pico, tmp_path):
     import shutil
 

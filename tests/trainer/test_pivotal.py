@@ -239,6 +239,33 @@ def test_prodigy_wants_one_rate_for_the_word_too(make_run):
         make_run(*PIVOTAL, "optimizer.kind=prodigy", *rates)
 
 
+def test_a_bundled_embedding_is_used_in_previews(base, tmp_path):
+    """OneTrainer writes embeddings into the LoRA's file; they mean what one beside it means."""
+    family = load_plain(base)
+    layer = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
+    width = family.adaptable_models()["unet"].mid_block.attentions[0].proj_in.weight.shape[0]
+    vectors = [each * 2 for each in family.vocabulary.initial_vectors("red cat", 2)]
+    names = KEYS[base.parent.name.rstrip("0123456789").replace("-", "_")]
+    lora = {f"{layer}.lora_A.weight": torch.zeros(1, width),
+            f"{layer}.lora_B.weight": torch.zeros(width, 1)}  # fmt: skip
+    words = {f"bundle_emb.zorp.{name}": each
+             for name, each in zip(sorted(names, reverse=True), vectors, strict=True)}  # fmt: skip
+    save_file(lora | words, tmp_path / "x.safetensors")
+    save_file(lora, tmp_path / "y.safetensors")
+    write_embedding(tmp_path / "y.safetensors", "zorp", vectors, {})
+    plain = family.encode_captions(["a zorp"])
+    meant = []
+    for name in ("x", "y"):
+        adapters = attach_file(family, tmp_path / f"{name}.safetensors", CPU)
+        meant.append(family.encode_captions(["a zorp"]))
+        adapters.set_multiplier(0.0)
+        assert same_conditioning(family.encode_captions(["a zorp"]), plain)
+        adapters.remove()
+        assert same_conditioning(family.encode_captions(["a zorp"]), plain)
+    assert same_conditioning(*meant)
+    assert not same_conditioning(meant[0], plain)
+
+
 def test_embeddings_that_cannot_be_used_are_told(make_run, cache, pico_xl, tmp_path):
     run = make_run(*PIVOTAL, "train.steps=1")
     train(run, cache)

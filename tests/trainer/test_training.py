@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from tests.trainer.conftest import ROOT, asking, load_plain, write_images
 from trainer.commands import export_checkpoint, train
@@ -393,6 +393,21 @@ def test_a_run_starts_from_a_files_exact_effect_and_keeps_it(make_run, cache, pi
     assert train(second, cache) == "finished"
     moved = attach_file(load_plain(pico), second.path / "pico.safetensors", CPU).deltas()
     assert any(not torch.allclose(moved[layer], trained[layer]) for layer in trained)
+
+
+def test_a_file_that_cannot_be_started_from_is_named_as_the_person_knows_it(
+    make_run, cache, tmp_path
+):
+    """The run reads its own copy of the file, whose place is nobody's business."""
+    file = tmp_path / "mine.safetensors"
+    layer = "lora_unet_mid_block_resnets_0_conv1"
+    save_file({f"{layer}.diff": torch.zeros(32, 32, 3, 3)}, file)
+    run = make_run(f'adapter.start_from="{file}"')
+    with pytest.raises(
+        ExportError, match=r"^mine\.safetensors holds the full difference"
+    ) as caught:
+        train(run, cache)
+    assert ".start" not in str(caught.value)
 
 
 def test_a_missing_start_file_is_told(make_run, cache, tmp_path):

@@ -7,7 +7,7 @@ from trainer.combine.baking import Baker, BakeResult
 from trainer.combine.base_weights import BaseWeights
 from trainer.combine.errors import CombineError
 from trainer.combine.merge import Progress
-from trainer.combine.sources import open_sources
+from trainer.combine.sources import collect_words, open_sources
 from trainer.combine.stream import explain_write_error
 from trainer.combine.target_model import read_target_model
 from trainer.files.read import open_header
@@ -50,6 +50,7 @@ def bake_files(
                 baker.write_folder(to)
         except OSError as error:
             raise CombineError(explain_write_error(to, error)) from error
+        baker.result.words = list(collect_words(sources))
     return baker.result
 
 

@@ -44,10 +44,12 @@ class BakeResult:
     Attributes:
         layers: How many weights were changed.
         rounded: Weights whose delta is so small that the number format lost most of it.
+        words: Embeddings that are bundled with the files, which a base model cannot hold.
     """
 
     layers: int = 0
     rounded: list[str] = field(default_factory=list)
+    words: list[str] = field(default_factory=list)
 
 
 def _affects(group: KeyGroup, leaf: str) -> bool:

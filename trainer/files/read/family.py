@@ -23,7 +23,8 @@ _STRANGERS = (
     (re.compile(r"joint_blocks|attn[._]add_[qkv]_proj|context_block"), "Stable Diffusion 3"),
     (re.compile(r"lora_prior_|lora_unet_.*_channelwise"), "Stable Cascade"),
     (re.compile(r"motion_modules"), "AnimateDiff"),
-    (re.compile(r"^(?:lora_)?transformer[._]|^diffusion_model[._](?:layers|blocks)[._]"),
+    (re.compile(r"^lora_te3_|^t5xxl\.|^text_encoders\.t5"), "Stable Diffusion 3 or Flux"),
+    (re.compile(r"^(?:base_model\.model\.)?(?:lora_)?transformer[._]|^diffusion_model[._](?:layers|blocks)[._]"),
      "another architecture (a diffusion transformer)"),
 )  # fmt: skip
 
