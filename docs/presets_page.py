@@ -23,11 +23,11 @@ not the usual length. So `sdxl-character-12gb` is a character on SDXL with 12 GB
 `pony-style-8gb-careful` a careful style on Pony with 8 GB. `lorasmith presets` lists the names, and
 with `--base-model FILE` it suggests one and gives the reasons; the Train tab does the same.
 
-The values are {UNMEASURED}. They lie within what is published for 10 to 20
-images: in the documentation of diffusers and sd-scripts, the notebooks of kohya-colab, the presets of
-OneTrainer and ai-toolkit, and Civitai's form and articles. The memory in a name is a promise: a test
-estimates every preset on a full-size model of its family, and fails where the run with its allowance
-does not fit."""
+The values are {UNMEASURED}. They lie within what is published for
+10 to 20 images: in the documentation of diffusers and sd-scripts, the notebooks of kohya-colab, the
+presets of OneTrainer and ai-toolkit, and Civitai's form and articles. The memory in a name is a
+promise: a test estimates every preset on a full-size model of its family, and fails where the run
+with its allowance does not fit."""
 _WITHOUT_TEXT = "With 24 GB; less memory may leave out the text encoder, as the next table shows."
 _MEMORY = "What makes a run fit. It changes nothing of the above but what is listed."
 _LENGTH = (

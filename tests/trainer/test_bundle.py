@@ -372,3 +372,39 @@ def test_the_card_is_json_safe_against_odd_texts(tmp_path):
     assert matter["instance_prompt"] == 'a: "b"\n---\n# c'
     assert "# two lines" in page
     assert json.loads(metadata["lorasmith.config"])["dataset"]["trigger"] == 'a: "b"\n---\n# c'
+
+
+# --- DoRA per output channel, which only the diffusers format holds ------------------------------
+
+
+@pytest.fixture
+def dora(tmp_path):
+    """A diffusers file of DoRA on the paper's axis."""
+    modules = {
+        layer: {
+            "lora_down.weight": down,
+            "lora_up.weight": up,
+            "alpha": torch.tensor(float(len(down))),
+            "dora_scale": torch.rand(len(up), *(1,) * (down.dim() - 1)),
+        }
+        for layer, (down, up, _) in make_factors().items()
+    }
+    path = tmp_path / "dora.safetensors"
+    write_peft(path, modules, make_metadata(layer_config(settings=SETTINGS), facts()), "fp32")
+    return path
+
+
+def test_lengths_per_output_channel_never_get_into_a_kohya_file(dora, tmp_path):
+    with pytest.raises(ExportError, match=r"stand per output channel .*dora_axis = input"):
+        make_civitai_zip(dora, tmp_path / "out" / "dora.zip")
+    assert not any((tmp_path / "out").iterdir())
+
+
+def test_hub_folder_of_such_a_file_holds_the_diffusers_format_alone(dora, tmp_path):
+    folder = make_hub_folder(dora, tmp_path / "hub")
+    files = [path.name for path in folder.glob("*.safetensors")]
+    assert files == ["pytorch_lora_weights.safetensors"]
+    assert load_file(folder / files[0]).keys() == load_file(dora).keys()
+    _, page = read_front_matter(folder)
+    assert "kohya format" not in page
+    assert "pytorch_lora_weights.safetensors) for diffusers" in page

@@ -167,7 +167,7 @@ def test_what_a_run_exports_is_clean(base, request, make_run, cache):
     from trainer.training.attach import describe_layers
 
     folder = request.getfixturevalue(base)
-    run = make_run(f"base_model.path={folder}", "train.steps=1", "output.formats=both")
+    run = make_run(f"base_model.path={folder}", "train.steps=3", "output.formats=both")
     train(run, cache)
     layers = describe_layers(load_plain(folder))
     kohya, peft = run.path / "pico.safetensors", run.path / "pico-diffusers.safetensors"
@@ -180,3 +180,20 @@ def test_what_a_run_exports_is_clean(base, request, make_run, cache):
     assert (found.trigger, found.settings) == ("zorp", True)
     assert sum(part.modules for part in found.components) == len(load_file(kohya)) / 3
     assert loads(found) == dict.fromkeys(PROGRAMS, "yes")
+
+
+def test_damaged_settings_in_a_header_do_not_hide_the_rest(tmp_path, capsys):
+    from app.cli import main
+
+    path = tmp_path / "x.safetensors"
+    layer = "lora_unet_mid_block_attentions_0_proj_in"
+    tensors = {f"{layer}.lora_down.weight": torch.ones(1, 1280, 1, 1),
+               f"{layer}.lora_up.weight": torch.ones(1280, 1, 1, 1)}  # fmt: skip
+    save_file(tensors, path, {"lorasmith.config": "{broken", "modelspec.title": "Mine"})
+    assert main(["inspect", str(path), "--json"]) == 0
+    described = json.loads(capsys.readouterr().out)
+    assert (described["title"], described["settings"]) == ("Mine", {})
+    assert described["header"]["lorasmith.config"] == "{broken"
+    assert any(
+        "settings in the file's header are damaged" in each for each in described["findings"]
+    )

@@ -142,7 +142,7 @@ def mix_blocks(tensors):
 
 NAN = torch.full((1, 640), float("nan"))
 SQUARE = torch.ones(640, 640)
-DOWN = f"{QUERY}.lora_down.weight"
+DOWN, UP = f"{QUERY}.lora_down.weight", f"{QUERY}.lora_up.weight"
 LOHA = {
     f"hada_w{n}_{p}": torch.ones(s) for n in (1, 2) for p, s in (("a", (640, 1)), ("b", (1, 640)))
 }
@@ -201,6 +201,17 @@ CASES = [
      "A1111 ComfyUI Forge InvokeAI diffusers sd-scripts"),
     ("dora", "sd15", add(QUERY, dora_scale=torch.ones(640)), {}, "error",
      "A1111 ComfyUI Forge InvokeAI diffusers sd-scripts"),
+    ("lengths", "sd15", add(QUERY, dora_scale=torch.ones(1, 320)), {}, "error",
+     "A1111 ComfyUI Forge InvokeAI"),
+    ("lengths", "sd15", lambda t: add("lora_unet_mid_block_resnets_1_conv1",
+     dora_scale=torch.ones(1, 640, 1, 1))(t), {}, "error", "A1111 ComfyUI Forge InvokeAI"),
+    ("lengths", "sd15", lambda t: add(QUERY, dora_scale=torch.ones(1, 71))(swap(QUERY, LOHA)(t)),
+     {}, "error", "A1111 ComfyUI Forge InvokeAI"),
+    ("empty", "sd15", lambda t: t | {DOWN: torch.ones(0, 640), UP: torch.ones(640, 0)}, {},
+     "error", " ".join(PROGRAMS)),
+    *(("number_formats", "sd15", put(DOWN, torch.ones(1, 640).to(dtype)), {}, "error",
+       " ".join(PROGRAMS))
+      for dtype in (torch.int8, torch.bool, torch.uint16, torch.complex64, torch.int64)),
     ("parts", "sd15", drop(f"{QUERY}.lora_up.weight"), {}, "error", " ".join(PROGRAMS)),
     ("parts", "sd15", put(DOWN, torch.ones(2, 640)), {}, "error", " ".join(PROGRAMS)),
     ("shapes", "sd15", put(DOWN, torch.ones(1, 320)), {}, "error",
@@ -272,6 +283,7 @@ def test_each_rule_finds_the_file_that_breaks_it(
 FOLLOWING = {
     "format": {"outer_layers"},
     "twins": {"text_level"},
+    "lengths": {"dora", "kinds"},
 }
 
 

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from trainer.export import read_settings
+from trainer.export import ExportError, read_settings
 from trainer.files.inspect import inspect_file
 from trainer.files.read import open_header
 from trainer.files.verify import verify_file
@@ -29,7 +29,12 @@ def describe_file(path: Path) -> dict[str, Any]:
     """
     description = inspect_file(path).to_dict()
     metadata = open_header(path).metadata
-    return description | {"settings": read_settings(metadata), "header": dict(metadata)}
+    try:
+        settings = read_settings(metadata)
+    except ExportError as error:  # about the header alone: all else is still known
+        settings = {}
+        description["findings"] = [*description["findings"], f"warning: {error}"]
+    return description | {"settings": settings, "header": dict(metadata)}
 
 
 def verify_files(paths: Sequence[Path]) -> list[tuple[Path, list[Finding]]]:

@@ -17,6 +17,7 @@ from trainer.export.errors import ExportError
 
 MAX_HEADER_BYTES = 1 << 20  # ComfyUI shows no more; model managers follow it
 _SMALL_FOR_FP16 = 2.0**-10  # a weight a hundredth of it would lose its digits
+_FACTORS = ("lora_", "hada_", "lokr_")  # parts that are multiplied with each other
 # What goes first when a header would be longer.
 _CAN_GO = ("ss_tag_frequency", "modelspec.thumbnail", "lorasmith.config")
 
@@ -107,3 +108,21 @@ def even_out(down: Tensor, up: Tensor, precision: str) -> tuple[Tensor, Tensor]:
         return down, up
     factor = 2.0 ** round(math.log2(larger / smaller) / 2)
     return down / factor, up * factor
+
+
+def even_out_parts(parts: Mapping[str, Tensor], precision: str) -> dict[str, Tensor]:
+    """Returns the parts of a layer of another kind with factors that fp16 can hold.
+
+    The difference of LoHa, LoKr and DoRA is a product of all their factors, of whatever sort, so a
+    power of two may move from one to another, as between those of a plain LoRA.
+    """
+    factors = [name for name in parts if name.startswith(_FACTORS)]
+    sizes = {name: parts[name].abs().max().item() for name in factors}
+    smallest, largest = min(sizes.values(), default=0.0), max(sizes.values(), default=0.0)
+    if precision != "fp16" or not 0 < smallest < _SMALL_FOR_FP16 or not largest < math.inf:
+        return dict(parts)
+    mean = sum(math.log2(size) for size in sizes.values()) / len(sizes)
+    powers = {name: round(mean - math.log2(size)) for name, size in sizes.items()}
+    # What rounding leaves goes to the largest, so that the product stays.
+    powers[max(sizes, key=lambda name: sizes[name])] -= sum(powers.values())
+    return {**parts, **{name: parts[name] * 2.0 ** powers[name] for name in factors}}

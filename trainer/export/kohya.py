@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from trainer.export.files import cast_weight, even_out, write_tensors
+from trainer.export.errors import ExportError
+from trainer.export.files import cast_weight, even_out, even_out_parts, write_tensors
 
 Factors = tuple[Tensor, Tensor, float]
 # A layer of another kind than plain LoRA comes as its parts, alpha among them, and is written so.
@@ -45,13 +46,15 @@ def write_kohya(
         precision: "fp16", "bf16" or "fp32".
 
     Raises:
-        ExportError: a weight is not finite or does not fit the format, or the disk is full.
+        ExportError: a weight is not finite or does not fit the format, the lengths of a DoRA stand
+            per output channel, or the disk is full.
     """
+    _refuse_output_lengths(path, modules)
     alphas = _choose_alphas(modules)
     tensors = {}
     for layer, module in modules.items():
         parts = (
-            module
+            even_out_parts(module, precision)
             if isinstance(module, Mapping)
             else _fold(module, alphas[layer.partition(".")[0]], precision)
         )
@@ -60,6 +63,19 @@ def write_kohya(
             cast = cast_weight(layer, value, "fp32" if exact else precision)
             tensors[f"{names[layer]}.{part}"] = cast
     return write_tensors(path, tensors, metadata)
+
+
+def _refuse_output_lengths(path: Path, modules: Mapping[str, Module]) -> None:
+    """Programs read the lengths of a DoRA per input channel, and apply others without a word."""
+    for layer, module in modules.items():
+        lengths = module.get("dora_scale") if isinstance(module, Mapping) else None
+        if lengths is not None and lengths.dim() > 1 and lengths.shape[0] != 1:
+            msg = (
+                f"{path.name} would hold a DoRA whose lengths stand per output channel (first "
+                f"{layer}), which programs apply wrongly from a kohya file. Use the diffusers "
+                "format, or train with adapter.dora_axis = input."
+            )
+            raise ExportError(msg)
 
 
 def _loses_digits(part: str, value: Tensor, precision: str) -> bool:

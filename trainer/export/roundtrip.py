@@ -80,7 +80,11 @@ def compare_with_trained(
         # A change too small for the number format is lost, which is not an error of the file.
         relative = max(error, 0.0) / norm if norm > 1e-7 else 0.0
         if relative > BY_PRECISION[precision].tolerance:
-            msg = f"{path.name} does not hold what was trained: {layer} differs by {relative:.1%}."
+            msg = (
+                f"{path.name} does not hold what was trained: {layer} differs by {relative:.1%}. "
+                "Set output.precision to fp32 in the run's config.toml and export its last "
+                "checkpoint again (`lorasmith export RUN`)."
+            )
             raise ExportError(msg)
         worst = max(worst, relative)
     return RoundTrip(len(read), worst)

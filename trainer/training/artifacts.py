@@ -1,10 +1,12 @@
 """What a run leaves on disk while it learns: samples, checkpoints, the exported file."""
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from datasets_tools.captions import add_trigger
 from trainer.export import (
+    ExportError,
     Module,
     compare_with_trained,
     find_samples,
@@ -122,12 +124,16 @@ def export_file(session: Session, name: str) -> None:
         if formats != "kohya":
             second = path.with_name(f"{path.stem}-diffusers{path.suffix}")
             peft = path if formats == "peft" else second
-            _verify_export(session, peft, write_peft(peft, modules, header, output.precision))
+            _export(
+                session, peft, lambda aside: write_peft(aside, modules, header, output.precision)
+            )
         if formats != "peft":
             family = session.family
             names = name_layers(modules, family.name, family.unet_names)
-            _verify_export(
-                session, path, write_kohya(path, modules, names, header, output.precision)
+            _export(
+                session,
+                path,
+                lambda aside: write_kohya(aside, modules, names, header, output.precision),
             )
         _export_embedding(session, path, header)
     write_sidecars(path, session.config, session.facts(), images)
@@ -175,16 +181,35 @@ def _choose_formats(session: Session, modules: Mapping[str, Module]) -> str:
     return "kohya"
 
 
-def _verify_export(session: Session, path: Path, digest: str) -> None:
-    """Reads a file back, compares it with the trained weights, and reports it."""
+def _export(session: Session, path: Path, write: Callable[[Path], str]) -> None:
+    """Writes a file, reads it back, compares it with the trained weights, and reports it.
+
+    It is written aside: a file that is refused never has the name of an export.
+
+    Args:
+        session: The run.
+        path: Of the file.
+        write: Writes it to a path and returns its hash.
+    """
     adapters = session.adapters
-    proof = compare_with_trained(
-        path,
-        adapters.deltas(),
-        session.config.output.precision,
-        session.family.unet_names,
-        make_rebuild(adapters),
-    )
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
+            aside = Path(folder) / path.name
+            digest = write(aside)
+            proof = compare_with_trained(
+                aside,
+                adapters.deltas(),
+                session.config.output.precision,
+                session.family.unet_names,
+                make_rebuild(adapters),
+            )
+            aside.replace(path)
+    except OSError as error:
+        msg = (
+            f"{path.name} could not be written: {error.strerror or error}. Free some space and "
+            "export again."
+        )
+        raise ExportError(msg) from error
     size = path.stat().st_size
     append_event(
         session.run.events_path,

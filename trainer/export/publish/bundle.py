@@ -45,10 +45,10 @@ def make_hub_folder(source: Path, to: Path, base_model: str = "") -> Path:
         with tempfile.TemporaryDirectory(dir=to.parent, prefix=".hub-") as name:
             aside = Path(name) / to.name
             aside.mkdir()
-            has_peft = _write_both_formats(publication, aside)
+            formats = _write_formats(publication, aside)
             if publication.embedding:
                 shutil.copyfile(publication.embedding, aside / publication.embedding.name)
-            card = write_model_card(publication, _copy_images(publication, aside), has_peft)
+            card = write_model_card(publication, _copy_images(publication, aside), formats)
             (aside / "README.md").write_text(card, "utf-8")
             if to.exists():
                 to.rmdir()
@@ -115,17 +115,17 @@ def convert_file(source: Path, family: str, to: Path, kind: str) -> None:
         write_kohya(to, modules, name_layers(modules, family, names), metadata, precision)
 
 
-def _write_both_formats(publication: Publication, folder: Path) -> bool:
-    """Writes what formats can hold the file; returns whether PEFT's is among them."""
+def _write_formats(publication: Publication, folder: Path) -> set[str]:
+    """Writes what formats can hold the file; returns them: "kohya", "peft" or both."""
     kohya, peft = folder / f"{publication.file.stem}.safetensors", folder / PEFT_NAME
     own, other, kind = (kohya, peft, "peft")
     if _is_peft(publication.file):
         own, other, kind = (peft, kohya, "kohya")
     shutil.copyfile(publication.file, own)
-    if kind == "peft" and not _is_plain(publication.file):
-        return False
+    if not _is_plain(publication.file):
+        return {"kohya", "peft"} - {kind}
     convert_file(publication.file, publication.family, other, kind)
-    return True
+    return {"kohya", "peft"}
 
 
 def _write_zip(path: Path, file: Path, publication: Publication) -> None:

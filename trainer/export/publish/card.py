@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from urllib.parse import quote
 
 from trainer.export.publish.publication import Publication
@@ -13,22 +13,22 @@ _HUB_LICENSE = re.compile(r"^[a-z0-9][a-z0-9.-]*$")
 
 
 def write_model_card(
-    publication: Publication, prompts: Sequence[tuple[str, str]], has_peft: bool
+    publication: Publication, prompts: Sequence[tuple[str, str]], formats: Collection[str]
 ) -> str:
     """Returns a README for the Hub: front matter that it reads, and a page for people.
 
     Args:
         publication: The file.
         prompts: For each image, its place in the repository and its prompt.
-        has_peft: Whether the weights are there for diffusers, too.
+        formats: Those that the weights are there in: "kohya" and "peft", which is diffusers'.
     """
     sections = [
         f"# {_flatten(publication.title)}",
         "<Gallery />" if prompts else "",
         publication.description,
         _write_trigger(publication),
-        _write_downloads(publication, has_peft),
-        _write_example(publication) if has_peft else "",
+        _write_downloads(publication, formats),
+        _write_example(publication) if "peft" in formats else "",
         _write_facts(publication),
     ]
     page = "\n\n".join(section for section in sections if section)
@@ -97,15 +97,15 @@ def _write_trigger(publication: Publication) -> str:
     return "## Trigger words\n\n" + " ".join(part for part in (word, own, weight) if part)
 
 
-def _write_downloads(publication: Publication, has_peft: bool) -> str:
+def _write_downloads(publication: Publication, formats: Collection[str]) -> str:
     name = f"{publication.file.stem}.safetensors"
-    rows = [
-        (
+    rows = []
+    if "kohya" in formats:
+        rows.append(
             f"- [{name}](./{quote(name)}) for A1111, Forge, ComfyUI, InvokeAI and other programs "
             "(kohya format)"
         )
-    ]
-    if has_peft:
+    if "peft" in formats:
         rows.append(f"- [{PEFT_NAME}](./{PEFT_NAME}) for diffusers")
     if publication.embedding:
         word = publication.embedding.name

@@ -153,7 +153,9 @@ def _read_values(
                 tensor = file.get_tensor(key)
                 if part == "alpha":
                     alphas[spelling] = tensor.float().item() if tensor.numel() == 1 else None
-                if not torch.isfinite(tensor.float()).all():
+                # A complex number is another rule's; as a float it would lose a part.
+                values = tensor if tensor.is_complex() else tensor.float()
+                if not torch.isfinite(values).all():
                     broken.append(key)
     return alphas, broken
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from trainer.export.errors import ExportError
 from trainer.files.read.identity import explain_no_adapter
-from trainer.files.verify import header, names, weights
+from trainer.files.verify import header, names, tensors, weights
 from trainer.files.verify.facts import BaseLayers, FileFacts, collect_facts
 from trainer.files.verify.findings import PROGRAMS, REFUSES, Finding
 
@@ -26,7 +26,10 @@ RULES: dict[str, Rule] = {
     "kinds": weights.check_kinds,
     "tucker": weights.check_tucker,
     "dora": weights.check_dora,
+    "lengths": tensors.check_lengths,
     "parts": weights.check_parts,
+    "empty": tensors.check_empty,
+    "number_formats": tensors.check_number_formats,
     "shapes": weights.check_shapes,
     "finite": weights.check_finite,
     "alphas": weights.check_alphas,
