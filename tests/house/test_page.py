@@ -146,7 +146,7 @@ def test_the_guard_finds_counted_skips_and_slices():
 # Names that say enough in their folder may stand in each of them.
 SHARED_NAMES = {"page", "events", "html", "text", "__init__"}
 MAX_APP_FILES = 85
-MAX_APP_LINES = 11_500
+MAX_APP_LINES = 11_650
 
 
 def test_a_file_name_is_used_once_in_the_app(sources):
