@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from trainer.models import Family
+from trainer.models.samplers import list_sigmas, make_scheduler
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "benchmarks" / "data"
@@ -110,9 +111,7 @@ def _generate_batch(
         text_encoder=None,
         tokenizer=None,
         unet=family.unet,
-        scheduler=library.DDIMScheduler.from_config(
-            family.info.scheduler, prediction_type=family.prediction, clip_sample=False
-        ),
+        scheduler=make_scheduler(family.info),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
@@ -128,6 +127,7 @@ def _generate_batch(
             height=family.default_resolution,
             generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
             output_type="latent",
+            **list_sigmas(family.info, how.inference_steps),
         ).images
         factor = float(family.vae.config.scaling_factor)
         return _to_images(family.vae.decode(latents.float() / factor, return_dict=False)[0])

@@ -50,7 +50,12 @@ DIED_BEFORE_START = (
 )
 LOG_HEADING = "Last lines of the log"
 PREDICTION_QUESTION = "What does this base model predict?"
-PREDICTIONS = {"epsilon": "predicts the noise (epsilon)", "v_prediction": "predicts v"}
+PREDICTIONS = {
+    "epsilon": "predicts the noise (epsilon)",
+    "v_prediction": "predicts v",
+    "flow": "predicts a flow (rectified flow)",
+}
+ASSUMED = "assumed; measured before the first step"
 ZERO_SNR = "schedule ends in pure noise (zero terminal SNR)"
 LAYOUTS = {"file": "one file", "folder": "diffusers folder"}
 FACT_FAMILY = "Family"

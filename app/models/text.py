@@ -1,6 +1,10 @@
 """Sentences of the Train tab about base models."""
 
-ANSWERS = {"epsilon": "The noise (epsilon)", "v_prediction": "v (v-prediction)"}
+ANSWERS = {
+    "epsilon": "The noise (epsilon)",
+    "v_prediction": "v (v-prediction)",
+    "flow": "A flow (rectified flow)",
+}
 NOT_LOOKED_AT = "Nobody has looked at this base model yet."
 LOOKING = "Looking at this base model…"
 NONE_CHOSEN = "Choose a base model, add one by its path, or download one from the hub below."

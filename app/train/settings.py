@@ -35,6 +35,7 @@ NOT_BY_PRESET = {
     "base_model.family",
     "base_model.prediction",
     "base_model.zero_snr",
+    "base_model.flow_shift",
     "base_model.vae",
     START_FROM,
 }

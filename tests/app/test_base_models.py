@@ -141,7 +141,7 @@ def test_open_question_is_asked_likely_answer_first_and_the_answer_is_kept(works
     assert (found.asks, found.prediction, found.answered) == (True, "v_prediction", "")
     name = "v-pred.safetensors"
     question = show(workspace, "base-model-question", base_model=name)
-    assert re.findall('data-key="(.*?)"', question) == ["v_prediction", "epsilon"]
+    assert re.findall('data-key="(.*?)"', question) == ["v_prediction", "epsilon", "flow"]
     assert "checked" not in question
     assert "likely answer" in show(workspace, "base-model", base_model=name)
     events = BaseModelEvents(workspace)

@@ -145,10 +145,10 @@ def test_the_guard_finds_counted_skips_and_slices():
 
 # Names that say enough in their folder may stand in each of them.
 SHARED_NAMES = {"page", "events", "html", "text", "__init__"}
-# 85 files and 11,500 lines before conversion, checks and the choice of presets: a feature raises
-# them by what it needs.
+# 85 files and 11,500 lines before conversion, rectified flow, checks and the choice of presets: a
+# feature raises them by what it needs.
 MAX_APP_FILES = 88
-MAX_APP_LINES = 11_750
+MAX_APP_LINES = 11_760
 
 
 def test_a_file_name_is_used_once_in_the_app(sources):

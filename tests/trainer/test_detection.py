@@ -55,57 +55,38 @@ def test_the_family_is_read_from_widths_and_text_encoders(check, family):
     assert info.scheduler["prediction_type"] == info.prediction
 
 
+STATED, ASSUMED, ASKED = (True, False), (False, False), (False, True)  # certain, and a question
+OLD_V, OLD_512 = "stable-diffusion-v2-768-v", "stable-diffusion-v2-512"
+KOHYA = {"ss_v_parameterization": "True", "ss_zero_terminal_snr": "True"}
+
+
 @pytest.mark.parametrize(
-    ("family", "add", "metadata", "name", "prediction", "zero_snr", "certain"),
+    ("family", "add", "metadata", "name", "prediction", "zero_snr", "known"),
     [
-        ("sd15", (), {}, "m", "epsilon", False, True),
-        ("sdxl", (), {}, "m", "epsilon", False, True),
-        ("sd2", (), {}, "m", "v_prediction", False, False),
-        ("sdxl", ("v_pred",), {}, "m", "v_prediction", False, True),
-        ("sdxl", ("v_pred", "ztsnr"), {}, "m", "v_prediction", True, True),
-        ("sdxl", ("ztsnr",), {}, "m", "epsilon", False, True),
-        ("sdxl", (), {"modelspec.prediction_type": "v"}, "m", "v_prediction", False, True),
-        ("sd2", (), {"modelspec.prediction_type": "epsilon"}, "m", "epsilon", False, True),
-        (
-            "sd2",
-            (),
-            {"modelspec.architecture": "stable-diffusion-v2-768-v"},
-            "m",
-            "v_prediction",
-            False,
-            True,
-        ),
-        (
-            "sd2",
-            (),
-            {"modelspec.architecture": "stable-diffusion-v2-512"},
-            "m",
-            "epsilon",
-            False,
-            True,
-        ),
-        (
-            "sdxl",
-            (),
-            {"ss_v_parameterization": "True", "ss_zero_terminal_snr": "True"},
-            "m",
-            "v_prediction",
-            True,
-            True,
-        ),
-        ("sdxl", (), {}, "noob_v-pred_1", "v_prediction", False, False),
-        ("sd15", (), {}, "fluffVPred", "v_prediction", False, False),
+        ("sd15", (), {}, "m", "epsilon", False, ASSUMED),
+        ("sdxl", (), {}, "m", "epsilon", False, ASSUMED),
+        ("sd2", (), {}, "m", "v_prediction", False, ASKED),
+        ("sdxl", ("v_pred",), {}, "m", "v_prediction", False, STATED),
+        ("sdxl", ("v_pred", "ztsnr"), {}, "m", "v_prediction", True, STATED),
+        ("sdxl", ("ztsnr",), {}, "m", "epsilon", False, ASSUMED),
+        ("sdxl", (), {"modelspec.prediction_type": "v"}, "m", "v_prediction", False, STATED),
+        ("sd2", (), {"modelspec.prediction_type": "epsilon"}, "m", "epsilon", False, STATED),
+        ("sd2", (), {"modelspec.architecture": OLD_V}, "m", "v_prediction", False, STATED),
+        ("sd2", (), {"modelspec.architecture": OLD_512}, "m", "epsilon", False, STATED),
+        ("sdxl", (), KOHYA, "m", "v_prediction", True, STATED),
+        ("sdxl", (), {}, "noob_v-pred_1", "v_prediction", False, ASKED),
+        ("sd15", (), {}, "fluffVPred", "v_prediction", False, ASKED),
     ],
 )
-def test_the_prediction_is_read_or_asked_for(
-    check, family, add, metadata, name, prediction, zero_snr, certain
+def test_the_prediction_is_read_assumed_or_asked_for(
+    check, family, add, metadata, name, prediction, zero_snr, known
 ):
     tensors = checkpoint(family) | {key: torch.tensor([]) for key in add}
     info = check(tensors, metadata, f"{name}.safetensors")
-    assert (info.prediction, info.zero_snr, info.certain) == (prediction, zero_snr, certain)
-    assert bool(info.question) is not certain
-    if not certain:
-        assert "v (likely)" in info.question
+    assert (info.prediction, info.zero_snr) == (prediction, zero_snr)
+    assert (info.certain, bool(info.question)) == known
+    if info.question:
+        assert "v (likely), the noise or a flow" in info.question
         assert "base_model.prediction" in info.question
 
 

@@ -14,6 +14,7 @@ from trainer.export import ExportError
 from trainer.export.families import recognise_family
 from trainer.export.network import Network
 from trainer.formats.families import FAMILIES
+from trainer.formats.predictions import PREDICTIONS
 
 Header = Mapping[str, str]
 
@@ -102,7 +103,7 @@ def describe_result(title: str, network: Network, how: Mapping[str, object]) -> 
 def describe_model(family: str, prediction: str) -> dict[str, str]:
     """Returns the header fields for the base model's family; a prediction of "" is not known."""
     spec = FAMILIES[family]
-    labels = spec.labels[prediction or "epsilon"]
+    labels = spec.get_labels(prediction)
     header = {
         "ss_base_model_version": labels.version,
         "ss_v2": str(spec.is_v2),
@@ -111,7 +112,7 @@ def describe_model(family: str, prediction: str) -> dict[str, str]:
         "modelspec.implementation": labels.implementation,
     }
     if prediction:
-        header["modelspec.prediction_type"] = "v" if prediction == "v_prediction" else "epsilon"
+        header["modelspec.prediction_type"] = PREDICTIONS[prediction].stated
     return header
 
 

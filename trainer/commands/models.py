@@ -26,7 +26,7 @@ class ListedModel:
         bytes: Its size on the disk.
         layout: "folder" or "file"; empty, as all below, where it is no base model.
         family: A key of `FAMILIES`.
-        prediction: "epsilon" or "v_prediction".
+        prediction: A key of `PREDICTIONS`.
         zero_snr: Its noise schedule ends in pure noise.
         message: Why it is no base model, or the question that it leaves open.
     """

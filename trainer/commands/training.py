@@ -20,6 +20,7 @@ from trainer.runs import (
     read_status,
     request,
 )
+from trainer.training.advice import list_warnings
 from trainer.training.artifacts import export_file
 from trainer.training.loop import learn
 from trainer.training.progress import log_line
@@ -67,6 +68,7 @@ def _train_owned(run: RunFolder, cache: Path) -> str:
         _warn(run, message)
     _warn_of_shortage(run, scans)
     session = open_session(run, cache, scans=scans)
+    _report_warnings(session)
     _report_training_data(session)
     with _stop_on_signal(run):
         reason = learn(session)
@@ -109,6 +111,12 @@ def export_checkpoint(run: RunFolder, cache: Path, step: int = 0) -> Path:
     name = f"{session.config.name}-{session.state.step:06d}.safetensors"
     export_file(session, name)
     return run.path / name
+
+
+def _report_warnings(session: Session) -> None:
+    for message in list_warnings(session.config, session.family.info):
+        append_event(session.run.events_path, "warning", message=message)
+        log_line(message)
 
 
 def _report_training_data(session: Session) -> None:

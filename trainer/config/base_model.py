@@ -7,6 +7,7 @@ from pydantic import Field
 from trainer.config.section import Section
 from trainer.formats.families import FamilyName
 from trainer.formats.precision import PrecisionName
+from trainer.formats.predictions import PredictionName
 
 
 class BaseModelConfig(Section):
@@ -21,15 +22,24 @@ class BaseModelConfig(Section):
         default="auto",
         description="Model family; auto reads it from the shapes of the weights.",
     )
-    prediction: Literal["auto", "epsilon", "v_prediction"] = Field(
+    prediction: Literal["auto", PredictionName] = Field(
         default="auto",
         description="What the base model predicts; auto reads it from its scheduler config or its "
-        "file's header. SD 2.1 at 768 pixels and NoobAI-class models predict v.",
+        "file's header. SD 2.1 at 768 pixels and NoobAI-class models predict v; flow is rectified "
+        "flow, such as bigASP 2.5.",
     )
     zero_snr: Literal["auto", "on", "off"] = Field(
         default="auto",
         description="Whether the noise schedule ends in pure noise (zero terminal SNR); auto reads "
         "it from the base model. Only for models that predict v.",
+    )
+    flow_shift: float = Field(
+        default=0.0,
+        ge=0,
+        le=20,
+        description="Time-step shift of rectified flow, in training and in samples: above 1 "
+        "prefers noisy time steps. 0 takes the base model's own, else 3 for SDXL and 1 for other "
+        "families.",
     )
     vae: str = Field(
         default="",

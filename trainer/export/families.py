@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from trainer.export.errors import ExportError
 from trainer.formats.families import FAMILIES, read_version
+from trainer.formats.predictions import read_prediction_type
 
 
 def recognise_family(metadata: Mapping[str, str]) -> tuple[str, str]:
@@ -12,14 +13,16 @@ def recognise_family(metadata: Mapping[str, str]) -> tuple[str, str]:
     Raises:
         ExportError: the header names none of them.
     """
-    is_v = metadata.get("modelspec.prediction_type") == "v"
+    stated = read_prediction_type(metadata.get("modelspec.prediction_type", ""))
     family, prediction = read_version(metadata.get("ss_base_model_version", ""))
     if family:
-        return family, prediction or ("v_prediction" if is_v else "epsilon")
+        # Some versions stand for one prediction, but none of them for rectified flow.
+        by_version = "" if stated == "flow" else prediction
+        return family, by_version or stated or "epsilon"
     for spec in FAMILIES.values():
         for prediction, labels in spec.labels.items():
             if metadata.get("modelspec.architecture") == labels.architecture:
-                return spec.name, "v_prediction" if is_v else prediction
+                return spec.name, prediction if stated in {"", "epsilon"} else stated
     msg = (
         "The file's header does not name the family of base models it was made for, so it cannot "
         "be bundled. Bundle the run that made it, or export it again."

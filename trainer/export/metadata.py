@@ -18,6 +18,7 @@ from trainer.config import RunConfig
 from trainer.export.network import Network, plan_network
 from trainer.export.privacy import describe_settings, name_base_model
 from trainer.formats.families import FAMILIES
+from trainer.formats.predictions import PREDICTIONS
 
 # What programs go by when they load a file or decide to show it; kohya's trainer keeps the same
 # six `ss_` keys where metadata are unwanted.
@@ -57,6 +58,7 @@ class ExportFacts:
         zero_snr: Whether the noise schedule ended in pure noise.
         precision: Of the arithmetic: "fp32", "bf16" or "fp16"; "" is left out.
         class_images: How many images of the class were trained on beside the examples.
+        flow_shift: Time-step shift of rectified flow; 0 where something else is predicted.
     """
 
     family: str
@@ -70,6 +72,7 @@ class ExportFacts:
     zero_snr: bool = False
     precision: str = ""
     class_images: int = 0
+    flow_shift: float = 0.0
 
 
 def make_metadata(
@@ -117,7 +120,7 @@ def _describe_network(config: RunConfig, facts: ExportFacts, network: Network) -
     spec = FAMILIES[facts.family]
     return {
         "ss_output_name": config.name,
-        "ss_base_model_version": spec.labels[facts.prediction].version,
+        "ss_base_model_version": spec.get_labels(facts.prediction).version,
         "ss_v2": str(spec.is_v2),
         "ss_network_module": network.module,
         "ss_network_dim": str(network.rank),
@@ -172,6 +175,8 @@ def _describe_loss(config: RunConfig, facts: ExportFacts) -> dict[str, str]:
         fields["ss_huber_schedule"] = objective.huber_schedule
     if objective.weighting == "min_snr":
         fields["ss_min_snr_gamma"] = str(objective.min_snr_gamma)
+    if facts.flow_shift:
+        fields["ss_discrete_flow_shift"] = f"{facts.flow_shift:g}"
     if objective.pyramid_noise:
         fields["ss_multires_noise_discount"] = str(objective.pyramid_noise)
     if objective.input_perturbation:
@@ -234,7 +239,7 @@ def _describe_captions(config: RunConfig, facts: ExportFacts) -> dict[str, str]:
 
 
 def _describe_model(config: RunConfig, facts: ExportFacts) -> dict[str, str]:
-    labels = FAMILIES[facts.family].labels[facts.prediction]
+    labels = FAMILIES[facts.family].get_labels(facts.prediction)
     return {
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": labels.architecture,
@@ -243,7 +248,7 @@ def _describe_model(config: RunConfig, facts: ExportFacts) -> dict[str, str]:
         "modelspec.title": config.output.title or config.name,
         "modelspec.resolution": f"{facts.resolution}x{facts.resolution}",
         "modelspec.date": _format_date(_read_clock(time.time())),
-        "modelspec.prediction_type": "v" if facts.prediction == "v_prediction" else "epsilon",
+        "modelspec.prediction_type": PREDICTIONS[facts.prediction].stated,
     }
 
 

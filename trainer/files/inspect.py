@@ -15,6 +15,7 @@ from trainer.files.verify.facts import FileFacts, collect_facts
 from trainer.files.verify.findings import PROGRAMS, Finding
 from trainer.formats.families import read_version
 from trainer.formats.precision import name_precision
+from trainer.formats.predictions import read_prediction_type
 from trainer.formats.spellings import KOHYA, SPELLINGS
 
 _COMPONENTS = {
@@ -171,11 +172,9 @@ def _list_tags(metadata: Mapping[str, str]) -> list[str]:
 
 
 def _read_prediction(metadata: Mapping[str, str]) -> str:
-    prediction = metadata.get("modelspec.prediction_type")
+    stated = read_prediction_type(metadata.get("modelspec.prediction_type", ""))
     _, by_version = read_version(metadata.get("ss_base_model_version", ""))
-    if prediction in {"v", "v_prediction"} or by_version == "v_prediction":
-        return "v_prediction"
-    return "epsilon" if prediction == "epsilon" or by_version == "epsilon" else ""
+    return by_version if stated in {"", "epsilon"} and by_version else stated
 
 
 def _matches(metadata: Mapping[str, str], key: str) -> bool:

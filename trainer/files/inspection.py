@@ -58,7 +58,7 @@ class Inspection:
         components: What each model has of it.
         trigger: The trigger words; "" where the header has none.
         tags: The commonest tags of the captions.
-        prediction: "epsilon", "v_prediction" or "" where the header has none.
+        prediction: A key of `PREDICTIONS`, or "" where the header has none.
         base_model: Name of the model that it was trained on.
         training: Facts about the training, by what they are called.
         settings: Whether it holds the settings of the run that made it.

@@ -101,7 +101,7 @@ class FamilySpec:
         prediction: What its models predict by default.
         prediction_hint: How to find out, where both kinds are common; "" where `prediction` is
             certain.
-        labels: By what is predicted.
+        labels: By what is predicted; see `get_labels`.
         version_prefix: Of all versions of `ss_base_model_version`, also those not written here.
         architecture_prefix: Likewise of `modelspec.architecture`.
         is_v2: `ss_v2` of kohya's trainer.
@@ -111,7 +111,11 @@ class FamilySpec:
         named_blocks: "style" and "content" to the block of the UNet that carries it.
         adaptable_blocks: Part of the layers that adapters may sit on, by the class name of the
             block that holds them.
-        noise: The noise process, a key of `trainer.diffusion.PROCESSES`.
+        noise: The noise process of models that predict the noise or v, a key of
+            `trainer.diffusion.PROCESSES`.
+        v_ends_in_noise: Whether its models that predict v were usually trained on a schedule that
+            ends in pure noise.
+        flow_shift: Time-step shift of models trained as rectified flow, where they state none.
     """
 
     name: FamilyName
@@ -133,6 +137,12 @@ class FamilySpec:
         default_factory=lambda: _ADAPTABLE_BLOCKS
     )
     noise: str = "diffusion"
+    v_ends_in_noise: bool = True
+    flow_shift: float = 1.0
+
+    def get_labels(self, prediction: str) -> FamilyLabels:
+        """Returns the labels by what is predicted; no program has labels for rectified flow."""
+        return self.labels.get(prediction, self.labels["epsilon"])
 
     @property
     def has_deep_blocks(self) -> bool:
@@ -199,6 +209,7 @@ SD2 = FamilySpec(
     prediction="v_prediction",
     prediction_hint="Models from SD 2.1 at 768 pixels predict v, those from its 512 pixel base the "
     "noise. ",
+    v_ends_in_noise=False,
     is_v2=True,
     known_to_forge=False,
 )
@@ -232,6 +243,7 @@ SDXL = FamilySpec(
     version_prefix="sdxl_",
     architecture_prefix="stable-diffusion-xl-v1",
     presets="sdxl",
+    flow_shift=3.0,  # found best for 1024 pixels (arXiv:2403.03206, section 5.3.2)
     # Found by training one block at a time (B-LoRA, Frenkel et al. 2024, arXiv:2403.14572).
     named_blocks={
         "style": "unet.up_blocks.0.attentions.1",

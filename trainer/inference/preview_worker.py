@@ -53,6 +53,11 @@ class PreviewGenerator:
         self._plain: dict[GenerationRequest, Image.Image] = {}
         self.base_loads = 0
 
+    @property
+    def sampler(self) -> str:
+        """The sampler of the loaded base model; "" before one is loaded."""
+        return self._loaded.family.sampler if self._loaded else ""
+
     def generate_pair(
         self, preview: PreviewRequest
     ) -> tuple[Image.Image, Image.Image, GenerationRequest]:
@@ -149,9 +154,9 @@ def _generate(
     try:
         plain, changed, request = generator.generate_pair(preview)
         result.mkdir(parents=True, exist_ok=True)
-        save_image(result / "without.png", plain, request, 0.0)
+        save_image(result / "without.png", plain, request, 0.0, generator.sampler)
         weight = preview.adapters[0].weight if preview.adapters else 0.0
-        save_image(result / "with.png", changed, request, weight)
+        save_image(result / "with.png", changed, request, weight, generator.sampler)
     except (LorasmithError, OSError, ValueError) as error:
         _answer(folder, request_id, {"error": str(error)})
         return

@@ -34,15 +34,24 @@ def generate(family: Family, context: DeviceContext, request: GenerationRequest)
     return image
 
 
-def save_image(path: Path, image: Image.Image, request: GenerationRequest, weight: float) -> None:
+def save_image(
+    path: Path, image: Image.Image, request: GenerationRequest, weight: float, sampler: str
+) -> None:
     """Writes a PNG with its generation settings as metadata.
+
+    Args:
+        path: The file to write.
+        image: The image.
+        request: What it was generated from.
+        weight: Of the adapter.
+        sampler: As A1111 calls it.
 
     Raises:
         OSError: the disk is full or cannot be written.
     """
     info = PngInfo()
     info.add_text("prompt", request.prompt)
-    info.add_text("parameters", _describe(request))
+    info.add_text("parameters", _describe(request, sampler))
     info.add_text("lorasmith", json.dumps({"seed": request.seed, "weight": weight}))
     encoded = io.BytesIO()
     image.save(encoded, format="PNG", pnginfo=info)
@@ -69,11 +78,11 @@ def make_grid(
     return grid
 
 
-def _describe(request: GenerationRequest) -> str:
+def _describe(request: GenerationRequest, sampler: str) -> str:
     """The text that A1111 and Civitai read from a PNG."""
     negative = f"\nNegative prompt: {request.negative_prompt}" if request.negative_prompt else ""
     return (
-        f"{request.prompt}{negative}\nSteps: {request.inference_steps}, Sampler: DDIM, "
+        f"{request.prompt}{negative}\nSteps: {request.inference_steps}, Sampler: {sampler}, "
         f"CFG scale: {request.guidance}, Seed: {request.seed}"
     )
 

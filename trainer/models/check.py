@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from trainer.formats.families import FAMILIES, match_parts, name_encoder
 from trainer.formats.header import FormatError, TensorFile, read_header
+from trainer.formats.predictions import PREDICTIONS, read_prediction_type
 from trainer.models.detect import UNET_PREFIX, detect_file
 from trainer.models.errors import ModelError
 from trainer.models.folder import find_weights, read_folder, read_json
@@ -24,12 +25,16 @@ class BaseModelInfo:
         path: Its folder or file.
         layout: "folder" in the diffusers layout, or a "file" in the original one.
         family: A key of `FAMILIES`.
-        prediction: "epsilon" or "v_prediction".
+        prediction: A key of `PREDICTIONS`.
         zero_snr: Its noise schedule ends in pure noise.
         scheduler: The scheduler's config.
         parts: "unet", "vae", "text_encoder" and, for some families, "text_encoder_2".
         tokenizers: One per text encoder: a folder, or the padding of CLIP's own tokenizer.
-        certain: The prediction type is known from the base model or the caller.
+        certain: The prediction type is known from the base model or the caller; otherwise it is
+            assumed, and can be measured.
+        recorded: What the base model itself states that it predicts; "" for nothing.
+        flow_shift: Time-step shift of rectified flow; 0 where something else is predicted.
+        notes: What a person should know before training on it, one sentence each.
         question: What to ask a person where it is not certain.
     """
 
@@ -43,6 +48,9 @@ class BaseModelInfo:
     tokenizers: tuple[Path | str, ...] = ()
     certain: bool = True
     question: str = ""
+    recorded: str = ""
+    flow_shift: float = 0.0
+    notes: tuple[str, ...] = ()
 
     @property
     def unet(self) -> dict[str, Any]:
@@ -109,14 +117,24 @@ def check_base_model(
         raise ModelError(msg)
     if prediction != "auto":
         info = replace(info, certain=True, question="")
-    if info.prediction not in {"epsilon", "v_prediction"}:
+    if info.prediction not in PREDICTIONS:
         msg = (
-            f"{path} predicts {info.prediction!r}; this version trains epsilon and v_prediction "
-            "models."
+            f"{path} predicts {info.prediction!r}, which is not trained here; what is: "
+            f"{', '.join(PREDICTIONS)}. Choose another base model."
         )
         raise ModelError(msg)
     # A schedule that ends in pure noise is only of use to models that predict v.
-    return replace(info, zero_snr=info.zero_snr and info.prediction == "v_prediction")
+    return replace(
+        info,
+        zero_snr=info.zero_snr and info.prediction == "v_prediction",
+        flow_shift=_find_flow_shift(info),
+    )
+
+
+def _find_flow_shift(info: BaseModelInfo) -> float:
+    if info.prediction != "flow":
+        return 0.0
+    return float(info.scheduler.get("shift") or FAMILIES[info.family].flow_shift)
 
 
 def _check_folder(path: Path, family: str, prediction: str) -> BaseModelInfo:
@@ -132,8 +150,9 @@ def _check_folder(path: Path, family: str, prediction: str) -> BaseModelInfo:
             "auto."
         )
         raise ModelError(msg)
+    recorded = _read_scheduler(folder.scheduler)
     if prediction == "auto":
-        prediction = str(folder.scheduler.get("prediction_type", "epsilon"))
+        prediction = recorded or "epsilon"
     return BaseModelInfo(
         path,
         "folder",
@@ -143,7 +162,16 @@ def _check_folder(path: Path, family: str, prediction: str) -> BaseModelInfo:
         scheduler=folder.scheduler,
         parts=folder.parts,
         tokenizers=folder.tokenizers,
+        certain=bool(recorded),
+        recorded=recorded,
     )
+
+
+def _read_scheduler(scheduler: dict[str, Any]) -> str:
+    """Returns what a folder's scheduler states, in its own words where they are unknown."""
+    is_flow = "FlowMatch" in str(scheduler.get("_class_name")) or scheduler.get("use_flow_sigmas")
+    stated = str(scheduler.get("prediction_type", ""))
+    return "flow" if is_flow else read_prediction_type(stated) or stated
 
 
 def _check_file(path: Path, family: str, prediction: str) -> BaseModelInfo:
@@ -177,6 +205,7 @@ def _check_file(path: Path, family: str, prediction: str) -> BaseModelInfo:
         tuple(config["pad_tokens"]),
         detected.certain,
         detected.question,
+        detected.recorded,
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from trainer.formats.families import FAMILIES, FamilySpec, list_titles
 from trainer.formats.header import TensorFile
+from trainer.formats.predictions import PREDICTIONS, read_prediction_type, suggest_prediction
 from trainer.models.errors import ModelError
 from trainer.models.shipped import read_config
 
@@ -49,8 +50,10 @@ class Detection:
         family: A key of `FAMILIES`.
         prediction: What it predicts, or most likely does.
         zero_snr: Its schedule ends in pure noise.
-        certain: The file records what it predicts, or its family has only one kind.
-        question: What to ask where it is not certain.
+        certain: The file records what it predicts, and nothing speaks against it.
+        question: What to ask where something speaks for each of two kinds; "" where nothing speaks
+            against the usual one.
+        recorded: What the file records that it predicts; "" for nothing.
     """
 
     family: str
@@ -58,6 +61,7 @@ class Detection:
     zero_snr: bool
     certain: bool
     question: str
+    recorded: str
 
 
 def detect_file(file: TensorFile) -> Detection:
@@ -69,10 +73,16 @@ def detect_file(file: TensorFile) -> Detection:
     _refuse_unknown_keys(file)
     _check_channels(file)
     family = _find_family(file)
-    prediction, certain = _find_prediction(file, family)
+    recorded = _read_prediction(file)
+    hint = suggest_prediction(file.path.stem) or suggest_prediction(
+        file.metadata.get("modelspec.title", "")
+    )
+    prediction = recorded or hint or family.prediction
+    certain = bool(recorded) and hint in {"", recorded}
     zero_snr = "ztsnr" in file.tensors or file.metadata.get("ss_zero_terminal_snr") == "True"
-    question = "" if certain else _ask(file, family, prediction)
-    return Detection(family.name, prediction, zero_snr, certain, question)
+    asks = not certain and bool(hint or family.prediction_hint)
+    question = _ask(file, family, prediction, recorded) if asks else ""
+    return Detection(family.name, prediction, zero_snr, certain, question, recorded)
 
 
 def _refuse_unknown_keys(file: TensorFile) -> None:
@@ -142,35 +152,30 @@ def _find_text_width(file: TensorFile) -> int:
     return 0
 
 
-def _find_prediction(file: TensorFile, family: FamilySpec) -> tuple[str, bool]:
-    """Returns what a file predicts, and whether that is certain."""
-    recorded = _read_prediction(file)
-    if recorded:
-        return recorded, True
-    if re.search(r"v[-_ ]?pred", file.path.stem, re.IGNORECASE):
-        return "v_prediction", False
-    return family.prediction, not family.prediction_hint
-
-
 def _read_prediction(file: TensorFile) -> str:
     """Returns the prediction type of marker tensors or metadata, or ""."""
-    recorded = file.metadata.get("modelspec.prediction_type", "").lower()
+    recorded = read_prediction_type(file.metadata.get("modelspec.prediction_type", ""))
     architecture = file.metadata.get("modelspec.architecture", "").lower()
     v_parameterization = file.metadata.get("ss_v_parameterization", "").lower()
-    if "v_pred" in file.tensors or recorded.startswith("v") or v_parameterization == "true":
+    if "v_pred" in file.tensors or v_parameterization == "true":
         return "v_prediction"
-    if recorded.startswith("eps"):
-        return "epsilon"
+    if recorded:
+        return recorded
     if "v2-768-v" in architecture:
         return "v_prediction"
     return "epsilon" if "v2-512" in architecture else ""
 
 
-def _ask(file: TensorFile, family: FamilySpec, prediction: str) -> str:
-    likely = (
-        "v (likely) or the noise" if prediction == "v_prediction" else "the noise (likely) or v"
+def _ask(file: TensorFile, family: FamilySpec, prediction: str, recorded: str) -> str:
+    likely = f"{PREDICTIONS[prediction].title} (likely)"
+    others = [each.title for each in PREDICTIONS.values() if each.name != prediction]
+    states = (
+        f"records that it predicts {PREDICTIONS[recorded].title}, and its name suggests otherwise"
+        if recorded
+        else "does not record what it predicts"
     )
     return (
-        f"{file.path.name} does not record what it predicts: {likely}? {family.prediction_hint}"
-        "Set base_model.prediction to v_prediction or epsilon."
+        f"{file.path.name} {states}: {likely}, {' or '.join(others)}? {family.prediction_hint}"
+        f"Set base_model.prediction to {', '.join(PREDICTIONS)}, or to auto, and it is measured "
+        "before the first step."
     )

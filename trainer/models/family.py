@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from trainer.formats.families import FamilySpec
 from trainer.formats.unet_names import UNetNames
+from trainer.models.check import BaseModelInfo
 from trainer.models.embeddings import Vocabulary
 from trainer.models.layers import ModelLayer
 
@@ -50,8 +51,11 @@ class Family(Protocol):
     """The operations in which model families differ."""
 
     name: str
+    info: BaseModelInfo
     spec: FamilySpec
     prediction: str
+    noise: str  # the noise process, a key of `trainer.diffusion.PROCESSES`
+    sampler: str  # as A1111 calls it
     unet_names: UNetNames
     default_resolution: int
     size_step: int  # image sides must be multiples of this
@@ -104,7 +108,7 @@ class Family(Protocol):
         ...
 
     def schedule_config(self) -> dict[str, Any]:
-        """Returns kind, beta_start, beta_end, count and zero_snr of the noise schedule."""
+        """Returns the arguments of the noise process: its shift, or the noise schedule."""
         ...
 
     def keep_on_device(self, models: Collection[Model]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from trainer.config import BaseModelConfig
-from trainer.formats.families import SD2, SD15, SDXL
+from trainer.formats.families import FAMILIES, SD2, SD15, SDXL
 from trainer.models.attention import ATTENTION
 from trainer.models.check import BaseModelInfo, check_base_model
 from trainer.models.errors import ModelError
@@ -34,16 +34,38 @@ def check_config(config: BaseModelConfig) -> BaseModelInfo:
     """
     vae = Path(config.vae) if config.vae else None
     info = check_base_model(Path(config.path), config.family, config.prediction, vae)
-    if config.zero_snr != "auto":
-        info = replace(info, zero_snr=config.zero_snr == "on")
-    if info.zero_snr and info.prediction != "v_prediction":
+    info = _set_zero_snr(info, config)
+    if info.prediction == "flow" and config.flow_shift:
+        info = replace(info, flow_shift=config.flow_shift)
+    return info
+
+
+def _set_zero_snr(info: BaseModelInfo, config: BaseModelConfig) -> BaseModelInfo:
+    """Returns the base model with the end of its noise schedule."""
+    if config.zero_snr == "on" and info.prediction == "epsilon":
         msg = (
             "base_model.zero_snr is on, but the base model predicts the noise, which is undefined "
             "about an image of pure noise. Set it to off, or base_model.prediction to "
             "v_prediction if the model was trained so."
         )
         raise ModelError(msg)
-    return info
+    if config.zero_snr == "on" and info.prediction == "flow":
+        msg = (
+            "base_model.zero_snr is on, but the base model is trained as rectified flow, which "
+            "ends in pure noise without it. Set it to auto or off."
+        )
+        raise ModelError(msg)
+    if config.zero_snr != "auto":
+        return replace(info, zero_snr=config.zero_snr == "on")
+    answered = config.prediction == "v_prediction" and info.recorded != "v_prediction"
+    if info.zero_snr or not answered or not FAMILIES[info.family].v_ends_in_noise:
+        return info
+    note = (
+        "The noise schedule ends in pure noise (zero terminal SNR), because models of "
+        f"{FAMILIES[info.family].title} that predict v are usually trained so and the file does "
+        "not state it. If this one was not, set base_model.zero_snr to off."
+    )
+    return replace(info, zero_snr=True, notes=(*info.notes, note))
 
 
 def load_family(

@@ -31,6 +31,7 @@ from trainer.models.prompts import (
     pick_hidden,
     split_into_chunks,
 )
+from trainer.models.samplers import list_sigmas, make_scheduler, name_sampler
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,8 @@ class StableDiffusion:
     ) -> None:
         self.info, self.name, self.prediction = info, info.family, info.prediction
         self.spec = FAMILIES[info.family]
+        self.noise = "flow" if info.prediction == "flow" else self.spec.noise
+        self.sampler = name_sampler(info)
         self.device, self.dtype, self.text = device, dtype, text
         self.unet: Any = parts.unet
         self.vae: Any = parts.vae
@@ -146,6 +149,7 @@ class StableDiffusion:
                 # Noise from the CPU, so that a seed means the same image on every device.
                 generator=torch.Generator("cpu").manual_seed(request.seed),
                 output_type="latent",
+                **list_sigmas(self.info, request.inference_steps),
             ).images
         pixels = self.decode(latents)
         return pipeline.image_processor.postprocess(pixels, output_type="pil")[0]
@@ -177,7 +181,9 @@ class StableDiffusion:
         return f"{hashes}-{self.dtype}-{self.text}"
 
     def schedule_config(self) -> dict[str, Any]:
-        """Returns kind, beta_start, beta_end, count and zero_snr of the noise schedule."""
+        """Returns the arguments of the noise process: its shift, or the noise schedule."""
+        if self.noise == "flow":
+            return {"shift": self.info.flow_shift}
         scheduler = self.info.scheduler
         return {
             "kind": scheduler.get("beta_schedule", "scaled_linear"),
@@ -245,15 +251,6 @@ class StableDiffusion:
         names = ("prompt_embeds", "negative_prompt_embeds")
         return {name: row["text"] for name, row in zip(names, rows, strict=False)}
 
-    def _make_scheduler(self) -> Any:
-        from diffusers import DDIMScheduler
-
-        changes: dict[str, Any] = {"prediction_type": self.prediction, "clip_sample": False}
-        if self.info.zero_snr:
-            # Pure noise is a step of its own then, and must be the first one (arXiv:2305.08891).
-            changes |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
-        return DDIMScheduler.from_config(self.info.scheduler, **changes)
-
     def _make_pipeline(self) -> Any:
         from diffusers import StableDiffusionPipeline
 
@@ -262,7 +259,7 @@ class StableDiffusion:
             text_encoder=None,
             tokenizer=None,
             unet=self.unet,
-            scheduler=self._make_scheduler(),
+            scheduler=make_scheduler(self.info),
             safety_checker=None,
             feature_extractor=None,
             requires_safety_checker=False,

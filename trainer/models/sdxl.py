@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from trainer.models.family import Conditioning, Geometry
+from trainer.models.samplers import make_scheduler
 from trainer.models.sd import StableDiffusion
 
 
@@ -46,6 +47,6 @@ class StableDiffusionXL(StableDiffusion):
             tokenizer=None,
             tokenizer_2=None,
             unet=self.unet,
-            scheduler=self._make_scheduler(),
+            scheduler=make_scheduler(self.info),
             add_watermarker=False,
         )

@@ -58,7 +58,7 @@ def make_samples(session: Session) -> None:
             path = folder / f"{index:02d}.png"
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                save_image(path, image, request, config.weight)
+                save_image(path, image, request, config.weight, session.family.sampler)
             except OSError as error:
                 reason = error.strerror or error
                 msg = f"The samples at step {step} could not be saved: {reason}. Free some space."

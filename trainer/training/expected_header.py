@@ -59,4 +59,5 @@ def _expect_facts(config: RunConfig, info: BaseModelInfo) -> ExportFacts:
         zero_snr=info.zero_snr,
         precision="" if base.precision == "auto" else base.precision,
         class_images=len(scans.prior.examples) if scans.prior else 0,
+        flow_shift=info.flow_shift,
     )

@@ -74,6 +74,7 @@ class Session:
     def facts(self) -> ExportFacts:
         """Returns the facts of an exported file beyond the config."""
         started = [e["time"] for e in read_events(self.run.events_path) if e["event"] == "started"]
+        noise = self.family.schedule_config()
         return ExportFacts(
             family=self.family.name,
             prediction=self.family.prediction,
@@ -83,9 +84,10 @@ class Session:
             buckets=count_buckets(self.examples),
             step=self.state.step,
             started=float(started[0]) if started else time.time(),
-            zero_snr=bool(self.family.schedule_config()["zero_snr"]),
+            zero_snr=bool(noise.get("zero_snr")),
             precision=self.context.precision,
             class_images=len(self.prior.examples) if self.prior else 0,
+            flow_shift=float(noise.get("shift", 0.0)),
         )
 
 
@@ -143,7 +145,7 @@ def assemble_session(
     if config.train.gradient_checkpointing:
         family.enable_gradient_checkpointing()
     state, optimizer = _make_state(config, context, adapters)
-    make_process = PROCESSES[family.spec.noise]
+    make_process = PROCESSES[family.noise]
     return Session(
         run=run,
         config=config,

@@ -92,7 +92,7 @@ def read_publication(source: Path, base_model: str = "") -> Publication:
         file=file,
         metadata=metadata,
         family=family,
-        labels=FAMILIES[family].labels[prediction],
+        labels=FAMILIES[family].get_labels(prediction),
         title=metadata.get("modelspec.title") or file.stem,
         **texts,
         weight=config.output.preferred_weight if config else _read_weight(metadata),

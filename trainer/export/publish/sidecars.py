@@ -44,7 +44,7 @@ def describe_card(config: RunConfig, facts: ExportFacts) -> dict[str, object]:
     """Returns the sidecar's content, under the keys that A1111 gave it."""
     return {
         "description": config.output.description,
-        "sd version": FAMILIES[facts.family].labels[facts.prediction].sidecar,
+        "sd version": FAMILIES[facts.family].get_labels(facts.prediction).sidecar,
         "activation text": config.dataset.trigger,
         "preferred weight": config.output.preferred_weight,
         "negative text": config.samples.negative_prompt,
