@@ -184,6 +184,13 @@ CASES = {
     "peft base_model": Case(
         lambda: make_peft("sdxl", lora_a_b(lambda layer: f"base_model.model.{bare(layer)}"),
                           text=False), "SDXL", NONE, naming="PEFT's own save function"),
+    "kohya names with parts of peft": Case(
+        lambda: rename("lora_down", "lora_A", rename("lora_up", "lora_B", make_lora("sd15"))),
+        "SD 1.x", ALL | {"diffusers": "no", "A1111": "no", "InvokeAI": "no", "sd-scripts": "no"},
+        says="parts that are named as in other formats"),
+    "diffusers names with parts of kohya": Case(
+        lambda: make_lora("sdxl", "diffusers", alpha=False), "SDXL",
+        NONE | {"ComfyUI": "partly"}, naming="diffusers"),
     "checkpoint prefix": Case(lambda: make_lora("sd15", "checkpoint", text=False), "SD 1.x", NONE,
                               naming="checkpoints in the original layout"),
     "text encoder of sd15": Case(lambda: only("lora_te", make_lora("sd15")), "SD 1.x", ALL),
@@ -364,13 +371,36 @@ def test_two_adapters_of_peft_in_one_file_are_refused_by_name(tmp_path):
         convert_file(path, "kohya", tmp_path / "to.safetensors")
 
 
+@pytest.mark.parametrize(("r", "alpha", "stabilised", "scale"), [(4, 8, False, 2), (4, 8, True, 4)])
+def test_strengths_of_pefts_own_files_are_read_from_the_file_beside(
+    r, alpha, stabilised, scale, tmp_path
+):
+    stem = "base_model.model.mid_block.attentions.0.transformer_blocks.0.attn2.to_k"
+    tensors = {f"{stem}.lora_A.weight": noise(r, 2048), f"{stem}.lora_B.weight": noise(1280, r)}
+    path = write(tmp_path / "adapter_model.safetensors", tensors)
+    assert any("which is not beside this one" in each for each in inspect_file(path).findings)
+    settings = {"r": r, "lora_alpha": alpha, "use_rslora": stabilised, "alpha_pattern": {}}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(settings))
+    assert not any("not beside" in each for each in inspect_file(path).findings)
+    convert_file(path, "kohya", tmp_path / "k.safetensors")
+    found = load_file(tmp_path / "k.safetensors")
+    assert {v.item() for k, v in found.items() if k.endswith("alpha")} == {scale * r}
+    (tmp_path / "adapter_config.json").write_text("{")
+    with pytest.raises(ExportError, match=r"adapter_config\.json beside it is not a JSON object"):
+        convert_file(path, "kohya", tmp_path / "no.safetensors")
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
         (b"<!DOCTYPE html><html><body>Login required</body></html>", "it is a web page"),
         (b"\n  <html lang='en'>", "it is a web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:aa\nsize 5\n", "git-lfs pointer"),
-        (b"PK\x03\x04" + bytes(99), "a pickle under another name"),
+        (
+            b"PK\x03\x04" + bytes(26) + b"archive/data.pkl" + bytes(99),
+            "a pickle under another name",
+        ),
+        (b"PK\x03\x04" + bytes(26) + b"lora.safetensors" + bytes(99), "a zip archive"),
         (b"\x80\x02}q\x00(X\x05\x00\x00\x00state" + bytes(99), "a pickle under another name"),
         (b'{"error": "Unauthorized"}' + bytes(9), "as JSON instead of a file"),
         (b"GGUF\x03\x00\x00\x00" + bytes(99), "a GGUF file"),
@@ -409,6 +439,8 @@ def test_a_header_whose_length_looks_like_another_kind_is_read(tmp_path):
         (["decoder.conv_in.weight"], "is a VAE"),
         (["text_model.embeddings.token_embedding.weight"], "the text encoder of a base model"),
         (["bundle_emb.cat.emb_params"], "embeddings that were bundled with a LoRA"),
+        (["image_proj.proj.weight", "ip_adapter.1.to_k_ip.weight"], "is an IP-Adapter"),
+        (["controlnet_mid_block.weight", "conv_in.weight"], "is a ControlNet"),
         (["conv.weight"], "contains no adapter"),
     ],
 )

@@ -22,6 +22,7 @@ from trainer.export import FileModule, order_vectors, write_embedding
 from trainer.export.files import cast_weight, even_out
 from trainer.files.read import open_header
 from trainer.files.read.family import read_rank
+from trainer.files.read.keys import VECTOR_KINDS
 from trainer.files.read.kinds import describe_kind
 from trainer.files.verify import verify_file
 from trainer.files.verify.facts import BaseLayers
@@ -168,14 +169,23 @@ def _check_kinds(source: Source, target: str) -> None:
     for group in groups:
         plain = group.kind == "lora" and set(group.keys).isdisjoint({"diff_b"})
         if not plain:
-            what = describe_kind(group.kind, groups)
+            what = (
+                f"changes the bias of {group.spelling}"
+                if group.kind == "lora"
+                else describe_kind(group.kind, groups)
+            )
         elif group.has_magnitude and not _is_dora_of_paper(source, group.keys):
             what = f"holds {group.spelling} as DoRA per input channel"
         else:
             continue
+        remedy = (
+            ""
+            if group.kind in VECTOR_KINDS or "diff_b" in group.keys
+            else (", or make it plain LoRA first, with lorasmith resize")
+        )
         msg = (
             f"{source.path.name} {what}, and the format {target} holds plain LoRA only. Convert "
-            "it to kohya, or make it plain LoRA first, with lorasmith resize."
+            f"it to kohya, omi or comfyui{remedy}."
         )
         raise CombineError(msg)
 

@@ -37,13 +37,13 @@ _OTHERS = (
     (b"<?xml", _PAGE),
     (b"<head", _PAGE),
     (b"version https://git-lfs", _POINTER),
-    (b"pk\x03\x04", _PICKLE),
+    (b"pk\x03\x04", "a zip archive. Unpack it first."),
     (b"\x80\x02", _PICKLE),
     (b"\x80\x03", _PICKLE),
     (b"\x80\x04", _PICKLE),
     (b"\x80\x05", _PICKLE),
     (b"gguf", "a GGUF file. Download the safetensors version."),
-    (b'{"', "the answer of a site as JSON instead of a file. Download it in the browser."),
+    (b"{", "the answer of a site as JSON instead of a file. Download it in the browser."),
 )
 
 
@@ -144,6 +144,8 @@ def _read_text(path: Path) -> tuple[bytes, int, int]:
 
 def _name_other(start: bytes) -> str:
     """Returns what a file is that only has the name of a safetensors file, and what to do."""
+    if start.startswith(b"PK") and b"data.pkl" in start:  # how PyTorch packs its files
+        return _PICKLE
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     return next((what for mark, what in _OTHERS if text.startswith(mark)), "")
 

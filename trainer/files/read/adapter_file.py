@@ -22,13 +22,14 @@ from trainer.files.read.keys import (
     group_keys,
 )
 from trainer.files.read.kinds import check_kinds
-from trainer.files.read.peft import PeftAlphas
+from trainer.files.read.peft import CONFIG_NAME, PeftAlphas
 from trainer.files.read.recognition import recognise
 from trainer.formats.families import FAMILIES
 from trainer.formats.header import FormatError, TensorFile, read_header
 from trainer.formats.spellings import has_grammar, parse_name
 from trainer.formats.unet_names import UNetNames
 
+_PEFT_MODEL = "base_model.model."
 _PICKLES = {".pt", ".pth", ".bin", ".ckpt", ".pkl"}
 
 
@@ -97,7 +98,9 @@ def open_adapter_file(
         raise ExportError(explain_misfit(path, guess, family))
     check_kinds(path, groups, READABLE_KINDS | VECTOR_KINDS if vectors else READABLE_KINDS)
     matched = _match(path, groups, _Base(frozenset(layers), unet_names, family), guess)
-    alphas = PeftAlphas(header.metadata)
+    config = path.with_name(CONFIG_NAME)
+    peft = any(_PEFT_MODEL in name for name in groups) and config.is_file()
+    alphas = PeftAlphas(header.metadata, config if peft else None)
     try:
         handle = safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:

@@ -5,9 +5,12 @@ import math
 import re
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 KEY = "lora_adapter_metadata"
+CONFIG_NAME = "adapter_config.json"  # beside files of PEFT's own save function
+_MODELS = ("unet", "text_encoder", "text_encoder_2")
 _PLAIN = re.compile(r"[\w.\-]+")
 
 
@@ -16,10 +19,13 @@ class PeftAlphas:
 
     Args:
         metadata: The file's.
+        beside: The adapter_config.json of a file of PEFT's own save function, which holds the
+            strengths of all models; None for none.
     """
 
-    def __init__(self, metadata: Mapping[str, str]) -> None:
+    def __init__(self, metadata: Mapping[str, str], beside: Path | None = None) -> None:
         self._text = metadata.get(KEY, "{}")
+        self._beside = beside
 
     @cached_property
     def _settings(self) -> dict[str, Any]:
@@ -30,7 +36,19 @@ class PeftAlphas:
         if not isinstance(settings, dict):
             msg = f"its {KEY} is not a JSON object"
             raise ValueError(msg)
-        return settings
+        return settings or self._read_beside()
+
+    def _read_beside(self) -> dict[str, Any]:
+        if self._beside is None:
+            return {}
+        try:
+            settings = json.loads(self._beside.read_text("utf-8"))
+        except (OSError, ValueError, RecursionError):
+            settings = None
+        if not isinstance(settings, dict):
+            msg = f"{self._beside.name} beside it is not a JSON object"
+            raise ValueError(msg)
+        return {f"{model}.{name}": v for model in _MODELS for name, v in settings.items()}
 
     def find(self, layer: str, rank: int) -> float:
         """Returns alpha so that the scale is alpha / rank; the rank where there is none.

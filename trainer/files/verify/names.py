@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 
 from trainer.files.architectures import OUTER_LAYERS
+from trainer.files.read.keys import find_adapters
 from trainer.files.verify.facts import FileFacts
 from trainer.files.verify.findings import (
     LEAVES_OUT,
@@ -18,7 +19,7 @@ from trainer.files.verify.findings import (
     join_words,
     name_some,
 )
-from trainer.files.verify.unread import find_unread
+from trainer.files.verify.unread import find_foreign_parts, find_unread
 from trainer.formats.families import FAMILIES, name_encoder
 from trainer.formats.spellings import KOHYA, SPELLINGS, has_grammar
 
@@ -87,11 +88,22 @@ def check_format(facts: FileFacts) -> Iterator[Finding]:
              "Forge": forge_on_leftovers(2 * len(others)), "ComfyUI": LEAVES_OUT,
              "sd-scripts": LEAVES_OUT},
         )  # fmt: skip
+    elif foreign := find_foreign_parts(facts):
+        yield Finding(
+            "error",
+            "format",
+            "Layers have the names of kohya, and parts that are named as in other formats: "
+            f"{name_some(foreign)}.",
+            {"diffusers": REFUSES, "A1111": REFUSES, "InvokeAI": REFUSES, "sd-scripts": NOTHING},
+        )
     elif others:
         effects = find_unread(facts, others)
         readers = [program for program in PROGRAMS if program not in effects]
         used = [each for each in SPELLINGS if each in others.values()]
         titles = " and of ".join(SPELLINGS[each].title for each in used)
+        adapters = find_adapters(facts.shapes)
+        if adapters:
+            titles += f" with the adapter's name in every key ({join_words(adapters)})"
         whose = (
             f"which only {join_words(readers)} {'reads' if len(readers) == 1 else 'read'}"
             if readers

@@ -18,6 +18,7 @@ from trainer.formats.spellings import SPELLINGS
 
 # What diffusers looks for in every key of a file that is not kohya's.
 _LORA = "lora"
+_DIFFUSERS_PARTS = re.compile(r"\.lora_A(?:\.weight)?$|[._]lora\.down\.weight$")
 _OF_DIFFUSERS = ("unet.", "text_encoder.", "text_encoder_2.")
 
 
@@ -31,9 +32,11 @@ def find_unread(facts: FileFacts, spelled: Mapping[str, str]) -> dict[str, Effec
         spelled: The spelling of each name.
     """
     effects = {}
+    adapters = find_adapters(facts.shapes)
     for program in PROGRAMS:
         unread = [name for name, each in spelled.items() if _is_unread(program, name, each)]
-        adapters = find_adapters(facts.shapes)
+        if program == "diffusers":
+            unread += [n for n in spelled if n not in unread and not _has_own_parts(facts, n)]
         if adapters and not (program == "ComfyUI" and adapters == ["default"]):
             unread = list(spelled)
         if program == "InvokeAI" and _is_omi(facts):
@@ -47,6 +50,20 @@ def find_unread(facts: FileFacts, spelled: Mapping[str, str]) -> dict[str, Effec
 def _is_unread(program: str, name: str, spelling: str) -> bool:
     pattern = SPELLINGS[spelling].unread.get(program)
     return pattern is not None and re.fullmatch(pattern, name) is not None
+
+
+def _has_own_parts(facts: FileFacts, name: str) -> bool:
+    """Whether the factors of a layer are called as diffusers knows them behind dotted names."""
+    key = facts.groups[name].keys.get("lora_down.weight", "")
+    return _DIFFUSERS_PARTS.search(key) is not None or (
+        name.startswith("text_encoder") and key.endswith(".lora_linear_layer.down.weight")
+    )
+
+
+def find_foreign_parts(facts: FileFacts) -> list[str]:
+    """Returns the layers with a kohya name whose factors are not called lora_down and lora_up."""
+    downs = {name: facts.groups[name].keys.get("lora_down.weight") for name in facts.kohya}
+    return [name for name, key in downs.items() if key and not key.endswith(".lora_down.weight")]
 
 
 def _judge(facts: FileFacts, program: str, unread: list[str], count: int) -> Effect | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from trainer.files.read.family import measure, read_rank
 from trainer.files.read.keys import NEEDED_PARTS, KeyGroup
+from trainer.files.read.peft import CONFIG_NAME
 from trainer.files.read.recognition import has_size
 from trainer.files.verify.facts import FileFacts
 from trainer.files.verify.findings import (
@@ -253,6 +254,14 @@ def check_peft_alphas(facts: FileFacts) -> Iterator[Finding]:
             {"diffusers": REFUSES},
         )
     peft = [name for name, each in facts.parsed.items() if SPELLINGS[each.spelling].peft]
+    own = [name for name in peft if facts.parsed[name].spelling == "peft"]
+    if own and not has_peft_metadata and not facts.header.path.with_name(CONFIG_NAME).is_file():
+        yield Finding(
+            "warning",
+            "peft_alphas",
+            f"The strengths of PEFT's own files are in {CONFIG_NAME}, which is not beside this "
+            "one: alpha is taken to be the rank.",
+        )
     ranks = {read_rank(facts.groups[name], facts.shapes) for name in peft} - {0}
     if not facts.kohya and not has_peft_metadata and len(ranks) > 1:
         yield Finding(
