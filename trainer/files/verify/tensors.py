@@ -9,6 +9,8 @@ from trainer.files.verify.findings import PROGRAMS, REFUSES, WRONG, Effect, Find
 from trainer.formats.precision import BY_CODE
 
 _NO_NUMBERS = Effect("no", "weights of a format that it does not expect")
+# Parts that are whole numbers or flags: (IA)³ stores whether it scales inputs.
+_NOT_WEIGHTS = {"alpha", "on_input", "reshape_weight"}
 _USUAL_KERNEL = 3 * 3
 _READERS_OF_DORA = ("ComfyUI", "Forge", "A1111", "InvokeAI")
 
@@ -20,7 +22,7 @@ def check_number_formats(facts: FileFacts) -> Iterator[Finding]:
         for part, key in group.keys.items():
             code = facts.header.tensors[key].dtype
             is_real = code in BY_CODE and bool(BY_CODE[code].dtype)
-            if part != "alpha" and not is_real:
+            if part not in _NOT_WEIGHTS and not is_real:
                 odd.setdefault(code, []).append(key)
     for code, keys in odd.items():
         yield Finding(
@@ -86,4 +88,6 @@ def _count_inputs(facts: FileFacts, group: KeyGroup) -> set[int]:
     if down:
         return {down[1]}
     row = measure(group, facts.shapes)[1]
-    return {row, row // _USUAL_KERNEL} if row % _USUAL_KERNEL == 0 else {row}
+    return {row, row // _USUAL_KERNEL} if row % # Parts that are whole numbers or flags: (IA)³ stores whether it scales inputs.
+_NOT_WEIGHTS = {"alpha", "on_input", "reshape_weight"}
+_USUAL_KERNEL == 0 else {row}
