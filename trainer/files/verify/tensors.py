@@ -88,6 +88,4 @@ def _count_inputs(facts: FileFacts, group: KeyGroup) -> set[int]:
     if down:
         return {down[1]}
     row = measure(group, facts.shapes)[1]
-    return {row, row // _USUAL_KERNEL} if row % # Parts that are whole numbers or flags: (IA)³ stores whether it scales inputs.
-_NOT_WEIGHTS = {"alpha", "on_input", "reshape_weight"}
-_USUAL_KERNEL == 0 else {row}
+    return {row, row // _USUAL_KERNEL} if row % _USUAL_KERNEL == 0 else {row}
