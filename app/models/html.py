@@ -38,7 +38,7 @@ def make_model_card(view: BaseModelView | None) -> Markup:
         "div",
         facts,
         question,
-        element("p", suggestion.reason, class_="quiet"),
+        element("p", text.suggested(suggestion), class_="quiet"),
         data_state="known",
         data_family=view.family,
         data_name=view.name,

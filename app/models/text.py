@@ -1,5 +1,7 @@
 """Sentences of the Train tab about base models."""
 
+from trainer.config import Suggestion
+
 ANSWERS = {
     "epsilon": "The noise (epsilon)",
     "v_prediction": "v (v-prediction)",
@@ -58,6 +60,10 @@ def is_pickle(name: str) -> str:
 
 def added(name: str) -> str:
     return f"{name} is in the list now."
+
+
+def suggested(suggestion: Suggestion) -> str:
+    return f"Suggested preset: {suggestion.choice.name}. {suggestion.reason}"
 
 
 def refused(message: str) -> str:

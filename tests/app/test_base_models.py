@@ -221,7 +221,7 @@ def test_card_suggests_a_preset_for_the_kind_of_the_model_and_says_why(
     assert preset in fitting
     assert train.OPENED in fitting
     assert all(name.startswith(f"{kind}-") for name in fitting if name != train.OPENED)
-    assert "The base model counts as" in card
+    assert f"Suggested preset: {preset}. The base model counts as" in card
 
 
 def test_download_shows_progress_and_says_what_has_arrived(workspace, gates):

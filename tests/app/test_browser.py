@@ -268,6 +268,30 @@ def test_base_model_is_questioned_fetched_and_made_to_fit(page, tmp_path, gates)
         expect(page.locator("#train-base-model input")).to_have_value("owner--model")
 
 
+def test_preset_is_composed_of_what_is_chosen(page, tmp_path):
+    models = tmp_path / "workspace" / "models"
+    models.mkdir(parents=True)
+    (models / "pony-xl.safetensors").write_bytes(b"x")
+    draw_images(tmp_path / "workspace" / "datasets" / "cats", 3)
+    with serving(tmp_path / "workspace", ROOT / "examples" / "starter-model") as url:
+        page.goto(f"{url}/?tab=train&dataset=cats")
+        card = page.locator("#base-model-card")
+        expect(card).to_contain_text("counts as the starter model", timeout=90_000)
+        choose(page, "#train-base-model", "pony-xl.safetensors")
+        preset = page.locator("#train-preset input")
+        expect(preset).to_have_value("pony-style-8gb")
+        expect(page.locator("#train-preset-kind input")).to_have_value("Pony")
+        choose(page, "#train-preset-goal", "A character")
+        choose(page, "#train-preset-memory", "12 GB")
+        expect(preset).to_have_value("pony-character-12gb")
+        steps = page.locator("#setting-train-steps input")
+        expect(steps).to_have_value("1250")
+        checks = page.locator("#train-checks")
+        expect(checks).to_contain_text("1024 is above every image")
+        steps.fill("50")
+        expect(checks).to_contain_text("the warm-up of 62 steps is as long as the run of 50")
+
+
 def test_dropped_lora_is_mixed_looked_into_and_continued(page, tmp_path):
     lora = tmp_path / "Mine & yours.safetensors"
     told = {"lorasmith.config": '{"train": {"steps": 7}}', "modelspec.title": HOSTILE}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.cli import main
-from tests.trainer.conftest import build_pico_xl
+from tests.trainer.conftest import STARTER, build_pico_xl, write_images
 from trainer.commands import train
 from trainer.config import (
     AdapterConfig,
@@ -284,15 +284,19 @@ TRAINED = [
 @pytest.mark.parametrize("name", TRAINED)
 def test_every_preset_trains_ten_steps(name, request, tmp_path, images):
     choice = list_choices().get(name)
-    model = "pico"
-    if choice and get_family(choice.kind) == "sdxl":
-        model = "pico_xl_v" if read_kind(choice.kind).get("prediction") else "pico_xl"
+    if choice is None:
+        model, images, size = STARTER, write_images(tmp_path / "own", [(64, 64)] * 6), 64
+    else:
+        predicts_v = read_kind(choice.kind).get("prediction")
+        xl = "pico_xl_v" if predicts_v else "pico_xl"
+        model = request.getfixturevalue(xl if get_family(choice.kind) == "sdxl" else "pico")
+        size = 32
     config = layer_config(name)
     if config.base_model.quantize != "none":
         pytest.importorskip("bitsandbytes", reason="4-bit weights need it")
     small = {
-        "base_model": {"path": str(request.getfixturevalue(model)), "precision": "fp32"},
-        "dataset": {"path": str(images), "trigger": "zorp", "resolution": 32, "bucket_step": 4},
+        "base_model": {"path": str(model), "precision": "fp32"},
+        "dataset": {"path": str(images), "trigger": "zorp", "resolution": size},
         "train": {"steps": 10, "device": "cpu", "log_every_steps": 1},
         "optimizer": {"warmup_steps": 1},
         "samples": {"every_steps": 0},
