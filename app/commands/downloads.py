@@ -34,6 +34,35 @@ def add_commands(commands: Subparsers) -> None:
     models.add_argument("--json", action="store_true", help="print the list as JSON")
 
 
+def inspect_base_model(args: argparse.Namespace) -> int:
+    """Prints what a base model is and, where asked for, what it predicts by measurement."""
+    from trainer.commands import describe_model, measure_model
+
+    path = find_base_model(str(args.file), args.workspace / "models")
+    model = describe_model(path)
+    measured = measure_model(path, args.images) if args.measure and model.family else None
+    if measured:
+        save_measured(args.workspace, path, measured.measurement.prediction, measured.message)
+    if args.json:
+        entry = asdict(model) | ({"measured": measured.to_dict()} if measured else {})
+        print(json.dumps(entry, indent=1, ensure_ascii=False))
+    else:
+        print(model)
+        if measured:
+            print(measured.to_text())
+    return 0 if model.family else 1
+
+
+def save_measured(workspace: Path, path: Path, prediction: str, message: str) -> None:
+    """Saves what was measured where the app looks for it; nothing outside a workspace."""
+    if not workspace.is_dir():
+        return
+    from app.core.base_models import save_measurement
+    from app.core.workspace import Workspace
+
+    save_measurement(Workspace(workspace), path, prediction, message)
+
+
 def _run_download(args: argparse.Namespace) -> int:
     from trainer.commands import describe_model, download_model
 

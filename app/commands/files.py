@@ -13,6 +13,7 @@ from app.commands.arguments import (
     find_run,
     read_settings,
 )
+from app.commands.downloads import inspect_base_model
 from trainer.formats.precision import PRECISIONS
 from trainer.runs import RunError
 from trainer.runs.base_models import find_base_model
@@ -22,19 +23,7 @@ _SHOWN_LETTERS = 160
 
 def add_commands(commands: Subparsers) -> None:
     """Adds `inspect`, `verify`, `convert`, `header`, `bundle` and `upload`."""
-    inspect = add_command(commands, "inspect", _run_inspect, "describe an adapter file")
-    inspect.add_argument("file", type=Path, help="anybody's LoRA, LoHa, LoKr or DoRA file")
-    inspect.add_argument(
-        "--json", action="store_true", help="print it as JSON, with the header and the settings"
-    )
-    inspect.add_argument(
-        "--singular-values", "--spectrum", action="store_true",
-        help="show how strong each layer is and how much of its rank is used, instead",
-    )  # fmt: skip
-    inspect.add_argument(
-        "--base-model", default="", metavar="MODEL",
-        help="for --singular-values: one that the file fits, which DoRA needs",
-    )  # fmt: skip
+    _add_inspect(commands)
     verify = add_command(
         commands, "verify", _run_verify, "check files against what programs can read"
     )
@@ -97,9 +86,39 @@ def _add_convert(commands: Subparsers) -> None:
     convert.epilog = "What the file does stays equal, which is checked layer by layer."
 
 
-def _run_inspect(args: argparse.Namespace) -> int:
-    from trainer.commands import describe_as_text, describe_file, measure_file
+def _add_inspect(commands: Subparsers) -> None:
+    inspect = add_command(
+        commands, "inspect", _run_inspect, "describe an adapter file or a base model"
+    )
+    inspect.add_argument(
+        "file", type=Path, help="anybody's LoRA, LoHa, LoKr or DoRA file, or a base model"
+    )
+    inspect.add_argument(
+        "--json", action="store_true", help="print it as JSON, with the header and the settings"
+    )
+    inspect.add_argument(
+        "--singular-values", "--spectrum", action="store_true",
+        help="show how strong each layer is and how much of its rank is used, instead",
+    )  # fmt: skip
+    inspect.add_argument(
+        "--base-model", default="", metavar="MODEL",
+        help="for --singular-values: one that the file fits, which DoRA needs",
+    )  # fmt: skip
+    inspect.add_argument(
+        "--measure", action="store_true",
+        help="for a base model: measure what it predicts by its answers to noised images",
+    )  # fmt: skip
+    inspect.add_argument(
+        "--images", type=Path, metavar="DIR",
+        help="for --measure: images with captions; without them plain shapes are taken",
+    )  # fmt: skip
 
+
+def _run_inspect(args: argparse.Namespace) -> int:
+    from trainer.commands import describe_as_text, describe_file, is_base_model, measure_file
+
+    if args.measure or is_base_model(args.file):
+        return inspect_base_model(args)
     if args.singular_values:
         models = args.workspace / "models"
         base = find_base_model(args.base_model, models) if args.base_model else None

@@ -14,8 +14,17 @@ from app.commands.arguments import (
     find_workspace,
     read_settings,
 )
+from app.commands.downloads import save_measured
 from trainer.config import BaseModelConfig, check_settings
-from trainer.runs import RunError, create_run, list_runs, read_status, request
+from trainer.runs import (
+    RunError,
+    RunFolder,
+    create_run,
+    list_runs,
+    read_events,
+    read_status,
+    request,
+)
 from trainer.runs.base_models import is_hub_id, locate_base_model
 from trainer.runs.control import Request
 
@@ -73,9 +82,9 @@ def _run_train(args: argparse.Namespace) -> int:
         locate_base_model(config.base_model, models)
         check_settings(config)
     if args.create_only:  # the training reports it by itself
-        from trainer.commands import check_run
+        from trainer.commands import check_before_start
 
-        warnings = check_run(config, models)
+        warnings = check_before_start(config, models)
     run = find_run(args) if args.run else create_run(args.workspace / "runs", config)
     print(f"run: {run.path}")
     if args.create_only:
@@ -83,11 +92,22 @@ def _run_train(args: argparse.Namespace) -> int:
         return 0
     from trainer.commands import train
 
-    reason = train(run, cache=find_workspace(run) / "cache")
+    try:
+        reason = train(run, cache=find_workspace(run) / "cache")
+    finally:
+        _save_measured(run)
     print(f"{reason}: {run.path}")
     for path in run.list_exports()[:1]:
         print(f"file: {path}")
     return 0
+
+
+def _save_measured(run: RunFolder) -> None:
+    """Saves what was measured about the run's base model, for the app."""
+    for event in read_events(run.events_path):
+        if event["event"] == "measured":
+            place, prediction = Path(event["base_model"]), str(event["prediction"])
+            save_measured(find_workspace(run), place, prediction, str(event["message"]))
 
 
 def _run_ask(args: argparse.Namespace) -> int:

@@ -27,7 +27,9 @@ class BaseModelView:
         family: A key of `FAMILIES`; "" before it is known.
         prediction: What it predicts, or most likely does.
         asks: It does not state what it predicts, and nobody has answered yet.
-        answered: What the person answered; "" where they did not.
+        answered: What the person answered, else what was measured; "" where neither is known.
+        measured: The sentence about the measurement; "" where nothing was measured.
+        notes: What a person should know before training on it.
         facts: What the card shows, as names and values.
         message: Why it cannot be trained.
         device_bytes: The memory of the GPU that was there; 0 where there was none.
@@ -39,6 +41,8 @@ class BaseModelView:
     prediction: str = ""
     asks: bool = False
     answered: str = ""
+    measured: str = ""
+    notes: tuple[str, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
     message: str = ""
     device_bytes: int = 0
@@ -68,16 +72,33 @@ def view_base_model(workspace: Workspace, name: object) -> BaseModelView | None:
 
 
 def read_answers(workspace: Workspace, name: object) -> dict[str, str]:
-    """Returns a person's answers about a base model: settings below `base_model` by name."""
+    """Returns what is known about a base model beyond its file: settings below `base_model`.
+
+    A person's answers come first, then what was measured.
+    """
     path = workspace.list_base_models().get(name) if isinstance(name, str) else None
-    return read_known(workspace.known_models_path).answers.get(str(path), {}) if path else {}
+    return _find_answers(read_known(workspace.known_models_path), path) if path else {}
+
+
+def _find_answers(known: KnownModels, path: Path) -> dict[str, str]:
+    answers = known.answers.get(str(path))
+    if answers:
+        return answers
+    prediction = _find_measured(known, path).get("prediction", "")
+    return {"prediction": prediction} if prediction else {}
+
+
+def _find_measured(known: KnownModels, path: Path) -> dict[str, str]:
+    """Returns what was measured of a base model, unless it was replaced since."""
+    measured = known.measured.get(str(path), {})
+    return measured if measured.get("stamp") == stamp_base_model(path) else {}
 
 
 def list_predictions(workspace: Workspace) -> dict[str, str]:
-    """Returns what base models predict by a person's answers, by their names in the list."""
-    answers = read_known(workspace.known_models_path).answers
+    """Returns what base models predict by answers or measurements, by names in the list."""
+    known = read_known(workspace.known_models_path)
     listed = {
-        name: answers.get(str(path), {}).get("prediction", "")
+        name: _find_answers(known, path).get("prediction", "")
         for name, path in workspace.list_base_models().items()
     }
     return {name: prediction for name, prediction in listed.items() if prediction}
@@ -97,6 +118,19 @@ def save_answer(workspace: Workspace, name: object, prediction: object) -> None:
     save_known_models(workspace, replace(known, answers=answers))
 
 
+def save_measurement(workspace: Workspace, path: Path, prediction: str, message: str) -> None:
+    """Saves what a base model predicts by measurement; a prediction of "" is unknown.
+
+    Raises:
+        WorkspaceError: it cannot be written.
+    """
+    place = path.resolve()
+    entry = {"prediction": prediction, "message": message, "stamp": stamp_base_model(place)}
+    known = read_known(workspace.known_models_path)
+    measured = known.measured | {str(place): entry}
+    save_known_models(workspace, replace(known, measured=measured))
+
+
 def save_known_models(workspace: Workspace, known: KnownModels) -> None:
     """Saves what a person entered; raises WorkspaceError where it cannot be written."""
     try:
@@ -106,9 +140,13 @@ def save_known_models(workspace: Workspace, known: KnownModels) -> None:
 
 
 def _make_view(workspace: Workspace, name: str, entry: dict[str, Any]) -> BaseModelView:
-    answer = read_answers(workspace, name).get("prediction", "")
+    path = workspace.list_base_models()[name]
+    known = read_known(workspace.known_models_path)
+    answer = _find_answers(known, path).get("prediction", "")
     family, prediction = str(entry.get("family", "")), str(entry.get("prediction", ""))
     predicts = [text.PREDICTIONS.get(answer or prediction, answer or prediction)]
+    if not answer and not entry.get("certain", True):
+        predicts.append(text.ASSUMED)
     if entry.get("zero_snr"):
         predicts.append(text.ZERO_SNR)
     facts = (
@@ -125,5 +163,7 @@ def _make_view(workspace: Workspace, name: str, entry: dict[str, Any]) -> BaseMo
         asks=bool(entry.get("message")),
         answered=answer,
         device_bytes=int(entry.get("device_bytes", 0)),
+        measured=_find_measured(known, path).get("message", ""),
+        notes=tuple(str(one) for one in entry.get("notes", ())),
         facts=tuple(fact for fact in facts if fact[1]),
     )

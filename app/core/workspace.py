@@ -168,10 +168,15 @@ class Workspace:
 
 @dataclass(frozen=True)
 class KnownModels:
-    """What a person entered: paths of base models, and answers by path."""
+    """What a person entered, paths of base models and answers by path, and what was measured.
+
+    `measured` holds by path: "prediction" ("" for unknown), "message", and the "stamp" of the base
+    model that was measured.
+    """
 
     added: tuple[str, ...] = ()
     answers: dict[str, dict[str, str]] = field(default_factory=dict)
+    measured: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 def read_known(path: Path) -> KnownModels:
@@ -179,18 +184,21 @@ def read_known(path: Path) -> KnownModels:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         added = tuple(str(one) for one in data["added"])
-        answers = {
-            str(model): {str(key): str(value) for key, value in given.items()}
-            for model, given in data["answers"].items()
-        }
+        answers, measured = (
+            {
+                str(model): {str(key): str(value) for key, value in given.items()}
+                for model, given in table.items()
+            }
+            for table in (data["answers"], data.get("measured", {}))
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return KnownModels()
-    return KnownModels(added, answers)
+    return KnownModels(added, answers, measured)
 
 
 def write_known(path: Path, known: KnownModels) -> None:
     """Saves what was entered."""
-    data = {"added": list(known.added), "answers": known.answers}
+    data = {"added": list(known.added), "answers": known.answers, "measured": known.measured}
     write_atomically(path, json.dumps(data, ensure_ascii=False, indent=1))
 
 

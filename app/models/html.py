@@ -30,6 +30,7 @@ def make_model_card(view: BaseModelView | None) -> Markup:
         element("div", element("dt", name), element("dd", value)) for name, value in view.facts
     ]
     question = note(text.UNKNOWN_PREDICTION, "warning") if view.asks and not view.answered else ""
+    notes = [note(line) for line in (view.measured, *view.notes) if line]
     facts = element("dl", *pairs, class_="facts facts-in-a-row")
     base = guess_kind(view.name, view.family, view.answered or view.prediction)
     fitting = [OPENED, *(name for name in list_presets() if fits_preset(name, base.kind))]
@@ -38,6 +39,7 @@ def make_model_card(view: BaseModelView | None) -> Markup:
         "div",
         facts,
         question,
+        *notes,
         element("p", text.suggested(suggestion), class_="quiet"),
         data_state="known",
         data_family=view.family,

@@ -157,6 +157,40 @@ def test_open_question_is_asked_likely_answer_first_and_the_answer_is_kept(works
     assert show(workspace, "base-model-question", base_model="starter-model") == ""
 
 
+def test_measured_prediction_is_shown_and_used_until_the_model_is_replaced(workspace):
+    name = "v-pred.safetensors"
+    path = put_model(workspace.models_path, name)
+    look(workspace, name)
+    view.save_answer(workspace, "starter-model", "epsilon")
+    view.save_measurement(workspace, path, "flow", "It predicts a flow, by measurement.")
+    found = view.view_base_model(workspace, name)
+    assert (found.answered, found.measured) == ("flow", "It predicts a flow, by measurement.")
+    assert ("Prediction", "predicts a flow (rectified flow)") in [
+        (fact, value.split(",")[0]) for fact, value in found.facts
+    ]
+    card = show(workspace, "base-model", base_model=name)
+    assert "It predicts a flow, by measurement." in card
+    assert "likely answer" not in card
+    assert view.list_predictions(workspace) == {"starter-model": "epsilon", name: "flow"}
+    # A person's answer comes first, and what was measured stays.
+    view.save_answer(workspace, name, "v_prediction")
+    assert view.read_answers(workspace, name) == {"prediction": "v_prediction"}
+    assert view.view_base_model(workspace, name).measured
+    path.write_bytes(b"other weights")
+    look(workspace, name)
+    assert view.view_base_model(workspace, name).measured == ""
+
+
+def test_an_unknown_measurement_leaves_the_question_open(workspace):
+    name = "v-pred.safetensors"
+    path = put_model(workspace.models_path, name)
+    look(workspace, name)
+    view.save_measurement(workspace, path, "", "It could not be measured.")
+    found = view.view_base_model(workspace, name)
+    assert (found.asks, found.answered, found.measured) == (True, "", "It could not be measured.")
+    assert view.read_answers(workspace, name) == {}
+
+
 def test_chosen_model_is_looked_at_once_and_a_refusal_stays_on_the_page(workspace, monkeypatch):
     events, looks = BaseModelEvents(workspace), []
 

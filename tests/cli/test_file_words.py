@@ -9,7 +9,7 @@ from PIL import Image
 from app.cli import main
 from app.core.jobs import Job
 from app.library.singular_values import view_singular_values
-from tests.trainer.conftest import build_pico, write_images
+from tests.trainer.conftest import STARTER, build_pico, write_images
 from tests.trainer.upload_server import UploadHub, serve_uploads
 
 SETTINGS = [
@@ -55,6 +55,23 @@ def test_inspect_says_what_a_file_is(file, capsys):
     assert found["settings"]["adapter"]["rank"] == 4
     assert found["header"]["modelspec.trigger_phrase"] == "zorp"
     assert {each["program"] for each in found["programs"]} >= {"diffusers", "ComfyUI"}
+
+
+def test_inspect_describes_and_measures_a_base_model(tmp_path, capsys):
+    assert main(["inspect", str(STARTER), f"--workspace={tmp_path}"]) == 0
+    assert "starter-model  SD 1.x, epsilon" in capsys.readouterr().out
+    assert not (tmp_path / "base-models.json").exists()
+    words = ["inspect", str(STARTER), "--measure", f"--workspace={tmp_path}"]
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert "starter-model predicts the noise, by measurement" in shown
+    assert "time step 750: answer = " in shown
+    # The app has it from there.
+    known = json.loads((tmp_path / "base-models.json").read_text())
+    assert known["measured"][str(STARTER)]["prediction"] == "epsilon"
+    assert main([*words, "--json"]) == 0
+    described = json.loads(capsys.readouterr().out)
+    assert (described["family"], described["measured"]["prediction"]) == ("sd15", "epsilon")
 
 
 def test_spectrum_is_one_line_of_json_that_the_app_can_draw(trained, file, capsys):

@@ -148,7 +148,7 @@ SHARED_NAMES = {"page", "events", "html", "text", "__init__"}
 # 85 files and 11,500 lines before conversion, rectified flow, checks and the choice of presets: a
 # feature raises them by what it needs.
 MAX_APP_FILES = 88
-MAX_APP_LINES = 11_760
+MAX_APP_LINES = 11_900
 
 
 def test_a_file_name_is_used_once_in_the_app(sources):

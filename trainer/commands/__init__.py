@@ -4,7 +4,7 @@ The only heavy package that `app` may import, and only `app.commands`, inside fu
 """
 
 from trainer.combine import MergeRequest
-from trainer.commands.checks import check_run
+from trainer.commands.checks import check_before_start
 from trainer.commands.combining import (
     bake,
     convert,
@@ -17,6 +17,7 @@ from trainer.commands.combining import (
 from trainer.commands.files import describe_as_text, describe_file, list_findings, verify_files
 from trainer.commands.images import generate_grid, serve_previews
 from trainer.commands.libraries import quiet_libraries, quiet_model_libraries
+from trainer.commands.measuring import is_base_model, measure_model
 from trainer.commands.memory import estimate_run, probe_run, read_device_bytes
 from trainer.commands.models import (
     describe_model,
@@ -34,7 +35,7 @@ __all__ = [
     "GenerationRequest",
     "MergeRequest",
     "bake",
-    "check_run",
+    "check_before_start",
     "convert",
     "describe_as_text",
     "describe_file",
@@ -47,11 +48,13 @@ __all__ = [
     "extract",
     "find_token",
     "generate_grid",
+    "is_base_model",
     "list_findings",
     "list_models",
     "make_civitai_zip",
     "make_hub_folder",
     "measure_file",
+    "measure_model",
     "merge",
     "probe_run",
     "quiet_libraries",

@@ -7,8 +7,9 @@ from datasets_tools.examples import Example
 from trainer.commands.libraries import quiet_libraries
 from trainer.config import RunConfig, check_settings
 from trainer.data import read_training_examples
-from trainer.models import check_config
+from trainer.models import BaseModelInfo, check_config, check_parts
 from trainer.runs.base_models import locate_base_model
+from trainer.training.advice import list_warnings
 
 
 def check_run(
@@ -30,6 +31,30 @@ def check_run(
         examples = read_training_examples(config.dataset)[0]
     info = check_config(locate_base_model(config.base_model, models))
     return describe_waste(config, examples, info.default_resolution)
+
+
+def check_before_start(config: RunConfig, models: Path) -> list[str]:
+    """Returns what a person should know before a run is created, and refuses what its start would.
+
+    Every tensor of the base model is accounted for, from the headers alone.
+
+    Args:
+        config: The run's settings.
+        models: The workspace's folder of base models, for a hub id.
+
+    Raises:
+        ConfigError: nothing would be learned.
+        DatasetError, ModelError, RunError: the run could not start.
+    """
+    warnings = check_run(config, models)
+    info = check_config(locate_base_model(config.base_model, models))
+    check_parts(info)
+    return [*warnings, *describe_warnings(config, info)]
+
+
+def describe_warnings(config: RunConfig, info: BaseModelInfo) -> list[str]:
+    """Returns a line for each thing about the base model that a person should know."""
+    return [f"Warning: {message}" for message in list_warnings(config, info)]
 
 
 def describe_waste(config: RunConfig, examples: Sequence[Example], resolution: int) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from trainer.commands.checks import describe_waste
+from trainer.commands.checks import describe_warnings, describe_waste
 from trainer.commands.libraries import quiet_model_libraries
 from trainer.commands.training import OUT_OF_MEMORY
 from trainer.config import RunConfig, check_settings, parse_assignment
@@ -22,7 +22,9 @@ from trainer.memory import (
     read_free_bytes,
     suggest,
 )
+from trainer.models import check_config
 from trainer.runs import RunError
+from trainer.runs.base_models import locate_base_model
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class MemoryReport:
         estimate: The run as it stands.
         free_bytes: Free memory of the device; 0 where unknown.
         changes: Settings that make it fit, each on top of those before it.
-        warnings: A line for each setting that is a waste.
+        warnings: What else a person should know before the start.
     """
 
     estimate: Estimate
@@ -128,7 +130,11 @@ def estimate_run(
         changes = suggest(estimate, free_bytes) if free_bytes else []
     except EstimateError as error:
         raise RunError(str(error)) from error
-    warnings = describe_waste(config, estimate.examples, estimate.resolution)
+    info = check_config(locate_base_model(config.base_model, models))
+    warnings = [
+        *describe_waste(config, estimate.examples, estimate.resolution),
+        *describe_warnings(config, info),
+    ]
     return MemoryReport(estimate, free_bytes, changes, warnings)
 
 

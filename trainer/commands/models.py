@@ -8,9 +8,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from trainer.commands.libraries import quiet_libraries
+from trainer.config import BaseModelConfig
 from trainer.formats.families import FAMILIES
 from trainer.hub import Report, download_base_model, download_matching, find_token
-from trainer.models import ModelError, check_base_model
+from trainer.models import ModelError, check_config, check_parts
 from trainer.training.progress import log_line
 
 _LINES_PER_DOWNLOAD = 10
@@ -29,6 +30,8 @@ class ListedModel:
         prediction: A key of `PREDICTIONS`.
         zero_snr: Its noise schedule ends in pure noise.
         message: Why it is no base model, or the question that it leaves open.
+        certain: The prediction is stated by the base model, not assumed.
+        notes: What a person should know before training on it.
     """
 
     name: str
@@ -39,13 +42,19 @@ class ListedModel:
     prediction: str = ""
     zero_snr: bool = False
     message: str = ""
+    certain: bool = True
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
+        assumed = "" if self.certain else " (assumed, and measured before the first step)"
         what = (
-            f"{FAMILIES[self.family].title}, {self.prediction}" if self.family else "no base model"
+            f"{FAMILIES[self.family].title}, {self.prediction}{assumed}"
+            if self.family
+            else "no base model"
         )
         size = tqdm.format_sizeof(self.bytes, "B")
-        return f"{self.name}  {what}, {size}" + (f"\n    {self.message}" if self.message else "")
+        lines = [f"{self.name}  {what}, {size}", *(each for each in (self.message,) if each)]
+        return "\n    ".join([*lines, *self.notes])
 
 
 def download_model(
@@ -96,7 +105,8 @@ def describe_model(path: Path) -> ListedModel:
     files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
     model = ListedModel(path.name, str(path), sum(each.stat().st_size for each in files))
     try:
-        info = check_base_model(path)
+        info = check_config(BaseModelConfig(path=str(path)))
+        check_parts(info)
     except ModelError as error:
         return replace(model, message=str(error))
     return replace(
@@ -106,6 +116,8 @@ def describe_model(path: Path) -> ListedModel:
         prediction=info.prediction,
         zero_snr=info.zero_snr,
         message=info.question,
+        certain=info.certain,
+        notes=info.notes,
     )
 
 

@@ -67,8 +67,9 @@ def _train_owned(run: RunFolder, cache: Path) -> str:
     for message in check_run(run.config, run.models_path, scans.dataset.examples):
         _warn(run, message)
     _warn_of_shortage(run, scans)
-    session = open_session(run, cache, scans=scans)
-    _report_warnings(session)
+    session = open_session(run, cache, scans=scans, measure=True)
+    for message in list_warnings(session.config, session.family.info):
+        _warn(run, message)
     _report_training_data(session)
     with _stop_on_signal(run):
         reason = learn(session)
@@ -111,12 +112,6 @@ def export_checkpoint(run: RunFolder, cache: Path, step: int = 0) -> Path:
     name = f"{session.config.name}-{session.state.step:06d}.safetensors"
     export_file(session, name)
     return run.path / name
-
-
-def _report_warnings(session: Session) -> None:
-    for message in list_warnings(session.config, session.family.info):
-        append_event(session.run.events_path, "warning", message=message)
-        log_line(message)
 
 
 def _report_training_data(session: Session) -> None:

@@ -13,7 +13,7 @@ from trainer.config import RunConfig
 from trainer.data import read_training_examples
 from trainer.memory.fake_accelerator import Device, DeviceKind
 from trainer.memory.simulation import Phase, simulate
-from trainer.models import check_config
+from trainer.models import check_config, check_parts
 from trainer.runs.base_models import locate_base_model
 
 # Beyond tensors: what the driver, kernels and libraries take (bytes), and the share of the tensors'
@@ -105,6 +105,7 @@ def estimate_memory(
         EstimateError: the run could, but its memory cannot be estimated.
     """
     info = check_config(locate_base_model(config.base_model, models))
+    check_parts(info)
     if examples is None:
         examples = read_training_examples(config.dataset)[0] if config.dataset.path else ()
     target = choose_device(config, device)

@@ -12,7 +12,7 @@ from trainer.models.family import (
     LatentDistribution,
     Model,
 )
-from trainer.models.loading import Parts, build_parts
+from trainer.models.loading import Parts, build_parts, check_parts
 from trainer.models.opening import check_config, load_family, make_family
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "build_parts",
     "check_base_model",
     "check_config",
+    "check_parts",
     "load_family",
     "make_family",
 ]

@@ -13,6 +13,10 @@ UNET_PREFIX = "model.diffusion_model."
 
 _ADAPTER = "an adapter file (LoRA or its kin). Choose the base model that it was made for"
 _NOT_TRAINED = f"which is not trained here. Choose an {list_titles()} model"
+_QUANTISED = (
+    "quantised ({}), whose scales are not read. Choose the same model in fp16 or bf16; "
+    "base_model.quantize = nf4 makes it small while it is trained"
+)
 # Marks in tensor names of files that are something else; the first row that is met decides.
 _STRANGERS = (
     (r"lora_(down|up|A|B|mid)\b|lora\.(down|up)\.|\bhada_w|\blokr_w|\bdora_scale\b", _ADAPTER),
@@ -23,12 +27,15 @@ _STRANGERS = (
     (r"\bclip_(txt_)?mapper\.", f"a Stable Cascade model, {_NOT_TRAINED}"),
     (r"\bcontrol_model\.|^controlnet_", "a ControlNet. Choose a base model"),
     (r"\bmotion_modules\.", "an AnimateDiff motion module. Choose a base model"),
+    (r"(^|\.)(scaled_fp8|scale_weight|weight_scale|comfy_quant)$", _QUANTISED.format("scaled fp8")),
+    (r"\.(absmax|quant_map|quant_state\..*)$", _QUANTISED.format("4 bits (bitsandbytes)")),
+    (r"\.(qweight|qzeros|scb|SCB)$", _QUANTISED.format("8 or 4 bits")),
     (r"\b(emb_params|string_to_param)\b|^clip_[lg]$", "a text embedding. Choose a base model"),
 )
 # Marks of parts of a model, looked for where there is no UNet in the original layout.
 _PARTS = (
     (
-        r"^(first_stage_model\.)?(encoder|decoder)\.conv_in\.",
+        r"^(first_stage_model\.|vae\.)?(encoder|decoder)\.conv_in\.",
         "a VAE alone. Give it as base_model.vae, and a whole model as base_model.path",
     ),
     (
@@ -36,8 +43,11 @@ _PARTS = (
         "one part of a model in the diffusers layout. Give the folder that holds model_index.json",
     ),
     (
-        r"^input_blocks\.|^output_blocks\.",
-        "a UNet without text encoder and VAE. Choose a whole checkpoint",
+        r"^(diffusion_model\.)?(input_blocks|middle_block|output_blocks)\.",
+        (
+            "a UNet without text encoder and VAE. Choose the whole checkpoint: ComfyUI's node Save "
+            "Checkpoint writes one from a UNet, text encoders and a VAE"
+        ),
     ),
 )
 
@@ -73,6 +83,7 @@ def detect_file(file: TensorFile) -> Detection:
     _refuse_unknown_keys(file)
     _check_channels(file)
     family = _find_family(file)
+    _refuse_pruned(file, family)
     recorded = _read_prediction(file)
     hint = suggest_prediction(file.path.stem) or suggest_prediction(
         file.metadata.get("modelspec.title", "")
@@ -87,6 +98,8 @@ def detect_file(file: TensorFile) -> Detection:
 
 def _refuse_unknown_keys(file: TensorFile) -> None:
     whole = any(name.startswith(UNET_PREFIX) for name in file.tensors)
+    if not whole:
+        _refuse_unknown_prefix(file)
     for pattern, kind in _STRANGERS if whole else (*_STRANGERS, *_PARTS):
         mark = re.compile(pattern)
         if any(mark.search(name) for name in file.tensors):
@@ -98,6 +111,20 @@ def _refuse_unknown_keys(file: TensorFile) -> None:
             f"{UNET_PREFIX}… Choose an {list_titles()} model."
         )
         raise ModelError(msg)
+
+
+def _refuse_unknown_prefix(file: TensorFile) -> None:
+    """Refuses a checkpoint whose names have something in front: it is whole, but not readable."""
+    inside = re.compile(r"(.+\.)?(model\.)?diffusion_model\.input_blocks\.0\.0\.weight")
+    for name in file.tensors:
+        match = inside.fullmatch(name)
+        if match and match[1]:
+            msg = (
+                f"{file.path.name} names its UNet {name.partition('diffusion_model.')[0]}"
+                f"diffusion_model.…, and programs read {UNET_PREFIX}… Load it in the program "
+                "that wrote it and save it as a checkpoint, or choose another copy."
+            )
+            raise ModelError(msg)
 
 
 def _check_channels(file: TensorFile) -> None:
@@ -130,9 +157,12 @@ def _find_family(file: TensorFile) -> FamilySpec:
         if any(key.startswith(spec.text_encoders[-1].file_prefix) for key in file.tensors)
     ]
     if not candidates:
+        first = family.text_encoders[0].file_prefix
+        has_first = any(key.startswith(first) for key in file.tensors)
+        lack = "lacks its second text encoder" if has_first else "no text encoder"
         msg = (
-            f"{file.path.name} holds a UNet of {family.title} and no text encoder. Choose "
-            "a whole checkpoint."
+            f"{file.path.name} holds a UNet of {family.title} and {lack}. Choose the whole "
+            "checkpoint: ComfyUI's node Save Checkpoint writes one from its parts."
         )
         raise ModelError(msg)
     if family not in candidates:
@@ -142,6 +172,18 @@ def _find_family(file: TensorFile) -> FamilySpec:
         )
         raise ModelError(msg)
     return family
+
+
+def _refuse_pruned(file: TensorFile, family: FamilySpec) -> None:
+    """Refuses an SDXL without its middle, such as SSD-1B and Segmind-Vega, by what it is."""
+    middle = f"{UNET_PREFIX}middle_block."
+    numbers = {key[len(middle) :][0] for key in file.tensors if key.startswith(middle)}
+    if family.has_deep_blocks and numbers == {"0"}:
+        msg = (
+            f"{file.path.name} is a pruned {family.title} (SSD-1B, Segmind-Vega or their kin), "
+            f"which is not trained here. Train on an {family.title} model."
+        )
+        raise ModelError(msg)
 
 
 def _find_text_width(file: TensorFile) -> int:

@@ -4,8 +4,10 @@ The models are built without memory for weights, and each weight is read, conver
 place before the next: the peak is the models' size in their final format plus one tensor.
 """
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 
 from trainer.models.check import BaseModelInfo
 from trainer.models.errors import ModelError
+from trainer.models.layouts import Shape
 from trainer.models.parts import Part
 from trainer.models.shipped import build_tokenizer
 from trainer.models.weights import Stored, locate_tensors, read_tensors, refuse_extras
@@ -41,16 +44,42 @@ def load_parts(info: BaseModelInfo, device: torch.device, dtype: torch.dtype) ->
         ModelError: a tensor is missing, or one too many, or of another shape.
     """
     models = {name: _build_model(info, name, part) for name, part in info.parts.items()}
-    plans = {
-        name: locate_tensors(info.parts[name], _list_shapes(model), info)
-        for name, model in models.items()
-    }
-    refuse_extras(info, plans)
+    plans = _locate_all(info, {name: _list_shapes(model) for name, model in models.items()})
     for name, model in models.items():
         form = torch.float32 if name == "vae" else dtype
         _fill(model, plans[name], device, form)
         model.requires_grad_(requires_grad=False).eval()
     return _gather(info, models)
+
+
+def check_parts(info: BaseModelInfo) -> None:
+    """Refuses what `load_parts` would refuse about the tensors, from the headers alone.
+
+    Raises:
+        ModelError: a tensor is missing, or one too many, or of another shape.
+    """
+    shapes = {}
+    for name, part in info.parts.items():
+        try:
+            shapes[name] = _read_shapes(name, json.dumps(part.config, sort_keys=True))
+        except Exception:  # noqa: BLE001 - built once more
+            # With the message of what is wrong with the config.
+            shapes[name] = _list_shapes(_build_model(info, name, part))
+    _locate_all(info, shapes)
+
+
+def _locate_all(
+    info: BaseModelInfo, shapes: Mapping[str, Mapping[str, Shape]]
+) -> dict[str, dict[str, Stored]]:
+    plans = {name: locate_tensors(info.parts[name], each, info) for name, each in shapes.items()}
+    refuse_extras(info, plans)
+    return plans
+
+
+@cache
+def _read_shapes(name: str, config: str) -> dict[str, Shape]:
+    """Returns the shapes of a part's tensors; building a model takes a second."""
+    return _list_shapes(build_model(name, json.loads(config)))
 
 
 def build_parts(info: BaseModelInfo) -> Parts:

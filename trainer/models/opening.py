@@ -13,6 +13,7 @@ from trainer.models.check import BaseModelInfo, check_base_model
 from trainer.models.errors import ModelError
 from trainer.models.family import EVERY_MODEL, Family, Model
 from trainer.models.loading import Parts, load_parts
+from trainer.models.notes import list_notes
 from trainer.models.quantize import quantize_linears
 from trainer.models.sd import StableDiffusion, TextSettings
 from trainer.models.sdxl import StableDiffusionXL
@@ -34,6 +35,7 @@ def check_config(config: BaseModelConfig) -> BaseModelInfo:
     """
     vae = Path(config.vae) if config.vae else None
     info = check_base_model(Path(config.path), config.family, config.prediction, vae)
+    info = replace(info, notes=list_notes(info))
     info = _set_zero_snr(info, config)
     if info.prediction == "flow" and config.flow_shift:
         info = replace(info, flow_shift=config.flow_shift)

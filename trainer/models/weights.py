@@ -72,11 +72,11 @@ def locate_tensors(
             missing.append(names[0])
             continue
         located[target] = Stored(holders[name], name, source, shapes[target])
-        _check_stored(located[target], info)
+        _check_stored(located[target], part, info)
     if missing:
         msg = (
             f"{_name_files(part, info)} lacks {_count(missing)} of {_kind(info)}, the first is "
-            f"{min(missing)}. Download it again, or choose another base model."
+            f"{min(missing)}. {_find_remedy(part, info)}"
         )
         raise ModelError(msg)
     return located
@@ -104,10 +104,15 @@ def refuse_extras(info: BaseModelInfo, plans: Mapping[str, Mapping[str, Stored]]
                 and not _HARMLESS.fullmatch(name)
             ]
             if extra:
+                in_vae = all(name.startswith("first_stage_model.") for name in extra)
+                remedy = (
+                    _find_remedy(info.parts["vae"], info)
+                    if in_vae
+                    else "Choose an ordinary model of that family."
+                )
                 msg = (
                     f"{_name_files(part, info)} holds {_count(extra)} that do not belong to "
-                    f"{_kind(info)}, the first is {min(extra)}. Choose an ordinary model of that "
-                    "family."
+                    f"{_kind(info)}, the first is {min(extra)}. {remedy}"
                 )
                 raise ModelError(msg)
 
@@ -133,6 +138,9 @@ def _read_tensor(handle: BufferedReader, body_start: int, stored: Stored) -> Ten
         size //= 3
         start += source.third * size
         shape = stored.shape
+    elif _has_extra_tokens(stored):
+        size = size // shape[0] * stored.shape[0]
+        shape = stored.shape
     buffer = torch.empty(size, dtype=torch.uint8)
     handle.seek(start)
     if handle.readinto(buffer.numpy().data) != size:
@@ -142,12 +150,13 @@ def _read_tensor(handle: BufferedReader, body_start: int, stored: Stored) -> Ten
     return tensor.T.contiguous() if source.form == "transposed" else tensor.reshape(stored.shape)
 
 
-def _check_stored(stored: Stored, info: BaseModelInfo) -> None:
-    if stored.entry.shape not in stored.source.stored_shapes(stored.shape):
-        expected = list(stored.source.stored_shapes(stored.shape)[0])
+def _check_stored(stored: Stored, part: Part, info: BaseModelInfo) -> None:
+    shapes = stored.source.stored_shapes(stored.shape)
+    if stored.entry.shape not in shapes and not _has_extra_tokens(stored):
+        expected = list(shapes[0])
         msg = (
             f"{stored.name} in {stored.file.path.name} has the shape {list(stored.entry.shape)}, "
-            f"and {expected} in {_kind(info)}. Choose another base model."
+            f"and {expected} in {_kind(info)}. {_find_remedy(part, info)}"
         )
         raise ModelError(msg)
     if stored.entry.dtype not in STORED_DTYPES:
@@ -156,6 +165,23 @@ def _check_stored(stored: Stored, info: BaseModelInfo) -> None:
             "quantised model). Choose the base model in fp32, fp16 or bf16."
         )
         raise ModelError(msg)
+
+
+def _has_extra_tokens(stored: Stored) -> bool:
+    """Whether a table of tokens has more rows than CLIP's: they come last and are not read."""
+    stored_shape, shape = stored.entry.shape, stored.shape
+    return (
+        stored.name.endswith("token_embedding.weight")
+        and len(stored_shape) == 2
+        and stored_shape[0] > shape[0]
+        and stored_shape[1:] == shape[1:]
+    )
+
+
+def _find_remedy(part: Part, info: BaseModelInfo) -> str:
+    if part is not info.parts.get("vae"):
+        return "Download it again, or choose another base model."
+    return f"Give a VAE made for {FAMILIES[info.family].title} as base_model.vae."
 
 
 def _list_idle_prefixes(info: BaseModelInfo) -> tuple[str, ...]:

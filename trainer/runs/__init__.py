@@ -6,7 +6,14 @@ Status is derived from the files and never stored; there is no other database. N
 from trainer.runs.control import clear_requests, read_requests, request
 from trainer.runs.errors import RunError
 from trainer.runs.events import EventReader, append_event, read_events
-from trainer.runs.folder import Checkpoint, RunFolder, create_run, list_runs, open_run
+from trainer.runs.folder import (
+    Checkpoint,
+    RunFolder,
+    create_run,
+    list_runs,
+    open_run,
+    save_config,
+)
 from trainer.runs.previews import (
     AdapterChoice,
     PreviewFolder,
@@ -44,5 +51,6 @@ __all__ = [
     "read_status",
     "request",
     "request_preview",
+    "save_config",
     "spawn",
 ]

@@ -6,6 +6,7 @@
 | started | from_step, steps |
 | data | examples, buckets (`"128x128": count`), device, precision, layers, parameters |
 | cache | what, done, total |
+| measured | base_model, prediction ("": unknown), assumed, margin, distances, evidence, message |
 | step | step, steps, loss, learning_rates, steps_per_second, seconds_left, memory_bytes |
 | sample | step, index, prompt, seed, weight, file (relative to the run) |
 | checkpoint | step, folder (relative to the run) |
@@ -27,6 +28,7 @@ EventKind = Literal[
     "started",
     "data",
     "cache",
+    "measured",
     "step",
     "sample",
     "checkpoint",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from datasets_tools.files import write_atomically
 from trainer.config import RunConfig, config_to_toml, read_config
 from trainer.runs.errors import RunError
 from trainer.runs.events import append_event
@@ -107,6 +108,19 @@ def create_run(runs: Path, config: RunConfig) -> RunFolder:
             f"The run could not be created in {runs}: {error.strerror or error}. "
             "Check that the folder can be written and has space."
         )
+        raise RunError(msg) from error
+
+
+def save_config(run: RunFolder, config: RunConfig) -> None:
+    """Replaces a run's config.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    try:
+        write_atomically(run.config_path, config_to_toml(config))
+    except OSError as error:
+        msg = f"{run.config_path} cannot be written: {error.strerror or error}. Free some space."
         raise RunError(msg) from error
 
 

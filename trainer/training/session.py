@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.adapters import AdapterSet
-from trainer.config import RunConfig
+from trainer.config import BaseModelConfig, RunConfig
 from trainer.data import (
     CaptionEncoder,
     EncodedExample,
@@ -23,6 +23,7 @@ from trainer.runs import Checkpoint, RunError, RunFolder, read_events
 from trainer.runs.base_models import locate_base_model
 from trainer.training.attach import attach_adapters, keep_start, make_rules
 from trainer.training.checkpoint import TrainState, load_checkpoint
+from trainer.training.measurement import measure_for_run, needs_measurement
 from trainer.training.sources import (
     Scans,
     count_buckets,
@@ -73,8 +74,8 @@ class Session:
 
     def facts(self) -> ExportFacts:
         """Returns the facts of an exported file beyond the config."""
-        started = [e["time"] for e in read_events(self.run.events_path) if e["event"] == "started"]
         noise = self.family.schedule_config()
+        started = [e["time"] for e in read_events(self.run.events_path) if e["event"] == "started"]
         return ExportFacts(
             family=self.family.name,
             prediction=self.family.prediction,
@@ -96,6 +97,8 @@ def open_session(
     cache: Path,
     checkpoint: Checkpoint | None = None,
     scans: Scans | None = None,
+    *,
+    measure: bool = False,
 ) -> Session:
     """Loads the base model, encodes the dataset, and restores a checkpoint.
 
@@ -104,6 +107,8 @@ def open_session(
         cache: Folder of encoded images and captions.
         checkpoint: Which one; None takes the last, or starts afresh where there is none.
         scans: Of the run's folders; None reads them.
+        measure: Before the first step, measures what the base model predicts where its file does
+            not state it.
 
     Raises:
         ConfigError, DatasetError, ModelError, RunError: what is wrong and what to do.
@@ -113,10 +118,18 @@ def open_session(
     scans = scans or scan_datasets(config)
     base = locate_base_model(config.base_model, run.models_path)
     context = open_device_context(config.train.device, base.precision)
-    family = load_family(base, context.device, context.dtype, _choose_models(config, {"image"}))
+    last = checkpoint or next(reversed(run.list_checkpoints()), None)
+    family = _load_base(base, context, config)
+    if measure and last is None and needs_measurement(base, family.info):
+        assumed = family.prediction
+        prediction = measure_for_run(run, family, context, scans.dataset.examples)
+        if prediction != assumed:
+            del family  # before it is loaded once more
+            base = base.model_copy(update={"prediction": prediction})
+            family = _load_base(base, context, config)
+        family.keep_on_device(_choose_models(config, {"image"}))
     sources = open_sources(run, scans, family, context.device, TensorCache(cache))
     session = assemble_session(run, context, family, sources, TensorCache(cache))
-    last = checkpoint or next(reversed(run.list_checkpoints()), None)
     if last:
         load_checkpoint(last, session.state, session.contents)
     return session
@@ -158,6 +171,10 @@ def assemble_session(
         state=state,
         optimizer=optimizer,
     )
+
+
+def _load_base(base: BaseModelConfig, context: DeviceContext, config: RunConfig) -> Family:
+    return load_family(base, context.device, context.dtype, _choose_models(config, {"image"}))
 
 
 def _choose_models(config: RunConfig, needed: Collection[Model]) -> Collection[Model]:
