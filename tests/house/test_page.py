@@ -145,7 +145,7 @@ def test_the_guard_finds_counted_skips_and_slices():
 
 # Names that say enough in their folder may stand in each of them.
 SHARED_NAMES = {"page", "events", "html", "text", "__init__"}
-# 85 files and 11,500 lines before conversion, rectified flow, checks and the choice of presets: a
+# 85 files and 11,500 lines before conversion, what a base model predicts, checks and presets: a
 # feature raises them by what it needs.
 MAX_APP_FILES = 88
 MAX_APP_LINES = 11_900
