@@ -227,7 +227,26 @@ def test_warnings_are_the_same_in_every_command(tmp_path, pico, images, capsys):
     run = max((tmp_path / "runs").iterdir())
     events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
     warnings = [event["message"] for event in events if event["event"] == "warning"]
-    assert [each for each in warnings if each.startswith("Warning")] == created
+    assert warnings[: len(created)] == created
+
+
+def test_what_does_not_suit_the_base_model_is_reported_by_each_command(
+    tmp_path, pico_xl, images, capsys
+):
+    more = ("--set=base_model.prediction=flow", "--set=objective.noise_offset=0.1")
+    more += ("--set=dataset.resolution=32", "--set=train.steps=3")
+    assert call("train", tmp_path, pico_xl, images, *more, "--create-only") == 0
+    created = [line for line in capsys.readouterr().out.splitlines() if "Warning" in line]
+    assert "noise_offset = 0.1 is a remedy" in created[0]
+    assert "objective.weighting = min_snr" in created[1]
+    call("estimate", tmp_path, pico_xl, images, *more)
+    printed = capsys.readouterr().out.splitlines()
+    assert [line for line in printed if "Warning" in line] == created
+    assert call("train", tmp_path, pico_xl, images, *more) == 0
+    run = max((tmp_path / "runs").iterdir())
+    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    bare = [line.removeprefix("Warning: ") for line in created]
+    assert [each["message"] for each in events if each["event"] == "warning"][:2] == bare
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,15 @@ BALANCED = {name: one for name, one in list_choices().items() if one.care == "ba
 def test_every_kind_goal_memory_and_care_has_a_preset():
     assert set(list_goals()) == {"character", "style", "object"}
     assert set(list_care()) == {"quick", "balanced", "careful"}
-    assert set(list_kinds()) >= {"sd15", "sd15-anime", "sdxl", "illustrious", "pony", "vpred"}
+    assert set(list_kinds()) >= {
+        "sd15",
+        "sd15-anime",
+        "sdxl",
+        "illustrious",
+        "pony",
+        "vpred",
+        "flow",
+    }
     for kind in list_kinds():
         assert list_memories(get_family(kind)) == [6, 8, 12, 24]
     assert len(list_choices()) == len(list_kinds()) * 3 * 4 * 3
@@ -116,6 +124,7 @@ RANGES = {
     "illustrious": ((1e-4, 5e-4), (0, 6e-5), (1000, 5000), (8, 32)),
     "pony": ((1e-4, 3e-4), (0, 1e-4), (1500, 3000), (8, 32)),
     "vpred": ((1e-4, 3e-4), (0, 6e-5), (1000, 5000), (8, 32)),
+    "flow": ((1e-4, 3e-4), (0, 6e-5), (1000, 5000), (8, 32)),
 }
 
 
@@ -176,10 +185,12 @@ def test_noise_is_not_shifted_where_the_schedule_ends_in_pure_noise():
     for name, choice in BALANCED.items():
         config = layer_config(name)
         if config.base_model.prediction == "auto":
-            assert choice.kind != "vpred"
+            assert choice.kind not in {"vpred", "flow"}
             continue
-        assert (config.base_model.zero_snr, config.objective.noise_offset) == ("on", 0)
-        assert (config.objective.pyramid_noise, config.objective.weighting) == (0, "none")
+        ends = {"vpred": ("v_prediction", "on"), "flow": ("flow", "auto")}[choice.kind]
+        assert (config.base_model.prediction, config.base_model.zero_snr) == ends
+        assert (config.objective.noise_offset, config.objective.pyramid_noise) == (0, 0)
+        assert config.objective.weighting == "none"
 
 
 # --- memory -------------------------------------------------------------------------------------
@@ -287,7 +298,7 @@ def test_every_preset_trains_ten_steps(name, request, tmp_path, images):
     if choice is None:
         model, images, size = STARTER, write_images(tmp_path / "own", [(64, 64)] * 6), 64
     else:
-        predicts_v = read_kind(choice.kind).get("prediction")
+        predicts_v = read_kind(choice.kind).get("prediction") == "v_prediction"
         xl = "pico_xl_v" if predicts_v else "pico_xl"
         model = request.getfixturevalue(xl if get_family(choice.kind) == "sdxl" else "pico")
         size = 32
@@ -326,6 +337,7 @@ def test_every_preset_trains_ten_steps(name, request, tmp_path, images):
         ("ponyDiffusionV6XL", "sdxl", "epsilon", "pony", "holds “pony”"),
         ("animePonyMix", "sdxl", "epsilon", "pony", "holds “pony”"),
         ("NoobAI-XL-Vpred", "sdxl", "v_prediction", "vpred", "it predicts v_prediction"),
+        ("bigASP-2.5", "sdxl", "flow", "flow", "it predicts flow"),
         ("anime-xl", "sd15", "epsilon", "sd15-anime", "holds “anime”"),
         ("unread", "", "", "sd15", "it was not read yet"),
     ],
