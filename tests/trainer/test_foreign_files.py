@@ -363,6 +363,18 @@ def test_bundled_embeddings_are_kept_or_split_off(tmp_path):
         merge_files(MergeRequest([(path, 1.0), (third, 1.0)], to, options, force=True))
 
 
+@pytest.mark.parametrize("family", ["sd15", "sdxl"])
+def test_a_file_that_fits_two_families_is_merged_with_one_that_names_its_own(family, tmp_path):
+    text = only("text_encoder.", make_peft(family, lora_a_b(str)))
+    path = write(tmp_path / "x.safetensors", text)
+    other, to = write(tmp_path / "y.safetensors", make_lora(family)), tmp_path / "to.safetensors"
+    merge_files(MergeRequest([(path, 1.0), (other, 1.0)], to, MergeOptions(method="svd")))
+    assert inspect_file(to).family == FAMILIES[family].title
+    third = write(tmp_path / "z.safetensors", make_lora("sd2"))
+    with pytest.raises(CombineError, match=r"made for SD 1\.x or SDXL, and this base model is SD"):
+        merge_files(MergeRequest([(path, 1.0), (third, 1.0)], to, MergeOptions(), force=True))
+
+
 def test_two_adapters_of_peft_in_one_file_are_refused_by_name(tmp_path):
     one = make_peft("sdxl", lora_a_b(str, "default_0."), text=False)
     other = {key: value.clone() for key, value in rename("default_0", "other", one).items()}

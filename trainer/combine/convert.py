@@ -85,9 +85,10 @@ def convert_file(
         _check_kinds(source, target)
         words = collect_words([source])
         names = name_converted(source.path, source.file.groups, target, target_model)
-        header = _describe(source, to, target_model, target)
+        alphas = _choose_alphas(source)
+        header = _describe(source, to, target_model, target, alphas)
         with TensorStream(to) as stream:
-            writer = _Writer(stream, target, names, precision, _choose_alphas(source))
+            writer = _Writer(stream, target, names, precision, alphas)
             for done, layer in enumerate(source.file.groups):
                 writer.add(layer, source.file.read(layer))
                 if progress is not None:
@@ -202,7 +203,7 @@ def _choose_alphas(source: Source) -> dict[str, float]:
     counts: dict[str, Counter[float]] = {}
     for layer in source.file.groups:
         # An alpha of 0 means "no effect" to some programs and "the rank" to others.
-        alpha = abs(source.file.read(layer).alpha) or 1.0
+        alpha = abs(source.file.read_alpha(layer)) or 1.0
         counts.setdefault(layer.partition(".")[0], Counter())[alpha] += 1
     return {model: count.most_common(1)[0][0] for model, count in counts.items()}
 
@@ -216,10 +217,11 @@ def _find_precision(path: Path) -> str:
     return most if most in PRECISIONS else "fp16" if most.startswith("F8") else "fp32"
 
 
-def _describe(source: Source, to: Path, target_model: TargetModel, target: str) -> dict[str, str]:
+def _describe(
+    source: Source, to: Path, target_model: TargetModel, target: str, alphas: Mapping[str, float]
+) -> dict[str, str]:
     file = source.file
     ranks = {layer: read_rank(group, file.shapes) for layer, group in file.groups.items()}
-    alphas = _choose_alphas(source)
     sizes = [
         (rank, alphas[layer.partition(".")[0]], len(target_model.shapes.get(layer, ())) > 2)
         for layer, rank in ranks.items()
@@ -250,8 +252,10 @@ def _validate(
     findings = verify_file(to, base)
     if on_findings is not None:
         on_findings(findings)
-    known = {each.rule for each in verify_file(path, base)} | _CHOSEN
-    new = [each for each in findings if each.severity == "error" and each.rule not in known]
+    new = [each for each in findings if each.severity == "error" and each.rule not in _CHOSEN]
+    if new:  # an error of the file itself is not one of the conversion
+        known = {each.rule for each in verify_file(path, base)}
+        new = [each for each in new if each.rule not in known]
     if new and not force:
         lines = " ".join(each.to_line() for each in new)
         msg = (

@@ -147,6 +147,18 @@ class OpenFile:
             for word, parts in self.words.items()
         }
 
+    def read_alpha(self, layer: str) -> float:
+        """Returns a layer's alpha without its weights, as `read` finds it.
+
+        Raises:
+            ExportError: it is not one number.
+        """
+        group = self.groups[layer]
+        key = group.keys.get("alpha")
+        if key is None or self.shapes[key] not in {(), (1,)}:
+            return self.read(layer).alpha
+        return float(self._body.get_tensor(key).float().item())
+
     def read(self, layer: str) -> FileModule:
         """Returns what the file holds for a layer.
 
