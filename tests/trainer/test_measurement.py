@@ -302,7 +302,7 @@ def test_trained_variants_are_measured_right(
     side = starter.default_resolution
     images = make_shapes(24, side)
     latents = torch.cat([starter.encode_images(to_pixels(each, side)).mean for each in images])
-    fine_tune(starter, kind, latents, [""] * 24, 200, zero_snr=zero_snr)
+    fine_tune(starter, kind, latents, [""] * 24, 160, zero_snr=zero_snr)
     trained = copy_weights(restored)
     for change in ("none", "noise", "lora"):
         if change == "noise":
