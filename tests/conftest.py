@@ -2,7 +2,12 @@
 
 import shutil
 
+import hypothesis
 import pytest
+
+# An example that takes long says something about the machine, not about the code.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
