@@ -120,6 +120,9 @@ REFUSED = {
     "no middle": (
         "sdxl", without(f"{UNET}middle_block.1.", f"{UNET}middle_block.2."), "is a pruned SDXL",
     ),
+    "no attention in the middle": (
+        "sdxl", without(f"{UNET}middle_block.1."), "is a pruned SDXL",
+    ),
 }  # fmt: skip
 
 
