@@ -48,7 +48,7 @@ def has_no_name(family, target):
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ["sd15", pytest.param("sd2", marks=pytest.mark.slow), "sdxl"])
 def test_every_spelling_does_the_same_in_every_command(family, target, tmp_path):
     text = target != "checkpoint" and not has_no_name(family, target)
     labels = FAMILIES[family].labels["epsilon"]

@@ -166,7 +166,7 @@ def test_variants_of_the_starter_model_are_measured_right(starter, context, monk
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("change", ["noise", "lora"])
+@pytest.mark.parametrize("change", ["noise", pytest.param("lora", marks=pytest.mark.slow)])
 def test_variants_with_other_weights_are_measured_right(
     starter, context, monkeypatch, restored, kind, change
 ):
