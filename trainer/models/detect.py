@@ -178,7 +178,7 @@ def _refuse_pruned(file: TensorFile, family: FamilySpec) -> None:
     """Refuses an SDXL without its middle, such as SSD-1B and Segmind-Vega, by what it is."""
     middle = f"{UNET_PREFIX}middle_block."
     numbers = {key[len(middle) :][0] for key in file.tensors if key.startswith(middle)}
-    if family.has_deep_blocks and "1" not in numbers:  # the middle's attention
+    if family.has_deep_blocks and numbers and "1" not in numbers:  # no attention in the middle
         msg = (
             f"{file.path.name} is a pruned {family.title} (SSD-1B, Segmind-Vega or their kin), "
             f"which is not trained here. Train on an {family.title} model."
