@@ -1,8 +1,11 @@
 """Writing a file so that a reader sees the old content or the new one, never half of either."""
 
+import contextlib
 import errno
 import os
+import tempfile
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 from datasets_tools.errors import DatasetError
@@ -22,6 +25,21 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         _remove_quietly(aside)
         raise
     _flush_folder(path.parent)
+
+
+@contextlib.contextmanager
+def write_aside(path: Path) -> Iterator[Path]:
+    """Yields where to write a file that takes the place of `path` once the block has ended well.
+
+    It has the same name, in a folder of its own, so that messages about it name the file.
+
+    Raises:
+        OSError: From the system; the old file is untouched.
+    """
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".aside-") as folder:
+        aside = Path(folder) / path.name
+        yield aside
+        aside.replace(path)
 
 
 def save_for_person(path: Path, content: bytes | str, subject: str) -> None:

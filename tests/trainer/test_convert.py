@@ -140,3 +140,19 @@ def test_what_diffusers_maps_is_what_the_verdict_says(family, spelling, pico, pi
     if mapped == "no" and spelling != "omi without alpha":
         effect = "File refused" if refused else "No effect"
         assert any(reason.startswith(effect) for reason in verdict.reasons)
+
+
+def test_a_conversion_that_is_refused_leaves_what_was_there(tmp_path, monkeypatch):
+    def refuse(*_):
+        msg = "it does something else"
+        raise CombineError(msg)
+
+    path = write(tmp_path / "first.safetensors", make_lora("sd15"))
+    there = tmp_path / "there.safetensors"
+    there.write_bytes(b"of somebody")
+    monkeypatch.setattr("trainer.combine.convert.prove_equal", refuse)
+    for to, content in ((there, b"of somebody"), (path, path.read_bytes())):
+        with pytest.raises(CombineError, match="something else"):
+            convert_file(path, "diffusers", to, force=True)
+        assert to.read_bytes() == content
+    assert sorted(one.name for one in tmp_path.iterdir()) == [path.name, there.name]

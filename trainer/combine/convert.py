@@ -1,13 +1,15 @@
 """Giving the layers of an adapter file the names of another program; what they do stays equal."""
 
+import contextlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from datasets_tools.files import write_aside
 from trainer.combine.conversion import TARGETS, join_key, name_converted
 from trainer.combine.errors import CombineError
 from trainer.combine.headers import count_network, describe_derived
@@ -15,7 +17,7 @@ from trainer.combine.merge import Progress
 from trainer.combine.outputs import check_output, check_precision
 from trainer.combine.proof import prove_equal
 from trainer.combine.sources import Source, collect_words, open_sources
-from trainer.combine.stream import TensorStream
+from trainer.combine.stream import TensorStream, explain_write_error
 from trainer.combine.target_model import TargetModel, open_base, read_target_model
 from trainer.combine.validation import FindingsCallback
 from trainer.export import FileModule, order_vectors, write_embedding
@@ -81,13 +83,13 @@ def convert_file(
     check_precision(precision)
     check_output(to, force)
     target_model = read_target_model([path], open_base(base_model))
-    with open_sources([path], target_model) as (source,):
+    with open_sources([path], target_model) as (source,), _write_aside(to) as aside:
         _check_kinds(source, target)
         words = collect_words([source])
         names = name_converted(source.path, source.file.groups, target, target_model)
         alphas = _choose_alphas(source)
         header = _describe(source, to, target_model, target, alphas)
-        with TensorStream(to) as stream:
+        with TensorStream(aside) as stream:
             writer = _Writer(stream, target, names, precision, alphas)
             for done, layer in enumerate(source.file.groups):
                 writer.add(layer, source.file.read(layer))
@@ -96,14 +98,20 @@ def convert_file(
             if TARGETS[target].holds_words:
                 writer.add_words(words)
             stream.finish(header)
-        try:
-            prove_equal(source, to, target_model, precision)
-            _validate(path, to, target_model, force=force, on_findings=on_findings)
-        except CombineError:
-            to.unlink(missing_ok=True)
-            raise
-        split = {} if TARGETS[target].holds_words else words
-        return Conversion(len(source.file.groups), _write_words(path, to, split, header))
+        prove_equal(source, aside, target_model, precision)
+        _validate(path, aside, target_model, force=force, on_findings=on_findings)
+    split = {} if TARGETS[target].holds_words else words
+    return Conversion(len(names), _write_words(path, to, split, header))
+
+
+@contextlib.contextmanager
+def _write_aside(to: Path) -> Iterator[Path]:
+    """Yields where to write the file: one that is refused must not replace what is there."""
+    try:
+        with write_aside(to) as aside:
+            yield aside
+    except OSError as error:
+        raise CombineError(explain_write_error(to, error)) from error
 
 
 @dataclass

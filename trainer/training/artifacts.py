@@ -1,10 +1,10 @@
 """What a run leaves on disk while it learns: samples, checkpoints, the exported file."""
 
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from datasets_tools.captions import add_trigger
+from datasets_tools.files import write_aside
 from trainer.export import (
     ExportError,
     Module,
@@ -193,8 +193,7 @@ def _export(session: Session, path: Path, write: Callable[[Path], str]) -> None:
     """
     adapters = session.adapters
     try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
-            aside = Path(folder) / path.name
+        with write_aside(path) as aside:
             digest = write(aside)
             proof = compare_with_trained(
                 aside,
@@ -203,7 +202,6 @@ def _export(session: Session, path: Path, write: Callable[[Path], str]) -> None:
                 session.family.unet_names,
                 make_rebuild(adapters),
             )
-            aside.replace(path)
     except OSError as error:
         msg = (
             f"{path.name} could not be written: {error.strerror or error}. Free some space and "
