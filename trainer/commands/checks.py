@@ -12,23 +12,19 @@ from trainer.runs.base_models import locate_base_model
 from trainer.training.advice import list_warnings
 
 
-def check_run(
-    config: RunConfig, models: Path, examples: Sequence[Example] | None = None
-) -> list[str]:
-    """Returns a line for each setting that is a waste; reads image sizes and headers only.
+def check_run(config: RunConfig, models: Path, examples: Sequence[Example]) -> list[str]:
+    """Returns a line for each setting that is a waste; reads the base model's headers only.
 
     Args:
         config: The run's settings.
         models: The workspace's folder of base models, for a hub id.
-        examples: The dataset; None reads it.
+        examples: The dataset.
 
     Raises:
         ConfigError: nothing would be learned.
-        DatasetError, ModelError, RunError: the run could not start.
+        ModelError, RunError: the run could not start.
     """
     quiet_libraries()
-    if examples is None:
-        examples = read_training_examples(config.dataset)[0]
     info = check_config(locate_base_model(config.base_model, models))
     return describe_waste(config, examples, info.default_resolution)
 
@@ -46,10 +42,12 @@ def check_before_start(config: RunConfig, models: Path) -> list[str]:
         ConfigError: nothing would be learned.
         DatasetError, ModelError, RunError: the run could not start.
     """
-    warnings = check_run(config, models)
+    quiet_libraries()
+    examples = read_training_examples(config.dataset)[0]
     info = check_config(locate_base_model(config.base_model, models))
+    waste = describe_waste(config, examples, info.default_resolution)
     check_parts(info)
-    return [*warnings, *describe_warnings(config, info)]
+    return [*waste, *describe_warnings(config, info)]
 
 
 def describe_warnings(config: RunConfig, info: BaseModelInfo) -> list[str]:
