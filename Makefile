@@ -8,7 +8,9 @@ WORKSPACE ?= workspace
 # Tests run in this many processes, each with one thread: two threads that share two cores are
 # slower. Browser tests wait for much of their time, so four processes fill two cores.
 JOBS ?= 4
-PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
+# Many tests start commands: each would compile all of the project again where the environment
+# forbids compiled files.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
 
 # Run only when there is no environment yet.
 define CHECK_PYTHON
@@ -46,7 +48,7 @@ app: setup  ## open the app
 check: lint types docs-check test  ## everything that must pass before a change is merged
 
 test: setup  ## the fast tests: offline, on the CPU
-	$(PYTEST) -q -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not slow and not gpu"
+	$(PYTEST) -q -n $(JOBS) --dist loadgroup --no-loadscope-reorder -m "not slow and not gpu"
 
 test-slow: setup  ## the slow tests
 	$(BIN)/python -m pytest -q -m "slow and not gpu"

@@ -1,6 +1,7 @@
-"""Skips the tests whose device or program this machine does not have, and says which."""
+"""Skips the tests whose device or program this machine does not have, and deals out the others."""
 
 import shutil
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -9,16 +10,46 @@ import pytest
 hypothesis.settings.register_profile("no deadline", deadline=None)
 hypothesis.settings.load_profile("no deadline")
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+# The first one is Chromium without its window, whose own pages take as much as a test's.
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+
+TESTS = Path(__file__).parent
+# Folders and files whose tests stay in one process, for what is prepared for all of them.
+GROUPS = ("starter",)
+# They take longest, so that none of them may be the last one, with the other processes idle.
+FIRST = (
+    "app/test_browser_workbench.py",
+    "e2e/test_main_job.py",
+    "trainer/test_kinds_train.py",
+    "trainer/test_single_file.py",
+    "trainer/test_convert.py",
+    "starter",
+    "trainer/test_memory.py",
+    "trainer/test_training.py",
+    "trainer/test_combine_models.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(name_group(item)))
+    items.sort(key=lambda item: rank_group(name_group(item)))
     gpu_items = [item for item in items if item.get_closest_marker("gpu")]
     if gpu_items and not has_cuda():
         skip_all(gpu_items, "needs a CUDA device; torch finds none here")
     browser_items = [item for item in items if item.get_closest_marker("browser")]
     if browser_items and not any(shutil.which(name) for name in BROWSERS):
         skip_all(browser_items, f"needs a browser; none of {', '.join(BROWSERS)} is on the PATH")
+
+
+def name_group(item: pytest.Item) -> str:
+    """Returns what of the tests an item's process takes as a whole: a folder or a file."""
+    path = item.path.relative_to(TESTS).as_posix()
+    return next((group for group in GROUPS if path.startswith(f"{group}/")), path)
+
+
+def rank_group(group: str) -> int:
+    return FIRST.index(group) if group in FIRST else len(FIRST)
 
 
 def skip_all(items: list[pytest.Item], reason: str) -> None:
