@@ -149,9 +149,12 @@ def apply_weight(x: Tensor, weight: Tensor, conv: dict[str, Any] | None) -> Tens
 
 
 def read_weight(layer: Layer) -> Tensor:
-    """Returns a frozen layer's weight, unpacked where the layer holds it in 4 bits."""
+    """Returns a frozen layer's weight, unpacked where the layer holds it in 4 or 8 bits."""
     if not is_packed(layer):
         return layer.weight.detach()
+    if hasattr(layer, "unpack"):
+        weight: Tensor = layer.unpack()
+        return weight
     from bitsandbytes.functional import dequantize_4bit
 
     packed: Any = layer.weight
@@ -160,8 +163,8 @@ def read_weight(layer: Layer) -> Tensor:
 
 
 def is_packed(layer: Layer) -> bool:
-    """Returns whether a layer holds its weight in 4 bits."""
-    return getattr(layer.weight, "quant_state", None) is not None
+    """Returns whether a layer holds its weight in 4 or 8 bits."""
+    return hasattr(layer, "unpack") or getattr(layer.weight, "quant_state", None) is not None
 
 
 def init_kaiming(parameter: nn.Parameter, generator: torch.Generator) -> None:

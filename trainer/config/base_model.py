@@ -64,10 +64,11 @@ class BaseModelConfig(Section):
         default="sdpa",
         description="How attention is computed: sdpa is PyTorch's own, xformers an extra for CUDA.",
     )
-    quantize: Literal["none", "nf4"] = Field(
+    quantize: Literal["none", "fp8", "int8", "nf4"] = Field(
         default="none",
-        description="nf4 holds the UNet's linear layers in 4 bits (QLoRA), which saves memory and "
-        "costs some time; it needs the extra quantize.",
+        description="Stores the UNet's weights in fewer bits, which saves memory and costs some "
+        "time: fp8 and int8 hold linear and convolution layers in 8 bits, with a scale per output "
+        "channel; nf4 holds the linear layers in 4 bits (QLoRA) and needs the extra quantize.",
     )
     precision: Literal["auto", PrecisionName] = Field(
         default="auto",

@@ -95,7 +95,9 @@ def make_fake_family(
 def _fill(model: nn.Module, dtype: torch.dtype) -> None:
     for module in model.modules():
         for name, weight in module.named_parameters(recurse=False):
-            fake = nn.Parameter(torch.empty(weight.shape, dtype=dtype), requires_grad=False)
+            # A weight in 8 bits is packed already.
+            stored = dtype if weight.itemsize > 1 else weight.dtype
+            fake = nn.Parameter(torch.empty(weight.shape, dtype=stored), requires_grad=False)
             module.register_parameter(name, fake)
         for name, buffer in module.named_buffers(recurse=False):
             fake_buffer = torch.empty(buffer.shape, dtype=buffer.dtype)

@@ -18,8 +18,10 @@ from trainer.memory.fake_models import make_fake_family
 from trainer.memory.fake_tensors import Meter
 from trainer.memory.workload import Workload, read_workload
 from trainer.models import EVERY_MODEL, BaseModelInfo, Family, Geometry, Model, Parts
+from trainer.models.family import list_prompts
 from trainer.runs import RunFolder
 from trainer.training.loop import read_batches, take_step
+from trainer.training.sample_requests import list_sample_requests
 from trainer.training.session import Session, assemble_session
 
 
@@ -169,15 +171,17 @@ class _Simulation:
 
     def generate_sample(self) -> None:
         """Generates one sample: captions, one step of the denoiser, the image."""
-        samples, side = self.config.samples, self.session.resolution
-        count = 2 if samples.guidance > 1 else 1
+        session, side = self.session, self.session.resolution
+        request = list_sample_requests(self.config, session.examples, side)[0]
+        prompts = list_prompts(request)
+        count = len(prompts)
         geometry = Geometry((side, side), (0, 0), (side, side))
         channels, cells = self.family.latent_channels, side // self.family.latent_factor
-        self.session.adapters.train(mode=False)
-        with self._phase("generating samples"), torch.no_grad(), self.session.state.shown():
+        session.adapters.train(mode=False)
+        with self._phase("generating samples"), torch.no_grad(), session.state.shown():
             latents = torch.empty(1, channels, cells, cells)
-            with self.session.context.accelerator.autocast():
-                text = self.family.encode_captions([self.workload.caption] * count)
+            with session.context.accelerator.autocast():
+                text = self.family.join_conditioning(self.family.encode_prompts(prompts))
                 sizes = self.family.describe_sizes([geometry] * count)
                 batch = torch.cat([latents] * count)
                 self.family.predict(batch, torch.zeros(count, dtype=torch.long), text | sizes)

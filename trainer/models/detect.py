@@ -15,7 +15,7 @@ _ADAPTER = "an adapter file (LoRA or its kin). Choose the base model that it was
 _NOT_TRAINED = f"which is not trained here. Choose an {list_titles()} model"
 _QUANTISED = (
     "quantised ({}), whose scales are not read. Choose the same model in fp16 or bf16; "
-    "base_model.quantize = nf4 makes it small while it is trained"
+    "base_model.quantize = fp8 or nf4 makes it small while it is trained"
 )
 # Marks in tensor names of files that are something else; the first row that is met decides.
 _STRANGERS = (

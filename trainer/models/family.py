@@ -83,6 +83,12 @@ class Family(Protocol):
         """Returns the conditioning, with gradients where the text encoder carries adapters."""
         ...
 
+    def encode_prompts(
+        self, prompts: Sequence[str], *, remember: bool = False
+    ) -> list[Conditioning]:
+        """Returns each prompt's conditioning, as a generated image needs it, and may keep it."""
+        ...
+
     def join_conditioning(self, rows: Sequence[Conditioning]) -> Conditioning:
         """Returns several captions' conditioning as one batch, padded to one length."""
         ...
@@ -140,3 +146,8 @@ class GenerationRequest:
     guidance: float = 7.0
     width: int = 0
     height: int = 0
+
+
+def list_prompts(request: GenerationRequest) -> list[str]:
+    """Returns the texts that an image is generated from: two with guidance, else one."""
+    return [request.prompt, *([request.negative_prompt] if request.guidance > 1 else [])]

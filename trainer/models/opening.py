@@ -14,7 +14,7 @@ from trainer.models.errors import ModelError
 from trainer.models.family import EVERY_MODEL, Family, Model
 from trainer.models.loading import Parts, load_parts
 from trainer.models.notes import list_notes
-from trainer.models.quantize import quantize_linears
+from trainer.models.quantize import quantize_unet
 from trainer.models.sd import StableDiffusion, TextSettings
 from trainer.models.sdxl import StableDiffusionXL
 
@@ -106,10 +106,7 @@ def make_family(
     Raises:
         ModelError: an extra is not installed.
     """
-    if config.quantize == "nf4":
-        quantize_linears(parts.unet, dtype)
-        # Moving packs the layers. An adapter that measures a weight must see it packed.
-        parts.unet.to(device)
+    quantize_unet(parts.unet, config.quantize, dtype, device)
     text = TextSettings(config.clip_skip, config.max_windows)
     family = _CLASSES[info.family](info, parts, device, dtype, text)
     family.keep_on_device(present)

@@ -1,4 +1,4 @@
-"""A base model's linear layers in 4 bits, so that a large UNet fits a small card."""
+"""A UNet's weights in 4 or 8 bits, so that a large UNet fits a small card."""
 
 from importlib.util import find_spec
 from typing import Any
@@ -6,9 +6,33 @@ from typing import Any
 import torch
 from torch import nn
 
+from trainer.models.eight_bits import EIGHT_BIT_FORMATS, store_in_eight_bits
 from trainer.models.errors import ModelError
 
 _BLOCK = "Transformer2DModel"
+
+
+def quantize_unet(unet: Any, kind: str, dtype: torch.dtype, device: torch.device) -> None:
+    """Stores a UNet's weights as `base_model.quantize` wants them.
+
+    Args:
+        unet: A UNet in main memory; its layers are replaced.
+        kind: "none", "nf4", "fp8" or "int8".
+        dtype: Number format of the arithmetic.
+        device: Where the UNet will work.
+
+    Raises:
+        ModelError: an extra is not installed, or the device does not know the format.
+    """
+    if kind == "nf4":
+        quantize_linears(unet, dtype)
+        # Moving packs the layers. An adapter that measures a weight must see it packed.
+        unet.to(device)
+    elif kind == "fp8" and device.type == "mps":
+        msg = "base_model.quantize is fp8, which an MPS device does not know. Set it to int8."
+        raise ModelError(msg)
+    elif kind != "none":
+        store_in_eight_bits(unet, EIGHT_BIT_FORMATS[kind])
 
 
 def quantize_linears(unet: Any, dtype: torch.dtype) -> int:

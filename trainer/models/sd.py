@@ -1,8 +1,7 @@
 """Stable Diffusion 1.x and 2.x: one text encoder, one UNet, one VAE."""
 
-import contextlib
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -15,15 +14,16 @@ from trainer.formats.unet_names import UNetNames
 from trainer.models.check import BaseModelInfo
 from trainer.models.embeddings import Vocabulary
 from trainer.models.family import (
-    EVERY_MODEL,
     Conditioning,
     GenerationRequest,
     Geometry,
     LatentDistribution,
     Model,
+    list_prompts,
 )
 from trainer.models.layers import ModelLayer, list_adaptable_layers, list_all_layers
 from trainer.models.loading import Parts
+from trainer.models.placement import Placement
 from trainer.models.prompts import (
     empty_chunk,
     gather_chunks,
@@ -83,9 +83,13 @@ class StableDiffusion:
         self.latent_channels = int(self.vae.config.latent_channels)
         self.latent_factor, self.size_step = info.latent_factor, info.size_step
         self.default_resolution = info.default_resolution
-        self._resident: frozenset[Model] = EVERY_MODEL
-        # A packed UNet is on the device from the start and stays: it is small, and moves badly.
-        self._packed = any(type(each).__name__ == "Linear4bit" for each in self.unet.modules())
+        # A UNet in 4 bits is on the device from the start and stays: it is small, and moves badly.
+        packed = any(type(each).__name__ == "Linear4bit" for each in self.unet.modules())
+        models: dict[Model, list[nn.Module]] = {
+            "image": [self.vae], "text": self.text_encoders, "unet": [self.unet]
+        }  # fmt: skip
+        self._placement = Placement(models, device, {"unet"} if packed else ())
+        self._prompts: dict[tuple[str, ...], list[Conditioning]] = {}
 
     def adaptable_models(self) -> dict[str, nn.Module]:
         """Returns the UNet and the text encoders: "text_encoder", "text_encoder_2" …"""
@@ -102,7 +106,7 @@ class StableDiffusion:
 
     def encode_images(self, pixels: Tensor) -> LatentDistribution:
         """Returns the scaled distribution of the latents for pixels in -1 .. 1, [B, 3, H, W]."""
-        with torch.no_grad(), self._on_device("image"):
+        with torch.no_grad(), self._placement.needing("image"):
             encoded = self.vae.encode(pixels.to(self.device, torch.float32)).latent_dist
         factor = float(self.vae.config.scaling_factor)
         return LatentDistribution(encoded.mean * factor, encoded.std * factor)
@@ -110,6 +114,23 @@ class StableDiffusion:
     def encode_captions(self, captions: Sequence[str]) -> Conditioning:
         """Returns hidden states of the text encoders, {"text": [B, tokens, width], …}."""
         return join_rows(self._encode(captions))
+
+    def encode_prompts(
+        self, prompts: Sequence[str], *, remember: bool = False
+    ) -> list[Conditioning]:
+        """Returns each prompt's conditioning, all of one length, as a generated image needs it.
+
+        Args:
+            prompts: The prompt, and the negative one where there is guidance.
+            remember: Keeps the result for the next time. Only while nothing changes the encoders.
+        """
+        known = self._prompts.get(tuple(prompts))
+        if known is None:
+            with torch.no_grad():
+                known = self._encode(prompts, equal=True)
+        if remember:
+            self._prompts[tuple(prompts)] = known
+        return known
 
     def join_conditioning(self, rows: Sequence[Conditioning]) -> Conditioning:
         """Returns several captions' conditioning as one batch, filled up to one length."""
@@ -134,14 +155,14 @@ class StableDiffusion:
 
     def generate(self, request: GenerationRequest) -> Any:
         """Returns the image that diffusers' own pipeline generates from a seed, a PIL image."""
-        prompts = [request.prompt, *([request.negative_prompt] if request.guidance > 1 else [])]
-        with torch.no_grad(), self._on_device("unet"):
+        encoded = self.encode_prompts(list_prompts(request))
+        with torch.no_grad(), self._placement.needing("unet"):
             pipeline = self._make_pipeline()
             # Without a VAE of its own it cannot know.
             pipeline.vae_scale_factor = self.latent_factor
             pipeline.set_progress_bar_config(disable=True)
             latents = pipeline(
-                **self._name_prompts(self._encode(prompts, equal=True)),
+                **self._name_prompts(encoded),
                 num_inference_steps=request.inference_steps,
                 guidance_scale=request.guidance,
                 width=request.width or self.default_resolution,
@@ -160,15 +181,9 @@ class StableDiffusion:
         Where models rest, all others do so now: at 1024 pixels this takes more than the UNet.
         """
         factor = float(self.vae.config.scaling_factor)
-        resident = self._resident
-        if resident != EVERY_MODEL:
-            self.keep_on_device({"image"})
-        try:
-            with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-                pixels: Tensor = self.vae.decode(latents.float() / factor, return_dict=False)[0]
-        finally:
-            if resident != EVERY_MODEL:
-                self.keep_on_device(resident)
+        exact = torch.autocast(self.device.type, enabled=False)
+        with torch.no_grad(), exact, self._placement.alone("image"):
+            pixels: Tensor = self.vae.decode(latents.float() / factor, return_dict=False)[0]
         return pixels
 
     def image_fingerprint(self) -> str:
@@ -195,8 +210,7 @@ class StableDiffusion:
 
     def keep_on_device(self, models: Collection[Model]) -> None:
         """Keeps these models on the device; the others wait in main memory until needed."""
-        self._resident = frozenset(models)
-        self._move(self._resident)
+        self._placement.keep(models)
 
     def enable_gradient_checkpointing(self) -> None:
         """Recompute activations in the backward pass, in the UNet and the text encoders."""
@@ -208,7 +222,7 @@ class StableDiffusion:
 
     def _encode(self, captions: Sequence[str], *, equal: bool = False) -> list[Conditioning]:
         """Returns each caption's conditioning; `equal` pads with empty chunks."""
-        with self._on_device("text"):
+        with self._placement.needing("text"):
             columns = [
                 self._run_encoder(number, captions, equal)
                 for number in range(len(self.text_encoders))
@@ -264,29 +278,6 @@ class StableDiffusion:
             feature_extractor=None,
             requires_safety_checker=False,
         )
-
-    @contextlib.contextmanager
-    def _on_device(self, *needed: Model) -> Iterator[None]:
-        before = self._resident
-        missing = set(needed) - before
-        if missing:
-            self._move(before | missing)
-        try:
-            yield
-        finally:
-            if missing:
-                self._move(before)
-
-    def _move(self, present: Collection[Model]) -> None:
-        models: dict[Model, list[nn.Module]] = {
-            "image": [self.vae], "text": self.text_encoders, "unet": [self.unet]
-        }  # fmt: skip
-        # First those that leave, to free memory for those that come.
-        for name in sorted(models, key=lambda each: each in present):
-            if name == "unet" and self._packed and name not in present:
-                continue
-            for model in models[name]:
-                model.to(self.device if name in present else "cpu")
 
 
 def _hash_weights(model: nn.Module) -> str:

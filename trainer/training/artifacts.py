@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from datasets_tools.captions import add_trigger
 from datasets_tools.files import write_aside
 from trainer.export import (
     ExportError,
@@ -22,14 +21,12 @@ from trainer.export import (
     write_sidecars,
 )
 from trainer.inference.sampling import generate, save_image, weighted
-from trainer.models.family import GenerationRequest
 from trainer.runs import RunError, append_event
 from trainer.training.attach import describe_layers, make_rebuild
 from trainer.training.checkpoint import remove_old_checkpoints, save_checkpoint
 from trainer.training.progress import log_line
+from trainer.training.sample_requests import list_sample_requests
 from trainer.training.session import Session
-
-_PROMPTS_FROM_CAPTIONS = 4
 
 
 def make_samples(session: Session) -> None:
@@ -44,16 +41,8 @@ def make_samples(session: Session) -> None:
     folder = run.samples_path / f"step-{step:06d}"
     log_line(f"generating samples at step {step}")
     with session.state.shown(), weighted([session.adapters], [config.weight]):
-        for index, prompt in enumerate(sample_prompts(session)):
-            request = GenerationRequest(
-                prompt=prompt,
-                negative_prompt=config.negative_prompt,
-                seed=config.seed + index,
-                inference_steps=config.inference_steps,
-                guidance=config.guidance,
-                width=session.resolution,
-                height=session.resolution,
-            )
+        requests = list_sample_requests(session.config, session.examples, session.resolution)
+        for index, request in enumerate(requests):
             image = generate(session.family, session.context, request)
             path = folder / f"{index:02d}.png"
             try:
@@ -68,21 +57,11 @@ def make_samples(session: Session) -> None:
                 "sample",
                 step=step,
                 index=index,
-                prompt=prompt,
+                prompt=request.prompt,
                 seed=request.seed,
                 weight=config.weight,
                 file=path.relative_to(run.path).as_posix(),
             )
-
-
-def sample_prompts(session: Session) -> list[str]:
-    """Returns the prompts with the trigger in front; the first captions where none are given."""
-    trigger = session.config.dataset.trigger
-    prompts = session.config.samples.prompts
-    if prompts:
-        return [add_trigger(prompt, trigger) for prompt in prompts]
-    captions = list(dict.fromkeys(example.caption for example in session.examples))
-    return captions[:_PROMPTS_FROM_CAPTIONS]
 
 
 def save_state(session: Session) -> None:

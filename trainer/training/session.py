@@ -18,12 +18,14 @@ from trainer.device import DeviceContext, open_device_context
 from trainer.diffusion import PROCESSES, NoiseProcess
 from trainer.export import ExportFacts, name_base_model
 from trainer.models import EVERY_MODEL, Family, Model, load_family
+from trainer.models.family import list_prompts
 from trainer.optim import Average, group_parameters, make_optimizer
 from trainer.runs import Checkpoint, RunError, RunFolder, read_events
 from trainer.runs.base_models import locate_base_model
 from trainer.training.attach import attach_adapters, keep_start, make_rules
 from trainer.training.checkpoint import TrainState, load_checkpoint
 from trainer.training.measurement import measure_for_run, needs_measurement
+from trainer.training.sample_requests import list_sample_requests
 from trainer.training.sources import (
     Scans,
     count_buckets,
@@ -153,8 +155,12 @@ def assemble_session(
     adapters.rules = make_rules(adapters, config)
     adapters.word = add_trigger_embedding(family, config, context.device)
     trains_text = adapters.changes_text
-    captions = list_captions(config, sources)
-    encode_captions = _prepare_captions(config, context, family, cache, captions, trains_text)
+    encode_captions = _make_caption_encoder(context, family, cache, trains_text)
+    if not trains_text:
+        family.keep_on_device(_choose_models(config, {"text"}))
+        _encode_texts(config, context, family, encode_captions, sources)
+    rests = not trains_text and not config.dataset.shuffle_tags
+    family.keep_on_device(_choose_models(config, {"unet"} if rests else {"unet", "text"}))
     if config.train.gradient_checkpointing:
         family.enable_gradient_checkpointing()
     state, optimizer = _make_state(config, context, adapters)
@@ -181,31 +187,36 @@ def _choose_models(config: RunConfig, needed: Collection[Model]) -> Collection[M
     return needed if config.train.offload else EVERY_MODEL
 
 
-def _prepare_captions(
-    config: RunConfig,
-    context: DeviceContext,
-    family: Family,
-    cache: TensorCache,
-    captions: list[str],
-    trains_text: bool,
+def _make_caption_encoder(
+    context: DeviceContext, family: Family, cache: TensorCache, trains_text: bool
 ) -> CaptionEncoder:
-    """Returns the caption encoder, and leaves on the device what the training needs.
-
-    A frozen text encoder is done before the first step, unless tags are shuffled.
-    """
-    encoder = CaptionEncoder(
+    return CaptionEncoder(
         family.encode_captions,
         family.join_conditioning,
         "" if trains_text else family.text_fingerprint(),
         None if trains_text else cache,
         context.device,
     )
-    done = not trains_text and not config.dataset.shuffle_tags
-    if done:
-        family.keep_on_device(_choose_models(config, {"text"}))
-        encoder.prepare(captions)
-    family.keep_on_device(_choose_models(config, {"unet"} if done else {"unet", "text"}))
-    return encoder
+
+
+def _encode_texts(
+    config: RunConfig,
+    context: DeviceContext,
+    family: Family,
+    encode_captions: CaptionEncoder,
+    sources: tuple[Source, Source | None],
+) -> None:
+    """Reads what a frozen text encoder makes of captions and prompts, so that it can wait.
+
+    Captions whose tags are shuffled are other ones in every batch.
+    """
+    if not config.dataset.shuffle_tags:
+        encode_captions.prepare(list_captions(config, sources))
+    if config.samples.every_steps:
+        resolution = config.dataset.resolution or family.default_resolution
+        for request in list_sample_requests(config, sources[0].examples, resolution):
+            with context.accelerator.autocast():
+                family.encode_prompts(list_prompts(request), remember=True)
 
 
 def _make_state(
