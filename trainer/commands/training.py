@@ -1,8 +1,6 @@
 """Training a run, and writing the file of one of its checkpoints."""
 
-import contextlib
-import signal
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,6 +18,7 @@ from trainer.runs import (
     read_status,
     request,
 )
+from trainer.runs.systems import stop_on_closing, stop_on_signals
 from trainer.training.advice import list_warnings
 from trainer.training.artifacts import export_file
 from trainer.training.loop import learn
@@ -71,10 +70,12 @@ def _train_owned(run: RunFolder, cache: Path) -> str:
     for message in list_warnings(session.config, session.family.info):
         _warn(run, message)
     _report_training_data(session)
-    with _stop_on_signal(run):
-        reason = learn(session)
-    export_file(session, f"{session.config.name}.safetensors")
-    append_event(run.events_path, "ended", reason=reason, message="", step=session.state.step)
+    ask = partial(request, run.path, "stop")
+    with stop_on_closing(ask):
+        with stop_on_signals(ask):
+            reason = learn(session)
+        export_file(session, f"{session.config.name}.safetensors")
+        append_event(run.events_path, "ended", reason=reason, message="", step=session.state.step)
     return reason
 
 
@@ -145,23 +146,3 @@ def _explain(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "It was interrupted before the first step."
     return f"An unexpected error: {type(error).__name__}: {error}. The log holds the details."
-
-
-@contextlib.contextmanager
-def _stop_on_signal(run: RunFolder) -> Iterator[None]:
-    """The first Ctrl+C or SIGTERM asks for a stop after the step; a second one ends at once."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in numbers}
-
-    def ask(_number: int, _frame: object) -> None:
-        request(run.path, "stop")
-        for number in numbers:
-            signal.signal(number, before[number])
-
-    for number in numbers:
-        signal.signal(number, ask)
-    try:
-        yield
-    finally:
-        for number in numbers:
-            signal.signal(number, before[number])
