@@ -117,8 +117,6 @@ ALLOWED = (
     ("drawing", r"trainer/inference/sampling", "_draw_"),  # Pillow's ImageDraw
     ("bench", r"datasets_tools/captioners/wording", "sitting on a bench"),  # what BLIP writes
     ("say", r"datasets_tools/captioners/vlm", "Say only what can be seen"),  # a measured prompt
-    ("window", r"datasets_tools/images", "_windows_devices_"),  # the system
-    ("window", r"app/(core/workspace|combine/drafts)", "^_windows_device_$"),  # the system
     ("bound", r"app/commands/arguments", "^_bound_$"),  # of a type variable
     ("window", r"app/ui/js/", "^_window_$"),  # the browser's
     ("window", r"trainer/", "_max_windows_"),  # a config key
