@@ -8,6 +8,7 @@ import torch
 from datasets_tools.errors import LorasmithError
 from trainer.commands.checks import check_run
 from trainer.commands.libraries import quiet_model_libraries
+from trainer.device_kinds import DEVICE_KINDS, find_kind
 from trainer.memory import warn_of_shortage
 from trainer.runs import (
     RunError,
@@ -81,7 +82,8 @@ def _train_owned(run: RunFolder, cache: Path) -> str:
 
 def _warn_of_shortage(run: RunFolder, scans: Scans) -> None:
     """Warns before the start where memory is too small. On a CPU there is enough, or swap."""
-    if torch.cuda.is_available() and run.config.train.device != "cpu":
+    kind = find_kind(run.config.train.device)
+    if kind != "cpu" and DEVICE_KINDS[kind].is_available():
         message = warn_of_shortage(run.config, run.models_path, scans.dataset.examples)
         if message:
             _warn(run, message)
