@@ -12,6 +12,7 @@ from app.commands import (
     captioning,
     combining,
     datasets,
+    diagnosis,
     downloads,
     files,
     grids,
@@ -31,6 +32,7 @@ SUBJECTS = (
     files,
     downloads,
     combining,
+    diagnosis,
 )
 
 
@@ -39,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Threads that wait in a busy loop starve each other where another process wants a core, too:
     # with one such process an image takes three times as long (docs/lab-log.md, 2026-11-22).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # What PyTorch lacks on a Mac's GPU is computed on the CPU instead of ending the run.
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     _prepare_output()
     args = build_parser().parse_args(arguments)
     try:

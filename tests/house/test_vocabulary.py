@@ -125,7 +125,7 @@ ALLOWED = (
     ("participles", r"datasets_tools/rewriting|app/(dataset/cap|commands/data)", "^_kept_$"),
     ("participles", "", "_not_found_"),  # Python's and the hub's own errors
     ("tell", r"trainer/(hub/client|runs/events)", "^_tell_$"),  # a method of files
-    ("machine", r"benchmarks/memory", "^_machine_$"),  # platform.machine
+    ("machine", r"benchmarks/memory|trainer/doctor/host", "^_machine_$"),  # platform.machine
     ("ghost", EMOJI, "ghost"),
     ("watch", EMOJI, "watch"),
     ("door", EMOJI, "door"),
