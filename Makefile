@@ -66,10 +66,13 @@ lint: setup  ## formatting, ruff rules, JavaScript and the layers between packag
 	$(BIN)/oxlint app/ui/js
 	$(BIN)/lint-imports
 
-types: setup  ## mypy
-	$(BIN)/mypy
+types: setup  ## mypy, for each system that people use
+	$(BIN)/mypy --platform linux
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32
+	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin
 
-docs: setup  ## write the generated pages of docs/ again
+docs: setup  ## write the generated pages of docs/ again, and the doctor's list of tested versions
+	cp constraints.txt trainer/doctor/tested.txt
 	$(BIN)/python docs/generate.py
 
 docs-check: setup  ## fail when a generated page of docs/ is out of date

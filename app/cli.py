@@ -12,6 +12,7 @@ from app.commands import (
     captioning,
     combining,
     datasets,
+    diagnosis,
     downloads,
     files,
     grids,
@@ -31,6 +32,7 @@ SUBJECTS = (
     files,
     downloads,
     combining,
+    diagnosis,
 )
 
 
@@ -39,9 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Threads that wait in a busy loop starve each other where another process wants a core, too:
     # with one such process an image takes three times as long (docs/lab-log.md, 2026-11-22).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # In a log, our lines must not come after those that the trainer writes to stderr later.
-        sys.stdout.reconfigure(line_buffering=True)
+    # What PyTorch lacks on a Mac's GPU is computed on the CPU instead of ending the run.
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
+    _prepare_output()
     args = build_parser().parse_args(arguments)
     try:
         code: int = args.function(args)
@@ -52,6 +54,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     return code
+
+
+def _prepare_output() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # In a log, our lines must not come after those that the trainer writes to stderr later.
+            stream.reconfigure(line_buffering=True)
+            # Windows takes its code page for a file or a pipe, which lacks most letters.
+            if sys.platform == "win32" and not stream.isatty():
+                stream.reconfigure(encoding="utf-8", errors=stream.errors)
 
 
 def build_parser() -> argparse.ArgumentParser:

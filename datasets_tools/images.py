@@ -24,6 +24,7 @@ from datasets_tools.decode import (
 )
 from datasets_tools.errors import DatasetError, show_name
 from datasets_tools.files import explain_os_error, save_for_person
+from datasets_tools.names import change_name
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -47,7 +48,6 @@ _JPEG_QUALITY = 95
 _PNG_COMPRESSION = 4  # half the time of Pillow's default for files a few per cent larger
 _LONGEST_STEM = 60
 _THUMBNAIL_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
-_WINDOWS_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)", re.IGNORECASE)
 _import_lock = threading.Lock()  # two uploads at once must not choose the same free name
 
 
@@ -258,9 +258,8 @@ def _find_image(folder: Path, size: tuple[int, int], digests: set[str]) -> Path 
 def _choose_stem(wish: str, folder: Path) -> str:
     """Return a harmless file stem like `wish` that no image or caption in `folder` has."""
     plain = unicodedata.normalize("NFKD", wish).encode("ascii", "ignore").decode()
-    stem = re.sub(r"[^A-Za-z0-9_]+", "-", plain).strip("-_")[:_LONGEST_STEM] or "image"
-    if _WINDOWS_DEVICES.fullmatch(stem):
-        stem = f"image-{stem}"
+    stem = re.sub(r"[^A-Za-z0-9_]+", "-", plain).strip("-_")[:_LONGEST_STEM]
+    stem = change_name(stem, "image")
     used = {path.stem.lower() for path in _list_folder(folder)}
     free, number = stem, 2
     while free.lower() in used:

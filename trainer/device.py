@@ -6,6 +6,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
+from trainer.device_kinds import DEVICE_KINDS, find_kind
 from trainer.dtypes import DTYPES
 from trainer.runs import RunError
 
@@ -31,9 +32,7 @@ class DeviceContext:
 
     def memory_bytes(self) -> int:
         """Returns the peak memory of the device so far; 0 where unknown."""
-        if self.device.type == "cuda":
-            return int(torch.cuda.max_memory_allocated(self.device))
-        return 0
+        return DEVICE_KINDS[self.device.type].peak_bytes(self.device)
 
 
 def open_device_context(device: str = "auto", precision: str = "auto") -> DeviceContext:
@@ -47,16 +46,10 @@ def open_device_context(device: str = "auto", precision: str = "auto") -> Device
         RunError: the device does not exist or does not support the format.
     """
     chosen = _choose_device(device)
-    number_format = _choose_precision(chosen) if precision == "auto" else precision
-    if number_format == "bf16" and chosen.type == "cuda" and not torch.cuda.is_bf16_supported():
-        msg = (
-            f"{torch.cuda.get_device_name(chosen)} does not support bf16. Set base_model.precision "
-            "to fp16."
-        )
-        raise RunError(msg)
-    if number_format == "fp16" and chosen.type == "cpu":
-        msg = "A CPU cannot train in fp16. Set base_model.precision to fp32 or bf16."
-        raise RunError(msg)
+    row = DEVICE_KINDS[chosen.type]
+    number_format = row.auto_precision() if precision == "auto" else precision
+    if problem := row.explain_precision(number_format):
+        raise RunError(problem)
     # accelerate keeps its state per process; a second run in this process starts afresh.
     AcceleratorState._reset_state(reset_partial_state=True)
     if chosen.type == "cuda":
@@ -68,11 +61,7 @@ def open_device_context(device: str = "auto", precision: str = "auto") -> Device
 
 
 def _choose_device(name: str) -> torch.device:
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda", 0)
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    device = torch.device(name)
+    device = torch.device(find_kind(name) if name == "auto" else name)
     if device.type == "cuda":
         count = torch.cuda.device_count()
         if (device.index or 0) >= count:
@@ -86,9 +75,3 @@ def _choose_device(name: str) -> torch.device:
         msg = "train.device is mps, but this computer has no MPS device. Set it to auto."
         raise RunError(msg)
     return device
-
-
-def _choose_precision(device: torch.device) -> str:
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-    return "fp32"

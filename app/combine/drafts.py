@@ -38,8 +38,9 @@ from app.core.generation import (
 )
 from app.core.jobs import list_jobs, name_job, read_job, send_job, stop_job
 from app.core.lora_files import read_adapter_config, suggest_prompt
-from app.core.workspace import WINDOWS_DEVICE, Workspace, WorkspaceError, stamp_base_model
+from app.core.workspace import Workspace, WorkspaceError, stamp_base_model
 from datasets_tools.files import explain_os_error
+from datasets_tools.names import change_name, explain_name, explain_path
 from trainer.formats.header import FormatError, read_header
 from trainer.runs import PreviewRequest
 
@@ -123,7 +124,8 @@ def suggest_name(workspace: Workspace, recipe: Recipe) -> str:
         stem = Path(str(recipe.settings.get("base_model"))).stem + sign + "-".join(stems)
     else:
         stem = f"{stems[0] if stems else 'lora'}-{recipe.task}d"
-    plain = re.sub(r"[^A-Za-z0-9._+-]+", "-", stem).strip(".-")[:70] or "lora"
+    plain = re.sub(r"[^A-Za-z0-9._+-]+", "-", stem).strip(".-")[:70]
+    plain = change_name(plain, "lora")
     name, number = plain, 2
     folder = workspace.models_path if recipe.task in MODEL_TASKS else workspace.loras_path
     while _is_taken(folder, name):
@@ -225,8 +227,10 @@ def _drop_drafts(workspace: Workspace, current: str) -> None:
 
 def _read_name(folder: Path, typed: object) -> str:
     name = "-".join(str(typed or "").split()).removesuffix(_ENDING)
-    if not _NAME.fullmatch(name) or ".." in name or WINDOWS_DEVICE.fullmatch(name):
+    if not _NAME.fullmatch(name) or ".." in name:
         raise WorkspaceError(text.NAME_RULE)
+    if problem := explain_name(name) or explain_path(folder / f"{name}{_ENDING}"):
+        raise WorkspaceError(problem)
     if _is_taken(folder, name):
         raise WorkspaceError(text.name_taken(name))
     return name

@@ -20,10 +20,12 @@ from trainer.runs import (
     RunError,
     RunFolder,
     create_run,
+    end_run,
     list_runs,
     read_events,
     read_status,
     request,
+    wait_for_end,
 )
 from trainer.runs.base_models import is_hub_id, locate_base_model
 from trainer.runs.control import Request
@@ -43,6 +45,10 @@ def add_commands(commands: Subparsers) -> None:
     ask = add_command(commands, "ask", _run_ask, "ask a living run for something")
     ask.add_argument("run", help="a run's folder or id")
     ask.add_argument("what", choices=get_args(Request), help="what to do after the current step")
+    ask.add_argument(
+        "--within", type=float, default=0.0, metavar="SECONDS",
+        help="with stop: wait so long for the run, then end its process without a checkpoint",
+    )  # fmt: skip
     status = add_command(commands, "status", _run_status, "list the runs and their state")
     status.add_argument("run", nargs="?", default="", help="only this run")
     export = add_command(commands, "export", _run_export, "write the file of a checkpoint")
@@ -115,8 +121,13 @@ def _run_ask(args: argparse.Namespace) -> int:
     status = read_status(run.path)
     if not status.live:
         raise RunError(f"{run.id} is {status.state}, so nobody would hear the request.")
+    if args.within and args.what != "stop":
+        raise RunError(f"--within is a time limit of stop, not of {args.what}. Leave it out.")
     request(run.path, args.what)
     print(f"asked {run.id} to {args.what}")
+    if args.within and not wait_for_end(run, args.within):
+        end_run(run)
+        print(f"ended {run.id}, which did not stop within {args.within:g} seconds")
     return 0
 
 

@@ -15,6 +15,7 @@ from app.core.jobs import Job, name_job, read_job
 from app.core.run_contents import read_run_config
 from app.core.workspace import MAX_LORA_BYTES, Workspace, WorkspaceError
 from datasets_tools.errors import show_name
+from datasets_tools.names import change_name
 from trainer.config import RunConfig
 from trainer.formats.embedding import find_embedding
 from trainer.formats.header import FormatError, read_header
@@ -272,7 +273,8 @@ def _is_same(known: Path, source: Path) -> bool:
 
 def _find_place(workspace: Workspace, source: Path) -> Path:
     workspace.loras_path.mkdir(parents=True, exist_ok=True)
-    stem = _UNSUITABLE.sub("-", source.stem).strip(".-")[:80] or "lora"
+    stem = _UNSUITABLE.sub("-", source.stem).strip(".-")[:80]
+    stem = change_name(stem, "lora")
     place, number = workspace.loras_path / f"{stem}.safetensors", 2
     while place.exists():
         place, number = workspace.loras_path / f"{stem}-{number}.safetensors", number + 1

@@ -39,7 +39,8 @@ STATES = {
     "lost": "The process ended unexpectedly",
 }
 PENDING = {
-    "stop": "Stopping after this step; what has been learned is kept.",
+    "stop": "Stopping after this step; what has been learned is kept. If it takes longer than a "
+    "minute, Stop ends the process at once: then only its last checkpoint is kept.",
     "pause": "Pausing after this step.",
     "resume": "Going on.",
     "sample": "Samples will be made after this step.",

@@ -16,6 +16,7 @@ from pathlib import Path
 from app.core import text
 from datasets_tools.errors import LorasmithError
 from datasets_tools.files import write_atomically
+from datasets_tools.names import explain_path
 from trainer.runs import PreviewFolder, RunFolder, list_runs
 
 MAX_DATASET_IMAGES = 1000
@@ -25,7 +26,7 @@ MAX_LORA_BYTES = 1024**3
 MAX_UPLOAD_TOTAL_BYTES = 2 * 1024**3
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-WINDOWS_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+_LONGEST_IN_DATASET = 100  # an image that was removed, in a folder of its own
 
 
 class WorkspaceError(LorasmithError):
@@ -113,8 +114,10 @@ class Workspace:
             WorkspaceError: the name cannot be a folder's, or it is taken.
         """
         plain = "-".join(str(name).split())
-        if not _NAME.fullmatch(plain) or ".." in plain or WINDOWS_DEVICE.fullmatch(plain):
+        if not _NAME.fullmatch(plain) or ".." in plain:
             raise WorkspaceError(text.DATASET_NAME_RULE)
+        if problem := explain_path(self.datasets_path / plain, _LONGEST_IN_DATASET):
+            raise WorkspaceError(problem)
         try:
             (self.datasets_path / plain).mkdir(parents=True)
         except FileExistsError:

@@ -8,15 +8,26 @@ from filelock import FileLock, Timeout
 
 from app.core import text as core_text
 from app.core.examples import find_suggesting, list_examples
-from app.core.jobs import has_worker, start_process
+from app.core.jobs import find_starter, has_worker, start_process
 from app.core.run_views import find_busy_run, view_run
 from app.core.workspace import Workspace, WorkspaceError
 from app.train import text
 from trainer.config import RunConfig
-from trainer.runs import RunError, RunFolder, clear_requests, create_run, request
+from trainer.runs import (
+    RunError,
+    RunFolder,
+    clear_requests,
+    create_run,
+    end_run,
+    find_owner,
+    is_alive,
+    read_age,
+    request,
+)
 
 Request = Literal["pause", "stop", "sample", "save"]
 REQUESTS = get_args(Request)
+STOP_SECONDS = 60.0  # after which a second stop ends the process
 
 
 def start_run(workspace: Workspace, config: RunConfig) -> RunFolder:
@@ -60,6 +71,8 @@ def continue_run(workspace: Workspace, run: RunFolder) -> str:
 def ask_run(run: RunFolder, what: Request) -> str:
     """Asks a live run for something and returns a sentence.
 
+    A second stop ends the process of a run that has not obeyed the first one for a while.
+
     Raises:
         WorkspaceError: nobody works on the run, so nobody would hear it.
     """
@@ -67,6 +80,10 @@ def ask_run(run: RunFolder, what: Request) -> str:
         raise WorkspaceError(text.NOT_RUNNING)
     if what == "pause":
         clear_requests(run.path, "resume")
+    if what == "stop" and read_age(run.path, "stop") > STOP_SECONDS:
+        owner = find_owner(run.path)
+        end_run(run, owner if is_alive(owner) else find_starter(run.path))
+        return text.ENDED
     request(run.path, what)
     return core_text.PENDING[what]
 

@@ -6,6 +6,7 @@ from trainer.config import RunConfig
 NO_RUN = "No run yet. Choose a preset and press Start."
 RESUMED = "Going on."
 RESTARTED = "Starting again from the last checkpoint."
+ENDED = "The process was ended, because it did not stop by itself. Its last checkpoint is kept."
 RUN_FINISHED = "This run is finished. Start a new one to train more."
 NOT_RUNNING = "This run is not active. Resume it first."
 START_IS_BUSY = "Another start is under way. Wait a moment and look at the run bar."

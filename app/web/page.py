@@ -31,7 +31,7 @@ from app.ui.context import Choice, PageContext
 from app.ui.fragments import Params, View, fragment
 from app.ui.markup import element, join
 from app.ui.wire import wire_in_browser
-from app.web import text
+from app.web import banner, text
 
 _UPLOAD_SECONDS = 3600
 
@@ -64,7 +64,7 @@ TABS = {
 
 def list_views() -> dict[str, View]:
     """Returns the views of all tabs, and of what stands above them."""
-    views = {"choices": View(_render_choices)}
+    views = {"choices": View(_render_choices), **banner.VIEWS}
     for tab in TABS.values():
         views |= tab.views
     return views
@@ -78,6 +78,7 @@ def build(workspace: Workspace) -> gr.Blocks:
     demo = gr.Blocks(title=APP_NAME, analytics_enabled=False, delete_cache=age)
     with demo:
         gr.HTML(join(element("h1", APP_NAME), element("p", text.TAGLINE)), elem_id="heading")
+        fragment("computer", elem_id="computer", polled=False)
         fragment("status", elem_id="run-bar", placeholder=train_html.make_run_bar(None))
         choices = fragment("choices", elem_id="choices", data=True)
         context = _make_context(workspace, demo)

@@ -1,9 +1,13 @@
 """What the buttons do to folders."""
 
+import os
+import time
+
 import pytest
 
 from app.core.examples import key_of, list_examples, view_tiles
 from app.core.run_views import view_run
+from app.core.text import PENDING
 from app.core.workspace import WorkspaceError
 from app.dataset import images as datasets
 from app.dataset.captions import open_caption, save_caption
@@ -141,6 +145,23 @@ def test_paused_run_goes_on_and_stopped_run_is_resumed(workspace, dataset, gates
     training.ask_run(run, "stop")
     gates.open("step-12")
     wait_for(lambda: view_run(run).state == "stopped")
+
+
+def test_a_run_that_does_not_stop_is_ended_by_a_second_stop(workspace, dataset, gates):
+    gates.close("step-5")  # the trainer waits there and obeys nothing
+    run = training.start_run(workspace, make_config(workspace, dataset, steps=40))
+    wait_for(lambda: view_run(run).step == 4)
+    assert training.ask_run(run, "stop") == PENDING["stop"]
+    assert training.ask_run(run, "stop") == PENDING["stop"]  # too soon
+    stamp = time.time() - training.STOP_SECONDS - 1
+    os.utime(run.path / "control" / "stop", (stamp, stamp))
+    assert "was ended" in training.ask_run(run, "stop")
+    view = view_run(run)
+    assert (view.state, view.can_resume) == ("stopped", True)
+    assert "did not stop by itself" in view.message
+    gates.open("step-5")
+    training.continue_run(workspace, run)
+    wait_for(lambda: view_run(run).state == "finished")
 
 
 def test_killed_run_is_lost_with_its_log(workspace, dataset):

@@ -192,7 +192,8 @@ def test_file_that_was_replaced_is_merged_anew(workspace):
 
 
 NAMES = {
-    "A name is made of": ("", "../up", "a/b", "a..b", "con", ".hidden", "a\\b", "x" * 90, None),
+    "A name is made of": ("", "../up", "a/b", "a..b", ".hidden", "a\\b", "x" * 90, None),
+    "cannot be the name of a file or folder": ("con", "AUX.v1", "cat."),
     "already something named cat": ("cat", "cat.safetensors"),
 }
 

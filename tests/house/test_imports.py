@@ -8,7 +8,7 @@ import sys
 import pytest
 
 HEAVY = {"torch", "diffusers", "transformers", "accelerate", "peft"}
-TRAINER_FOR_THE_APP = {"trainer.config", "trainer.formats", "trainer.runs"}
+TRAINER_FOR_THE_APP = {"trainer.config", "trainer.doctor", "trainer.formats", "trainer.runs"}
 # The command line hands over to the trainer from there, inside functions.
 HANDS_OVER = {"app/commands/": "trainer.commands"}
 
@@ -31,6 +31,7 @@ def load_in_fresh_interpreter(statement, root):
     [
         "import app.cli, app.web.server",
         "import trainer.config, trainer.runs",
+        "import trainer.doctor",
         "import datasets_tools",
         "import datasets_tools.captioning, datasets_tools.captioners.places",
         "import datasets_tools.captioners.table",

@@ -117,8 +117,6 @@ ALLOWED = (
     ("drawing", r"trainer/inference/sampling", "_draw_"),  # Pillow's ImageDraw
     ("bench", r"datasets_tools/captioners/wording", "sitting on a bench"),  # what BLIP writes
     ("say", r"datasets_tools/captioners/vlm", "Say only what can be seen"),  # a measured prompt
-    ("window", r"datasets_tools/images", "_windows_devices_"),  # the system
-    ("window", r"app/(core/workspace|combine/drafts)", "^_windows_device_$"),  # the system
     ("bound", r"app/commands/arguments", "^_bound_$"),  # of a type variable
     ("window", r"app/ui/js/", "^_window_$"),  # the browser's
     ("window", r"trainer/", "_max_windows_"),  # a config key
@@ -127,7 +125,7 @@ ALLOWED = (
     ("participles", r"datasets_tools/rewriting|app/(dataset/cap|commands/data)", "^_kept_$"),
     ("participles", "", "_not_found_"),  # Python's and the hub's own errors
     ("tell", r"trainer/(hub/client|runs/events)", "^_tell_$"),  # a method of files
-    ("machine", r"benchmarks/memory", "^_machine_$"),  # platform.machine
+    ("machine", r"benchmarks/memory|trainer/doctor/host", "^_machine_$"),  # platform.machine
     ("ghost", EMOJI, "ghost"),
     ("watch", EMOJI, "watch"),
     ("door", EMOJI, "door"),

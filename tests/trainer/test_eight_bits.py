@@ -11,7 +11,6 @@ from trainer.commands import train
 from trainer.config import layer_config
 from trainer.export import verify_file
 from trainer.memory import estimate_memory
-from trainer.models import ModelError
 from trainer.models.eight_bits import (
     EIGHT_BIT_FORMATS,
     EightBitConv2d,
@@ -19,11 +18,9 @@ from trainer.models.eight_bits import (
     pack,
     unpack,
 )
-from trainer.models.quantize import quantize_unet
 from trainer.runs import read_events
 
 KINDS = list(EIGHT_BIT_FORMATS)
-CPU = torch.device("cpu")
 
 
 def draw(*shape, seed=0):
@@ -138,11 +135,6 @@ def test_the_blocks_of_a_unet_take_half_of_16_bits_and_draw_nearly_the_same(kind
     ours, theirs = (each.predict(latents, steps, words).float() for each in (packed, plain))
     error = (ours - theirs).norm() / theirs.norm()
     assert 0 < error < (0.1 if kind == "fp8" else 0.03)
-
-
-def test_a_device_that_does_not_know_fp8_is_told_of_int8():
-    with pytest.raises(ModelError, match="Set it to int8"):
-        quantize_unet(nn.Module(), "fp8", torch.float16, torch.device("mps"))
 
 
 @pytest.mark.parametrize(("kind", "adapter"), [("fp8", "lora"), ("int8", "dora")])

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from datasets_tools.names import explain_path
 from trainer.combine.baking import Baker, BakeResult
 from trainer.combine.base_weights import BaseWeights
 from trainer.combine.errors import CombineError
@@ -93,6 +94,8 @@ def _check_output(base: BaseWeights, to: Path, force: bool) -> None:
             f"from {to.name}."
         )
         raise CombineError(msg)
+    if problem := explain_path(to):
+        raise CombineError(problem)
     if not to.parent.is_dir():
         raise CombineError(explain_write_error(to, FileNotFoundError()))
     inside = (to.resolve(), *to.resolve().parents)

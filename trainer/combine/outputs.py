@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from datasets_tools.names import explain_path
 from trainer.combine.delta import Delta, Shape, find_limit
 from trainer.combine.errors import CombineError
 from trainer.combine.headers import count_network
@@ -49,6 +50,8 @@ def check_output(path: Path, force: bool) -> None:
     if path.suffix != ".safetensors":
         msg = f"{path.name} must end in .safetensors, so that other programs can read it."
         raise CombineError(msg)
+    if problem := explain_path(path):
+        raise CombineError(problem)
     if path.is_dir():
         msg = f"{path} is a folder. Give the name of a file in it."
         raise CombineError(msg)

@@ -7,6 +7,7 @@ from datasets_tools.examples import Example
 from trainer.commands.libraries import quiet_libraries
 from trainer.config import RunConfig, check_settings
 from trainer.data import read_training_examples
+from trainer.device_kinds import check_device_settings
 from trainer.models import BaseModelInfo, check_config, check_parts
 from trainer.runs.base_models import locate_base_model
 from trainer.training.advice import list_warnings
@@ -21,10 +22,11 @@ def check_run(config: RunConfig, models: Path, examples: Sequence[Example]) -> l
         examples: The dataset.
 
     Raises:
-        ConfigError: nothing would be learned.
+        ConfigError: nothing would be learned, or the device does not have a setting.
         ModelError, RunError: the run could not start.
     """
     quiet_libraries()
+    check_device_settings(config)
     info = check_config(locate_base_model(config.base_model, models))
     return describe_waste(config, examples, info.default_resolution)
 
@@ -39,10 +41,11 @@ def check_before_start(config: RunConfig, models: Path) -> list[str]:
         models: The workspace's folder of base models, for a hub id.
 
     Raises:
-        ConfigError: nothing would be learned.
+        ConfigError: nothing would be learned, or the device does not have a setting.
         DatasetError, ModelError, RunError: the run could not start.
     """
     quiet_libraries()
+    check_device_settings(config)
     examples = read_training_examples(config.dataset)[0]
     info = check_config(locate_base_model(config.base_model, models))
     waste = describe_waste(config, examples, info.default_resolution)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from datasets_tools.names import explain_path
 from trainer.commands.libraries import quiet_model_libraries
 from trainer.config import BaseModelConfig
 from trainer.device import open_device_context
@@ -11,7 +12,7 @@ from trainer.inference.preview_worker import serve
 from trainer.inference.sampling import generate, make_grid, weighted
 from trainer.models import load_family
 from trainer.models.family import GenerationRequest
-from trainer.runs import PreviewFolder, own_folder
+from trainer.runs import PreviewFolder, RunError, own_folder
 from trainer.training.attach import attach_file
 
 
@@ -36,6 +37,8 @@ def generate_grid(
     Raises:
         ModelError, ExportError, RunError: with what to do.
     """
+    if problem := explain_path(to):
+        raise RunError(problem)
     quiet_model_libraries()
     context = open_device_context()
     family = load_family(BaseModelConfig(path=str(base_model)), context.device, context.dtype)

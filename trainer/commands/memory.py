@@ -12,6 +12,7 @@ from trainer.commands.checks import describe_warnings, describe_waste
 from trainer.commands.libraries import quiet_model_libraries
 from trainer.commands.training import OUT_OF_MEMORY
 from trainer.config import RunConfig, check_settings, parse_assignment
+from trainer.device_kinds import DEVICE_KINDS, check_device_settings, find_kind
 from trainer.memory import (
     Change,
     Estimate,
@@ -123,6 +124,7 @@ def estimate_run(
     """
     quiet_model_libraries()
     check_settings(config)  # before the simulation, which takes seconds
+    check_device_settings(config, device)
     try:
         estimate = estimate_memory(config, models, device)
         if not free_bytes and _is_available(estimate.device.kind):
@@ -155,13 +157,12 @@ def probe_run(config: RunConfig, models: Path) -> dict[str, Any]:
 
 def read_device_bytes() -> int:
     """Returns the whole memory of the GPU; 0 where there is none."""
-    return torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 0
+    kind = find_kind("auto")
+    return 0 if kind == "cpu" else DEVICE_KINDS[kind].total_bytes()
 
 
 def _is_available(kind: str) -> bool:
-    if kind == "cuda":
-        return torch.cuda.is_available()
-    return kind == "cpu" or torch.backends.mps.is_available()
+    return DEVICE_KINDS[kind].is_available()
 
 
 def _read_assignment(text: str) -> tuple[str, Any]:

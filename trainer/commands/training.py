@@ -1,8 +1,6 @@
 """Training a run, and writing the file of one of its checkpoints."""
 
-import contextlib
-import signal
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,6 +8,7 @@ import torch
 from datasets_tools.errors import LorasmithError
 from trainer.commands.checks import check_run
 from trainer.commands.libraries import quiet_model_libraries
+from trainer.device_kinds import DEVICE_KINDS, find_kind
 from trainer.memory import warn_of_shortage
 from trainer.runs import (
     RunError,
@@ -20,6 +19,7 @@ from trainer.runs import (
     read_status,
     request,
 )
+from trainer.runs.systems import stop_on_closing, stop_on_signals
 from trainer.training.advice import list_warnings
 from trainer.training.artifacts import export_file
 from trainer.training.loop import learn
@@ -71,16 +71,19 @@ def _train_owned(run: RunFolder, cache: Path) -> str:
     for message in list_warnings(session.config, session.family.info):
         _warn(run, message)
     _report_training_data(session)
-    with _stop_on_signal(run):
-        reason = learn(session)
-    export_file(session, f"{session.config.name}.safetensors")
-    append_event(run.events_path, "ended", reason=reason, message="", step=session.state.step)
+    ask = partial(request, run.path, "stop")
+    with stop_on_closing(ask):
+        with stop_on_signals(ask):
+            reason = learn(session)
+        export_file(session, f"{session.config.name}.safetensors")
+        append_event(run.events_path, "ended", reason=reason, message="", step=session.state.step)
     return reason
 
 
 def _warn_of_shortage(run: RunFolder, scans: Scans) -> None:
     """Warns before the start where memory is too small. On a CPU there is enough, or swap."""
-    if torch.cuda.is_available() and run.config.train.device != "cpu":
+    kind = find_kind(run.config.train.device)
+    if kind != "cpu" and DEVICE_KINDS[kind].is_available():
         message = warn_of_shortage(run.config, run.models_path, scans.dataset.examples)
         if message:
             _warn(run, message)
@@ -145,23 +148,3 @@ def _explain(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "It was interrupted before the first step."
     return f"An unexpected error: {type(error).__name__}: {error}. The log holds the details."
-
-
-@contextlib.contextmanager
-def _stop_on_signal(run: RunFolder) -> Iterator[None]:
-    """The first Ctrl+C or SIGTERM asks for a stop after the step; a second one ends at once."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in numbers}
-
-    def ask(_number: int, _frame: object) -> None:
-        request(run.path, "stop")
-        for number in numbers:
-            signal.signal(number, before[number])
-
-    for number in numbers:
-        signal.signal(number, ask)
-    try:
-        yield
-    finally:
-        for number in numbers:
-            signal.signal(number, before[number])

@@ -5,6 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from datasets_tools.names import explain_name
 from trainer.config.adapter import AdapterConfig
 from trainer.config.base_model import BaseModelConfig
 from trainer.config.dataset import DatasetConfig
@@ -79,6 +80,9 @@ class RunConfig(Section):
                 "adapter.word_vectors trains a textual-inversion embedding, whose file is "
                 "named after it: set dataset.trigger to one word of letters, digits, - and _"
             )
+            raise ValueError(msg)
+        if adapter.word_vectors and (problem := explain_name(self.dataset.trigger)):
+            msg = f"adapter.word_vectors names a file after dataset.trigger. {problem}"
             raise ValueError(msg)
         per_output = adapter.kind == "dora" and adapter.dora_axis == "output"
         if per_output and self.output.formats != "peft":

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from datasets_tools.names import explain_name
 from trainer.hub.choice import HubFile, choose_files, choose_matching
 from trainer.hub.client import HubClient
 from trainer.hub.content import has_content
@@ -78,6 +79,9 @@ def _read_hub_id(text: str) -> HubId:
             "OWNER/NAME/FILE.safetensors."
         )
         raise HubError(msg)
+    for part in parsed.file.split("/") if parsed.file else ():
+        if problem := explain_name(part):
+            raise HubError(problem)
     return parsed
 
 

@@ -66,6 +66,8 @@ def _list_candidates(estimate: Estimate) -> Iterator[tuple[tuple[str, ...], str]
         yield ("train.gradient_checkpointing=true",), "A step takes about a third longer."
     if device.precision == "fp32" and device.kind == "cuda":
         yield ("base_model.precision=auto",), "The base model is stored in 16 bits."
+    if device.precision == "fp32" and device.kind == "mps":
+        yield ("base_model.precision=bf16",), "Stored in 16 bits, which needs macOS 14."
     if config.train.batch_size > 1:
         more = config.train.batch_size * config.train.accumulate
         yield (
@@ -80,7 +82,7 @@ def _list_candidates(estimate: Estimate) -> Iterator[tuple[tuple[str, ...], str]
         )
     if estimate.peak.name == "generating samples":
         yield ("samples.every_steps=0",), "No samples are generated during the run."
-    if config.base_model.quantize != "nf4":
+    if config.base_model.quantize != "nf4" and device.kind != "mps":
         yield (
             ("base_model.quantize=nf4",),
             "The UNet is stored in 4 bits: slower, slightly less exact, and it needs bitsandbytes.",

@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
-import psutil
 import torch
 
 from datasets_tools.errors import LorasmithError
 from datasets_tools.examples import Example
 from trainer.config import RunConfig
 from trainer.data import read_training_examples
+from trainer.device_kinds import DEVICE_KINDS, find_kind
 from trainer.memory.fake_accelerator import Device, DeviceKind
 from trainer.memory.simulation import Phase, simulate
 from trainer.models import check_config, check_parts
@@ -139,13 +140,7 @@ def choose_device(config: RunConfig, device: str = "") -> Device:
         config: The run's settings.
         device: "cpu", "cuda" or "mps", present or not; empty takes the config's.
     """
-    name = device or config.train.device
-    if name == "auto":
-        if torch.cuda.is_available():
-            name = "cuda"
-        else:
-            name = "mps" if torch.backends.mps.is_available() else "cpu"
-    kind: DeviceKind = "cuda" if name.startswith("cuda") else "mps" if name == "mps" else "cpu"
+    kind = cast("DeviceKind", find_kind(device or config.train.device))
     precision: str = config.base_model.precision
     if precision == "auto":
         available = kind == "cuda" and torch.cuda.is_available()
@@ -156,10 +151,4 @@ def choose_device(config: RunConfig, device: str = "") -> Device:
 
 def read_free_bytes(config: RunConfig, device: Device) -> int:
     """Returns the free memory of a run's device, which must exist."""
-    if device.kind == "cuda":
-        name = config.train.device
-        free, _ = torch.cuda.mem_get_info(name if name.startswith("cuda") else "cuda")
-        return int(free)
-    if device.kind == "mps":
-        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
-    return int(psutil.virtual_memory().available)
+    return DEVICE_KINDS[device.kind].free_bytes(config.train.device)

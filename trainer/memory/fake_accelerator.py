@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from trainer.device import DeviceContext
+from trainer.device_kinds import DEVICE_KINDS
 from trainer.dtypes import DTYPES
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Device:
     @property
     def shares_memory(self) -> bool:
         """Whether its memory is the main memory, so that offloading frees nothing."""
-        return self.kind == "cpu"
+        return DEVICE_KINDS[self.kind].shares_memory
 
     @property
     def block_bytes(self) -> int:

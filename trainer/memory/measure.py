@@ -9,12 +9,12 @@ workspace, Python) is not included; `peak_resident_bytes` includes everything.
 import contextlib
 import gc
 import os
-import resource
 import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
@@ -52,8 +52,14 @@ def count_allocated_bytes() -> int:
 
 def peak_resident_bytes() -> int:
     """Returns the peak main memory of this process since it started."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    if sys.platform == "win32":
+        peak = int(psutil.Process().memory_info().peak_wset)
+    else:
+        import resource  # Windows has no such module
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return peak
 
 
 def _find_peak(record: profile) -> int:

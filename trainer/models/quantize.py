@@ -22,15 +22,12 @@ def quantize_unet(unet: Any, kind: str, dtype: torch.dtype, device: torch.device
         device: Where the UNet will work.
 
     Raises:
-        ModelError: an extra is not installed, or the device does not know the format.
+        ModelError: an extra is not installed.
     """
     if kind == "nf4":
         quantize_linears(unet, dtype)
         # Moving packs the layers. An adapter that measures a weight must see it packed.
         unet.to(device)
-    elif kind == "fp8" and device.type == "mps":
-        msg = "base_model.quantize is fp8, which an MPS device does not know. Set it to int8."
-        raise ModelError(msg)
     elif kind != "none":
         store_in_eight_bits(unet, EIGHT_BIT_FORMATS[kind])
 

@@ -3,7 +3,8 @@
 Status is derived from the files and never stored; there is no other database. No torch here.
 """
 
-from trainer.runs.control import clear_requests, read_requests, request
+from trainer.runs.control import clear_requests, read_age, read_requests, request
+from trainer.runs.ending import end_run, wait_for_end
 from trainer.runs.errors import RunError
 from trainer.runs.events import EventReader, append_event, read_events
 from trainer.runs.folder import (
@@ -40,11 +41,13 @@ __all__ = [
     "clear_requests",
     "create_run",
     "derive_status",
+    "end_run",
     "find_owner",
     "is_alive",
     "list_runs",
     "open_run",
     "own_folder",
+    "read_age",
     "read_events",
     "read_requests",
     "read_result",
@@ -53,4 +56,5 @@ __all__ = [
     "request_preview",
     "save_config",
     "spawn",
+    "wait_for_end",
 ]

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from datasets_tools.names import change_name
 from trainer.config import BaseModelConfig
 from trainer.runs.errors import RunError
 
@@ -47,7 +48,8 @@ class HubId:
         name = self.file.removesuffix(".safetensors")
         parts += [re.sub(r"[^\w.+-]+", "_", part) for part in name.split("/") if part]
         revision = "@" + self.revision.replace("/", "--") if self.revision else ""
-        return "--".join(parts) + revision + (".safetensors" if self.file else "")
+        name = "--".join(parts) + revision + (".safetensors" if self.file else "")
+        return change_name(name, "model")
 
 
 def parse_hub_id(text: str) -> HubId | None:

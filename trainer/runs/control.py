@@ -1,5 +1,6 @@
 """Requests to a running trainer, as files in `control/`; it deletes what it has obeyed."""
 
+import time
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -10,12 +11,21 @@ def request(folder: Path, what: Request) -> None:
     """Asks the process that owns the folder to do something at the end of its current step."""
     control = folder / "control"
     control.mkdir(exist_ok=True)
-    (control / what).touch()
+    if not (control / what).exists():  # asking again does not start the time anew
+        (control / what).touch()
 
 
 def read_requests(folder: Path) -> set[Request]:
     """Returns what is being asked for."""
     return {what for what in get_args(Request) if (folder / "control" / what).exists()}
+
+
+def read_age(folder: Path, what: Request) -> float:
+    """Returns for how many seconds something has been asked for; 0 where it is not."""
+    try:
+        return time.time() - (folder / "control" / what).stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def clear_requests(folder: Path, *what: Request) -> None:

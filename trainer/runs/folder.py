@@ -8,10 +8,12 @@ from datetime import datetime
 from pathlib import Path
 
 from datasets_tools.files import write_atomically
+from datasets_tools.names import explain_name, explain_path
 from trainer.config import RunConfig, config_to_toml, read_config
 from trainer.runs.errors import RunError
 from trainer.runs.events import append_event
 
+_LONGEST_IN_RUN = 60  # letters below it, beside its name
 _CHECKPOINT = re.compile(r"^step-(\d{6,})$")
 
 
@@ -90,9 +92,14 @@ def create_run(runs: Path, config: RunConfig) -> RunFolder:
     """Creates a queued run: a folder with its complete config, made aside and then renamed.
 
     Raises:
-        RunError: the folder cannot be written.
+        RunError: the folder cannot be written, or a system cannot have a file of the run's name.
     """
     stamp = datetime.now().astimezone().strftime("%Y-%m-%d_%H%M")
+    beyond = _LONGEST_IN_RUN + len(config.name)
+    if problem := explain_name(config.name) or explain_path(
+        runs / f"{stamp}_{config.name}", beyond
+    ):
+        raise RunError(problem)
     try:
         runs.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(dir=runs, prefix=".new-"))

@@ -6,15 +6,19 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 from filelock import FileLock
 
 from datasets_tools.files import write_atomically
 from trainer.runs.errors import RunError
+from trainer.runs.systems import list_detach_options
+
+ENDING_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -77,24 +81,61 @@ def own_folder(folder: Path) -> Iterator[Owner]:
             path.unlink(missing_ok=True)
 
 
-def spawn(command: Sequence[str], log: Path, answer: Path | None = None) -> int:
-    """Starts a process that outlives this one, and returns its pid.
+def spawn(
+    command: Sequence[str], log: Path, answer: Path | None = None, system: str = sys.platform
+) -> int:
+    """Starts a process that outlives this one and its terminal, and returns its pid.
 
     Args:
         command: The words of the command line.
         log: Its output is appended here.
         answer: What it prints goes here instead, and only its complaints into the log.
+        system: As in `sys.platform`.
+
+    Raises:
+        OSError: it cannot be started.
     """
-    flags = {"start_new_session": True}
-    if os.name == "nt":
-        flags = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}  # type: ignore[attr-defined]
+    # What it prints is read as UTF-8, where Windows' own code page would be the default.
+    environment = {**os.environ, "PYTHONUTF8": "1"}
+    first, *others = list_detach_options(system)
     with log.open("ab") as output, (answer or log).open("ab" if answer is None else "wb") as stdout:
-        process = subprocess.Popen(
-            list(command),
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=output,
-            **flags,  # type: ignore[call-overload]
-        )
-    pid: int = process.pid
-    return pid
+
+        def start(options: Mapping[str, Any]) -> int:
+            return subprocess.Popen(
+                list(command),
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=output,
+                env=environment,
+                **options,
+            ).pid
+
+        for options in others:
+            with contextlib.suppress(PermissionError):
+                return start(first)
+            first = options
+        return start(first)
+
+
+def end_process(owner: Owner) -> bool:
+    """Ends a process that does not stop by itself, and those that it started.
+
+    On Windows there is no signal that asks: the process is ended at once. Elsewhere it is asked by
+    SIGTERM first and killed when it is still there after a while.
+
+    Returns:
+        Whether it was still there, on this computer.
+    """
+    if owner.host != socket.gethostname() or not is_alive(owner):
+        return False
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(owner.pid)
+        every = [*process.children(recursive=True), process]
+        for each in every:
+            with contextlib.suppress(psutil.Error):
+                each.terminate()
+        for each in psutil.wait_procs(every, ENDING_SECONDS)[1]:
+            with contextlib.suppress(psutil.Error):
+                each.kill()
+        psutil.wait_procs(every, ENDING_SECONDS)
+    return True

@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from datasets_tools.names import explain_path
 from trainer.export.errors import ExportError
 from trainer.export.kohya import Module, write_kohya
 from trainer.export.names import name_layers, recognise_layers
@@ -36,6 +37,7 @@ def make_hub_folder(source: Path, to: Path, base_model: str = "") -> Path:
         ExportError: there is no such file, the folder is in use, or the disk is full. The folder
             is made aside, so that it is there whole or not at all.
     """
+    _check_place(to)
     publication = read_publication(source, base_model)
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         msg = f"{to} is not empty. Name a folder that does not exist yet."
@@ -59,6 +61,11 @@ def make_hub_folder(source: Path, to: Path, base_model: str = "") -> Path:
     return to
 
 
+def _check_place(to: Path) -> None:
+    if problem := explain_path(to):
+        raise ExportError(problem)
+
+
 def make_civitai_zip(source: Path, to: Path) -> Path:
     """Packs a file with its samples and the answers to Civitai's form.
 
@@ -71,6 +78,7 @@ def make_civitai_zip(source: Path, to: Path) -> Path:
     Raises:
         ExportError: there is no such file, or the disk is full; a zip that was there before stays.
     """
+    _check_place(to)
     publication = read_publication(source)
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
