@@ -3,7 +3,6 @@
 import contextlib
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 from playwright.sync_api import Page
 
 from tests.ports import hold_port
@@ -29,7 +29,7 @@ def open_app(workspace: Path) -> Iterator[str]:
 def _run_app(workspace: Path, port: int) -> Iterator[str]:
     command = [sys.executable, "-m", "app.cli", "app", f"--workspace={workspace}", f"--port={port}"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE"}
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
+    process = subprocess.Popen(command, cwd=ROOT, env=environment)
     url = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + 240
@@ -39,7 +39,7 @@ def _run_app(workspace: Path, port: int) -> Iterator[str]:
             time.sleep(0.2)
         yield url
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
+        process.terminate()
         process.wait(60)
 
 
@@ -60,4 +60,4 @@ def stop_workers(workspace: Path) -> None:
     for folder in [workspace / "preview", *(workspace / "runs").glob("*")]:
         owner = find_owner(folder) if folder.is_dir() else None
         if owner is not None and is_alive(owner):
-            os.kill(owner.pid, signal.SIGKILL)
+            psutil.Process(owner.pid).kill()

@@ -152,8 +152,9 @@ def read_weight(layer: Layer) -> Tensor:
     """Returns a frozen layer's weight, unpacked where the layer holds it in 4 or 8 bits."""
     if not is_packed(layer):
         return layer.weight.detach()
-    if hasattr(layer, "unpack"):
-        weight: Tensor = layer.unpack()
+    read: Any = getattr(layer, "unpack", None)
+    if read is not None:
+        weight: Tensor = read()
         return weight
     from bitsandbytes.functional import dequantize_4bit
 

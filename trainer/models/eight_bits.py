@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.grad import conv2d_input
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ class _Linear(torch.autograd.Function):
         return functional.linear(x, unpack(weight, scale, x.dtype))
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         weight, scale = ctx.saved_tensors
         return grad @ unpack(weight, scale, grad.dtype), None, None
 
@@ -170,10 +171,8 @@ class _Conv2d(torch.autograd.Function):
         return functional.conv2d(x, unpack(weight, scale, x.dtype), None, *geometry)
 
     @staticmethod
-    def backward(  # type: ignore[override]
-        ctx: Any, grad: Tensor
-    ) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         weight, scale = ctx.saved_tensors
         expanded = unpack(weight, scale, grad.dtype)
-        change = nn.grad.conv2d_input(ctx.shape, expanded, grad, *ctx.geometry)
+        change = conv2d_input(ctx.shape, expanded, grad, *ctx.geometry)
         return change, None, None, None
