@@ -1,10 +1,12 @@
 """Compares the memory estimate with measurements: every setting is estimated, then really run.
 
     python benchmarks/memory.py [--only NAME ...] [--device cpu|cuda] [--results FILE]
+    python benchmarks/memory.py --full-size
 
 Each setting runs in a process of its own on the starter model: the base model is loaded, the
 dataset encoded, two steps are done and a sample is generated. Measurements come from PyTorch's
-allocator (trainer/memory/measure.py), not from anything that the estimate uses.
+allocator (trainer/memory/measure.py), not from anything that the estimate uses. With --full-size
+nothing is measured: the table of benchmarks/memory_full_size.py is estimated.
 """
 
 import argparse
@@ -23,7 +25,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.measured_pages import write_between  # noqa: E402 - needs the path set above
+# The path must be set above.
+from benchmarks.measured_pages import write_between  # noqa: E402
+from benchmarks.memory_full_size import write_full_size  # noqa: E402
 
 STARTER_MODEL = ROOT / "examples" / "starter-model"
 DATASET = ROOT / "examples" / "openmoji-style" / "images"
@@ -60,6 +64,8 @@ SETTINGS: dict[str, tuple[str, ...]] = {
         "train.gradient_checkpointing=true",
     ),
     "4 bits": ("base_model.quantize=nf4", "train.batch_size=4"),
+    "fp8, bf16": ("base_model.quantize=fp8", "base_model.precision=bf16", "train.batch_size=4"),
+    "int8, checkpointing": ("base_model.quantize=int8", "train.gradient_checkpointing=true"),
     "accumulate 4": ("train.accumulate=4", "train.batch_size=4"),
     "EMA, dropout, flips": (
         "optimizer.ema_decay=0.99",
@@ -79,11 +85,15 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=SETTINGS, help="settings to measure")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--results", type=Path, help="where to write; with --only nothing is")
+    parser.add_argument("--full-size", action="store_true", help="estimate full-size models")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.inside:
         with tempfile.TemporaryDirectory() as folder:
             print(json.dumps(compare(args.only[0], args.device, Path(folder))))
+        return
+    if args.full_size:
+        write_full_size(PAGE)
         return
     rows = []
     print(f"{'setting':36} {'estimate':>9} {'measured':>9} {'error':>7} {'step':>7} {'process':>9}")

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from benchmarks import memory_full_size
 from benchmarks.memory import PAGE, RESULTS, SETTINGS, make_config, measure_run, render_table
 from tests.trainer.conftest import write_images
 from tests.trainer.full_size import write_random_checkpoint
@@ -135,6 +136,16 @@ def test_the_benchmark_has_measured_every_setting_within_15_percent():
     assert {row["setting"] for row in results["settings"]} == set(SETTINGS)
     assert len(SETTINGS) >= 12
     assert max(abs(row["error"]) for row in results["settings"]) <= TOLERANCE
+
+
+def test_the_table_of_full_size_models_is_what_is_estimated_today():
+    rows = json.loads(memory_full_size.RESULTS.read_text(encoding="utf-8"))
+    assert memory_full_size.render_table(rows) in PAGE.read_text(encoding="utf-8")
+    today = next(memory_full_size.list_rows())  # the first row is the quickest
+    assert rows[0] == today
+    totals = {(row["family"], row["side"], row["batch"], row["plan"]): row["total"] for row in rows}
+    assert totals["sdxl", 1024, 1, "fp8, checkpointing"] < 5.5e9
+    assert totals["sd15", 512, 1, "fp8, checkpointing"] < 2.2e9
 
 
 # --- what settings do ---------------------------------------------------------------------------

@@ -1,11 +1,11 @@
 """Presets are composed of rows, lie within what is published, fit, train, and are suggested."""
 
 import math
-from pathlib import Path
 
 import pytest
 
 from app.cli import main
+from benchmarks.memory_full_size import estimate_full_size
 from tests.trainer.conftest import STARTER, build_pico_xl, write_images
 from trainer.commands import train
 from trainer.config import (
@@ -30,12 +30,6 @@ from trainer.config import (
     suggest_preset,
 )
 from trainer.config.presets import get_family, list_preset_files, read_kind
-from trainer.memory.estimate import Estimate
-from trainer.memory.fake_accelerator import Device
-from trainer.memory.simulation import simulate
-from trainer.models import BaseModelInfo
-from trainer.models.parts import Part
-from trainer.models.shipped import read_config
 from trainer.runs import create_run, read_events
 
 GB = 1_000_000_000
@@ -196,19 +190,6 @@ def test_noise_is_not_shifted_where_the_schedule_ends_in_pure_noise():
 # --- memory -------------------------------------------------------------------------------------
 
 
-def make_info(family, prediction="epsilon"):
-    """Returns a full-size model of a family, of its configs alone."""
-    config = read_config(family)
-    encoders = zip(("text_encoder", "text_encoder_2"), config["text_encoders"], strict=False)
-    configs = {"unet": config["unet"], "vae": config["vae"], **dict(encoders)}
-    parts = {name: Part(each, ()) for name, each in configs.items()}
-    zero_snr = prediction == "v_prediction"
-    return BaseModelInfo(
-        Path(), "file", family, prediction, zero_snr, config["scheduler"], parts,
-        tuple(config["pad_tokens"]),
-    )  # fmt: skip
-
-
 def reduce_config(config):
     """Returns what memory depends on, so that presets that differ in nothing else share it."""
     adapter, dataset, train = config.adapter, config.dataset, config.train
@@ -223,13 +204,6 @@ def reduce_config(config):
         objective=ObjectiveConfig(pyramid_noise=config.objective.pyramid_noise),
         train=train.model_copy(update={"steps": 1}),
     )  # fmt: skip
-
-
-def estimate(family, config):
-    device = Device("cuda", "bf16")
-    run = simulate(make_info(family), config, (), device)
-    sizes = (run.base_model_bytes, run.adapter_bytes, run.optimizer_bytes, run.resolution)
-    return Estimate(config, Path(), device, run.phases, *sizes, ())
 
 
 def list_largest(family, memory):
@@ -254,7 +228,7 @@ def check_memory(family, memory):
     for name, config in list_largest(family, memory):
         if config.base_model.quantize != "none":
             pytest.importorskip("bitsandbytes", reason="4-bit weights need it")
-        needed = estimate(family, config)
+        needed = estimate_full_size(family, config)
         assert needed.total_bytes <= memory * GB, (name, needed.phases, needed.total_bytes)
         # Not far below either: with more memory more could be done.
         if family == "sdxl":
