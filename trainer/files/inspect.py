@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from trainer.export.errors import ExportError
-from trainer.files.architectures import list_layers
 from trainer.files.inspection import Component, Inspection, Verdict
 from trainer.files.read.family import read_rank
 from trainer.files.read.identity import explain_no_adapter
 from trainer.files.verify import judge
 from trainer.files.verify.facts import FileFacts, collect_facts
 from trainer.files.verify.findings import PROGRAMS, Finding
+from trainer.formats.architectures import list_layers
 from trainer.formats.families import read_version
 from trainer.formats.precision import name_precision
 from trainer.formats.predictions import read_prediction_type
