@@ -29,7 +29,9 @@ class BaseModelView:
         asks: It does not state what it predicts, and nobody has answered yet.
         answered: What the person answered, else what was measured; "" where neither is known.
         measured: The sentence about the measurement; "" where nothing was measured.
+        zero_snr: Its noise schedule ends in pure noise.
         notes: What a person should know before training on it.
+        public: It has the sizes of its family's public model, as far as is known.
         facts: What the card shows, as names and values.
         message: Why it cannot be trained.
         device_bytes: The memory of the GPU that was there; 0 where there was none.
@@ -42,7 +44,9 @@ class BaseModelView:
     asks: bool = False
     answered: str = ""
     measured: str = ""
+    zero_snr: bool = False
     notes: tuple[str, ...] = ()
+    public: bool = False
     facts: tuple[tuple[str, str], ...] = ()
     message: str = ""
     device_bytes: int = 0
@@ -164,6 +168,8 @@ def _make_view(workspace: Workspace, name: str, entry: dict[str, Any]) -> BaseMo
         answered=answer,
         device_bytes=int(entry.get("device_bytes", 0)),
         measured=_find_measured(known, path).get("message", ""),
+        zero_snr=bool(entry.get("zero_snr")),
         notes=tuple(str(one) for one in entry.get("notes", ())),
+        public=bool(entry.get("public")),
         facts=tuple(fact for fact in facts if fact[1]),
     )
