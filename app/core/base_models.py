@@ -1,8 +1,11 @@
 """What is known of a base model."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
+
+from filelock import FileLock, Timeout
 
 from app.core import text
 from app.core.jobs import name_job, read_job
@@ -117,9 +120,10 @@ def save_answer(workspace: Workspace, name: object, prediction: object) -> None:
     path = workspace.find_base_model(name)
     if prediction not in text.PREDICTIONS:
         raise WorkspaceError(text.PREDICTION_QUESTION)
-    known = read_known(workspace.known_models_path)
-    answers = known.answers | {str(path): {"prediction": str(prediction)}}
-    save_known_models(workspace, replace(known, answers=answers))
+    answer = {str(path): {"prediction": str(prediction)}}
+    change_known_models(
+        workspace, lambda known: replace(known, answers={**known.answers, **answer})
+    )
 
 
 def save_measurement(workspace: Workspace, path: Path, prediction: str, message: str) -> None:
@@ -130,15 +134,24 @@ def save_measurement(workspace: Workspace, path: Path, prediction: str, message:
     """
     place = path.resolve()
     entry = {"prediction": prediction, "message": message, "stamp": stamp_base_model(place)}
-    known = read_known(workspace.known_models_path)
-    measured = known.measured | {str(place): entry}
-    save_known_models(workspace, replace(known, measured=measured))
+    measured = {str(place): entry}
+    change_known_models(
+        workspace, lambda known: replace(known, measured={**known.measured, **measured})
+    )
 
 
-def save_known_models(workspace: Workspace, known: KnownModels) -> None:
-    """Saves what a person entered; raises WorkspaceError where it cannot be written."""
+def change_known_models(workspace: Workspace, change: Callable[[KnownModels], KnownModels]) -> None:
+    """Changes what is known of base models; no other process changes it in between.
+
+    Raises:
+        WorkspaceError: it cannot be written, or another process holds it.
+    """
+    path = workspace.known_models_path
     try:
-        write_known(workspace.known_models_path, known)
+        with FileLock(str(path.with_name(f".{path.name}.lock")), timeout=10):
+            write_known(path, change(read_known(path)))
+    except Timeout:
+        raise WorkspaceError(text.KNOWN_MODELS_BUSY) from None
     except OSError as error:
         raise WorkspaceError(text.cannot_write(str(error.strerror or error))) from error
 

@@ -301,6 +301,9 @@ def test_what_a_file_is_and_what_can_be_done_with_it(case, tmp_path):
     by_header = case == "text encoder by header"
     assert (found.by_header, "by its header" in found.to_text()) == (by_header, by_header)
     assert not row.says or row.says in " ".join(found.findings)
+    # What no program reads as a whole fails `verify`, too.
+    unread = [finding for finding in found.findings if "none of these programs" in finding]
+    assert all(finding.startswith("error: ") for finding in unread)
     assert "no known spelling" in row.says or not any("no known" in f for f in found.findings)
 
     def write_each():

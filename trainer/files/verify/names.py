@@ -109,7 +109,7 @@ def check_format(facts: FileFacts) -> Iterator[Finding]:
             else "which none of these programs reads as a whole; `lorasmith convert` gives the "
             "layers the names of kohya"
         )
-        severity: Severity = "note" if readers else "warning"
+        severity: Severity = "note" if readers else "error"  # refused or ruined by every program
         yield Finding(severity, "format", f"The names are those of {titles}, {whose}.", effects)
 
 
