@@ -58,16 +58,16 @@ def check_recognition(config: RunConfig, family: str) -> Iterator[Problem]:
     # Of a file that is continued the layers are not known here; `verify` reports it.
     if not family or adapter.start_from or config.output.formats == "peft":
         return
-    found = _recognise(adapter, family)
-    if found is None or found.base == family:
+    recognition = _recognise(adapter, family)
+    if recognition is None or recognition.base == family:
         return
     changes = _list_changes(adapter, family)
     remedies = [text for text, changed in changes if _is_right(changed, family)]
-    path = "adapter.kind" if found.hidden else "adapter.blocks"
-    reason = explain_as_invoke(found, FAMILIES[family]).removesuffix(".")
+    path = "adapter.kind" if recognition.hidden else "adapter.blocks"
+    outcome, reason = name_outcome(recognition), explain_as_invoke(recognition, FAMILIES[family])
     yield Problem(
         path,
-        f"with these layers the file will not work in InvokeAI ({name_outcome(found)}). {reason}. "
+        f"with these layers the file will not work in InvokeAI ({outcome}). {reason} "
         f"Other programs read it. For InvokeAI {' or '.join(remedies[:2]) or 'train more layers'}",
     )
 
@@ -94,8 +94,8 @@ def _list_changes(adapter: AdapterConfig, family: str) -> Iterator[tuple[str, Ad
 
 
 def _is_right(adapter: AdapterConfig, family: str) -> bool:
-    found = _recognise(adapter, family)
-    return found is not None and found.base == family
+    recognition = _recognise(adapter, family)
+    return recognition is not None and recognition.base == family
 
 
 def _recognise(adapter: AdapterConfig, family: str) -> Recognition | None:
@@ -123,8 +123,11 @@ def _list_parts(shape: Shape, rank: int, adapter: AdapterConfig) -> dict[str, Sh
         out1, in1 = (find_divisor(side, adapter.lokr_factor) for side in (outputs, inputs))
         second = (outputs // out1, inputs // in1)
         whole = {"lokr_w1": (out1, in1), "lokr_w2": (*second, *kernel)}
-        thin = {"lokr_w2_a": (second[0], rank), "lokr_w2_b": (rank, second[1] * math.prod(kernel))}
-        return whole if is_whole(second, rank) else {"lokr_w1": (out1, in1), **thin}
+        low_rank = {
+            "lokr_w2_a": (second[0], rank),
+            "lokr_w2_b": (rank, second[1] * math.prod(kernel)),
+        }
+        return whole if is_whole(second, rank) else {"lokr_w1": (out1, in1), **low_rank}
     point = (1,) * len(kernel)
     # All other kinds are exported as LoRA.
     return {"lora_down.weight": (rank, *shape[1:]), "lora_up.weight": (outputs, rank, *point)}

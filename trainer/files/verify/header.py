@@ -72,15 +72,15 @@ def check_detection(facts: FileFacts) -> Iterator[Finding]:
         return
     starts = {key: entry.start for key, entry in facts.header.tensors.items()}
     in_order = sorted(starts, key=lambda key: starts[key])
-    found = recognise_as_invoke({key: facts.shapes[key] for key in in_order})
-    if family and found.base == family:
+    recognition = recognise_as_invoke({key: facts.shapes[key] for key in in_order})
+    if family and recognition.base == family:
         return
-    loads: Literal["no", "partly"] = "partly" if found.base in fitting else "no"
+    loads: Literal["no", "partly"] = "partly" if recognition.base in fitting else "no"
     yield Finding(
         "warning",
         "detection",
-        explain_as_invoke(found, FAMILIES[family or fitting[0]]),
-        {"InvokeAI": Effect(loads, name_outcome(found))},
+        explain_as_invoke(recognition, FAMILIES[family or fitting[0]]),
+        {"InvokeAI": Effect(loads, name_outcome(recognition))},
     )
 
 
