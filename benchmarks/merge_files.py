@@ -9,7 +9,7 @@ import torch
 from trainer.combine.headers import describe_model
 from trainer.combine.stream import TensorStream
 from trainer.export import name_layers
-from trainer.files.architectures import list_layers
+from trainer.formats.architectures import list_layers
 from trainer.formats.families import FAMILIES
 
 FAMILY = "sdxl"

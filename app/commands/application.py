@@ -6,9 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from app.commands.arguments import Subparsers, add_command, add_set
+from app.commands.arguments import Subparsers, add_command, add_set, find_workspace
 from trainer.config import layer_config
 from trainer.runs import PreviewFolder, RunError, create_run
+from trainer.runs.workspace import check_workspace
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 STARTER_MODEL = EXAMPLES / "starter-model"
@@ -56,6 +57,7 @@ def _run_app(args: argparse.Namespace) -> int:
 def _run_preview_worker(args: argparse.Namespace) -> int:
     from trainer.commands import serve_previews
 
+    check_workspace(args.folder.resolve().parent)
     serve_previews(PreviewFolder(args.folder), args.idle_seconds)
     return 0
 
@@ -72,7 +74,7 @@ def _run_demo(args: argparse.Namespace) -> int:
             "The starter model is not here. Run the demo from a clone of the repository."
         )
     config = layer_config("starter-style", settings=settings, assignments=args.set)
-    run = create_run(args.workspace / "runs", config)
+    run = create_run(find_workspace(args, create=True) / "runs", config)
     print(f"Training {config.train.steps} steps on 16 images; follow it here or in the app.")
     command = [sys.executable, "-m", "app.cli"]
     # A process of its own, as the app starts it: its memory is free again for the grid.

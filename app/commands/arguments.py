@@ -19,6 +19,8 @@ from trainer.config import (
     make_options,
 )
 from trainer.runs import RunError, RunFolder, open_run
+from trainer.runs.base_models import find_base_model
+from trainer.runs.workspace import check_workspace, open_workspace
 
 # Where a subject adds its commands; argparse gives this type no public name.
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -203,18 +205,52 @@ def name_base_model(text: str) -> str:
     return str(path.resolve()) if path.exists() else text
 
 
+def find_workspace(args: argparse.Namespace, *, create: bool = False) -> Path:
+    """Returns the workspace, in the format of this version.
+
+    Args:
+        args: Of the command.
+        create: Whether the command will write into it.
+
+    Raises:
+        RunError: it is of a newer version, or cannot be brought up to date.
+    """
+    workspace: Path = args.workspace
+    open_workspace(workspace, create=create)
+    return workspace
+
+
 def find_run(args: argparse.Namespace) -> RunFolder:
-    """Returns the run of a path or an id in the workspace; raises RunError without one."""
+    """Returns the run of a path or an id in the workspace.
+
+    Raises:
+        RunError: there is none, or its workspace is of a newer version.
+    """
     path = Path(args.run)
     known = args.workspace / "runs" / args.run
-    return open_run(known if not path.exists() and known.exists() else path.resolve())
+    run = open_run(known if not path.exists() and known.exists() else path.resolve())
+    root = find_workspace_of(run)
+    if run.path.parent.name == "runs":  # a run may also lie in some other folder
+        open_workspace(root)
+    check_workspace(root)
+    return run
 
 
-def find_workspace(run: RunFolder) -> Path:
+def find_workspace_of(run: RunFolder) -> Path:
     """Returns the workspace in which a run lies."""
     return run.path.resolve().parent.parent
 
 
+def find_model(args: argparse.Namespace, name: str) -> Path:
+    """Returns where a base model lies: a path, or a hub id that was downloaded.
+
+    Raises:
+        RunError: it is a hub id that was not downloaded.
+    """
+    path = Path(name).expanduser()  # needs no workspace
+    return path if path.exists() else find_base_model(name, find_workspace(args) / "models")
+
+
 def find_models(args: argparse.Namespace) -> Path:
     """Returns the folder of base models: of the run that is named, else of the workspace."""
-    return find_run(args).models_path if args.run else Path(args.workspace, "models")
+    return find_run(args).models_path if args.run else find_workspace(args) / "models"

@@ -8,7 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
-from app.commands.arguments import Subparsers, add_command, add_options, read_options
+from app.commands.arguments import (
+    Subparsers,
+    add_command,
+    add_options,
+    find_workspace,
+    read_options,
+)
 from datasets_tools.captioners.extras import require_package
 from datasets_tools.captioners.options import Captioner, CaptionOptions
 from datasets_tools.captioners.places import find_model, is_available, place_model
@@ -71,7 +77,8 @@ def _run_caption(args: argparse.Namespace) -> int:
 
 
 def _run_captioners(args: argparse.Namespace) -> int:
-    listed = [_describe(name, captioner, args.workspace) for name, captioner in CAPTIONERS.items()]
+    workspace = find_workspace(args)
+    listed = [_describe(name, captioner, workspace) for name, captioner in CAPTIONERS.items()]
     if args.json:
         print(json.dumps(listed, indent=1, ensure_ascii=False))
         return 0
@@ -113,7 +120,7 @@ def _find_folder(
     args: argparse.Namespace, options: CaptionOptions, captioner: Captioner, report: Report
 ) -> Path:
     """Returns the model's folder, downloaded from the hub where that is allowed."""
-    name, workspace = options.captioner, args.workspace
+    name, workspace = options.captioner, find_workspace(args, create=args.download)
     path = Path(options.model).expanduser() if options.model else None
     if path is not None and path.exists():
         return find_model(name, workspace, path)

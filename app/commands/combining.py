@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from app.commands.arguments import Subparsers, add_command, add_options, read_options
+from app.commands.arguments import Subparsers, add_command, add_options, find_model, read_options
 from app.commands.grids import split_weight
 from trainer.config import (
     COMBINE_OPTIONS,
@@ -21,7 +21,6 @@ from trainer.config import (
     ScaleOptions,
     SubtractOptions,
 )
-from trainer.runs.base_models import find_base_model
 
 _SHOWN_LAYERS = 5
 _LORA = "the LoRA file to write"
@@ -79,7 +78,7 @@ def _run_subtract(args: argparse.Namespace) -> int:
 def _bake(args: argparse.Namespace, options: BakeOptions, *, subtract: bool) -> int:
     from trainer.commands import bake
 
-    base = find_base_model(options.base_model, args.workspace / "models")
+    base = find_model(args, options.base_model)
     files = [split_weight(text) for text in args.file]
     report = bake(base, files, args.to, force=args.force, subtract=subtract)
     return _print(args, report, _describe_baked(report), title="base model")
@@ -88,9 +87,8 @@ def _bake(args: argparse.Namespace, options: BakeOptions, *, subtract: bool) -> 
 def _run_extract(args: argparse.Namespace) -> int:
     from trainer.commands import extract
 
-    options, folder = read_options(args, ExtractOptions), args.workspace / "models"
-    names = (options.base_model, options.tuned_model)
-    models = (find_base_model(names[0], folder), find_base_model(names[1], folder))
+    options = read_options(args, ExtractOptions)
+    models = (find_model(args, options.base_model), find_model(args, options.tuned_model))
     report = extract(models, args.to, options, options.precision, force=args.force)
     return _print(args, report, _describe_layers(report))
 
@@ -178,4 +176,4 @@ def _describe_baked(report: dict[str, Any]) -> Iterator[str]:
 
 
 def _find_base(args: argparse.Namespace, name: str) -> Path | None:
-    return find_base_model(name, args.workspace / "models") if name else None
+    return find_model(args, name) if name else None

@@ -5,8 +5,8 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from app.commands.arguments import Subparsers, add_command
-from trainer.runs.base_models import find_base_model
+from app.commands.arguments import Subparsers, add_command, find_model, find_workspace
+from trainer.runs.workspace import open_workspace
 
 
 def add_commands(commands: Subparsers) -> None:
@@ -38,7 +38,7 @@ def inspect_base_model(args: argparse.Namespace) -> int:
     """Prints what a base model is and, where asked for, what it predicts by measurement."""
     from trainer.commands import describe_model, measure_model
 
-    path = find_base_model(str(args.file), args.workspace / "models")
+    path = find_model(args, str(args.file))
     model = describe_model(path)
     measured = measure_model(path, args.images) if args.measure and model.family else None
     if measured:
@@ -54,9 +54,14 @@ def inspect_base_model(args: argparse.Namespace) -> int:
 
 
 def save_measured(workspace: Path, path: Path, prediction: str, message: str) -> None:
-    """Saves what was measured where the app looks for it; nothing outside a workspace."""
+    """Saves what was measured where the app looks for it; nothing outside a workspace.
+
+    Raises:
+        RunError: the workspace is of a newer version.
+    """
     if not workspace.is_dir():
         return
+    open_workspace(workspace)
     from app.core.base_models import save_measurement
     from app.core.workspace import Workspace
 
@@ -71,7 +76,7 @@ def _run_download(args: argparse.Namespace) -> int:
 
     report = print_progress if args.json else None
     half = args.precision == "half"
-    path = download_model(args.id, args.workspace / "models", report, half=half)
+    path = download_model(args.id, find_workspace(args, create=True) / "models", report, half=half)
     model = describe_model(path)
     if args.json:
         print(json.dumps({"event": "done", **asdict(model)}, ensure_ascii=False))
@@ -83,8 +88,8 @@ def _run_download(args: argparse.Namespace) -> int:
 def _run_models(args: argparse.Namespace) -> int:
     from trainer.commands import describe_model, list_models, read_device_bytes
 
-    folder = args.workspace / "models"
-    places = [find_base_model(str(path), folder) for path in args.path]
+    places = [find_model(args, str(path)) for path in args.path]
+    folder = args.workspace / "models" if places else find_workspace(args) / "models"
     models = [describe_model(path) for path in places] if places else list_models(folder)
     if args.json:
         device = {"device_bytes": read_device_bytes()}

@@ -9,14 +9,15 @@ from app.commands.arguments import (
     Subparsers,
     add_command,
     add_run_or_settings,
+    find_model,
     find_models,
     find_run,
+    find_workspace,
     read_settings,
 )
 from app.commands.downloads import inspect_base_model
 from trainer.formats.precision import PRECISIONS
 from trainer.runs import RunError
-from trainer.runs.base_models import find_base_model
 
 _SHOWN_LETTERS = 160
 
@@ -120,8 +121,7 @@ def _run_inspect(args: argparse.Namespace) -> int:
     if args.measure or is_base_model(args.file):
         return inspect_base_model(args)
     if args.singular_values:
-        models = args.workspace / "models"
-        base = find_base_model(args.base_model, models) if args.base_model else None
+        base = find_model(args, args.base_model) if args.base_model else None
         values = measure_file(args.file, base)
         # On one line: of SDXL it holds sixty thousand numbers.
         print(json.dumps(values.to_dict()) if args.json else values.to_text())
@@ -151,8 +151,7 @@ def _run_convert(args: argparse.Namespace) -> int:
     from trainer.commands import convert
 
     to = args.output or args.file.with_name(f"{args.file.stem}-{args.to}.safetensors")
-    models = args.workspace / "models"
-    base = find_base_model(args.base_model, models) if args.base_model else None
+    base = find_model(args, args.base_model) if args.base_model else None
     report = convert(
         args.file, args.to, to, precision=args.precision, base_model=base, force=args.force
     )
@@ -185,7 +184,7 @@ def _run_bundle(args: argparse.Namespace) -> int:
         raise RunError("Choose what to make: --hub DIR, --civitai ZIP or both.")
     source, known = Path(args.source), args.workspace / "runs" / args.source
     if not source.exists() and known.is_dir():
-        source = known
+        source = find_workspace(args) / "runs" / args.source
     from trainer.commands import make_civitai_zip, make_hub_folder
 
     made = {}

@@ -3,9 +3,8 @@
 import argparse
 from pathlib import Path
 
-from app.commands.arguments import BASE_MODEL_HELP, Subparsers, add_command
+from app.commands.arguments import BASE_MODEL_HELP, Subparsers, add_command, find_model
 from trainer.runs import RunError
-from trainer.runs.base_models import find_base_model
 
 
 def add_commands(commands: Subparsers) -> None:
@@ -46,7 +45,7 @@ def _run_grid(args: argparse.Namespace) -> int:
         width=args.width,
         height=args.height,
     )
-    base_model = find_base_model(args.base_model, args.workspace / "models")
+    base_model = find_model(args, args.base_model)
     generate_grid(base_model, mix, args.prompt, args.weight, request, args.to)
     print(f"grid: {args.to}")
     return 0

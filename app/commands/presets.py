@@ -2,7 +2,7 @@
 
 import argparse
 
-from app.commands.arguments import BASE_MODEL_HELP, Subparsers, add_command
+from app.commands.arguments import BASE_MODEL_HELP, Subparsers, add_command, find_model
 from trainer.config import (
     Guess,
     guess_kind,
@@ -14,7 +14,6 @@ from trainer.config import (
     suggest_preset,
 )
 from trainer.runs import RunError
-from trainer.runs.base_models import find_base_model
 
 _GB = 1_000_000_000
 
@@ -47,7 +46,7 @@ def _run_presets(args: argparse.Namespace) -> int:
     if args.kind:
         base = Guess(args.kind, "that was given")
     else:
-        model = describe_model(find_base_model(args.base_model, args.workspace / "models"))
+        model = describe_model(find_model(args, args.base_model))
         if not model.family:
             raise RunError(model.message)
         base = guess_kind(model.name, model.family, model.prediction)

@@ -12,6 +12,7 @@ from app.commands.arguments import (
     find_models,
     find_run,
     find_workspace,
+    find_workspace_of,
     read_settings,
 )
 from app.commands.downloads import save_measured
@@ -91,7 +92,11 @@ def _run_train(args: argparse.Namespace) -> int:
         from trainer.commands import check_before_start
 
         warnings = check_before_start(config, models)
-    run = find_run(args) if args.run else create_run(args.workspace / "runs", config)
+    run = (
+        find_run(args)
+        if args.run
+        else create_run(find_workspace(args, create=True) / "runs", config)
+    )
     print(f"run: {run.path}")
     if args.create_only:
         print("".join(f"{line}\n" for line in warnings), end="")
@@ -99,7 +104,7 @@ def _run_train(args: argparse.Namespace) -> int:
     from trainer.commands import train
 
     try:
-        reason = train(run, cache=find_workspace(run) / "cache")
+        reason = train(run, cache=find_workspace_of(run) / "cache")
     finally:
         _save_measured(run)
     print(f"{reason}: {run.path}")
@@ -113,7 +118,7 @@ def _save_measured(run: RunFolder) -> None:
     for event in read_events(run.events_path):
         if event["event"] == "measured":
             place, prediction = Path(event["base_model"]), str(event["prediction"])
-            save_measured(find_workspace(run), place, prediction, str(event["message"]))
+            save_measured(find_workspace_of(run), place, prediction, str(event["message"]))
 
 
 def _run_ask(args: argparse.Namespace) -> int:
@@ -132,7 +137,7 @@ def _run_ask(args: argparse.Namespace) -> int:
 
 
 def _run_status(args: argparse.Namespace) -> int:
-    runs = [find_run(args)] if args.run else list_runs(args.workspace / "runs")
+    runs = [find_run(args)] if args.run else list_runs(find_workspace(args) / "runs")
     if not runs:
         print(f"There are no runs in {args.workspace / 'runs'} yet.")
     for run in runs:
@@ -149,7 +154,7 @@ def _run_export(args: argparse.Namespace) -> int:
     from trainer.commands import export_checkpoint
 
     run = find_run(args)
-    path = export_checkpoint(run, find_workspace(run) / "cache", args.step)
+    path = export_checkpoint(run, find_workspace_of(run) / "cache", args.step)
     print(f"file: {path}")
     return 0
 

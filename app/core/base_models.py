@@ -1,8 +1,11 @@
 """What is known of a base model."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
+
+from filelock import FileLock, Timeout
 
 from app.core import text
 from app.core.jobs import name_job, read_job
@@ -29,7 +32,9 @@ class BaseModelView:
         asks: It does not state what it predicts, and nobody has answered yet.
         answered: What the person answered, else what was measured; "" where neither is known.
         measured: The sentence about the measurement; "" where nothing was measured.
+        zero_snr: Its noise schedule ends in pure noise.
         notes: What a person should know before training on it.
+        public: It has the sizes of its family's public model, as far as is known.
         facts: What the card shows, as names and values.
         message: Why it cannot be trained.
         device_bytes: The memory of the GPU that was there; 0 where there was none.
@@ -42,7 +47,9 @@ class BaseModelView:
     asks: bool = False
     answered: str = ""
     measured: str = ""
+    zero_snr: bool = False
     notes: tuple[str, ...] = ()
+    public: bool = False
     facts: tuple[tuple[str, str], ...] = ()
     message: str = ""
     device_bytes: int = 0
@@ -113,9 +120,10 @@ def save_answer(workspace: Workspace, name: object, prediction: object) -> None:
     path = workspace.find_base_model(name)
     if prediction not in text.PREDICTIONS:
         raise WorkspaceError(text.PREDICTION_QUESTION)
-    known = read_known(workspace.known_models_path)
-    answers = known.answers | {str(path): {"prediction": str(prediction)}}
-    save_known_models(workspace, replace(known, answers=answers))
+    answer = {str(path): {"prediction": str(prediction)}}
+    change_known_models(
+        workspace, lambda known: replace(known, answers={**known.answers, **answer})
+    )
 
 
 def save_measurement(workspace: Workspace, path: Path, prediction: str, message: str) -> None:
@@ -126,15 +134,24 @@ def save_measurement(workspace: Workspace, path: Path, prediction: str, message:
     """
     place = path.resolve()
     entry = {"prediction": prediction, "message": message, "stamp": stamp_base_model(place)}
-    known = read_known(workspace.known_models_path)
-    measured = known.measured | {str(place): entry}
-    save_known_models(workspace, replace(known, measured=measured))
+    measured = {str(place): entry}
+    change_known_models(
+        workspace, lambda known: replace(known, measured={**known.measured, **measured})
+    )
 
 
-def save_known_models(workspace: Workspace, known: KnownModels) -> None:
-    """Saves what a person entered; raises WorkspaceError where it cannot be written."""
+def change_known_models(workspace: Workspace, change: Callable[[KnownModels], KnownModels]) -> None:
+    """Changes what is known of base models; no other process changes it in between.
+
+    Raises:
+        WorkspaceError: it cannot be written, or another process holds it.
+    """
+    path = workspace.known_models_path
     try:
-        write_known(workspace.known_models_path, known)
+        with FileLock(str(path.with_name(f".{path.name}.lock")), timeout=10):
+            write_known(path, change(read_known(path)))
+    except Timeout:
+        raise WorkspaceError(text.KNOWN_MODELS_BUSY) from None
     except OSError as error:
         raise WorkspaceError(text.cannot_write(str(error.strerror or error))) from error
 
@@ -164,6 +181,8 @@ def _make_view(workspace: Workspace, name: str, entry: dict[str, Any]) -> BaseMo
         answered=answer,
         device_bytes=int(entry.get("device_bytes", 0)),
         measured=_find_measured(known, path).get("message", ""),
+        zero_snr=bool(entry.get("zero_snr")),
         notes=tuple(str(one) for one in entry.get("notes", ())),
+        public=bool(entry.get("public")),
         facts=tuple(fact for fact in facts if fact[1]),
     )

@@ -18,6 +18,7 @@ from datasets_tools.errors import LorasmithError
 from datasets_tools.files import write_atomically
 from datasets_tools.names import explain_path
 from trainer.runs import PreviewFolder, RunFolder, list_runs
+from trainer.runs.workspace import open_workspace
 
 MAX_DATASET_IMAGES = 1000
 MAX_DATASET_BYTES = 4 * 1024**3
@@ -74,7 +75,12 @@ class Workspace:
         return PreviewFolder(self.root / "preview")
 
     def prepare(self) -> None:
-        """Makes the folders."""
+        """Makes the folders; an older workspace is brought up to date first.
+
+        Raises:
+            RunError: it is of a newer version, or cannot be written.
+        """
+        open_workspace(self.root, create=True)
         for path in (
             self.datasets_path,
             self.runs_path,

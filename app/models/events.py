@@ -7,14 +7,14 @@ from typing import Any
 import gradio as gr
 
 from app.core.base_models import (
+    change_known_models,
     name_model_job,
     save_answer,
-    save_known_models,
     view_base_model,
 )
 from app.core.jobs import Job, list_jobs, name_job, send_job, stop_job
 from app.core.text import show_bytes
-from app.core.workspace import Workspace, WorkspaceError, is_base_model, read_known
+from app.core.workspace import Workspace, WorkspaceError, is_base_model
 from app.models import text
 from app.ui.fragments import fill_fragment
 from app.ui.markup import element, note
@@ -99,9 +99,11 @@ def add_base_model(workspace: Workspace, typed: object) -> str:
         raise WorkspaceError(text.is_pickle(path.name))
     if not is_base_model(path):
         raise WorkspaceError(text.not_a_model(entered))
-    known = read_known(workspace.known_models_path)
     if path not in workspace.list_base_models().values():
-        save_known_models(workspace, replace(known, added=(*known.added, str(path))))
+        change_known_models(
+            workspace,
+            lambda known: replace(known, added=tuple(dict.fromkeys((*known.added, str(path))))),
+        )
     return next(name for name, place in workspace.list_base_models().items() if place == path)
 
 

@@ -21,7 +21,7 @@ def models(args):
     path = Path(args[0])
     found = {"name": path.name, "path": str(path), "bytes": 2 * 1024**3, "message": ""}
     found |= {"layout": "file" if path.is_file() else "folder", "zero_snr": "noob" in path.name}
-    found |= {"family": "sd15", "prediction": "epsilon"}
+    found |= {"family": "sd15", "prediction": "epsilon", "public": path.is_file()}
     if "xl" in path.name:
         found |= {"family": "sdxl"}
     if "v-pred" in path.name:

@@ -3,6 +3,7 @@
 import html
 import json
 import re
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -317,3 +318,22 @@ def test_what_is_no_hub_id_is_not_downloaded(workspace, typed):
     with pytest.raises(WorkspaceError, match="no hub id"):
         change.start_download(workspace, typed)
     assert change.find_download(workspace).state == "none"
+
+
+def test_answers_that_are_saved_at_once_are_all_kept(workspace):
+    names = [f"model-{number}.safetensors" for number in range(12)]
+    for name in names:
+        put_model(workspace.models_path, name)
+
+    def save(name):
+        view.save_answer(workspace, name, "v_prediction")
+        path = workspace.find_base_model(name)
+        view.save_measurement(workspace, path, "v_prediction", "measured")
+
+    threads = [threading.Thread(target=save, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    known = read_known(workspace.known_models_path)
+    assert len(known.answers) == len(known.measured) == len(names)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from app.core.base_models import read_answers
+from app.core.base_models import read_answers, save_answer
 from app.core.jobs import Job, read_job
 from app.core.run_contents import OPENED
 from app.core.workspace import WorkspaceError
@@ -28,7 +28,7 @@ from app.train.settings import (
 )
 from app.ui.components import describe_header, make_future_header
 from tests.app.conftest import draw_images, make_config, wait_for
-from tests.app.test_base_models import look
+from tests.app.test_base_models import look, put_model
 from trainer.config import RunConfig, layer_config
 from trainer.runs import create_run
 
@@ -276,6 +276,37 @@ def test_settings_that_make_no_sense_together_are_told_before_the_start(workspac
     # The size of the base model counts where the settings have none, once it is known.
     look(workspace, "starter-model")
     assert "the base model&#x27;s own size" in check()
+
+
+def test_settings_that_do_not_suit_the_base_model_are_told_before_the_start(workspace, dataset):
+    def check(base_model, **changes):
+        values = FORM.to_values(RunConfig()) | {"dataset.resolution": 64}
+        shared = {path: values[path] for path in CHECKED} | changes
+        return show(
+            workspace, "checks", checks=json.dumps(shared), dataset="cats", base_model=base_model
+        )
+
+    for name in ("plain.safetensors", "v-pred.safetensors"):
+        put_model(workspace.models_path, name)
+    offset = {"objective.noise_offset": 0.05}
+    assert check("plain.safetensors", **offset) == ""  # nobody looked at it yet
+    look(workspace, "plain.safetensors")
+    look(workspace, "v-pred.safetensors")
+    assert check("plain.safetensors", **offset) == ""
+    flow = check("plain.safetensors", **offset, **{"base_model.prediction": "flow"})
+    assert "The base model is trained with rectified flow" in flow
+    assert "objective.weighting = min_snr weighs by the signal-to-noise ratio" in flow
+    # A person's answer brings zero terminal SNR along, unless it is switched off.
+    save_answer(workspace, "v-pred.safetensors", "v_prediction")
+    assert "zero terminal SNR" in check("v-pred.safetensors", **offset)
+    assert check("v-pred.safetensors", **offset, **{"base_model.zero_snr": "off"}) == ""
+    # And what InvokeAI would take the file for is told of a model of public size.
+    rows = '[{pattern = "unet.down*", rank = 0}, {pattern = "unet.mid*", rank = 0}]'
+    blocks = FORM.to_values(layer_config(assignments=[f"adapter.blocks={rows}"]))["adapter.blocks"]
+    only_up = {"adapter.blocks": blocks, "adapter.text_rank": 0}
+    assert "InvokeAI (taken for SDXL)" in check("plain.safetensors", **only_up)
+    look(workspace, "starter-model")
+    assert "InvokeAI" not in check("starter-model", **only_up)
 
 
 def test_run_that_would_learn_nothing_is_not_started(workspace, dataset, events):

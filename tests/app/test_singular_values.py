@@ -13,7 +13,7 @@ from app.library.events import look_into_file
 from app.library.singular_values import MEASURE, MOST_BARS, view_singular_values
 from app.library.singular_values_html import make_singular_values, plot_bars, plot_energy
 from tests.app.conftest import wait_for
-from trainer.files.architectures import list_layers
+from trainer.formats.architectures import list_layers
 
 FILE = FileView("file:my style.safetensors", Path("my style.safetensors"), 8)
 

@@ -3,7 +3,7 @@
 import torch
 from safetensors.torch import save_file
 
-from trainer.files.architectures import list_layers
+from trainer.formats.architectures import list_layers
 from trainer.formats.families import FAMILIES
 from trainer.formats.spellings import SPELLINGS, write_name
 

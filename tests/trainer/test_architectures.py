@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from trainer.adapters.base import shape_of
-from trainer.files.architectures import OUTER_LAYERS, list_layers
+from trainer.formats.architectures import OUTER_LAYERS, list_layers
 from trainer.formats.families import FAMILIES
 from trainer.formats.unet_names import UNetNames
 from trainer.models.layers import list_adaptable_layers, list_all_layers

@@ -244,7 +244,7 @@ def test_what_cannot_be_merged_is_said(to, weight, settings, says, write, tmp_pa
 def write_full_size(path, layers, seed):
     """Writes a LoRA of rank 1 on layers of SD 1.5."""
     from trainer.export import name_layers, write_kohya
-    from trainer.files.architectures import list_layers
+    from trainer.formats.architectures import list_layers
     from trainer.formats.unet_names import SD_NAMES
 
     torch.manual_seed(seed)
@@ -276,6 +276,16 @@ def test_what_would_not_load_somewhere_is_said_before_anything_is_computed(tmp_p
         merge_files(request, stop)
     assert [f.rule for f in told if "InvokeAI" in f.effects] == ["detection"]
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_merged_file_has_its_layers_in_the_order_of_their_names(tmp_path):
+    # InvokeAI would take the file for one of SDXL, if the time embedding came first.
+    attention = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k"
+    layers = {"a": [f"{RESNET}.conv1", f"{RESNET}.time_emb_proj"], "b": [attention]}
+    files = [write_full_size(tmp_path / f"{n}.safetensors", layers[n], 1) for n in layers]
+    to = tmp_path / "ab.safetensors"
+    merge_files(MergeRequest([(path, 1.0) for path in files], to, MergeOptions(method="svd")))
+    assert not [finding for finding in verify_file(to) if finding.rule == "detection"]
 
 
 def test_what_programs_would_stumble_over_is_written_only_by_force(tmp_path):

@@ -94,7 +94,8 @@ REFUSED = {
         "sdxl", without("conditioner.embedders.0."), r"lacks \d+ tensors of an SDXL model",
     ),
     "the first text encoder has other names": (
-        "sdxl", renaming(CLIP["sdxl"], "text_encoders.clip_l.transformer."), r"lacks \d+ tensors",
+        "sdxl", renaming(CLIP["sdxl"], "text_encoders.clip_l.transformer."),
+        r"names its text encoder text_encoders\.…, as ComfyUI does.*node Save Checkpoint",
     ),
     "all names have something in front": (
         "sd15", renaming("", "state_dict."), r"names its UNet state_dict\.model\.diffusion_model",

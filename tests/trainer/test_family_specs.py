@@ -3,9 +3,12 @@
 from typing import get_args
 
 import pytest
+import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from trainer.export.families import recognise_family
+from trainer.files.inspect import inspect_file
 from trainer.formats.families import (
     FAMILIES,
     SD2,
@@ -17,6 +20,7 @@ from trainer.formats.families import (
     name_encoder,
     read_version,
 )
+from trainer.formats.predictions import read_stated_prediction
 from trainer.models.layers import list_adaptable_layers, list_all_layers
 from trainer.models.shipped import read_config
 
@@ -69,6 +73,29 @@ def test_labels_lead_back_to_family_and_prediction(family, prediction):
         family,
         prediction,
     )
+
+
+@pytest.mark.parametrize(
+    ("version", "stated", "prediction"),
+    [
+        ("sd_v1", "v", "v_prediction"),  # "epsilon" is what programs write for every file
+        ("sd_v1_v", "epsilon", "v_prediction"),
+        ("sd_v1_v", "rectified_flow", "flow"),
+        ("sdxl_base_v1-0", "v", "v_prediction"),
+        ("sd_v2", "", "epsilon"),
+    ],
+)
+def test_headers_that_state_two_things_are_read_alike_everywhere(
+    version, stated, prediction, tmp_path
+):
+    header = {"ss_base_model_version": version, "modelspec.prediction_type": stated}
+    assert recognise_family(header)[1] == prediction
+    assert read_stated_prediction(header) == prediction
+    layer = "lora_unet_mid_block_attentions_0_proj_in"
+    factors = {"lora_down.weight": torch.ones(1, 4), "lora_up.weight": torch.ones(4, 1)}
+    path = tmp_path / "x.safetensors"
+    save_file({f"{layer}.{part}": value for part, value in factors.items()}, path, header)
+    assert inspect_file(path).prediction == prediction
 
 
 def test_a_version_tells_the_prediction_where_it_stands_for_one():

@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import save_file
 
 from trainer.export import name_layers, write_kohya, write_peft
-from trainer.files.architectures import list_layers
 from trainer.files.verify import RULES, judge, verify_file
 from trainer.files.verify.facts import BaseLayers, collect_facts
 from trainer.files.verify.findings import PROGRAMS
+from trainer.formats.architectures import list_layers
 from trainer.formats.families import FAMILIES
 from trainer.formats.header import read_header
 from trainer.formats.unet_names import SDXL_NAMES
@@ -187,7 +187,7 @@ CASES = [
     ("text_sets", "sd15", lambda t: {k: v for k, v in t.items() if "out_proj" not in k}, {},
      "error", "diffusers"),
     ("kinds", "sd15", swap(QUERY, LOHA), {}, "note", "diffusers sd-scripts"),
-    ("kinds", "sd15", swap(QUERY, LOKR), {}, "note", "InvokeAI diffusers sd-scripts"),
+    ("kinds", "sd15", swap(QUERY, LOKR), {}, "note", "diffusers sd-scripts"),
     ("kinds", "sdxl", swap("lora_te2_text_model_encoder_layers_1_mlp_fc1",
      {"diff": torch.ones(5120, 1280)}), {}, "note", "diffusers sd-scripts"),
     ("kinds", "sd15", swap(QUERY, {"oft_blocks": SQUARE}), {}, "warning",
@@ -282,6 +282,7 @@ def test_each_rule_finds_the_file_that_breaks_it(
 # One fault can break several rules: a layer under a wrong name is also an unknown one.
 FOLLOWING = {
     "format": {"outer_layers"},
+    "text_prefix": {"detection"},
     "twins": {"text_level"},
     "lengths": {"dora", "kinds"},
 }

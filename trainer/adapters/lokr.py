@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from trainer.adapters.base import Adapter, Layer, apply_weight, fill, init_kaiming
 from trainer.adapters.low_rank import drop_ranks
+from trainer.formats.kronecker import find_divisor, is_whole
 
 
 class LoKr(Adapter):
@@ -55,7 +56,7 @@ class LoKr(Adapter):
             raise ValueError(msg)
         self.second = (outputs // out1, inputs // in1, *self.shape[2:])
         if whole is None:
-            whole = rank >= max(self.second[:2]) / 2
+            whole = is_whole(self.second[:2], rank)
         self.rank, self.alpha, self.whole = rank, alpha, whole
         self.w1 = nn.Parameter(torch.zeros(out1, in1))
         if whole:
@@ -143,9 +144,3 @@ class LoKr(Adapter):
         if self.rank_dropout and self.training:
             return drop_ranks(hidden, self.rank_dropout, axis)
         return hidden
-
-
-def find_divisor(size: int, limit: int = 0) -> int:
-    """Returns the largest divisor of a size that is not above its square root, nor a limit."""
-    most = math.isqrt(size)
-    return next(n for n in range(min(limit or most, most), 0, -1) if size % n == 0)

@@ -17,6 +17,7 @@ from trainer.combine.outputs import (
     check_output,
     check_precision,
     check_rank,
+    list_in_order,
     start_writer,
 )
 from trainer.combine.resize import ResizedLayer, describe_choice, truncate
@@ -81,7 +82,7 @@ def extract_file(
     _check_pair(base, tuned)
     names = UNetNames.from_config(base.info.unet)
     target_model = TargetModel(base.info.family, names, frozenset(base.shapes), base.shapes, base)
-    layers = [layer for layer in base.shapes if layer in base.targets]
+    layers = list_in_order([base.shapes.keys() & base.targets])
     plan = {layer: _plan(base.shapes[layer], choice) for layer in layers}
     check_rank({k: v for k, v in plan.items() if not v.wide}, choice.rank)
     check_rank({k: v for k, v in plan.items() if v.wide}, choice.limit_of(wide=True))

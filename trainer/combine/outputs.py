@@ -1,7 +1,7 @@
 """Planning an adapter file and writing it layer by layer."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -197,6 +197,10 @@ def plan_network(plan: Plan) -> Network:
     return count_network(sizes, ["lora"])
 
 
-def list_in_order(sources: Sequence[Iterable[str]]) -> list[str]:
-    """Returns the layers of all files, each once, in the order of the first file that has it."""
-    return list(dict.fromkeys(layer for layers in sources for layer in layers))
+def list_in_order(sources: Iterable[Iterable[str]]) -> list[str]:
+    """Returns the layers of all files, each once and sorted by name, as other programs write them.
+
+    In any other order a time embedding may stand before the attention, and InvokeAI would take a
+    file of SD 1.x for one of SDXL (see `trainer.formats.invoke`).
+    """
+    return sorted({layer for layers in sources for layer in layers})

@@ -11,12 +11,12 @@ from pathlib import Path
 from trainer.combine.base_weights import BaseWeights
 from trainer.combine.delta import Shape
 from trainer.combine.errors import CombineError
-from trainer.files.architectures import list_known_layers, list_layers
 from trainer.files.read import explain_misfit, open_header
 from trainer.files.read.identity import explain_no_adapter
 from trainer.files.read.keys import READABLE_KINDS, VECTOR_KINDS, group_keys
 from trainer.files.read.kinds import check_kinds
 from trainer.files.read.recognition import Recognition, recognise
+from trainer.formats.architectures import list_known_layers, list_layers
 from trainer.formats.families import FAMILIES, list_titles
 from trainer.formats.layer_names import is_norm
 from trainer.formats.unet_names import UNetNames

@@ -28,7 +28,7 @@ def check_run(config: RunConfig, models: Path, examples: Sequence[Example]) -> l
     quiet_libraries()
     check_device_settings(config)
     info = check_config(locate_base_model(config.base_model, models))
-    return describe_waste(config, examples, info.default_resolution)
+    return describe_waste(config, examples, info)
 
 
 def check_before_start(config: RunConfig, models: Path) -> list[str]:
@@ -48,7 +48,7 @@ def check_before_start(config: RunConfig, models: Path) -> list[str]:
     check_device_settings(config)
     examples = read_training_examples(config.dataset)[0]
     info = check_config(locate_base_model(config.base_model, models))
-    waste = describe_waste(config, examples, info.default_resolution)
+    waste = describe_waste(config, examples, info)
     check_parts(info)
     return [*waste, *describe_warnings(config, info)]
 
@@ -58,16 +58,20 @@ def describe_warnings(config: RunConfig, info: BaseModelInfo) -> list[str]:
     return [f"Warning: {message}" for message in list_warnings(config, info)]
 
 
-def describe_waste(config: RunConfig, examples: Sequence[Example], resolution: int) -> list[str]:
-    """Returns a line for each setting that is a waste.
+def describe_waste(
+    config: RunConfig, examples: Sequence[Example], info: BaseModelInfo
+) -> list[str]:
+    """Returns a line for each setting that is a waste, or that leads to a file of little use.
 
     Args:
         config: The run's settings.
         examples: The dataset.
-        resolution: The base model's own.
+        info: The base model.
 
     Raises:
         ConfigError: nothing would be learned.
     """
     sizes = [(example.width, example.height) for example in examples]
-    return [f"Warning: {problem}." for problem in check_settings(config, sizes, resolution)]
+    family = info.family if info.is_public else ""
+    problems = check_settings(config, sizes, info.default_resolution, family)
+    return [f"Warning: {problem}." for problem in problems]

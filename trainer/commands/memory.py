@@ -134,7 +134,7 @@ def estimate_run(
         raise RunError(str(error)) from error
     info = check_config(locate_base_model(config.base_model, models))
     warnings = [
-        *describe_waste(config, estimate.examples, estimate.resolution),
+        *describe_waste(config, estimate.examples, info),
         *describe_warnings(config, info),
     ]
     return MemoryReport(estimate, free_bytes, changes, warnings)

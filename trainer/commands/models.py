@@ -32,6 +32,7 @@ class ListedModel:
         message: Why it is no base model, or the question that it leaves open.
         certain: The prediction is stated by the base model, not assumed.
         notes: What a person should know before training on it.
+        public: It has the sizes of its family's public model.
     """
 
     name: str
@@ -44,6 +45,7 @@ class ListedModel:
     message: str = ""
     certain: bool = True
     notes: tuple[str, ...] = ()
+    public: bool = False
 
     def __str__(self) -> str:
         assumed = "" if self.certain else " (assumed, and measured before the first step)"
@@ -118,6 +120,7 @@ def describe_model(path: Path) -> ListedModel:
         message=info.question,
         certain=info.certain,
         notes=info.notes,
+        public=info.is_public,
     )
 
 

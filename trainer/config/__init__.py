@@ -6,6 +6,7 @@ saved `config.toml` all derive from that declaration.
 """
 
 from trainer.config.adapter import AdaLoRAConfig, AdapterConfig, BlockConfig
+from trainer.config.advice import list_advice
 from trainer.config.base_model import BaseModelConfig
 from trainer.config.checks import CHECKED_SETTINGS, check_settings
 from trainer.config.combine import (
@@ -103,6 +104,7 @@ __all__ = [
     "get_used_with",
     "guess_kind",
     "layer_config",
+    "list_advice",
     "list_care",
     "list_choices",
     "list_goals",

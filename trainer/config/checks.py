@@ -13,6 +13,7 @@ from typing import Any
 from trainer.config.errors import ConfigError, Problem
 from trainer.config.optimizer import Part
 from trainer.config.rates import list_parts
+from trainer.config.recognition import check_recognition
 from trainer.config.run import RunConfig
 
 Size = tuple[int, int]
@@ -60,9 +61,12 @@ CHECKED_SETTINGS = (
     "adapter.kind",
     "adapter.layers",
     "adapter.lokr_factor",
+    "adapter.rank",
     "adapter.start_from",
     "adapter.text_rank",
     "adapter.word_vectors",
+    "base_model.prediction",
+    "base_model.zero_snr",
     "dataset.caption_dropout",
     "dataset.keep_tags",
     "dataset.masks",
@@ -75,8 +79,10 @@ CHECKED_SETTINGS = (
     "objective.max_timestep",
     "objective.min_snr_gamma",
     "objective.min_timestep",
+    "objective.noise_offset",
     "objective.prior",
     "objective.prior_weight",
+    "objective.pyramid_noise",
     "objective.unmasked_weight",
     "objective.weighting",
     "optimizer.conv_learning_rate",
@@ -89,6 +95,7 @@ CHECKED_SETTINGS = (
     "optimizer.unet_learning_rate",
     "optimizer.warmup_steps",
     "optimizer.word_learning_rate",
+    "output.formats",
     "samples.every_steps",
     "samples.weight",
     "train.accumulate",
@@ -98,7 +105,7 @@ CHECKED_SETTINGS = (
 
 
 def check_settings(
-    config: RunConfig, sizes: Sequence[Size] = (), resolution: int = 0
+    config: RunConfig, sizes: Sequence[Size] = (), resolution: int = 0, family: str = ""
 ) -> list[Problem]:
     """Returns what is a waste in a run's settings, each with what to do.
 
@@ -106,6 +113,8 @@ def check_settings(
         config: The run's settings.
         sizes: Width and height of every image; none where they are not known yet.
         resolution: The base model's own, for `dataset.resolution = 0`; 0 where it is not known.
+        family: The base model's, where it has the sizes of the public one; "" where it has not, or
+            is not known.
 
     Raises:
         ConfigError: nothing would be learned.
@@ -119,6 +128,7 @@ def check_settings(
         *_check_images(config, sizes, resolution),
         *_check_shares(config),
         *_check_uses(config),
+        *check_recognition(config, family),
     ]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from trainer.export.errors import ExportError
 from trainer.formats.families import FAMILIES, read_version
-from trainer.formats.predictions import read_prediction_type
+from trainer.formats.predictions import read_stated_prediction
 
 
 def recognise_family(metadata: Mapping[str, str]) -> tuple[str, str]:
@@ -13,12 +13,10 @@ def recognise_family(metadata: Mapping[str, str]) -> tuple[str, str]:
     Raises:
         ExportError: the header names none of them.
     """
-    stated = read_prediction_type(metadata.get("modelspec.prediction_type", ""))
-    family, prediction = read_version(metadata.get("ss_base_model_version", ""))
+    stated = read_stated_prediction(metadata)
+    family, _ = read_version(metadata.get("ss_base_model_version", ""))
     if family:
-        # Some versions stand for one prediction, but none of them for rectified flow.
-        by_version = "" if stated == "flow" else prediction
-        return family, by_version or stated or "epsilon"
+        return family, stated or "epsilon"
     for spec in FAMILIES.values():
         for prediction, labels in spec.labels.items():
             if metadata.get("modelspec.architecture") == labels.architecture:

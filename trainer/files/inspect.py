@@ -6,16 +6,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from trainer.export.errors import ExportError
-from trainer.files.architectures import list_layers
 from trainer.files.inspection import Component, Inspection, Verdict
 from trainer.files.read.family import read_rank
 from trainer.files.read.identity import explain_no_adapter
 from trainer.files.verify import judge
 from trainer.files.verify.facts import FileFacts, collect_facts
 from trainer.files.verify.findings import PROGRAMS, Finding
-from trainer.formats.families import read_version
+from trainer.formats.architectures import list_layers
 from trainer.formats.precision import name_precision
-from trainer.formats.predictions import read_prediction_type
+from trainer.formats.predictions import read_stated_prediction
 from trainer.formats.spellings import KOHYA, SPELLINGS
 
 _COMPONENTS = {
@@ -89,7 +88,7 @@ def inspect_file(path: Path) -> Inspection:
         components=list(_describe_components(facts)),
         trigger=text.get("modelspec.trigger_phrase", ""),
         tags=_list_tags(text),
-        prediction=_read_prediction(text),
+        prediction=read_stated_prediction(text),
         base_model=text.get("ss_sd_model_name", ""),
         training={name: text[key] for key, name in _TRAINING.items() if _matches(text, key)},
         settings="lorasmith.config" in text,
@@ -169,12 +168,6 @@ def _list_tags(metadata: Mapping[str, str]) -> list[str]:
         for tag, count in tags.items() if isinstance(tags, dict) else []:
             counts[str(tag)] += count if isinstance(count, int) else 0
     return [tag for tag, _ in counts.most_common(5)]
-
-
-def _read_prediction(metadata: Mapping[str, str]) -> str:
-    stated = read_prediction_type(metadata.get("modelspec.prediction_type", ""))
-    _, by_version = read_version(metadata.get("ss_base_model_version", ""))
-    return by_version if stated in {"", "epsilon"} and by_version else stated
 
 
 def _matches(metadata: Mapping[str, str], key: str) -> bool:

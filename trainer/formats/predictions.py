@@ -1,8 +1,11 @@
 """What a base model predicts: the kinds, and how headers spell them."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
+
+from trainer.formats.families import read_version
 
 PredictionName = Literal["epsilon", "v_prediction", "flow"]
 
@@ -46,6 +49,17 @@ def read_prediction_type(text: str) -> str:
     """Returns the prediction for a `modelspec.prediction_type`; "" where it is unknown."""
     word = text.strip().lower()
     return next((each.name for each in _ROWS if re.fullmatch(each.spelling, word)), "")
+
+
+def read_stated_prediction(metadata: Mapping[str, str]) -> str:
+    """Returns the prediction that a LoRA file's header states; "" where it states none.
+
+    Two entries state it. "epsilon" in the one counts for little, since programs write it for every
+    file: where the version in the other stands for one prediction alone, that is taken.
+    """
+    stated = read_prediction_type(metadata.get("modelspec.prediction_type", ""))
+    _, by_version = read_version(metadata.get("ss_base_model_version", ""))
+    return by_version if stated in {"", "epsilon"} and by_version else stated
 
 
 def suggest_prediction(name: str) -> str:

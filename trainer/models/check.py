@@ -78,6 +78,13 @@ class BaseModelInfo:
         return int(self.latent_factor * 2 ** (len(self.unet["block_out_channels"]) - 1))
 
     @property
+    def is_public(self) -> bool:
+        """Whether its UNet has the sizes of the family's public one, which other programs know."""
+        spec = FAMILIES[self.family].unet
+        channels = tuple(self.unet["block_out_channels"])
+        return (channels, self.unet["cross_attention_dim"]) == (spec.channels, spec.text_width)
+
+    @property
     def default_resolution(self) -> int:
         """Side in pixels of the square image that the model was made for."""
         return int(self.unet["sample_size"]) * self.latent_factor

@@ -10,6 +10,7 @@ from trainer.models.errors import ModelError
 from trainer.models.shipped import read_config
 
 UNET_PREFIX = "model.diffusion_model."
+_COMFY_TEXT = "text_encoders."
 
 _ADAPTER = "an adapter file (LoRA or its kin). Choose the base model that it was made for"
 _NOT_TRAINED = f"which is not trained here. Choose an {list_titles()} model"
@@ -82,6 +83,7 @@ def detect_file(file: TensorFile) -> Detection:
     """
     _refuse_unknown_keys(file)
     _check_channels(file)
+    _refuse_foreign_text(file)
     family = _find_family(file)
     _refuse_pruned(file, family)
     recorded = _read_prediction(file)
@@ -125,6 +127,19 @@ def _refuse_unknown_prefix(file: TensorFile) -> None:
                 "that wrote it and save it as a checkpoint, or choose another copy."
             )
             raise ModelError(msg)
+
+
+def _refuse_foreign_text(file: TensorFile) -> None:
+    """Refuses text encoders under the names that ComfyUI gives them in memory."""
+    usual = [spec.text_encoders[0].file_prefix for spec in FAMILIES.values()]
+    foreign = [name for name in file.tensors if name.startswith(_COMFY_TEXT)]
+    if foreign and not any(name.startswith(tuple(usual)) for name in file.tensors):
+        msg = (
+            f"{file.path.name} names its text encoder {_COMFY_TEXT}…, as ComfyUI does in memory, "
+            f"and programs read {' or '.join(dict.fromkeys(usual))}… Load it in ComfyUI and save "
+            "it with the node Save Checkpoint, or choose another copy."
+        )
+        raise ModelError(msg)
 
 
 def _check_channels(file: TensorFile) -> None:

@@ -8,11 +8,10 @@ from fnmatch import fnmatchcase
 from trainer.adapters import ADAPTERS, Adapter, Target
 from trainer.adapters.base import shape_of
 from trainer.config import AdapterConfig, BlockConfig
+from trainer.config.layers import find_block, is_chosen, size_of
 from trainer.formats.families import FAMILIES
 from trainer.models import Family
 from trainer.runs import RunError
-
-_ATTENTION = (".attn1.", ".attn2.", ".self_attn.")
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def plan_layers(
     chosen = choose_layers(targets, family, config)
     planned = []
     for target, block in zip(chosen, match_blocks(chosen, config), strict=True):
-        rank, alpha = _size_of(target, config, block)
+        rank, alpha = size_of(target, config, block)
         if rank:
             if config.scaling == "alpha/sqrt(rank)":
                 alpha *= math.sqrt(rank)
@@ -67,7 +66,7 @@ def choose_layers(targets: Iterable[Target], family: Family, config: AdapterConf
     Raises:
         RunError: the family has no such blocks, or a pattern of `adapter.blocks` fits no layer.
     """
-    chosen = [target for target in targets if _is_chosen(target, family, config)]
+    chosen = [target for target in targets if is_chosen(target, family.spec, config)]
     if not chosen:
         known = " and ".join(each.title for each in FAMILIES.values() if each.named_blocks)
         msg = (
@@ -95,39 +94,7 @@ def match_blocks(targets: Iterable[Target], config: AdapterConfig) -> list[Block
                 "anything."
             )
             raise RunError(msg)
-    return [
-        next((block for block in config.blocks if fnmatchcase(target.name, block.pattern)), None)
-        for target in targets
-    ]
-
-
-def _is_chosen(target: Target, family: Family, config: AdapterConfig) -> bool:
-    if config.layers == "all":
-        return True
-    if config.layers == "attention":
-        return any(mark in target.name for mark in _ATTENTION)
-    block = family.spec.named_blocks.get(config.layers)
-    return block is not None and target.name.startswith(f"{block}.")
-
-
-def _size_of(target: Target, config: AdapterConfig, block: BlockConfig | None) -> tuple[int, float]:
-    rank, alpha = _usual_size(target, config)
-    if block is None:
-        return rank, alpha
-    strength = alpha / rank if rank else config.alpha / config.rank
-    if block.rank >= 0:
-        rank = block.rank
-    return rank, block.alpha or strength * rank
-
-
-def _usual_size(target: Target, config: AdapterConfig) -> tuple[int, float]:
-    if target.part == "text":
-        return config.text_rank, config.text_alpha
-    if target.part == "conv" and config.conv_rank == 0:
-        return 0, 1.0
-    if target.wide:
-        return config.conv_rank, config.conv_alpha
-    return config.rank, config.alpha
+    return [find_block(target.name, config.blocks) for target in targets]
 
 
 def _check_ranks(planned: list[PlannedLayer], config: AdapterConfig) -> None:

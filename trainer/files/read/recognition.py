@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from trainer.files.architectures import list_known_layers, list_layers
 from trainer.files.read.family import (
     FamilyGuess,
     Shapes,
@@ -14,6 +13,7 @@ from trainer.files.read.family import (
     read_stated_family,
 )
 from trainer.files.read.keys import KeyGroup
+from trainer.formats.architectures import list_known_layers, list_layers
 from trainer.formats.families import FAMILIES
 from trainer.formats.spellings import ParsedName, parse_names
 from trainer.formats.unet_names import SD_NAMES, SDXL_NAMES, UNetNames

@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
-from trainer.files.architectures import OUTER_LAYERS, list_layers
 from trainer.files.read import open_header
 from trainer.files.read.family import FamilyGuess
 from trainer.files.read.keys import KeyGroup, find_words, group_keys
 from trainer.files.read.recognition import recognise
+from trainer.formats.architectures import OUTER_LAYERS, list_layers
 from trainer.formats.header import TensorFile
 from trainer.formats.layer_names import is_norm
 from trainer.formats.spellings import KOHYA, ParsedName, parse_names

@@ -3,12 +3,14 @@
 import json
 import re
 from collections.abc import Iterator
+from typing import Literal
 
-from trainer.files.architectures import list_layers
 from trainer.files.read.family import read_stated_family
 from trainer.files.verify.facts import FileFacts
 from trainer.files.verify.findings import Effect, Finding, name_some
+from trainer.formats.architectures import list_layers
 from trainer.formats.families import FAMILIES, SD2, SD15, SDXL
+from trainer.formats.invoke import explain_as_invoke, name_outcome, recognise_as_invoke
 
 _LARGEST_HEADER = 1 << 20  # ComfyUI serves no more
 _HIDDEN = Effect("partly", "hidden among the LoRAs of another family")
@@ -62,26 +64,23 @@ def _read_as_a1111(facts: FileFacts) -> str:
 
 
 def check_detection(facts: FileFacts) -> Iterator[Finding]:
-    """There is a layer by which InvokeAI detects the family: cross attention or text attention."""
-    family = facts.guess.family
+    """InvokeAI, which goes by the layers that are there, takes the file for the right family."""
+    family, fitting = facts.guess.family, facts.guess.candidates
     # For a model of unusual sizes no program can detect the family.
-    if not facts.kohya or not family or facts.expected != list_layers(family):
+    is_public = not family or facts.expected == list_layers(family)
+    if not facts.kohya or not is_public or not (family or fitting):
         return
-    family_patterns = [r"attn2_to_[kv]$", r"^lora_te.*self_attn_[qkv]_proj$"]
-    deep = FAMILIES[family].has_deep_blocks
-    if deep:  # detected by the depth of its blocks
-        family_patterns.append(r"_transformer_blocks_")
-    if any(re.search(pattern, each) for each in facts.kohya for pattern in family_patterns):
+    starts = {key: entry.start for key, entry in facts.header.tensors.items()}
+    in_order = sorted(starts, key=lambda key: starts[key])
+    recognition = recognise_as_invoke({key: facts.shapes[key] for key in in_order})
+    if family and recognition.base == family:
         return
-    as_xl = any(re.search(r"_(time_emb_proj|emb_layers_1)$", each) for each in facts.kohya)
-    if deep and as_xl:
-        return
-    text = "taken for SDXL" if as_xl else "family not detected, so not installed"
+    loads: Literal["no", "partly"] = "partly" if recognition.base in fitting else "no"
     yield Finding(
         "warning",
         "detection",
-        "No layer of cross attention or of the text encoder's attention reveals the family.",
-        {"InvokeAI": Effect("no", text)},
+        explain_as_invoke(recognition, FAMILIES[family or fitting[0]]),
+        {"InvokeAI": Effect(loads, name_outcome(recognition))},
     )
 
 

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator
 
-from trainer.files.architectures import OUTER_LAYERS
 from trainer.files.read.keys import find_adapters
 from trainer.files.verify.facts import FileFacts
 from trainer.files.verify.findings import (
@@ -20,6 +19,7 @@ from trainer.files.verify.findings import (
     name_some,
 )
 from trainer.files.verify.unread import find_foreign_parts, find_unread
+from trainer.formats.architectures import OUTER_LAYERS
 from trainer.formats.families import FAMILIES, name_encoder
 from trainer.formats.spellings import KOHYA, SPELLINGS, has_grammar
 
@@ -56,7 +56,6 @@ def check_words(facts: FileFacts) -> Iterator[Finding]:
     """No textual-inversion embedding is bundled with the layers."""
     if not facts.words:
         return
-    spec = facts.guess.spec
     keys = sum(len(parts) for parts in facts.words.values())
     left_out = Effect("partly", "the embeddings left out")
     yield Finding(
@@ -67,7 +66,7 @@ def check_words(facts: FileFacts) -> Iterator[Finding]:
             "diffusers": REFUSES,
             "ComfyUI": left_out,
             "sd-scripts": left_out,
-            "InvokeAI": left_out if spec and spec.has_two_encoders else REFUSES,
+            "InvokeAI": left_out,
             "Forge": REFUSES if keys > MOST_LEFTOVERS else left_out,
         },
     )
@@ -110,7 +109,7 @@ def check_format(facts: FileFacts) -> Iterator[Finding]:
             else "which none of these programs reads as a whole; `lorasmith convert` gives the "
             "layers the names of kohya"
         )
-        severity: Severity = "note" if readers else "warning"
+        severity: Severity = "note" if readers else "error"  # refused or ruined by every program
         yield Finding(severity, "format", f"The names are those of {titles}, {whose}.", effects)
 
 

@@ -86,6 +86,6 @@ def _is_omi(facts: FileFacts) -> bool:
     return (
         facts.guess.family == SDXL.name
         and text.get("ot_branch") == "omi_format"
-        and "modelspec.sai_model_spec" in text
-        and "modelspec.architecture" in text
+        and bool(text.get("modelspec.sai_model_spec"))
+        and text.get("modelspec.architecture") == SDXL.labels["epsilon"].architecture
     )

@@ -60,15 +60,6 @@ def check_kinds(facts: FileFacts) -> Iterator[Finding]:
                 + (f"; read by {readers}." if readers else "."),
                 effects,
             )
-    spec = facts.guess.spec
-    low_rank = [s for s, group in facts.groups.items() if "lokr_w2_b" in group.keys]
-    if low_rank and spec and not spec.has_deep_blocks:
-        yield Finding(
-            "note",
-            "kinds",
-            f"LoKr of low rank hides the family of the file: {name_some(low_rank)}.",
-            {"InvokeAI": Effect("no", "not installed, because the family is not seen")},
-        )
 
 
 def check_tucker(facts: FileFacts) -> Iterator[Finding]:
