@@ -3,7 +3,7 @@
     python benchmarks/memory.py --full-size
 
 A table in docs/memory.md: a row per family, size, batch and way to store the UNet, with the peak of
-each phase and what must be free. Nothing is measured: the page tells the estimate's error.
+each phase and what must be free. Nothing is measured; the page shows the error of estimates.
 """
 
 import json
@@ -70,11 +70,11 @@ def list_rows() -> Iterator[dict[str, Any]]:
             for plan, assignments in PLANS.items():
                 words = (f"dataset.resolution={side}", f"train.batch_size={batch}")
                 config = layer_config(assignments=[*_ATTACHED, *words, *assignments])
-                found = estimate_full_size(family, config)
-                phases = {phase.name: phase.peak_bytes for phase in found.phases}
+                estimate = estimate_full_size(family, config)
+                phases = {phase.name: phase.peak_bytes for phase in estimate.phases}
                 yield {
                     "family": family, "side": side, "batch": batch, "plan": plan,
-                    "phases": phases, "total": found.total_bytes,
+                    "phases": phases, "total": estimate.total_bytes,
                 }  # fmt: skip
 
 
