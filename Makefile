@@ -24,7 +24,7 @@ $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo app check test test-slow gpu-check fmt lint types docs docs-check
+.PHONY: help setup demo app check test test-slow gpu-check fmt lint types docs docs-check dist
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' \
@@ -70,6 +70,9 @@ types: setup  ## mypy, for each system that people use
 	$(BIN)/mypy --platform linux
 	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32
 	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin
+
+dist: setup  ## build the sdist, and the wheel from it, into dist/
+	$(BIN)/uv build --out-dir dist
 
 docs: setup  ## write the generated pages of docs/ again, and the doctor's list of tested versions
 	cp constraints.txt trainer/doctor/tested.txt

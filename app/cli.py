@@ -35,6 +35,9 @@ SUBJECTS = (
     diagnosis,
 )
 
+# `lorasmith` alone, as somebody types it who has just installed it.
+WITHOUT_COMMAND = ("app", "--open")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; an expected error is one clear message on stderr and exit code 2."""
@@ -44,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # What PyTorch lacks on a Mac's GPU is computed on the CPU instead of ending the run.
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     _prepare_output()
-    args = build_parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    args = build_parser().parse_args(given or WITHOUT_COMMAND)
     try:
         code: int = args.function(args)
     except LorasmithError as error:
@@ -69,7 +73,9 @@ def _prepare_output() -> None:
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of the whole command line."""
     parser = argparse.ArgumentParser(
-        prog="lorasmith", description="Trains Stable Diffusion LoRAs from 10 to 20 images."
+        prog="lorasmith",
+        description="Trains Stable Diffusion LoRAs from 10 to 20 images.",
+        epilog="Without a command the app opens in the browser (`lorasmith app --open`).",
     )
     version = metadata.version("lorasmith")
     parser.add_argument("--version", action="version", version=f"lorasmith {version}")

@@ -1,4 +1,4 @@
-"""The app, the worker behind its previews, and the demo."""
+"""The app, the worker behind its previews, the demo, and the pages of documentation."""
 
 import argparse
 import os
@@ -7,18 +7,18 @@ import sys
 from pathlib import Path
 
 from app.commands.arguments import Subparsers, add_command, add_set, find_workspace
+from datasets_tools.shipped import DOCS, EXAMPLES, is_checkout
 from trainer.config import layer_config
 from trainer.runs import PreviewFolder, RunError, create_run
 from trainer.runs.workspace import check_workspace
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 STARTER_MODEL = EXAMPLES / "starter-model"
 # Subjects that are not in the training set. No trigger: the style is to come with the weight alone.
 DEMO_PROMPTS = ["a cat face", "a panda", "a frog", "a wolf", "an owl", "a butterfly"]
 
 
 def add_commands(commands: Subparsers) -> None:
-    """Adds `app`, `demo` and `preview-worker`."""
+    """Adds `app`, `demo`, `docs` and `preview-worker`."""
     app = add_command(commands, "app", _run_app, "open the app in the browser")
     app.add_argument("--host", default="127.0.0.1", help="address to listen on")
     app.add_argument("--port", type=int, default=7860, help="port to listen on")
@@ -30,6 +30,8 @@ def add_commands(commands: Subparsers) -> None:
     app.add_argument("--open", action="store_true", help="open a browser window, too")
     demo = add_command(commands, "demo", _run_demo, "train the example style on the starter model")
     add_set(demo)
+    docs = add_command(commands, "docs", _run_docs, "list the pages of documentation, or print one")
+    docs.add_argument("page", nargs="?", default="", help="its name, for example guide")
     worker = add_command(
         commands, "preview-worker", _run_preview_worker, "answer the app's preview requests"
     )
@@ -49,8 +51,29 @@ def _run_app(args: argparse.Namespace) -> int:
         host=args.host,
         port=args.port,
         password=args.password or os.environ.get("LORASMITH_PASSWORD", ""),
-        open_browser=args.open,
+        open_browser=args.open and _has_display(),
     )
+    return 0
+
+
+def _has_display() -> bool:
+    """Whether a browser can show a window; without a screen Linux would start one for terminals."""
+    return not sys.platform.startswith("linux") or any(
+        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+    )
+
+
+def _run_docs(args: argparse.Namespace) -> int:
+    pages = {path.stem: path for path in sorted(DOCS.glob("*.md"))}
+    if args.page:
+        name = args.page.rpartition("/")[2].removesuffix(".md")
+        if name not in pages:
+            raise RunError(f"There is no page {args.page}. `lorasmith docs` lists them.")
+        print(pages[name].read_text(encoding="utf-8"))
+        return 0
+    for name, path in pages.items():
+        print(f"{name}: {path.read_text(encoding='utf-8').partition(chr(10))[0].lstrip('# ')}")
+    print(f"\n`lorasmith docs NAME` prints a page; the files are in {DOCS}")
     return 0
 
 
@@ -71,7 +94,8 @@ def _run_demo(args: argparse.Namespace) -> int:
     }
     if not STARTER_MODEL.is_dir():
         raise RunError(
-            "The starter model is not here. Run the demo from a clone of the repository."
+            f"The starter model is not in {STARTER_MODEL}. It comes along with Lorasmith: "
+            "install it again."
         )
     config = layer_config("starter-style", settings=settings, assignments=args.set)
     run = create_run(find_workspace(args, create=True) / "runs", config)
@@ -91,9 +115,16 @@ def _run_demo(args: argparse.Namespace) -> int:
     print(
         f"\nThe LoRA file:    {exports[0]}\nWeights 0 to 1.5: {grid}\nThe whole run:    {run.path}"
         "\n\nThe starter model is a tour on tiny emoji images, not a model for real work."
-        "\nNext: `make app` opens the app on this workspace; its Preview tab loads "
-        f"{exports[0].name}."
+        f"\nNext: `{_name_app_command(args.workspace)}` opens the app on this workspace; its "
+        f"Preview tab loads {exports[0].name}."
         "\nFor real work put an SD 1.x, SD 2.x or SDXL model into "
         f"{args.workspace / 'models'} (or `lorasmith download` one) and choose it in the app."
     )
     return code
+
+
+def _name_app_command(workspace: Path) -> str:
+    """Returns what to type for the app on a workspace, as the demo was started."""
+    if is_checkout() and workspace == Path("workspace"):
+        return "make app"
+    return f"lorasmith app --open --workspace {workspace}"

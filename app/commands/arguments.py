@@ -159,7 +159,7 @@ def add_set(parser: argparse.ArgumentParser) -> None:
     """Adds `--set SECTION.NAME=VALUE`."""
     parser.add_argument(
         "--set", action="append", default=[], metavar="SECTION.NAME=VALUE",
-        help="change one setting; repeat for more (docs/config-reference.md lists them)",
+        help="change one setting; repeat for more (`lorasmith docs config-reference` lists them)",
     )  # fmt: skip
 
 

@@ -44,7 +44,7 @@ def add_commands(commands: Subparsers) -> None:
         "Each caption is written as soon as it is made, so an interruption loses nothing, and with "
         "--existing keep the same command goes on. `lorasmith captions DATASET --undo` restores "
         "the captions. What was edited meanwhile stays. The exit code is 1 when an image could "
-        "not be captioned. docs/captions.md lists which captioner suits which base model."
+        "not be captioned. `lorasmith docs captions` lists which captioner suits which base model."
     )
     captioners = add_command(
         commands, "captioners", _run_captioners, "list the captioners, and which of them are here"

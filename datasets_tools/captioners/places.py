@@ -11,8 +11,9 @@ from pathlib import Path
 
 from datasets_tools.captioners.table import find_captioner
 from datasets_tools.errors import DatasetError
+from datasets_tools.shipped import EXAMPLES
 
-SHIPPED_FOLDER = Path(__file__).resolve().parents[2] / "examples" / "starter-model" / "captioner"
+SHIPPED_FOLDER = EXAMPLES / "starter-model" / "captioner"
 
 
 def place_model(name: str, workspace: Path, entry: str = "") -> Path:
@@ -57,8 +58,8 @@ def find_model(name: str, workspace: Path, path: Path | None = None) -> Path:
     captioner = find_captioner(name)
     if not captioner.model:
         msg = (
-            f"The captioner {name} is missing in {place}. It comes with a copy of Lorasmith's "
-            "repository; get a fresh one, or choose another captioner."
+            f"The captioner {name} is missing in {place}. It comes along with Lorasmith: "
+            "install it again, or choose another captioner."
         )
         raise DatasetError(msg)
     msg = (

@@ -77,6 +77,6 @@ def read_description(folder: Path) -> StarterDescription:
 def explain_damage(path: Path) -> DatasetError:
     """Returns the error for a file that cannot be read."""
     return DatasetError(
-        f"{show_name(path)} of the starter captioner is damaged. Get the file again, from the "
-        "folder examples/starter-model/captioner of Lorasmith."
+        f"{show_name(path)} of the starter captioner is damaged. It comes along with Lorasmith: "
+        "install it again."
     )

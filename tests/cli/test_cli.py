@@ -111,3 +111,40 @@ def test_help_is_quick_and_needs_no_torch():
     code = "import sys; from app.cli import build_parser; build_parser().format_help(); "
     code += "sys.exit(any(m in sys.modules for m in ('torch', 'gradio', 'diffusers')))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("screen", "opens"), [({"DISPLAY": ":0"}, True), ({}, False)])
+def test_without_a_command_the_app_starts_and_opens_a_browser_where_there_is_a_screen(
+    tmp_path, monkeypatch, screen, opens
+):
+    started = []
+    launch = "app.web.server.launch"
+    monkeypatch.setattr(launch, lambda workspace, **given: started.append((workspace, given)))
+    monkeypatch.setenv("LORASMITH_WORKSPACE", str(tmp_path))
+    monkeypatch.setattr("sys.platform", "linux")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in screen.items():
+        monkeypatch.setenv(name, value)
+    assert main([]) == 0
+    ((workspace, given),) = started
+    assert (workspace.root, given["open_browser"]) == (tmp_path, opens)
+    assert workspace.base_models == (STARTER.resolve(),)
+
+
+def test_help_names_the_commands_and_what_comes_without_one(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "Without a command the app opens in the browser" in printed
+
+
+def test_pages_of_documentation_are_listed_and_printed(capsys):
+    assert main(["docs"]) == 0
+    assert "memory: " in capsys.readouterr().out
+    assert main(["docs", "docs/memory.md"]) == 0
+    assert capsys.readouterr().out.startswith("# Memory")
+    assert main(["docs", "../README"]) == 0  # the index of docs, whatever stands before
+    assert main(["docs", "nonsense"]) == 2
+    assert "`lorasmith docs` lists them" in capsys.readouterr().err

@@ -38,7 +38,9 @@ class MergeOptions(Options):
 
     method: Literal[
         "svd", "concatenate", "orthogonal", "ties", "dare_linear", "dare_ties", "linear"
-    ] = Field(default="svd", description="How to merge; docs/merging.md compares the methods.")
+    ] = Field(
+        default="svd", description="How to merge; `lorasmith docs merging` compares the methods."
+    )
     rank: int = Field(
         default=0,
         ge=0,
