@@ -27,6 +27,15 @@ def add_commands(commands: Subparsers) -> None:
         help="asked for by the app; needed for any --host but this computer; "
         "LORASMITH_PASSWORD in the environment does the same",
     )  # fmt: skip
+    app.add_argument(
+        "--host-name", action="append", default=[], metavar="NAME",
+        help="a name by which a proxy lets browsers in, as in the page's address; repeat for more; "
+        "LORASMITH_HOST_NAME in the environment does the same",
+    )  # fmt: skip
+    app.add_argument(
+        "--root-path", default="", metavar="PATH",
+        help="the path in front of the app's own, where a proxy passes it on",
+    )  # fmt: skip
     app.add_argument("--open", action="store_true", help="open a browser window, too")
     demo = add_command(commands, "demo", _run_demo, "train the example style on the starter model")
     add_set(demo)
@@ -52,6 +61,8 @@ def _run_app(args: argparse.Namespace) -> int:
         port=args.port,
         password=args.password or os.environ.get("LORASMITH_PASSWORD", ""),
         open_browser=args.open and _has_display(),
+        host_names=args.host_name or os.environ.get("LORASMITH_HOST_NAME", "").split(),
+        root_path=args.root_path,
     )
     return 0
 

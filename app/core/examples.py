@@ -54,12 +54,12 @@ def thumbnail_of(example: Example) -> str:
 
 def thumbnail_url(dataset: str, name: str) -> str:
     """Returns the address of a small copy of an image of a dataset."""
-    return f"/media/thumbnail/{quote(dataset, safe='')}/{quote(name, safe='')}"
+    return f"media/thumbnail/{quote(dataset, safe='')}/{quote(name, safe='')}"
 
 
 def image_url(dataset: str, key: str) -> str:
     """Returns the address of an image of a dataset."""
-    return f"/media/image/{quote(dataset, safe='')}/{quote(key, safe='')}"
+    return f"media/image/{quote(dataset, safe='')}/{quote(key, safe='')}"
 
 
 def list_examples(folder: Path) -> list[Example]:

@@ -170,7 +170,7 @@ def find_newest_images(folder: PreviewFolder) -> str:
 
 def preview_url(request_id: str, side: str) -> str:
     """Returns the address of a generated image: "without" or "with" the adapters."""
-    return f"/media/preview/{quote(request_id, safe='')}/{side}"
+    return f"media/preview/{quote(request_id, safe='')}/{side}"
 
 
 def _list_ids(folder: PreviewFolder, requests: str) -> list[str]:

@@ -152,25 +152,25 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 def export_url(run_id: str, name: str) -> str:
     """Returns the address of an exported file."""
-    return f"/media/export/{quote(run_id, safe='')}/{quote(name, safe='')}"
+    return f"media/export/{quote(run_id, safe='')}/{quote(name, safe='')}"
 
 
 def file_url(file: FileView) -> str:
     """Returns the address of a LoRA file, exported by a run or brought by a person."""
     if file.run_id:
         return export_url(file.run_id, file.path.name)
-    return f"/media/lora/{quote(file.path.name, safe='')}"
+    return f"media/lora/{quote(file.path.name, safe='')}"
 
 
 def word_url(file: FileView) -> str:
     """Returns the address of the embedding that a run exported with a file."""
-    return f"/media/word/{quote(file.run_id, safe='')}/{quote(file.path.name, safe='')}"
+    return f"media/word/{quote(file.run_id, safe='')}/{quote(file.path.name, safe='')}"
 
 
 def pack_url(file: FileView, kind: str) -> str:
     """Returns the address of what was packed from a file."""
     opened, name = quote(file.run_id or file.id, safe=""), quote(file.path.name, safe="")
-    return f"/media/pack/{kind}/{opened}/{name}"
+    return f"media/pack/{kind}/{opened}/{name}"
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ def sample_path(run: RunFolder, step: int, index: int) -> Path:
 def sample_url(run_id: str, sample: Sample) -> str:
     """Returns the address of a sample; it changes when the file does."""
     run = quote(run_id, safe="")
-    return f"/media/sample/{run}/{sample.step}/{sample.index}?v={sample.version}"
+    return f"media/sample/{run}/{sample.step}/{sample.index}?v={sample.version}"
 
 
 def read_resolution(base_model: Path | None, family: str = "") -> int:

@@ -15,6 +15,7 @@ import app.ui
 from app.core.examples import look_once
 from app.core.workspace import Workspace, WorkspaceError
 from app.ui.fragments import View
+from app.web.proxy import ADDRESS_SCRIPT
 
 _MODULES = {path.name: path for path in (Path(app.ui.__file__).parent / "js").glob("*.js")}
 _MAX_FRAGMENTS = 64
@@ -98,8 +99,9 @@ class FirstScripts:
     """Puts a script and a module before all of the page's: modules run in the page's order."""
 
     def __init__(self, app: ASGIApp, script: str, module: str) -> None:
-        tags = f'<script src="/ui/js/{script}"></script>'
-        tags += f'<script type="module" src="/ui/js/{module}"></script>'
+        tags = f'{ADDRESS_SCRIPT}<script src="./ui/js/{script}"></script>'
+        tags += f'<script type="module" src="./ui/js/{module}"></script>'
+        tags += '<link rel="icon" href="./favicon.ico">'  # else a browser asks for the host's
         self.app, self.tags = app, f"<head>{tags}".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

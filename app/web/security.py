@@ -23,12 +23,15 @@ from app.core.text import APP_NAME
 from app.core.workspace import MAX_UPLOAD_TOTAL_BYTES
 from app.ui.markup import element, join
 from app.web import text as server_text
+from app.web.proxy import ADDRESS_SCRIPT, is_named, name_of
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 UPLOAD_PATH = "/gradio_api/upload"
 # Gradio's routes that fetch addresses for the visitor, or that nothing here uses.
 _CLOSED = ("/gradio_api/file=http", "/gradio_api/proxy=", "/gradio_api/deep_link", "/monitoring")
 _READING = {"GET", "HEAD", "OPTIONS"}
+# A proxy must not hold back events until there are many.
+_UNBUFFERED = (b"x-accel-buffering", b"no")
 _HEADERS = {
     "x-frame-options": "DENY",
     "x-content-type-options": "nosniff",
@@ -58,9 +61,12 @@ class Guard:
         hosts: Iterable[str],
         uploads: Path,
         max_upload_bytes: int = MAX_UPLOAD_TOTAL_BYTES,
+        host_names: Iterable[str] = (),
     ) -> None:
         self.app = app
+        self.host_names = tuple(host_names)
         self.hosts = frozenset(host.lower() for host in hosts)
+        self.hosts |= {name_of(name) for name in self.host_names}
         self.uploads = uploads
         self.max_upload_bytes = max_upload_bytes
 
@@ -77,6 +83,8 @@ class Guard:
             if message["type"] == "http.response.start":
                 names = {name.lower() for name, _ in message["headers"]}
                 added = [(k.encode(), v.encode()) for k, v in _HEADERS.items()]
+                if (b"content-type", b"text/event-stream") in _read_kinds(message):
+                    added.append(_UNBUFFERED)
                 message["headers"] = [
                     *message["headers"],
                     *(pair for pair in added if pair[0] not in names),
@@ -87,9 +95,9 @@ class Guard:
 
     def _refuse(self, request: Request) -> PlainTextResponse | None:
         host = request.headers.get("host", "")
-        if _name_of(host) not in self.hosts:
+        if name_of(host) not in self.hosts:
             return PlainTextResponse(server_text.WRONG_HOST, 400)
-        if _is_foreign(request, host):
+        if _is_foreign(request, host, self.host_names):
             return PlainTextResponse(server_text.WRONG_ORIGIN, 403)
         path = _plain(request.url.path)
         if path.startswith(_CLOSED):
@@ -125,20 +133,19 @@ def list_hosts(host: str) -> frozenset[str]:
     return LOOPBACK | addresses | {name, f"{name}.local"}
 
 
-def _name_of(host: str) -> str:
-    try:
-        return (urlsplit(f"//{host}").hostname or "").lower()
-    except ValueError:
-        return ""
-
-
-def _is_foreign(request: Request, host: str) -> bool:
+def _is_foreign(request: Request, host: str, host_names: Iterable[str]) -> bool:
     origin = request.headers.get("origin")
     if origin is not None:  # a browser sends it with all that changes something or reads across
-        return urlsplit(origin).netloc.lower() != host.lower()
+        # A proxy may give the app another Host than the browser's.
+        same = urlsplit(origin).netloc.lower() == host.lower()
+        return not same and not is_named(origin, host_names)
     # Following a link from another site to the app is reading, and welcome.
     crossing = request.headers.get("sec-fetch-site") in {"cross-site", "same-site"}
     return crossing and request.method not in _READING
+
+
+def _read_kinds(message: Message) -> list[tuple[bytes, bytes]]:
+    return [(name.lower(), value.split(b";")[0].strip()) for name, value in message["headers"]]
 
 
 def _plain(path: str) -> str:
@@ -188,7 +195,7 @@ class PasswordGuard:
         if request.url.path == LOGIN_PATH and request.method == "POST":
             answer = await self._log_in(request)
         elif "text/html" in request.headers.get("accept", "") or request.url.path == "/":
-            answer = HTMLResponse(_make_form(), 401)
+            answer = HTMLResponse(_make_form(request.url.path), 401)
         else:
             answer = PlainTextResponse(server_text.LOGIN_HEADING, 401)
         await answer(scope, receive, send)
@@ -212,17 +219,19 @@ class PasswordGuard:
         async with self._one_at_a_time:
             if not hmac.compare_digest(given, self.password):
                 await asyncio.sleep(self.delay_seconds)
-                return HTMLResponse(_make_form(server_text.LOGIN_WRONG), 401)
+                return HTMLResponse(_make_form(LOGIN_PATH, server_text.LOGIN_WRONG), 401)
         session = secrets.token_urlsafe(32)
         self.sessions[session] = time.monotonic()
-        answer = RedirectResponse("/", 303)
+        # Relative, and a cookie for the folder of this address: a proxy may have put a path before.
+        answer = RedirectResponse("./", 303)
         answer.set_cookie(
-            _COOKIE, session, max_age=_SESSION_SECONDS, httponly=True, samesite="strict"
-        )
+            _COOKIE, session, max_age=_SESSION_SECONDS, path=None, httponly=True, samesite="strict",
+            secure=request.url.scheme == "https",
+        )  # fmt: skip
         return answer
 
 
-def _make_form(message: str = "") -> str:
+def _make_form(path: str, message: str = "") -> str:
     field = element(
         "input", id="password", name="password", type="password", required=True, autofocus=True,
         autocomplete="current-password",
@@ -236,7 +245,7 @@ def _make_form(message: str = "") -> str:
         field,
         element("button", server_text.LOGIN_BUTTON, type="submit"),
         method="post",
-        action=LOGIN_PATH,
+        action="../" * (path.count("/") - 1) + LOGIN_PATH[1:],
     )
     style = (
         "body{font:16px system-ui;display:grid;place-items:center;min-height:90vh}"
@@ -246,7 +255,9 @@ def _make_form(message: str = "") -> str:
     head = element(
         "head",
         element("title", APP_NAME),
+        element("link", rel="icon", href="data:,"),  # else a browser asks the host for its own
         element("meta", name="viewport", content="width=device-width"),
         element("style", style),
     )
-    return join("", element("html", head, element("body", element("main", form)), lang="en"))
+    page = join("", element("html", head, element("body", element("main", form)), lang="en"))
+    return f"{ADDRESS_SCRIPT if path == '/' else ''}{page}"

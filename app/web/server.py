@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from app.core.workspace import MAX_LORA_BYTES, Workspace
 from app.ui.theme import make_theme, read_css
 from app.web import captions_routes, media, routes, text
 from app.web.page import build, list_views
+from app.web.proxy import ProxyHeaders, name_of, read_prefix
 from app.web.security import LOOPBACK, Guard, PasswordGuard, list_hosts
 from trainer.runs import RunError
 
@@ -31,6 +33,8 @@ def launch(
     port: int = 7860,
     password: str = "",
     open_browser: bool = False,
+    host_names: Sequence[str] = (),
+    root_path: str = "",
 ) -> None:
     """Serves a workspace until it is interrupted.
 
@@ -40,14 +44,19 @@ def launch(
         port: Port to listen on.
         password: What a browser must give before it sees anything.
         open_browser: Whether to open the page.
+        host_names: By which a proxy lets others in, each with a port where it is an unusual one;
+            they need a password, too.
+        root_path: The path that a proxy puts before ours and does not cut.
 
     Raises:
-        ServerError: the host needs a password, or the port is taken.
+        ServerError: a password is needed, a name or path is none, or the port is taken.
     """
-    if host not in LOOPBACK and not password:
-        raise ServerError(text.password_needed(host))
+    outside = next((one for one in (host, *host_names) if one not in LOOPBACK), "")
+    if outside and not password:
+        raise ServerError(text.password_needed(outside))
+    _check_proxy(host_names, root_path)
     # A browser on another computer may not go through the paths of this one.
-    workspace = replace(workspace, takes_paths=host in LOOPBACK)
+    workspace = replace(workspace, takes_paths=not outside)
     demo = build(workspace)
     # Gradio looks for events a thousand times a second, which took 5 % of a core from the training;
     # 20 times, as it does on Windows, is soon enough for a press.
@@ -63,19 +72,37 @@ def launch(
             server_port=port,
             inbrowser=open_browser,
             prevent_thread_lock=True,
-            **launch_options(workspace, host, password),
+            **launch_options(workspace, host, password, host_names, read_prefix(root_path)),
         )
     except OSError as error:
         raise ServerError(text.port_taken(host, port)) from error
     shown = "127.0.0.1" if host in {"0.0.0.0", "::"} else host
-    sys.stdout.write(f"{text.serving(f'http://{shown}:{port}')}\n")
+    sys.stdout.write(f"{text.serving(f'http://{shown}:{port}', str(workspace.root))}\n")
     sys.stdout.flush()
     demo.block_thread()
 
 
-def launch_options(workspace: Workspace, host: str, password: str) -> dict[str, Any]:
+def _check_proxy(host_names: Sequence[str], root_path: str) -> None:
+    for name in host_names:
+        if not name_of(name) or "/" in name or "*" in name:
+            raise ServerError(text.no_host_name(name))
+    if root_path and not read_prefix(root_path):
+        raise ServerError(text.no_root_path(root_path))
+
+
+def launch_options(
+    workspace: Workspace,
+    host: str,
+    password: str,
+    host_names: Sequence[str] = (),
+    root_path: str = "",
+) -> dict[str, Any]:
     """Returns what Gradio is launched with: every switch by name, so no default can change it."""
-    guards = [Middleware(Guard, hosts=list_hosts(host), uploads=workspace.uploads_path)]
+    hosts, uploads = list_hosts(host), workspace.uploads_path
+    guards = [
+        Middleware(ProxyHeaders, host_names=host_names, root_path=root_path),
+        Middleware(Guard, hosts=hosts, uploads=uploads, host_names=host_names),
+    ]
     if password:
         guards.append(Middleware(PasswordGuard, password=password))
     guards.append(Middleware(routes.FirstScripts, script="frames.js", module="page.js"))

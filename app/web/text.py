@@ -17,14 +17,27 @@ UPLOADS_FULL = "Too much has been uploaded and not taken in yet. Wait a minute a
 
 def password_needed(host: str) -> str:
     return (
-        f"Listening on {host} lets other computers in, so a password is needed. "
+        f"With {host} other computers are let in, so a password is needed. "
         "Give one with --password, or stay on 127.0.0.1."
     )
+
+
+def no_host_name(name: str) -> str:
+    return (
+        f"“{name}” is no host name. Give it as in the address of the page, such as gpu.example.org."
+    )
+
+
+def no_root_path(path: str) -> str:
+    return f"“{path}” is no path. Give it as in the address of the page, such as /lorasmith."
 
 
 def port_taken(host: str, port: int) -> str:
     return f"{host}:{port} is taken. Close what uses it, or choose another port with --port."
 
 
-def serving(url: str) -> str:
-    return f"Lorasmith is at {url}  (Ctrl+C ends the app; a run goes on without it)"
+def serving(url: str, workspace: str) -> str:
+    return (
+        f"Lorasmith is at {url}  (Ctrl+C ends the app; a run goes on without it)\n"
+        f"Datasets, runs and models are in {workspace}"
+    )

@@ -113,27 +113,30 @@ def end_workers(root):
 
 
 @contextlib.contextmanager
-def serving(root, *models):
+def serving(root, *models, **options):
     """Runs the app on a free port; yields its address, and ends it with all that it started.
 
-    Its commands wait at the gates in the folder beside the workspace.
+    Its commands wait at the gates in the folder beside the workspace. The options are `launch`'s.
     """
-    with hold_port() as port, serving_at(port, root, *models) as url:
+    with hold_port() as port, serving_at(port, root, *models, **options) as url:
         yield url
 
 
 @contextlib.contextmanager
-def serving_at(port, root, *models):
+def serving_at(port, root, *models, **options):
     """Runs the app on a port that stays held: a second server is the same place to a browser."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), VARIABLE: str(root.parent / "gates")}
-    process = start_server(root, port, models, environment)
+    process = start_server(root, port, models, environment, options)
     url = f"http://127.0.0.1:{port}"
 
     def answers():
         assert process.is_alive(), "the server ended"
-        with contextlib.suppress(urllib.error.URLError, ConnectionError):
+        try:
             return urllib.request.urlopen(url, timeout=5).status == 200
-        return False
+        except urllib.error.HTTPError as error:
+            return error.status == 401  # it asks for the password
+        except (urllib.error.URLError, ConnectionError):
+            return False
 
     try:
         wait_for(answers)

@@ -12,14 +12,14 @@ _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(["app.web.server"])
 
 
-def start_server(root, port, models, environment):
+def start_server(root, port, models, environment, options):
     """Starts it; the process leads a group of its own, in which all that it starts is."""
-    process = _PROCESSES.Process(target=_serve, args=(root, port, models, environment))
+    process = _PROCESSES.Process(target=_serve, args=(root, port, models, environment, options))
     process.start()
     return process
 
 
-def _serve(root, port, models, environment):
+def _serve(root, port, models, environment, options):
     os.setsid()
     os.environ.update(environment)
     from app.core.workspace import Workspace
@@ -27,4 +27,4 @@ def _serve(root, port, models, environment):
 
     fake = (sys.executable, str(Path(__file__).resolve().parent / "fake_trainer.py"))
     base_models = tuple(Path(model).resolve() for model in models)
-    launch(Workspace(Path(root).resolve(), base_models, fake), port=port)
+    launch(Workspace(Path(root).resolve(), base_models, fake), port=port, **options)

@@ -125,7 +125,7 @@ def test_one_request_looks_at_a_folder_once(dataset, monkeypatch):
 def test_caption_is_read_with_its_revision_its_image_and_its_size(workspace, dataset, keys):
     opened = open_caption(workspace, "cats", keys[1])
     assert (opened.text, opened.name) == ("a blue cat", "image-1.png")
-    assert opened.image == f"/media/image/cats/{keys[1]}"
+    assert opened.image == f"media/image/cats/{keys[1]}"
     assert "64 × 64" in opened.facts
     assert save_caption(workspace, "cats", keys[1], opened.revision, "a green cat").text == (
         "a green cat"
@@ -228,4 +228,4 @@ def test_made_dataset_is_chosen_and_a_bad_name_is_refused(workspace):
 def test_thumbnails_are_addressed_by_dataset_and_content(tab, workspace, dataset):
     draw_images(workspace.datasets_path / "dogs & more", 1)
     tab.params["dataset"] = "dogs & more"
-    assert 'src="/media/thumbnail/dogs%20%26%20more/' in tab.look()["dataset-grid"]
+    assert 'src="media/thumbnail/dogs%20%26%20more/' in tab.look()["dataset-grid"]

@@ -13,6 +13,7 @@ import app.ui
 from app.core.workspace import WorkspaceError
 from app.ui.fragments import View, fill_fragment
 from app.ui.markup import element
+from app.web.proxy import ADDRESS_SCRIPT
 from app.web.routes import FirstScripts, make_routes
 
 SCRIPTS = Path(app.ui.__file__).parent / "js"
@@ -378,8 +379,9 @@ def test_first_scripts_come_before_all_others_in_the_page_and_nowhere_else():
     client = TestClient(FirstScripts(answer, script="frames.js", module="page.js"))
     page = client.get("/")
     assert page.text == (
-        '<html><head><script src="/ui/js/frames.js"></script>'
-        '<script type="module" src="/ui/js/page.js"></script><script>later</script></head></html>'
+        f'<html><head>{ADDRESS_SCRIPT}<script src="./ui/js/frames.js"></script>'
+        '<script type="module" src="./ui/js/page.js"></script>'
+        '<link rel="icon" href="./favicon.ico"><script>later</script></head></html>'
     )
     assert int(page.headers["content-length"]) == len(page.content)
     assert page.headers["x-kind"] == "page"

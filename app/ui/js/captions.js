@@ -103,7 +103,7 @@ async function read(box, revision = '') {
 async function fetchText(address, revision, signal) {
   const headers = revision ? {'if-none-match': `"${revision}"`} : {};
   try {
-    const answer = await fetch(address, {headers, cache: 'no-store', signal});
+    const answer = await fetch(`.${address}`, {headers, cache: 'no-store', signal});
     return {status: answer.status, data: answer.status === 200 ? await answer.json() : null};
   } catch {
     return {status: 0};

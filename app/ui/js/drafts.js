@@ -77,7 +77,7 @@ async function put({address, text, revision}, leaving) {
     keepalive: leaving, // the browser finishes it when the page is gone
   };
   try {
-    const answer = await fetch(address, request);
+    const answer = await fetch(`.${address}`, request);
     const isText = (answer.headers.get('content-type') || '').startsWith('application/json');
     return {status: answer.status, answer: isText ? await answer.json() : {}};
   } catch {

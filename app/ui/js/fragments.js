@@ -82,7 +82,7 @@ function isLoaded(fragment, address) {
 
 async function load(fragment, address) {
   const values = readValues(fragment);
-  const answer = await fetch(address, {cache: 'no-store'});
+  const answer = await fetch(`.${address}`, {cache: 'no-store'});
   const html = answer.ok ? await answer.text() : null;
   take(fragment, address, {version: answer.headers.get('etag') || '', html, values});
 }
@@ -124,7 +124,7 @@ async function askChanges(polled) {
   if (!polled.length) return;
   const query = polled.map(([, address]) => `of=${encodeURIComponent(address)}`).join('&');
   const headers = {'if-none-match': polled.map(([fragment]) => fragment.version).join('.')};
-  const answer = await fetch(`/changes?${query}`, {headers, cache: 'no-store'});
+  const answer = await fetch(`./changes?${query}`, {headers, cache: 'no-store'});
   if (!answer.ok) return; // 304 above all
   const changes = await answer.json();
   polled.forEach(([fragment, address], place) => {

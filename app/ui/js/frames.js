@@ -1,7 +1,20 @@
 // Slows down animation loops that never end. The page's own loading sign leaves one behind (Gradio
 // 6.31): it takes a twentieth of a core, frame after frame, while nothing on the page moves.
 //
-// A classic script that is run before all others: they remember `requestAnimationFrame`.
+// A classic script that is run before all others: they remember `requestAnimationFrame`, and Gradio's
+// takes the server's word for the page's address, which a proxy may have changed. The browser knows it.
+
+{
+  let config;
+  Object.defineProperty(window, 'gradio_config', {
+    configurable: true,
+    get: () => config,
+    set: (given) => {
+      config = given;
+      if (config) config.root = `${location.origin}${location.pathname}`.replace(/\/+$/, '');
+    },
+  });
+}
 
 {
   const MANY_FRAMES = 300; // five seconds without a key or a press

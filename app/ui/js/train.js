@@ -28,7 +28,7 @@ async function askForm(now) {
   const address = press
     ? makeAddress('opened-file', {file: press.file, kind: press.kind})
     : makeAddress('preset', {preset: now.preset});
-  const answer = await fetch(address, {cache: 'no-store'});
+  const answer = await fetch(`.${address}`, {cache: 'no-store'});
   if (answer.ok) mine.answer = await answer.json();
 }
 
