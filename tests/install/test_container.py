@@ -1,5 +1,6 @@
 """The container files: linted, and the Dockerfile's steps carried out in a fresh Debian."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -76,15 +77,22 @@ def image(tmp_path_factory):
         pytest.skip("making a Debian takes Linux, root and mmdebstrap")
     folder = tmp_path_factory.mktemp("container")
     index = read_index(folder)
-    local = [one.removeprefix("file://") for key in ("UV_FIND_LINKS", "UV_EXTRA_INDEX_URL")
-             for one in index.get(key, "").replace(",", " ").split()]  # fmt: skip
-    shared = [Path(one) for one in local if one.startswith("/")]
+    shared = list_shared(index)
     suite = dict(read_steps(DOCKERFILE.read_text())[:1])["ARG"].partition("=")[2]
     with fresh_debian(folder / "root", suite.removesuffix("-slim"), shared) as root:
         hosts = {**index, **allow_downloads(root, index)}
         made = Image(root, ROOT, {"TORCH_BACKEND": ""}, hosts)
         made.build(DOCKERFILE.read_text())
         yield made
+
+
+def list_shared(index):
+    """Returns the folders of this computer from which its package index is served, if any."""
+    text = " ".join(index.get(key, "") for key in ("UV_FIND_LINKS", "UV_EXTRA_INDEX_URL"))
+    places = [one.removeprefix("file://") for one in text.replace(",", " ").split()]
+    local = [Path(one) for one in places if one.startswith("/")]
+    # The files of an index lie beside the folder of its pages.
+    return [path.parent if path.name == "simple" else path for path in local]
 
 
 def allow_downloads(root, index):
@@ -115,7 +123,8 @@ def test_container_needs_a_password_answers_its_health_check_and_trains(image):
                 assert time.monotonic() < deadline, "the health check does not succeed"
                 time.sleep(1)
         finally:
-            os.killpg(process.pid, signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
             process.wait(60)
     settings = ["--set=train.steps=2", "--set=samples.every_steps=0"]
     printed = image.run(["lorasmith", "demo", *settings]).stdout

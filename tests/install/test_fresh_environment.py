@@ -74,16 +74,20 @@ def test_everything_works_from_a_fresh_environment(browser, dist, tmp_path, inst
 
 def check_uninstall(installer, python, environment, folder):
     before = list_files(environment)
+    assert len({one for one in before if is_ours(one)}) > 400
     uninstall(installer, python, folder)
     left = list_files(environment)
-    ours = r"(^|/)(app|trainer|presets|datasets_tools|lorasmith[^/]*)(/|$)"
-    site = next(environment.rglob("site-packages"))
-    inside = [name for name in left if re.search(ours, name.partition("site-packages/")[2])]
-    assert inside + [name for name in left if "bin/lorasmith" in name] == []
-    assert [path.name for path in site.iterdir() if re.fullmatch(ours, path.name)] == []
-    gone = before - left
-    assert len(gone) > 400
-    assert [one for one in gone if not re.search(ours, one)] == []
+    assert [one for one in left if is_ours(one)] == []
+    assert [one for one in before - left if not is_ours(one)] == []
+    site = next(environment.rglob("site-packages"))  # folders, too
+    assert [path.name for path in site.iterdir() if is_ours(f"site-packages/{path.name}")] == []
+
+
+def is_ours(path):
+    """Whether a path in an environment belongs to Lorasmith."""
+    inside = path.partition("site-packages/")[2]
+    ours = r"(app|trainer|presets|datasets_tools|lorasmith[^/]*)(/|$)"
+    return bool(re.match(ours, inside)) or f"{SCRIPTS}/lorasmith" in path
 
 
 def walk_through_the_app(browser, command, folder):
