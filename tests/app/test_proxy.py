@@ -3,7 +3,7 @@
 import pytest
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
@@ -137,6 +137,17 @@ def test_login_form_leads_to_the_same_place_from_each_address(tmp_path, path, ac
     page = client.get(path, headers={**LOCAL, "accept": "text/html"})
     assert page.status_code == 401
     assert f'action="{action}"' in page.text
+
+
+def test_proxy_is_asked_not_to_collect_events_and_nothing_else(tmp_path):
+    async def stream(request):
+        return Response("data: x\n\n", media_type=request.query_params["kind"])
+
+    guard = Middleware(Guard, hosts=LOOPBACK, uploads=tmp_path)
+    client = TestClient(Starlette(routes=[Route("/", stream)], middleware=[guard]))
+    for kind, value in (("text/event-stream", "no"), ("text/html", None)):
+        answer = client.get("/", params={"kind": kind}, headers=LOCAL)
+        assert answer.headers.get("x-accel-buffering") == value
 
 
 @pytest.mark.parametrize(
