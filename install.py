@@ -20,8 +20,8 @@ _NO_VENV = """This Python cannot make environments (the modules venv and ensurep
 On Debian and Ubuntu: sudo apt install python3-venv
 Then run this again."""
 _NO_CUDA = """There is an NVIDIA card, but the torch that was installed has no CUDA, so training
-would use the processor. Choose the build with CUDA on pytorch.org (Get started), and install that
-one into {folder}."""
+would use the processor. The command "doctor" shows the line to type:
+    {command} doctor"""
 
 
 def main():
@@ -44,7 +44,7 @@ def main():
     if (args.pip or not install_with_uv(python, args.torch)) and not install_with_pip(python):
         print("\nIt could not be installed; the lines above say why. Run this again to go on.")
         return 1
-    return report(python, args.venv)
+    return report(python)
 
 
 def make_environment(folder):
@@ -78,8 +78,9 @@ def install_with_pip(python):
     return run([*pip, "--constraint", CONSTRAINTS, "--editable", HERE])
 
 
-def report(python, folder):
+def report(python):
     """Prints what was installed and how to start it; returns the exit code."""
+    command = os.path.join(os.path.dirname(python), "lorasmith")
     code = "import torch; print(torch.__version__, torch.cuda.is_available())"
     done = subprocess.run([python, "-c", code], stdout=subprocess.PIPE, universal_newlines=True)
     if done.returncode != 0:
@@ -88,9 +89,8 @@ def report(python, folder):
     version, has_cuda = done.stdout.split()
     print("\nLorasmith is installed, with torch %s." % version)
     if has_cuda == "False" and shutil.which("nvidia-smi"):
-        print(_NO_CUDA.format(folder=folder))
-    start = "run.bat" if os.name == "nt" else os.path.join(os.path.dirname(python), "lorasmith")
-    print("Start it with %s" % start)
+        print(_NO_CUDA.format(command=command))
+    print("Start it with %s" % ("run.bat" if os.name == "nt" else command))
     return 0
 
 

@@ -51,7 +51,7 @@ class Calls:
 def test_uv_installs_and_pip_where_it_cannot(installer, monkeypatch, options, fails, uses):
     calls = Calls(fails)
     monkeypatch.setattr(installer, "run", calls)
-    monkeypatch.setattr(installer, "report", lambda python, folder: 0)
+    monkeypatch.setattr(installer, "report", lambda python: 0)
     monkeypatch.setattr(installer.shutil, "which", lambda name: None)
     monkeypatch.setattr(sys, "argv", ["install.py", "--venv", "/nowhere", *options])
     assert installer.main() == 0
@@ -73,7 +73,7 @@ def test_card_without_cuda_in_torch_is_reported(installer, monkeypatch, capsys):
     monkeypatch.setattr(installer.subprocess, "run", lambda *args, **options: done)
     for card in (None, "/usr/bin/nvidia-smi"):
         monkeypatch.setattr(installer.shutil, "which", lambda name, card=card: card)
-        assert installer.report("python", "folder") == 0
+        assert installer.report("python") == 0
         assert ("has no CUDA" in capsys.readouterr().out) == bool(card)
 
 

@@ -21,7 +21,7 @@ from trainer.doctor.remedies import name_python
 from trainer.runs import create_run
 
 _SIDE = 128  # of the starter model's images
-NO_STARTER = "the starter model is not here. It comes with a clone of the repository."
+NO_STARTER = "the starter model is not here. It comes along with Lorasmith: install it again."
 QUICK = "--quick leaves it out."
 
 
