@@ -9,6 +9,7 @@ import zipfile
 import pytest
 
 from tests.install.conftest import ROOT
+from tests.install.installing import call
 
 PACKAGES = {"app", "trainer", "datasets_tools", "presets"}
 FILES = {"lorasmith_examples", "lorasmith_docs"}
@@ -107,6 +108,17 @@ def test_commands_find_presets_docs_and_captioner_outside_the_repository(site, t
     model = str(site / "lorasmith_examples" / "starter-model")
     described = run(site, tmp_path, "-m", "app.cli", "inspect", model)
     assert "SD 1.x, epsilon" in described
+
+
+def test_pip_removes_every_file_and_folder(wheel, tmp_path):
+    environment = tmp_path / "environment"
+    call(sys.executable, "-m", "venv", "--without-pip", environment, folder=tmp_path)
+    before = sorted(environment.rglob("*"))
+    pip = [sys.executable, "-m", "pip", "--python", environment]
+    call(*pip, "install", "--no-deps", "--no-index", wheel, folder=tmp_path)
+    assert list(environment.rglob("lorasmith_examples/starter-model"))
+    call(*pip, "uninstall", "--yes", "lorasmith", folder=tmp_path)
+    assert sorted(environment.rglob("*")) == before
 
 
 @pytest.mark.slow
