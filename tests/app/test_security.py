@@ -272,7 +272,7 @@ def test_bad_names_are_not_found(editor, workspace, name):
     for place in (f"/captions/cats/{name}", f"/captions/{name}/{key}", f"/trigger/{name}"):
         assert client.get(place).status_code == 404
         assert put(client, place, "x").status_code == 404
-    assert not list(workspace.root.glob("*.json"))
+    assert [path.name for path in workspace.root.glob("*.json")] in ([], ["workspace.json"])
 
 
 def test_text_with_odd_letters_is_one_line_of_utf8(editor, dataset):
