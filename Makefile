@@ -24,11 +24,12 @@ $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo app check test test-slow gpu-check fmt lint types docs docs-check dist
+.PHONY: help setup demo app check test test-slow test-windows-files gpu-check fmt lint types docs docs-check \
+	dist
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' \
-		| awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+		| awk -F'|' '{ printf "  make %-18s %s\n", $$1, $$2 }'
 
 setup: $(INSTALLED)  ## create .venv and install everything, at the tested versions
 
@@ -52,6 +53,9 @@ test: setup  ## the fast tests: offline, on the CPU
 
 test-slow: setup  ## the slow tests
 	$(BIN)/python -m pytest -q -m "slow and not gpu"
+
+test-windows-files: setup  ## the tests and the demo under the file rules of Windows (slow; needs Linux)
+	$(BIN)/python -m tests.windows.run
 
 gpu-check: setup  ## the tests that need a CUDA device; without one they are skipped and say so
 	$(BIN)/python -m pytest -v -m gpu

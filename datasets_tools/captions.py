@@ -7,6 +7,7 @@ import re
 import unicodedata
 from pathlib import Path
 
+from datasets_tools.disk import read_bytes, remove_empty_folder, remove_file, rename
 from datasets_tools.errors import DatasetError, show_name
 from datasets_tools.files import explain_os_error, save_for_person
 
@@ -41,8 +42,7 @@ def read_caption_file(image_path: Path) -> str | None:
     path = caption_path(image_path)
     name = show_name(path)
     try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST_CAPTION_BYTES + 1)
+        data = read_bytes(path, LARGEST_CAPTION_BYTES + 1)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -164,17 +164,17 @@ def move_to_trash(image_path: Path) -> Path:
                 # A copy first: another image of the same stem may go on using this caption.
                 text = caption.read_bytes()
                 save_for_person(entry / caption.name, text, f"The caption of {name} in the trash")
-            image_path.rename(entry / image_path.name)
+            rename(image_path, entry / image_path.name)
         except (OSError, DatasetError):
             with contextlib.suppress(OSError):
-                (entry / caption.name).unlink(missing_ok=True)
-                entry.rmdir()
+                remove_file(entry / caption.name, missing_ok=True)
+                remove_empty_folder(entry)
             raise
     except OSError as error:
         raise DatasetError(f"{name} could not be removed: {explain_os_error(error)}") from error
     if not _shares_stem(image_path):
         with contextlib.suppress(OSError):  # a caption without an image does no harm
-            caption.unlink(missing_ok=True)
+            remove_file(caption, missing_ok=True)
     return entry / image_path.name
 
 
@@ -261,10 +261,10 @@ def _restore_entry(entry: Path, image: Path, folder: Path) -> Path:
         number += 1
     if text is not None and not caption_path(target).exists():
         save_for_person(caption_path(target), text, f"The caption of {show_name(image)}")
-    image.rename(target)
+    rename(image, target)
     with contextlib.suppress(OSError):
-        caption.unlink(missing_ok=True)
-        entry.rmdir()
+        remove_file(caption, missing_ok=True)
+        remove_empty_folder(entry)
     return target
 
 

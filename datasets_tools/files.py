@@ -3,11 +3,17 @@
 import contextlib
 import errno
 import os
-import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from datasets_tools.disk import (
+    FileHeldError,
+    remove_quietly,
+    replace_file,
+    sync_folder,
+    temporary_folder,
+)
 from datasets_tools.errors import DatasetError
 
 
@@ -20,11 +26,11 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     aside = path.parent / f".{uuid.uuid4().hex}.tmp"
     try:
         _write_and_flush(aside, content.encode("utf-8") if isinstance(content, str) else content)
-        aside.replace(path)
+        replace_file(aside, path)
     except BaseException:
-        _remove_quietly(aside)
+        remove_quietly(aside)
         raise
-    _flush_folder(path.parent)
+    sync_folder(path.parent)
 
 
 @contextlib.contextmanager
@@ -36,10 +42,10 @@ def write_aside(path: Path) -> Iterator[Path]:
     Raises:
         OSError: From the system; the old file is untouched.
     """
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".aside-") as folder:
-        aside = Path(folder) / path.name
+    with temporary_folder(path.parent, ".aside-") as folder:
+        aside = folder / path.name
         yield aside
-        aside.replace(path)
+        replace_file(aside, path)
 
 
 def save_for_person(path: Path, content: bytes | str, subject: str) -> None:
@@ -62,6 +68,8 @@ def save_for_person(path: Path, content: bytes | str, subject: str) -> None:
 
 def explain_os_error(error: OSError) -> str:
     """Return a sentence part with the cause and the remedy, without the path."""
+    if isinstance(error, FileHeldError):
+        return str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "the disk is full. Free some space and try again."
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
@@ -86,24 +94,3 @@ def _write_and_flush(path: Path, data: bytes) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make a rename durable where the system can; the content is already safe without it."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return  # Windows cannot open folders
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        return  # some network disks cannot flush a folder
-    finally:
-        os.close(descriptor)
-
-
-def _remove_quietly(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:
-        return  # the original error is the one to report

@@ -16,6 +16,7 @@ from datasets_tools.captions import (
     read_caption_file,
     write_caption,
 )
+from datasets_tools.disk import read_bytes, remove_file
 from datasets_tools.edits import CaptionChange
 from datasets_tools.errors import DatasetError, show_name
 from datasets_tools.examples import scan_folder
@@ -165,8 +166,7 @@ def _is_unedited(now: bytes, changes: list[Entry]) -> bool:
 
 def _read_bytes(path: Path) -> bytes | None:
     try:
-        with path.open("rb") as file:
-            return file.read(LARGEST_CAPTION_BYTES + 1)
+        return read_bytes(path, LARGEST_CAPTION_BYTES + 1)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -180,7 +180,7 @@ def _restore_caption(image: Path, before: str | None) -> None:
         save_for_person(path, before, f"The caption of {show_name(image)}")
         return
     try:
-        path.unlink(missing_ok=True)
+        remove_file(path, missing_ok=True)
     except OSError as error:
         msg = f"The caption of {show_name(image)} cannot be removed: {explain_os_error(error)}"
         raise DatasetError(msg) from error

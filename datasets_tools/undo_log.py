@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets_tools.captions import normalise_caption
+from datasets_tools.disk import remove_empty_folder, remove_file, sync_file
 from datasets_tools.errors import DatasetError, show_name
 from datasets_tools.files import explain_os_error
 from datasets_tools.images import IMAGE_SUFFIXES
@@ -56,7 +57,9 @@ def create_log(dataset: Path, what: str, first: Entry) -> Path:
         log = folder / f"{number:0{_DIGITS}d}.jsonl"
         try:
             log.touch(exist_ok=False)
-        except FileExistsError:
+        except OSError:
+            if not log.exists():
+                raise
             number += 1  # another change started at the same time
             continue
         break
@@ -86,9 +89,9 @@ def remove_log(log: Path) -> None:
     Raises:
         OSError: from the system.
     """
-    log.unlink()
+    remove_file(log)
     with contextlib.suppress(OSError):  # there are others in it
-        log.parent.rmdir()
+        remove_empty_folder(log.parent)
 
 
 def list_logs(dataset: Path) -> list[Path]:
@@ -132,8 +135,7 @@ def _append(log: Path, *lines: dict[str, Any]) -> None:
         with log.open("a", encoding="ascii", newline="\n") as file:
             # Names of files need not be Unicode; in ASCII each of them comes back as it was.
             file.writelines(f"{json.dumps(line)}\n" for line in lines)
-            file.flush()
-            os.fsync(file.fileno())
+            sync_file(file)
     except OSError:
         with contextlib.suppress(OSError):  # half a line would damage the next one
             os.truncate(log, size)

@@ -64,6 +64,16 @@ def has_cuda() -> bool:
 
 
 @pytest.fixture
+def free_names(tmp_path):
+    """Skips the test where the system does not allow all names that POSIX has."""
+    try:
+        (tmp_path / 'a <b>: "c".').touch()
+    except OSError:
+        pytest.skip("the test is about a name that this system does not allow")
+    (tmp_path / 'a <b>: "c".').unlink()
+
+
+@pytest.fixture
 def browser(chromium):
     """The browser; its pages are closed with the test.
 

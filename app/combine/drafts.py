@@ -2,10 +2,8 @@
 
 import contextlib
 import json
-import os
 import re
 import shutil
-import uuid
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,7 +37,8 @@ from app.core.generation import (
 from app.core.jobs import list_jobs, name_job, read_job, send_job, stop_job
 from app.core.lora_files import read_adapter_config, suggest_prompt
 from app.core.workspace import Workspace, WorkspaceError, stamp_base_model
-from datasets_tools.files import explain_os_error
+from datasets_tools.disk import remove_quietly, sync_file
+from datasets_tools.files import explain_os_error, write_aside
 from datasets_tools.names import change_name, explain_name, explain_path
 from trainer.formats.header import FormatError, read_header
 from trainer.runs import PreviewRequest
@@ -84,7 +83,7 @@ def follow(workspace: Workspace) -> None:
     job = read_job(workspace, tried.draft)
     if job.state == "failed":
         for path in list_work(job.path):
-            path.unlink(missing_ok=True)
+            remove_quietly(path)
     if tried.request or tried.problem:
         return
     if tried.makes_model or find_draft(workspace, tried) is not None:
@@ -161,7 +160,7 @@ def save(workspace: Workspace, recipe: Recipe, typed: object) -> None:
         reason = explain_os_error(error) if isinstance(error, OSError) else str(error)
         raise WorkspaceError(text.not_saved(reason)) from error
     # The report stays with the job, the draft itself does not.
-    draft.unlink(missing_ok=True)
+    remove_quietly(draft)
     write_workbench(workspace, replace(tried, saved=place.name))
 
 
@@ -222,7 +221,7 @@ def _drop_drafts(workspace: Workspace, current: str) -> None:
     for job in list_jobs(workspace, DRAFT):
         if job.id != current:
             stop_job(workspace, job.id)
-            shutil.rmtree(job.path, ignore_errors=True)
+            remove_quietly(job.path)
 
 
 def _read_name(folder: Path, typed: object) -> str:
@@ -243,18 +242,12 @@ def _is_taken(folder: Path, name: str) -> bool:
 def _copy_retitled(draft: Path, place: Path, name: str) -> None:
     """Writes the draft under a name, which its header has as well; the hashes leave that out."""
     header = read_header(draft)
-    aside = place.parent / f".{uuid.uuid4().hex}.tmp"
-    try:
-        with draft.open("rb") as source, aside.open("wb") as target:
-            length = int.from_bytes(source.read(8), "little")
-            index = json.loads(source.read(length))
-            index["__metadata__"] = header.metadata | dict.fromkeys(_TITLES, name)
-            content = json.dumps(index, separators=(",", ":"), ensure_ascii=False).encode()
-            content += b" " * (-len(content) % 8)
-            target.write(len(content).to_bytes(8, "little") + content)
-            shutil.copyfileobj(source, target, 1 << 20)
-            target.flush()
-            os.fsync(target.fileno())
-        aside.replace(place)
-    finally:
-        aside.unlink(missing_ok=True)
+    with write_aside(place) as aside, draft.open("rb") as source, aside.open("wb") as target:
+        length = int.from_bytes(source.read(8), "little")
+        index = json.loads(source.read(length))
+        index["__metadata__"] = header.metadata | dict.fromkeys(_TITLES, name)
+        content = json.dumps(index, separators=(",", ":"), ensure_ascii=False).encode()
+        content += b" " * (-len(content) % 8)
+        target.write(len(content).to_bytes(8, "little") + content)
+        shutil.copyfileobj(source, target, 1 << 20)
+        sync_file(target)

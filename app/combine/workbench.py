@@ -19,6 +19,7 @@ from app.core import text as core_text
 from app.core.generation import WORKBENCH_REQUESTS, Generation, view_generation
 from app.core.jobs import Job, find_starter, read_job, stamp_jobs
 from app.core.workspace import Workspace, WorkspaceError
+from datasets_tools.disk import read_text
 from datasets_tools.files import write_atomically
 
 DRAFT = "draft"
@@ -119,7 +120,7 @@ class WorkbenchView:
 def read_workbench(workspace: Workspace) -> Workbench | None:
     """Returns what was last tried; None where nothing was, or the file is damaged."""
     try:
-        data = json.loads(workspace.workbench_path.read_text(encoding="utf-8"))
+        data = json.loads(read_text(workspace.workbench_path))
         texts = {key: str(data[key]) for key in ("draft", "request", "problem", "saved", "build")}
         images = data["images"]
         return Workbench(
@@ -188,7 +189,7 @@ def stamp_workbench(workspace: Workspace) -> tuple[object, ...]:
     The first two parts stay as they are while a command writes and images are generated.
     """
     try:
-        content = workspace.workbench_path.read_text(encoding="utf-8")
+        content = read_text(workspace.workbench_path)
     except (OSError, UnicodeDecodeError):
         content = ""
     jobs = stamp_jobs(workspace, (DRAFT, BUILD))

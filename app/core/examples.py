@@ -15,6 +15,7 @@ from urllib.parse import quote
 from app.core.jobs import Job, name_job, read_job
 from app.core.workspace import Workspace
 from datasets_tools.captions import TRASH_FOLDER
+from datasets_tools.disk import read_text
 from datasets_tools.errors import DatasetError, show_name
 from datasets_tools.examples import Example, scan_folder
 from datasets_tools.images import IMAGE_SUFFIXES
@@ -101,7 +102,7 @@ def view_tiles(folder: Path) -> list[Tile]:
 def read_trigger(folder: Path) -> str:
     """Returns the dataset's trigger word."""
     try:
-        data = json.loads((folder / TRIGGER_FILE).read_text(encoding="utf-8"))
+        data = json.loads(read_text(folder / TRIGGER_FILE))
         return str(data["trigger"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""

@@ -2,7 +2,6 @@
 
 import contextlib
 import re
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from app.core.jobs import has_worker, start_process
 from app.core.lora_files import AdapterEntry, find_adapter, read_adapter_config
 from app.core.run_views import read_log_tail
 from app.core.workspace import Workspace, WorkspaceError
+from datasets_tools.disk import read_text, remove_file, remove_quietly
 from datasets_tools.files import write_atomically
 from trainer.config import BaseModelConfig
 from trainer.runs import (
@@ -129,7 +129,7 @@ def generate(
         folder.prepare()
         # Only the newest request counts: a slider that is moved five times makes one image.
         for waiting in folder.requests_path.glob("[!.]*.json"):
-            waiting.unlink(missing_ok=True)
+            remove_file(waiting, missing_ok=True)
         clear_requests(folder.path)  # a stop that the worker has not read yet
         request_id = request_preview(folder, request)
         (folder.path / requests).mkdir(exist_ok=True)
@@ -186,7 +186,7 @@ def _read_request(folder: Path, request_id: str) -> PreviewRequest | None:
     """Returns the request of an id."""
     path = folder / f"{request_id}.json"
     try:
-        return PreviewRequest.model_validate_json(path.read_text("utf-8"))
+        return PreviewRequest.model_validate_json(read_text(path))
     except (OSError, ValueError, ValidationError):
         return None
 
@@ -195,11 +195,11 @@ def _delete_old(folder: PreviewFolder) -> None:
     results = sorted(one.name for one in folder.results_path.iterdir())
     for name in results[:-_MAX_RESULTS]:
         if REQUEST_ID.fullmatch(name):
-            shutil.rmtree(folder.results_path / name, ignore_errors=True)
+            remove_quietly(folder.results_path / name)
     for name in (PREVIEW_REQUESTS, WORKBENCH_REQUESTS):
         requests = sorted((folder.path / name).glob("[!.]*.json"))
         for path in requests[: -2 * _MAX_RESULTS]:
-            path.unlink(missing_ok=True)
+            remove_quietly(path)
 
 
 def _read_whole(value: float) -> int:

@@ -19,7 +19,6 @@ import contextlib
 import hashlib
 import json
 import re
-import shutil
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -31,6 +30,7 @@ from filelock import FileLock, Timeout
 
 from app.core import text
 from app.core.workspace import Workspace, WorkspaceError
+from datasets_tools.disk import read_text, remove_folder, remove_quietly
 from datasets_tools.files import write_atomically
 from trainer.runs import Owner, find_owner, is_alive, spawn
 
@@ -97,7 +97,8 @@ def send_job(
             known = read_job(workspace, job_id)
             if known.state == "running" or (known.state == "done" and not again):
                 return known
-            shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):
+                remove_folder(folder)
             folder.mkdir()
             if prepare is not None:
                 prepare(folder)
@@ -160,7 +161,7 @@ def forget_job(workspace: Workspace, job_id: object) -> None:
     """Deletes the answer of a job, unless it is under way."""
     job = read_job(workspace, job_id)
     if job.state in {"done", "failed"}:
-        shutil.rmtree(job.path, ignore_errors=True)
+        remove_quietly(job.path)
 
 
 def list_jobs(workspace: Workspace, kind: str) -> list[Job]:
@@ -224,7 +225,7 @@ def _forget_old(workspace: Workspace) -> None:
     folders = [path for path in workspace.jobs_path.iterdir() if path.is_dir()]
     for folder in sorted(folders, key=_read_time, reverse=True)[_MAX_JOBS:]:
         if not is_alive(find_starter(folder)):
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_quietly(folder)
 
 
 def start_process(
@@ -246,7 +247,7 @@ def start_process(
 def find_starter(folder: Path) -> Owner | None:
     """Returns the process that was last started for the folder, dead or alive."""
     try:
-        return Owner(**json.loads((folder / _STARTER).read_text(encoding="utf-8")))
+        return Owner(**json.loads(read_text(folder / _STARTER)))
     except (FileNotFoundError, ValueError, TypeError):
         return None
 

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from app.core.examples import list_examples
 from app.core.jobs import Job, name_job, read_job
 from app.core.run_contents import read_run_config
 from app.core.workspace import MAX_LORA_BYTES, Workspace, WorkspaceError
+from datasets_tools.disk import move_file, remove_empty_folder, remove_quietly, rename
 from datasets_tools.errors import show_name
 from datasets_tools.names import change_name
 from trainer.config import RunConfig
@@ -70,15 +70,15 @@ def keep_lora(workspace: Workspace, upload: str) -> tuple[Path, bool]:
         place = _find_place(workspace, source)
         # Aside first: a copy across disks must not be found half done.
         aside = workspace.loras_path / f".{place.name}.tmp"
-        shutil.move(source, aside)
-        aside.rename(place)
+        move_file(source, aside)
+        rename(aside, place)
     except OSError as error:
         reason = str(error.strerror or error)
         raise WorkspaceError(text.lora_refused(show_name(source), f"{reason}.")) from error
     finally:
-        source.unlink(missing_ok=True)
+        remove_quietly(source)
         with contextlib.suppress(OSError):  # the folder that Gradio made for this one file
-            source.parent.rmdir()
+            remove_empty_folder(source.parent)
     return place, False
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.core import text
+from datasets_tools.disk import read_text
 from datasets_tools.errors import LorasmithError
 from datasets_tools.files import write_atomically
 from datasets_tools.names import explain_path
@@ -191,7 +192,7 @@ class KnownModels:
 def read_known(path: Path) -> KnownModels:
     """Returns what was entered; nothing where the file is missing or damaged."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(read_text(path))
         added = tuple(str(one) for one in data["added"])
         answers, measured = (
             {

@@ -17,6 +17,7 @@ from app.core.workspace import (
 from app.dataset import text
 from datasets_tools.captions import move_to_trash, restore_from_trash
 from datasets_tools.checks import check_dataset
+from datasets_tools.disk import remove_empty_folder, remove_quietly
 from datasets_tools.errors import DatasetError, show_name
 from datasets_tools.images import IMAGE_SUFFIXES, import_image, write_thumbnail
 
@@ -75,9 +76,9 @@ def import_uploads(workspace: Workspace, folder: Path, uploads: Sequence[str]) -
         except (DatasetError, WorkspaceError) as error:
             refused.append(str(error))
         finally:
-            source.unlink(missing_ok=True)
+            remove_quietly(source)
             with contextlib.suppress(OSError):  # the folder that Gradio made for this one file
-                source.parent.rmdir()
+                remove_empty_folder(source.parent)
     return Imported(added, known, tuple(refused))
 
 

@@ -1,6 +1,5 @@
 """What happens on the Library tab: a run resumed, a file looked into or packed."""
 
-import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +21,7 @@ from app.core.workspace import Workspace, WorkspaceError
 from app.library import text
 from app.library.singular_values import MEASURE
 from app.ui.markup import note
+from datasets_tools.files import write_aside
 from trainer.runs import RunFolder
 
 ContinueRun = Callable[[Workspace, RunFolder], str]
@@ -118,10 +118,8 @@ def find_pack_zip(workspace: Workspace, file: FileView, kind: str) -> Path | Non
     packed = place.with_name(f"{place.name}.zip")
     if not packed.is_file():
         # Weights do not become smaller by packing. Aside first: two tabs may ask at once.
-        aside = packed.with_name(f".{packed.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
-        with zipfile.ZipFile(aside, "w", zipfile.ZIP_STORED) as archive:
+        with write_aside(packed) as aside, zipfile.ZipFile(aside, "w") as archive:
             for path in sorted(place.rglob("*")):
                 if path.is_file():
                     archive.write(path, Path(file.path.stem) / path.relative_to(place))
-        aside.replace(packed)
     return packed

@@ -1,7 +1,6 @@
 """Building the pages and serving them, with every route that Gradio leaves open closed."""
 
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,6 +16,7 @@ from app.web import captions_routes, media, routes, text
 from app.web.page import build, list_views
 from app.web.proxy import ProxyHeaders, name_of, read_prefix
 from app.web.security import LOOPBACK, Guard, PasswordGuard, list_hosts
+from datasets_tools.disk import remove_quietly
 from trainer.runs import RunError
 
 _QUEUE_SECONDS = 0.05
@@ -141,10 +141,7 @@ def launch_options(
 def _drop_old_uploads(workspace: Workspace) -> None:
     """Empties Gradio's folder: what was uploaded to an earlier server is of no use to this one."""
     for path in workspace.uploads_path.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        remove_quietly(path)
 
 
 def _let_workers_find_us() -> None:

@@ -22,12 +22,14 @@ from trainer.runs import append_event, create_run, find_owner, is_alive
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+# With what was there before the tests: the folder of the file rules, where they are tested.
+FOLDERS = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
 FAKE_TRAINER = (sys.executable, str(HERE / "fake_trainer.py"))
 
 
 @pytest.fixture(autouse=True)
 def no_leftover_environment(monkeypatch, tmp_path):
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTHONPATH", FOLDERS)
     monkeypatch.setenv(VARIABLE, str(tmp_path / "gates"))
 
 
@@ -125,7 +127,7 @@ def serving(root, *models, **options):
 @contextlib.contextmanager
 def serving_at(port, root, *models, **options):
     """Runs the app on a port that stays held: a second server is the same place to a browser."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), VARIABLE: str(root.parent / "gates")}
+    environment = {**os.environ, "PYTHONPATH": FOLDERS, VARIABLE: str(root.parent / "gates")}
     process = start_server(root, port, models, environment, options)
     url = f"http://127.0.0.1:{port}"
 

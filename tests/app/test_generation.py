@@ -248,7 +248,7 @@ def test_images_name_the_adapters_where_there_are_several(workspace, adapter):
     assert "With tabby 0.5 + mine 1" in names[2]
 
 
-def test_dropped_file_is_kept_under_a_harmless_name_and_chosen(workspace, adapter):
+def test_dropped_file_is_kept_under_a_harmless_name_and_chosen(workspace, adapter, free_names):
     name = "../My LoRA <b>.safetensors".replace("/", "_")
     adapters = rows_of((adapter, 0.5), (adapter, 1))["adapters"]
     answer = PreviewEvents(workspace).keep_files([drop(workspace, name)], adapters)

@@ -556,7 +556,7 @@ def test_damaged_memory_of_the_workbench_is_an_empty_one(workspace, events):
         assert "Try it first" in show(workspace, values("merge", *TWO))["report"]
 
 
-def test_names_of_files_are_shown_as_text(workspace, events):
+def test_names_of_files_are_shown_as_text(workspace, events, free_names):
     hostile = "<img src=x onerror=alert(1)>"
     (workspace.loras_path / f"{hostile}.safetensors").write_bytes(LORA)
     fields = values("merge", (hostile, 1.0), TWO[0])

@@ -133,7 +133,7 @@ def test_resolution_without_buckets_is_refused(make_dataset):
         check_dataset(make_dataset(1), resolution=32)
 
 
-def test_report_as_json_is_complete_and_without_paths(make_dataset, tmp_path):
+def test_report_as_json_is_complete_and_without_paths(make_dataset, tmp_path, free_names):
     folder = make_dataset(3)
     (folder / "<b>\n.png").write_text("x")
     report = check_dataset(folder, trigger="mycat")

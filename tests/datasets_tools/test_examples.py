@@ -101,7 +101,9 @@ def test_images_that_share_a_caption_are_named(tmp_path, make_image):
     assert "a.jpg and a.png share the caption a.txt" in findings[0].message
 
 
-def test_hostile_names_are_data_in_examples_and_harmless_in_messages(tmp_path, make_image):
+def test_hostile_names_are_data_in_examples_and_harmless_in_messages(
+    tmp_path, make_image, free_names
+):
     names = ["<script>alert(1)<.png", "$(touch x).png", "猫 🐈.png", "new\nline\x1b[0m.png"]
     for name in names:
         make_image(name)

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import stat
 from pathlib import Path
 
 import pytest
@@ -188,8 +189,9 @@ def test_full_disk_changes_nothing_that_cannot_be_taken_back(folder, monkeypatch
     fsync, calls = os.fsync, []
 
     def fill_up(descriptor):
-        calls.append(descriptor)
-        if len(calls) > 4:  # the first caption and its journal were still written
+        # Not every system can flush a folder.
+        calls.extend([descriptor] * stat.S_ISREG(os.fstat(descriptor).st_mode))
+        if len(calls) > 3:  # the first caption and its journal were still written
             raise OSError(errno.ENOSPC, "No space left on device")
         fsync(descriptor)
 

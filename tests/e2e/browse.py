@@ -28,7 +28,8 @@ def open_app(workspace: Path) -> Iterator[str]:
 
 def _run_app(workspace: Path, port: int) -> Iterator[str]:
     command = [sys.executable, "-m", "app.cli", "app", f"--workspace={workspace}", f"--port={port}"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE"}
+    folders = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": folders, "OMP_WAIT_POLICY": "PASSIVE"}
     process = subprocess.Popen(command, cwd=ROOT, env=environment)
     url = f"http://127.0.0.1:{port}"
     try:

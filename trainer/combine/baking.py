@@ -6,7 +6,6 @@ more than one weight and its delta are in memory.
 
 import hashlib
 import json
-import os
 import shutil
 import struct
 import uuid
@@ -18,6 +17,8 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
+from datasets_tools.disk import remove_quietly, rename, sync_file
+from datasets_tools.files import write_aside
 from trainer.combine.base_weights import BaseWeights
 from trainer.combine.errors import CombineError
 from trainer.combine.headers import name_source
@@ -80,15 +81,13 @@ class Baker:
 
     def write_file(self, file: TensorFile, to: Path) -> None:
         """Writes one file under a temporary name, then renames it."""
-        aside = to.parent / f".{uuid.uuid4().hex}.tmp"
-        try:
-            with file.path.open("rb") as source, aside.open("w+b") as target:
-                self._copy(file, source, target)
-                target.flush()
-                os.fsync(target.fileno())
-            aside.replace(to)
-        finally:
-            aside.unlink(missing_ok=True)
+        with (
+            write_aside(to) as aside,
+            file.path.open("rb") as source,
+            aside.open("w+b") as target,
+        ):
+            self._copy(file, source, target)
+            sync_file(target)
 
     def write_folder(self, to: Path) -> None:
         """Writes a folder under a temporary name, then renames it."""
@@ -104,16 +103,16 @@ class Baker:
                     else:
                         self.write_file(file, target)
             if to.exists():
-                to.replace(old)
+                rename(to, old)
             try:
-                aside.replace(to)
+                rename(aside, to)
             except OSError:
                 if old.exists():
-                    old.replace(to)
+                    rename(old, to)
                 raise
-            shutil.rmtree(old, ignore_errors=True)
+            remove_quietly(old)
         finally:
-            shutil.rmtree(aside, ignore_errors=True)
+            remove_quietly(aside)
 
     def _is_copied(self, path: Path) -> bool:
         """Whether a file of the folder is copied: not the same weights in another format."""

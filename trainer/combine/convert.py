@@ -83,7 +83,7 @@ def convert_file(
     check_precision(precision)
     check_output(to, force)
     target_model = read_target_model([path], open_base(base_model))
-    with open_sources([path], target_model) as (source,), _write_aside(to) as aside:
+    with _write_aside(to) as aside, open_sources([path], target_model) as (source,):
         _check_kinds(source, target)
         words = collect_words([source])
         names = name_converted(source.path, source.file.groups, target, target_model)

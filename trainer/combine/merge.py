@@ -71,7 +71,7 @@ def merge_files(
     paths = [path for path, _ in request.files]
     target_model = read_target_model(paths, open_base(request.base_model))
     report = SimilarityReport()
-    with open_sources(paths, target_model) as sources, TensorStream(request.to) as stream:
+    with TensorStream(request.to) as stream, open_sources(paths, target_model) as sources:
         for source in sources:
             source.reject_vectors()
         words = collect_words(sources)

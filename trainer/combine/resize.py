@@ -95,7 +95,7 @@ def resize_file(
     check_output(to, force)
     target_model = read_target_model([path], open_base(base_model))
     results: list[ResizedLayer] = []
-    with open_sources([path], target_model) as (source,), TensorStream(to) as stream:
+    with TensorStream(to) as stream, open_sources([path], target_model) as (source,):
         source.reject_vectors()
         plan = {layer: _plan(layer, source, choice) for layer in source.file.groups}
         check_rank({k: v for k, v in plan.items() if not v.wide}, choice.rank)
@@ -161,7 +161,7 @@ def scale_file(
     check_precision(precision)
     check_output(to, force)
     target_model = read_target_model([path], open_base(base_model))
-    with open_sources([path], target_model) as (source,), TensorStream(to) as stream:
+    with TensorStream(to) as stream, open_sources([path], target_model) as (source,):
         layers = list(source.file.groups)
         factors = find_factors(layers, patterns)
         vectors = [n for n, each in source.file.groups.items() if each.kind in VECTOR_KINDS]

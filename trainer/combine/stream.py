@@ -1,7 +1,6 @@
 """Writing a safetensors file tensor by tensor, so that never more than one is in memory."""
 
 import hashlib
-import os
 import shutil
 import struct
 import uuid
@@ -12,6 +11,7 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
+from datasets_tools.disk import remove_quietly, replace_file, sync_file
 from datasets_tools.files import explain_os_error
 from trainer.combine.errors import CombineError
 from trainer.dtypes import CODES
@@ -25,7 +25,9 @@ class TensorStream:
     """A safetensors file that grows tensor by tensor and appears when it is complete.
 
     The tensors are first written to a temporary file, because the header before them is known last.
-    Use it as a context manager: without `finish`, no file is left.
+    Use it as a context manager: without `finish`, no file is left. The file takes the place of an
+    older one when the block ends, so that one of the files that are read can be replaced: Windows
+    allows that only once they are closed. Open them in the same `with`, after the stream.
 
     Args:
         path: Of the final file.
@@ -41,7 +43,7 @@ class TensorStream:
         self._placed: list[tuple[str, Tensor, int]] = []
         # Scalars go first: after an odd number of 16-bit values they would not be aligned.
         self._small: list[tuple[str, bytes, Tensor]] = []
-        self._length = 0
+        self._length, self._finished = 0, False
         try:
             self._file: BinaryIO = self._body.open("wb")
         except OSError as error:
@@ -57,8 +59,14 @@ class TensorStream:
         trace: TracebackType | None,
     ) -> None:
         self._file.close()
-        self._body.unlink(missing_ok=True)
-        self._whole.unlink(missing_ok=True)
+        try:
+            if self._finished and error is None:
+                replace_file(self._whole, self.path)
+        except OSError as reason:
+            raise self._explain(reason) from reason
+        finally:
+            remove_quietly(self._body)
+            remove_quietly(self._whole)
 
     @property
     def empty(self) -> bool:
@@ -83,7 +91,7 @@ class TensorStream:
         self._length += len(content)
 
     def finish(self, metadata: dict[str, str]) -> str:
-        """Writes the final file; returns its hash, sha256 over the tensors' bytes.
+        """Completes the file; returns its hash, sha256 over the tensors' bytes.
 
         Args:
             metadata: The header without the hashes, which are added here.
@@ -100,11 +108,10 @@ class TensorStream:
                 whole.write(struct.pack("<Q", len(text)) + text)
                 whole.write(self._join_small())
                 shutil.copyfileobj(body, whole, _BLOCK_BYTES)
-                whole.flush()
-                os.fsync(whole.fileno())
-            self._whole.replace(self.path)
+                sync_file(whole)
         except OSError as error:
             raise self._explain(error) from error
+        self._finished = True
         return digest
 
     def _hash(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import tomlkit
 from pydantic import BaseModel, ValidationError
 
+from datasets_tools.disk import read_text
 from trainer.config.errors import ConfigError, Problem, explain_validation
 from trainer.config.presets import compose, list_choices, list_preset_files
 from trainer.config.run import RunConfig
@@ -112,7 +113,7 @@ def _write_rows(rows: list[BaseModel]) -> Any:
 
 def _read_toml(path: Path) -> Tree:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_text(path))
     except FileNotFoundError:
         raise ConfigError([Problem("", "there is no such config file")], str(path)) from None
     except IsADirectoryError:

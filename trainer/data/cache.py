@@ -5,10 +5,11 @@ import logging
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 from datasets_tools.files import write_atomically
+from trainer.tensor_file import load_tensors
 
 _log = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ class TensorCache:
         """Returns the tensors kept under a key, or None."""
         path = self._locate(key)
         try:
-            return load_file(path)
+            return load_tensors(path)
         except (FileNotFoundError, SafetensorError):
             return None
 

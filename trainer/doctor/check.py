@@ -1,6 +1,5 @@
 """The whole check: facts, a training of one step, and what follows from them."""
 
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from datasets_tools.disk import temporary_folder
 from datasets_tools.errors import LorasmithError
 from trainer.config import layer_config
 from trainer.doctor.facts import Facts, Trial
@@ -93,9 +93,7 @@ def try_training(host: Host, command: Sequence[str], starter_model: Path) -> Tri
     if not (starter_model / "model_index.json").is_file():
         return Trial("skipped", message=NO_STARTER)
     start = time.monotonic()
-    # What a virus scanner still holds must not hide what was learned.
-    with tempfile.TemporaryDirectory(prefix="lorasmith-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
+    with temporary_folder(prefix="lorasmith-") as folder:
         try:
             run = create_run(folder / "runs", _make_config(folder / "images", starter_model))
         except (LorasmithError, OSError) as error:

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 from datasets_tools.files import write_atomically
 from trainer.export.errors import ExportError
 from trainer.formats.embedding import embedding_folder
+from trainer.tensor_file import load_tensors
 
 _ONE_ENCODER = ("emb_params",)
 _TWO_ENCODERS = ("clip_l", "clip_g")
@@ -77,7 +78,7 @@ def read_embedding(path: Path) -> list[Tensor]:
         ExportError: the file is damaged, or no embedding for these families.
     """
     try:
-        tensors = load_file(path)
+        tensors = load_tensors(path)
     except (OSError, SafetensorError) as error:
         msg = f"The embedding {path.name} cannot be read: {error}. Export the run again."
         raise ExportError(msg) from error

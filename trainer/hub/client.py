@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
+from datasets_tools.disk import remove_file, replace_file
 from trainer.hub.choice import HubFile
 from trainer.hub.content import has_content
 from trainer.hub.errors import HubError
@@ -99,10 +100,10 @@ class HubClient:
             msg = f"The download of {file.name} broke off. The same command continues it."
             raise HubError(msg)
         if not has_content(part, file):
-            part.unlink()
+            remove_file(part)
             msg = f"{file.name} arrived damaged: its checksum differs. Download it again."
             raise HubError(msg)
-        part.replace(folder / file.name)
+        replace_file(part, folder / file.name)
 
     def _append(
         self, commit: str, file: HubFile, handle: BinaryIO, report: Callable[[int], None]

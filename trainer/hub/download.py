@@ -10,6 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from datasets_tools.disk import remove_file, remove_folder, rename, replace_file
 from datasets_tools.names import explain_name
 from trainer.hub.choice import HubFile, choose_files, choose_matching
 from trainer.hub.client import HubClient
@@ -145,12 +146,12 @@ def _remove_others(partial: Path, files: Sequence[HubFile]) -> None:
     expected = {partial / file.name for file in files} | {file.part(partial) for file in files}
     for path in partial.rglob("*"):
         if path.is_file() and path not in expected:
-            path.unlink()
+            remove_file(path)
 
 
 def _move_into_place(hub_id: HubId, partial: Path, place: Path) -> None:
     if hub_id.file:
-        (partial / hub_id.file).replace(place)
-        shutil.rmtree(partial)
+        replace_file(partial / hub_id.file, place)
+        remove_folder(partial)
     else:
-        partial.rename(place)
+        rename(partial, place)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from datasets_tools.disk import remove_file
 from datasets_tools.errors import LorasmithError
 from datasets_tools.files import write_atomically
 from trainer.adapters import AdapterSet
@@ -168,4 +169,4 @@ def _answer(folder: PreviewFolder, request_id: str, data: dict[str, object]) -> 
     result = folder.results_path / request_id
     result.mkdir(parents=True, exist_ok=True)
     write_atomically(result / "result.json", json.dumps(data))
-    (folder.requests_path / f"{request_id}.json").unlink(missing_ok=True)
+    remove_file(folder.requests_path / f"{request_id}.json", missing_ok=True)

@@ -1,6 +1,5 @@
 """Two real steps on the run's device: their memory and time; nothing is kept."""
 
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from datasets_tools.disk import temporary_folder
 from trainer.config import RunConfig, layer_config
 from trainer.data import read_training_examples
 from trainer.memory.measure import measure_peak, peak_resident_bytes
@@ -56,8 +56,7 @@ def probe_memory(config: RunConfig, models: Path = Path()) -> Probe:
     examples = read_training_examples(config.dataset)[0] if config.dataset.path else ()
     base = locate_base_model(config.base_model, models)
     workload = read_workload(config.dataset, check_config(base), examples)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with temporary_folder() as folder:
         _write_noise_example(folder / "images", workload)
         changes: dict[str, dict[str, Any]] = {
             "dataset": {"path": str(folder / "images"), "trigger": ""},

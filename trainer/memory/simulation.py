@@ -1,6 +1,5 @@
 """A simulated run: every phase of training on fake tensors, to measure its memory."""
 
-import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from datasets_tools.buckets import Bucket, Placement
+from datasets_tools.disk import temporary_folder
 from datasets_tools.examples import Example
 from trainer.config import RunConfig
 from trainer.data import BatchPlan, EncodedExample, LatentStore, Source, TensorCache
@@ -73,11 +73,11 @@ def simulate(
         ModelError, RunError, DatasetError: the config cannot be run.
     """
     simulation = _Simulation(config, device)
-    with emulate_autocast(device), tempfile.TemporaryDirectory() as folder:
+    with emulate_autocast(device), temporary_folder() as folder:
         simulation.load(info, examples)
         with simulation.meter:
             simulation.encode_image()
-            simulation.assemble(Path(folder))
+            simulation.assemble(folder)
             simulation.take_step()
             if config.samples.every_steps:
                 simulation.generate_sample()

@@ -6,9 +6,10 @@ the public architectures.
 
 import gzip
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
+
+from datasets_tools.disk import temporary_folder
 
 CONFIG_FOLDER = Path(__file__).parent / "configs"
 
@@ -34,8 +35,7 @@ def build_tokenizer(pad_token: str) -> Any:
     with gzip.open(CONFIG_FOLDER / "clip_merges.txt.gz", "rt", encoding="utf-8") as file:
         merges = file.read().splitlines()
     # Versions of transformers disagree about the constructor, but all of them read this folder.
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with temporary_folder() as folder:
         vocabulary = json.dumps(_number_tokens(merges), ensure_ascii=False)
         (folder / "vocab.json").write_text(vocabulary, encoding="utf-8")
         (folder / "merges.txt").write_text(

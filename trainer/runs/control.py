@@ -4,6 +4,8 @@ import time
 from pathlib import Path
 from typing import Literal, get_args
 
+from datasets_tools.disk import remove_file
+
 Request = Literal["stop", "pause", "resume", "sample", "save"]
 
 
@@ -31,4 +33,4 @@ def read_age(folder: Path, what: Request) -> float:
 def clear_requests(folder: Path, *what: Request) -> None:
     """Removes requests that were obeyed, or all of them."""
     for name in what or get_args(Request):
-        (folder / "control" / name).unlink(missing_ok=True)
+        remove_file(folder / "control" / name, missing_ok=True)

@@ -1,12 +1,11 @@
 """Where everything of a run lies, and how runs are created and found."""
 
 import re
-import shutil
-import tempfile
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from datasets_tools.disk import remove_quietly
 from datasets_tools.files import write_atomically
 from datasets_tools.names import explain_name, explain_path
 from trainer.config import RunConfig, config_to_toml, read_config
@@ -89,7 +88,7 @@ class RunFolder:
 
 
 def create_run(runs: Path, config: RunConfig) -> RunFolder:
-    """Creates a queued run: a folder with its complete config, made aside and then renamed.
+    """Creates a queued run: a folder, which becomes a run when its complete config is in it.
 
     Raises:
         RunError: the folder cannot be written, or a system cannot have a file of the run's name.
@@ -102,14 +101,14 @@ def create_run(runs: Path, config: RunConfig) -> RunFolder:
         raise RunError(problem)
     try:
         runs.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(dir=runs, prefix=".new-"))
+        path = _make_folder(runs, f"{stamp}_{config.name}")
         try:
-            (aside / "config.toml").write_text(config_to_toml(config), encoding="utf-8")
-            append_event(aside / "events.jsonl", "queued", name=config.name)
-            return RunFolder(_rename_to_free_name(aside, runs, f"{stamp}_{config.name}"))
+            append_event(path / "events.jsonl", "queued", name=config.name)
+            write_atomically(path / "config.toml", config_to_toml(config))
         except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
+            remove_quietly(path)
             raise
+        return RunFolder(path)
     except OSError as error:
         msg = (
             f"The run could not be created in {runs}: {error.strerror or error}. "
@@ -154,7 +153,7 @@ def list_runs(runs: Path) -> list[RunFolder]:
     )
 
 
-def _rename_to_free_name(aside: Path, runs: Path, name: str) -> Path:
+def _make_folder(runs: Path, name: str) -> Path:
     # mkdir fails when another process took the name in between.
     for count in range(1, 1000):
         path = runs / (name if count == 1 else f"{name}-{count}")
@@ -162,10 +161,6 @@ def _rename_to_free_name(aside: Path, runs: Path, name: str) -> Path:
             path.mkdir()
         except FileExistsError:
             continue
-        for file in aside.iterdir():
-            file.rename(path / file.name)
-        aside.rmdir()
-        path.chmod(0o755)
         return path
     msg = f"There are too many runs named {name} in {runs}; choose another name."
     raise RunError(msg)

@@ -17,6 +17,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
+from datasets_tools.disk import read_text, remove_quietly
 from datasets_tools.files import write_atomically
 from trainer.config import BaseModelConfig
 from trainer.config.section import Section
@@ -95,12 +96,12 @@ def list_requests(folder: PreviewFolder) -> list[tuple[str, PreviewRequest]]:
     requests = []
     for path in sorted(folder.requests_path.glob("[!.]*.json")):
         try:
-            text = path.read_text(encoding="utf-8")
+            text = read_text(path)
             requests.append((path.stem, PreviewRequest.model_validate_json(text)))
         except FileNotFoundError:
             continue
         except (ValidationError, UnicodeDecodeError):
-            path.unlink(missing_ok=True)
+            remove_quietly(path)
     return requests
 
 
@@ -108,7 +109,7 @@ def read_result(folder: PreviewFolder, request_id: str) -> PreviewResult:
     """Returns how far a request is."""
     result = folder.results_path / request_id
     try:
-        data = json.loads((result / "result.json").read_text(encoding="utf-8"))
+        data = json.loads(read_text(result / "result.json"))
     except FileNotFoundError:
         return PreviewResult("waiting")
     if data.get("error"):

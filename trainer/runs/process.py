@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 from filelock import FileLock
 
+from datasets_tools.disk import read_text, remove_file
 from datasets_tools.files import write_atomically
 from trainer.runs.errors import RunError
 from trainer.runs.systems import list_detach_options
@@ -34,7 +35,7 @@ class Owner:
 def find_owner(folder: Path) -> Owner | None:
     """Returns the process that owns the folder, dead or alive; None when there is none."""
     try:
-        return Owner(**json.loads((folder / "process.json").read_text(encoding="utf-8")))
+        return Owner(**json.loads(read_text(folder / "process.json")))
     except (FileNotFoundError, ValueError, TypeError):
         return None
 
@@ -78,7 +79,7 @@ def own_folder(folder: Path) -> Iterator[Owner]:
         yield owner
     finally:
         if find_owner(folder) == owner:
-            path.unlink(missing_ok=True)
+            remove_file(path, missing_ok=True)
 
 
 def spawn(

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from datasets_tools.disk import rename
 from datasets_tools.files import write_atomically
 from trainer.adapters import (
     ADAPTERS,
@@ -208,7 +209,7 @@ def keep_start(run_path: Path, config: AdapterConfig) -> AdapterConfig:
         try:
             copy.parent.mkdir(exist_ok=True)
             if former.is_file():
-                former.rename(copy)
+                rename(former, copy)
             else:
                 write_atomically(copy, Path(config.start_from).read_bytes())
         except OSError as error:

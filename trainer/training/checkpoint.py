@@ -2,20 +2,21 @@
 
 import contextlib
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
+from datasets_tools.disk import remove_file, remove_folder, remove_quietly, rename
 from datasets_tools.files import write_atomically
 from trainer.adapters import AdapterSet
 from trainer.optim import Average, pack_optimizer, restore_optimizer
 from trainer.runs import Checkpoint, RunError, RunFolder
+from trainer.tensor_file import load_tensors
 
 
 @dataclass
@@ -109,16 +110,16 @@ def save_checkpoint(run: RunFolder, state: TrainState, examples: dict[str, str])
     }
     try:
         run.checkpoints_path.mkdir(exist_ok=True)
-        shutil.rmtree(aside, ignore_errors=True)
+        remove_quietly(aside)
         aside.mkdir()
         write_atomically(aside / "adapter.safetensors", save(state.adapters.state()))
         write_atomically(aside / "training.safetensors", save(tensors))
         write_atomically(aside / "meta.json", json.dumps(meta, indent=1))
         if path.exists():
-            shutil.rmtree(path)
-        aside.rename(path)
+            remove_folder(path)
+        rename(aside, path)
     except OSError as error:
-        shutil.rmtree(aside, ignore_errors=True)
+        remove_quietly(aside)
         msg = (
             f"The checkpoint at step {state.step} could not be saved: {error.strerror or error}. "
             "Free some space and start the run again; it continues from the checkpoint before."
@@ -135,8 +136,8 @@ def load_checkpoint(checkpoint: Checkpoint, state: TrainState, examples: dict[st
     """
     try:
         meta = json.loads((checkpoint.path / "meta.json").read_text(encoding="utf-8"))
-        adapter = load_file(checkpoint.path / "adapter.safetensors")
-        tensors = load_file(checkpoint.path / "training.safetensors")
+        adapter = load_tensors(checkpoint.path / "adapter.safetensors")
+        tensors = load_tensors(checkpoint.path / "training.safetensors")
     except (OSError, ValueError, SafetensorError) as error:
         msg = (
             f"The checkpoint {checkpoint.path.name} is damaged ({error}). Delete its folder to "
@@ -165,8 +166,8 @@ def read_weights(checkpoint: Path) -> dict[str, Tensor]:
         RunError: it is damaged.
     """
     try:
-        averages = _select(load_file(checkpoint / "training.safetensors"), "average.")
-        return load_file(checkpoint / "adapter.safetensors") | averages
+        averages = _select(load_tensors(checkpoint / "training.safetensors"), "average.")
+        return load_tensors(checkpoint / "adapter.safetensors") | averages
     except (OSError, SafetensorError) as error:
         msg = f"The checkpoint {checkpoint.name} is damaged ({error}). Choose another."
         raise RunError(msg) from error
@@ -184,7 +185,10 @@ def remove_old_checkpoints(run: RunFolder, keep: int) -> None:
     """Removes all but the newest `keep` checkpoints; 0 keeps all."""
     if keep:
         for checkpoint in run.list_checkpoints()[:-keep]:
-            shutil.rmtree(checkpoint.path, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                # First what makes it a checkpoint: nobody continues from what may stay of it.
+                remove_file(checkpoint.path / "meta.json", missing_ok=True)
+                remove_quietly(checkpoint.path)
 
 
 def _check_examples(before: dict[str, str], now: dict[str, str]) -> None:

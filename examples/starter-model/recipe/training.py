@@ -18,6 +18,7 @@ from datasets_tools.files import write_atomically
 from recipe.errors import OutOfTimeError, RecipeError
 from trainer.config import OptimizerConfig, schedule_factor
 from trainer.optim import Average
+from trainer.tensor_file import load_tensors
 
 _CHECKPOINT = "checkpoint.safetensors"
 _REPORT_EVERY = 100
@@ -219,7 +220,7 @@ class TrainingState:
         try:
             with safe_open(path, framework="pt") as stored:
                 step = int(stored.metadata()["step"])
-                tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - it is no dict
+            tensors = load_tensors(path)  # copies: the next checkpoint replaces the file
             for name, parameter in self.parameters.items():
                 parameter.copy_(tensors[name])
                 self.average.values[name].copy_(tensors[f"average.{name}"])

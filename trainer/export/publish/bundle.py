@@ -2,13 +2,13 @@
 
 import io
 import shutil
-import tempfile
 import zipfile
 from pathlib import Path
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from datasets_tools.disk import remove_empty_folder, rename, replace_file, temporary_folder
 from datasets_tools.names import explain_path
 from trainer.export.errors import ExportError
 from trainer.export.kohya import Module, write_kohya
@@ -44,8 +44,8 @@ def make_hub_folder(source: Path, to: Path, base_model: str = "") -> Path:
         raise ExportError(msg)
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=to.parent, prefix=".hub-") as name:
-            aside = Path(name) / to.name
+        with temporary_folder(to.parent, ".hub-") as folder:
+            aside = folder / to.name
             aside.mkdir()
             formats = _write_formats(publication, aside)
             if publication.embedding:
@@ -53,8 +53,8 @@ def make_hub_folder(source: Path, to: Path, base_model: str = "") -> Path:
             card = write_model_card(publication, _copy_images(publication, aside), formats)
             (aside / "README.md").write_text(card, "utf-8")
             if to.exists():
-                to.rmdir()
-            aside.rename(to)
+                remove_empty_folder(to)
+            rename(aside, to)
     except OSError as error:
         msg = f"{to} could not be made: {error.strerror or error}. Check its rights and the disk."
         raise ExportError(msg) from error
@@ -82,14 +82,14 @@ def make_civitai_zip(source: Path, to: Path) -> Path:
     publication = read_publication(source)
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=to.parent, prefix=".zip-") as name:
+        with temporary_folder(to.parent, ".zip-") as folder:
             file = publication.file
             if _is_peft(file):
-                file = Path(name) / file.name
+                file = folder / file.name
                 convert_file(publication.file, publication.family, file, "kohya")
-            aside = Path(name) / "all.zip"
+            aside = folder / "all.zip"
             _write_zip(aside, file, publication)
-            aside.replace(to)
+            replace_file(aside, to)
     except OSError as error:
         msg = f"{to} could not be made: {error.strerror or error}. Check its rights and the disk."
         raise ExportError(msg) from error

@@ -143,7 +143,7 @@ class OpenFile:
     def read_words(self) -> dict[str, dict[str, Tensor]]:
         """Returns the bundled embeddings, by word and part, in the file's own number format."""
         return {
-            word: {part: self._body.get_tensor(key) for part, key in parts.items()}
+            word: {part: self._read_tensor(key) for part, key in parts.items()}
             for word, parts in self.words.items()
         }
 
@@ -157,7 +157,7 @@ class OpenFile:
         key = group.keys.get("alpha")
         if key is None or self.shapes[key] not in {(), (1,)}:
             return self.read(layer).alpha
-        return float(self._body.get_tensor(key).float().item())
+        return float(self._read_tensor(key).float().item())
 
     def read(self, layer: str) -> FileModule:
         """Returns what the file holds for a layer.
@@ -167,10 +167,15 @@ class OpenFile:
         """
         group = self.groups[layer]
         try:
-            tensors = {key: self._body.get_tensor(key) for key in group.keys.values()}
+            tensors = {key: self._read_tensor(key) for key in group.keys.values()}
         except (SafetensorError, OSError) as error:
             raise ExportError(_call_damaged(self.path, error)) from error
         return make_module(self.path, layer, group, tensors, self._alphas)
+
+    def _read_tensor(self, key: str) -> Tensor:
+        # A copy: the tensor itself would keep the file mapped after it is closed.
+        tensor: Tensor = self._body.get_tensor(key)
+        return tensor.clone()
 
 
 def open_header(path: Path) -> TensorFile:
