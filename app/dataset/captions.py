@@ -103,7 +103,8 @@ def save_caption(
                 return Saved("gone", text.IMAGE_GONE)
             now = read_caption(example.path)
             if now == plain:
-                return Saved("unchanged", "", now, revision_of(now))
+                # The page did not hear the answer to an earlier try, or has what is there anyway.
+                return Saved("unchanged", f"{text.SAVED} {name}", now, revision_of(now))
             suggested = list_suggested(find_suggesting(workspace, dataset))
             if revision_of(now) != revision and now not in suggested:
                 return Saved("conflict", text.caption_conflict(name), now, revision_of(now))
@@ -133,7 +134,7 @@ def save_trigger(workspace: Workspace, dataset: str, revision: str, trigger: str
     with CAPTION_LOCK:
         now = read_trigger(folder)
         if now == plain:
-            return Saved("unchanged", "", now, revision_of(now))
+            return Saved("unchanged", text.TRIGGER_SAVED, now, revision_of(now))
         if revision_of(now) != revision:
             return Saved("conflict", text.TRIGGER_CONFLICT, now, revision_of(now))
         try:

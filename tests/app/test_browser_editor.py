@@ -106,6 +106,22 @@ def port():
         yield held
 
 
+def test_a_save_whose_answer_was_lost_is_reported_in_the_end(page, tmp_path, cats):
+    def lose_answer(route):
+        route.fetch()
+        route.abort()
+
+    with serving(tmp_path / "workspace") as url:
+        open_image(page, url)
+        page.route("**/captions/**", lose_answer)
+        page.locator(BOX).fill("a cat")
+        page.keyboard.press("Control+s")
+        expect(page.locator(NOTE)).to_contain_text("the server does not answer")
+        assert read_all(cats) == {"image-0.txt": "a cat"}
+        page.unroute_all()
+        expect(page.locator(NOTE)).to_contain_text("Saved: image-0.png")
+
+
 def test_text_outlives_a_server_that_is_gone_and_a_reload(page, tmp_path, cats, port):
     root = tmp_path / "workspace"
     with serving_at(port, root) as url:
@@ -140,7 +156,7 @@ def test_answers_that_come_late_bring_every_text_to_its_own_image(page, tmp_path
               const ask = window.fetch;
               window.fetch = async (...given) => {
                 const answer = await ask(...given);
-                if (String(given[0]).startsWith('/captions/')) {
+                if (String(given[0]).startsWith('./captions/')) {
                   await new Promise((done) => { setTimeout(done, 1500); });
                 }
                 return answer;

@@ -282,7 +282,8 @@ real, root, names = builtins.__import__, sys.argv[1], set(json.loads(sys.argv[2]
 def import_without(name, globals=None, locals=None, fromlist=(), level=0):
     # The standard library and the dependencies have versions of their own for Windows.
     importer = os.path.realpath((globals or {}).get("__file__") or "")
-    if level == 0 and name.split(".")[0] in names and importer.startswith(root):
+    ours = importer.startswith(root) and "site-packages" not in importer
+    if level == 0 and name.split(".")[0] in names and ours:
         raise ModuleNotFoundError(f"No module named {name!r} on Windows", name=name)
     return real(name, globals, locals, fromlist, level)
 
