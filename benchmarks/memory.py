@@ -157,8 +157,9 @@ def measure_run(config: Any, folder: Path) -> dict[str, int]:
     from trainer.memory.measure import measure_peak, peak_resident_bytes
     from trainer.runs import create_run
     from trainer.training.artifacts import make_samples
-    from trainer.training.loop import read_batches, take_step
+    from trainer.training.loop import read_batches
     from trainer.training.session import Session, open_session
+    from trainer.training.step import take_step
 
     sessions: list[Session] = []
 

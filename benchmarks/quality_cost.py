@@ -41,8 +41,9 @@ def measure_here(folder: Path) -> dict[str, Any]:
     from trainer.commands import quiet_model_libraries
     from trainer.memory.measure import measure_peak
     from trainer.runs import RunFolder, read_events
-    from trainer.training.loop import read_batches, take_step
+    from trainer.training.loop import read_batches
     from trainer.training.session import open_session
+    from trainer.training.step import take_step
 
     quiet_model_libraries()
     run = RunFolder(folder)

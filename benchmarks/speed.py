@@ -33,8 +33,9 @@ from torch.nn import functional  # noqa: E402
 from trainer.commands import quiet_model_libraries  # noqa: E402
 from trainer.config import layer_config  # noqa: E402
 from trainer.runs import RunFolder, create_run  # noqa: E402
-from trainer.training.loop import read_batches, take_step  # noqa: E402
+from trainer.training.loop import read_batches  # noqa: E402
 from trainer.training.session import Session, open_session  # noqa: E402
+from trainer.training.step import take_step  # noqa: E402
 
 STARTER_MODEL = ROOT / "examples" / "starter-model"
 DATASET = ROOT / "examples" / "openmoji-style" / "images"

@@ -1,5 +1,6 @@
 """The device and number format of a run, through accelerate."""
 
+import gc
 from dataclasses import dataclass
 
 import torch
@@ -75,3 +76,21 @@ def _choose_device(name: str) -> torch.device:
         msg = "train.device is mps, but this computer has no MPS device. Set it to auto."
         raise RunError(msg)
     return device
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that a device has no memory left."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    # MPS and the CPU raise plain errors.
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, RuntimeError) and any(each in str(error).lower() for each in words)
+
+
+def free_memory(device: torch.device) -> None:
+    """Gives what is no longer used back to the device."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()

@@ -451,6 +451,7 @@ def test_a_training_that_fails_is_reported(tmp_path, answer, part):
     assert not report.passed
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_doctor_trains_one_step_on_this_computer(tmp_path, capsys):
     code = main(["doctor", "--json", "--workspace", str(tmp_path)])

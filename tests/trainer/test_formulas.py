@@ -24,7 +24,7 @@ from trainer.diffusion import (
     NoiseSchedule,
     training_loss,
 )
-from trainer.training import loop
+from trainer.training import loop, step
 from trainer.training.loss import compute_losses, compute_prior_losses
 from trainer.training.session import open_session
 
@@ -249,7 +249,7 @@ def test_a_step_takes_the_mean_over_its_batches_and_adds_the_penalty_once(
     first = parameters[0]
     # A loss whose gradient is known: 1, 2, 3 … times the first weights.
     losses = iter(range(1, accumulate + 1))
-    monkeypatch.setattr(loop, "_compute_loss", lambda *_: next(losses) * first.sum())
+    monkeypatch.setattr(step, "_compute_loss", lambda *_: next(losses) * first.sum())
     penalty = torch.autograd.grad(session.adapters.penalty(), parameters, allow_unused=True)
     gradients = []
     monkeypatch.setattr(

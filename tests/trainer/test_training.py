@@ -22,9 +22,10 @@ from trainer.inference.sampling import generate, weighted
 from trainer.models.family import GenerationRequest
 from trainer.runs import RunError, own_folder, read_events, read_status, request
 from trainer.training.attach import attach_file, attach_new
-from trainer.training.loop import read_batches, take_step
+from trainer.training.loop import read_batches
 from trainer.training.loss import compute_losses
 from trainer.training.session import open_session
+from trainer.training.step import take_step
 
 CPU = torch.device("cpu")
 

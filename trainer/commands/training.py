@@ -3,11 +3,10 @@
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from datasets_tools.errors import LorasmithError
 from trainer.commands.checks import check_run
 from trainer.commands.libraries import quiet_model_libraries
+from trainer.device import is_out_of_memory
 from trainer.device_kinds import DEVICE_KINDS, find_kind
 from trainer.memory import warn_of_shortage
 from trainer.runs import (
@@ -29,7 +28,7 @@ from trainer.training.sources import Scans, count_buckets, scan_datasets
 
 OUT_OF_MEMORY = (
     "The device ran out of memory. What helps most: train.gradient_checkpointing = true; "
-    "train.batch_size = 1 with a larger train.accumulate; a smaller dataset.resolution."
+    "base_model.quantize = fp8; train.micro_batch = 1; a smaller dataset.resolution."
 )
 
 
@@ -54,7 +53,7 @@ def train(run: RunFolder, cache: Path) -> str:
             return _train_owned(run, cache)
         except BaseException as error:
             append_event(run.events_path, "ended", reason="failed", message=_explain(error))
-            if isinstance(error, torch.OutOfMemoryError):
+            if is_out_of_memory(error):
                 raise RunError(OUT_OF_MEMORY) from error
             raise
 
@@ -143,7 +142,7 @@ def _last_step(run: RunFolder) -> int:
 def _explain(error: BaseException) -> str:
     if isinstance(error, LorasmithError):
         return str(error)
-    if isinstance(error, torch.OutOfMemoryError):
+    if is_out_of_memory(error):
         return OUT_OF_MEMORY
     if isinstance(error, KeyboardInterrupt):
         return "It was interrupted before the first step."

@@ -12,6 +12,13 @@ class TrainConfig(Section):
         default=1000, ge=1, le=1_000_000, description="Optimiser updates of the run."
     )
     batch_size: int = Field(default=2, ge=1, le=256, description="Images that are shown together.")
+    micro_batch: int = Field(
+        default=0,
+        ge=0,
+        le=256,
+        description="Images of a batch that are computed at once: the same update in less memory, "
+        "a little slower. 0 takes the whole batch. A run that runs out of memory lowers it itself.",
+    )
     accumulate: int = Field(
         default=1,
         ge=1,

@@ -27,6 +27,18 @@ class Batch:
     captions: tuple[str, ...]
     seeds: tuple[int, ...]
 
+    def split(self, size: int) -> "list[Batch]":
+        """Returns its examples in parts of at most this many."""
+        return [
+            Batch(
+                self.indices[start : start + size],
+                self.flips[start : start + size],
+                self.captions[start : start + size],
+                self.seeds[start : start + size],
+            )
+            for start in range(0, len(self.indices), size)
+        ]
+
 
 @dataclass(frozen=True)
 class BatchPlan:

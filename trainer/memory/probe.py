@@ -18,8 +18,9 @@ from trainer.memory.workload import Workload, read_workload
 from trainer.models import check_config
 from trainer.runs import create_run
 from trainer.runs.base_models import locate_base_model
-from trainer.training.loop import read_batches, take_step
+from trainer.training.loop import read_batches
 from trainer.training.session import open_session
+from trainer.training.step import take_step
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,9 @@ def probe_memory(config: RunConfig, models: Path = Path()) -> Probe:
             seconds = time.perf_counter() - start
 
         peak = measure_peak(step, device)
+        if session.config.train != overlaid.train:
+            msg = "the step was computed in smaller parts, because the whole did not fit"
+            raise torch.OutOfMemoryError(msg)
     return Probe(str(device), peak, peak_resident_bytes(), seconds)
 
 

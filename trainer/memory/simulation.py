@@ -20,9 +20,10 @@ from trainer.memory.workload import Workload, read_workload
 from trainer.models import EVERY_MODEL, BaseModelInfo, Family, Geometry, Model, Parts
 from trainer.models.family import list_prompts
 from trainer.runs import RunFolder
-from trainer.training.loop import read_batches, take_step
+from trainer.training.loop import read_batches
 from trainer.training.sample_requests import list_sample_requests
 from trainer.training.session import Session, assemble_session
+from trainer.training.step import take_step
 
 
 @dataclass(frozen=True)

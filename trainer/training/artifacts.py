@@ -3,7 +3,10 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from PIL import Image
+
 from datasets_tools.files import write_aside
+from trainer.device import free_memory, is_out_of_memory
 from trainer.export import (
     ExportError,
     Module,
@@ -21,6 +24,7 @@ from trainer.export import (
     write_sidecars,
 )
 from trainer.inference.sampling import generate, save_image, weighted
+from trainer.models.family import GenerationRequest
 from trainer.runs import RunError, append_event
 from trainer.training.attach import describe_layers, make_rebuild
 from trainer.training.checkpoint import remove_old_checkpoints, save_checkpoint
@@ -43,7 +47,9 @@ def make_samples(session: Session) -> None:
     with session.state.shown(), weighted([session.adapters], [config.weight]):
         requests = list_sample_requests(session.config, session.examples, session.resolution)
         for index, request in enumerate(requests):
-            image = generate(session.family, session.context, request)
+            image = _generate_within_memory(session, request)
+            if image is None:
+                return
             path = folder / f"{index:02d}.png"
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -62,6 +68,24 @@ def make_samples(session: Session) -> None:
                 weight=config.weight,
                 file=path.relative_to(run.path).as_posix(),
             )
+
+
+def _generate_within_memory(session: Session, request: GenerationRequest) -> Image.Image | None:
+    """Returns a sample; None where the memory is too small for it, which does not end the run."""
+    try:
+        return generate(session.family, session.context, request)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+    # Behind the handler: the error holds what was computed.
+    free_memory(session.context.device)
+    message = (
+        f"The device ran out of memory while samples were generated at step {session.state.step}: "
+        "the run goes on without them. Set samples.every_steps to 0, or base_model.quantize to fp8."
+    )
+    log_line(message)
+    append_event(session.run.events_path, "warning", message=message)
+    return None
 
 
 def save_state(session: Session) -> None:

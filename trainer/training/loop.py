@@ -4,16 +4,13 @@ import math
 import time
 from collections.abc import Iterator
 
-import torch
-from torch import Tensor
-
-from trainer.config import RunConfig, schedule_factor
+from trainer.config import RunConfig
 from trainer.data import Batch
 from trainer.runs import RunError, append_event, clear_requests, read_requests
 from trainer.training.artifacts import export_file, make_samples, save_state
-from trainer.training.loss import compute_losses, compute_prior_losses
 from trainer.training.progress import Bar, Pace, log_line
 from trainer.training.session import Session
+from trainer.training.step import take_step
 
 
 def learn(session: Session) -> str:
@@ -57,45 +54,6 @@ def read_batches(session: Session) -> Iterator[tuple[Batch, Batch]]:
         yield from zip(batches, session.prior.plan.read(consumed), strict=False)
     else:
         yield from ((batch, batch) for batch in batches)
-
-
-def take_step(session: Session, batches: Iterator[tuple[Batch, Batch]]) -> Tensor:
-    """Does one optimiser update; returns its mean loss, on the device and not yet read."""
-    accelerator, optimizer = session.context.accelerator, session.optimizer
-    config, state = session.config, session.state
-    _set_learning_rates(session)
-    mean = torch.zeros((), device=session.context.device)
-    for _ in range(config.train.accumulate):
-        loss = _compute_loss(session, *next(batches)) / config.train.accumulate
-        penalty = session.adapters.penalty()
-        accelerator.backward(loss if penalty is None else loss + penalty / config.train.accumulate)
-        mean += loss.detach()
-    if config.optimizer.max_grad_norm:
-        parameters = session.adapters.named_parameters().values()
-        accelerator.clip_grad_norm_(parameters, config.optimizer.max_grad_norm)
-    optimizer.step()
-    state.step += 1
-    session.adapters.after_step(state.step)
-    optimizer.zero_grad(set_to_none=True)
-    if state.average:
-        state.average.update(state.step)
-    return mean
-
-
-def _compute_loss(session: Session, batch: Batch, prior_batch: Batch) -> Tensor:
-    loss = compute_losses(session, batch).mean()
-    prior = compute_prior_losses(session, prior_batch)
-    if prior is None:
-        return loss
-    return loss + session.config.objective.prior_weight * prior.mean()
-
-
-def _set_learning_rates(session: Session) -> None:
-    config = session.config.optimizer
-    steps = session.config.train.steps
-    factor = schedule_factor(config, session.state.step, steps)
-    for group in session.state.optimizer.param_groups:
-        group["lr"] = group["full_lr"] * factor
 
 
 def _report_step(session: Session, loss: float, pace: Pace, bar: Bar) -> None:

@@ -1,0 +1,148 @@
+"""One optimiser update: gradients of its batches, in parts where the memory asks for it."""
+
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+
+import torch
+from torch import Tensor
+
+from trainer.config import RunConfig, schedule_factor
+from trainer.data import Batch
+from trainer.device import free_memory, is_out_of_memory
+from trainer.runs import RunError, append_event, save_config
+from trainer.training.loss import compute_losses, compute_prior_losses
+from trainer.training.progress import log_line
+from trainer.training.session import Session
+
+Pair = tuple[Batch, Batch]  # a batch, and the one that the prior is measured on
+
+NOTHING_LEFT = (
+    "The device ran out of memory with one image at a time and gradient checkpointing. A smaller "
+    "dataset.resolution or base_model.quantize = fp8 takes less; `lorasmith estimate` shows what "
+    "fits."
+)
+
+
+def take_step(session: Session, batches: Iterator[Pair]) -> Tensor:
+    """Does one optimiser update; returns its mean loss, on the device and not yet read.
+
+    Where the memory runs out, the gradients are computed again with fewer images at a time; the
+    update is the same but for rounding, and the run goes on so.
+
+    Raises:
+        RunError: it runs out with one image at a time, too.
+    """
+    accelerator, optimizer = session.context.accelerator, session.optimizer
+    config, state = session.config, session.state
+    _set_learning_rates(session)
+    mean = _compute_within_memory(session, [next(batches) for _ in range(config.train.accumulate)])
+    if config.optimizer.max_grad_norm:
+        parameters = session.adapters.named_parameters().values()
+        accelerator.clip_grad_norm_(parameters, config.optimizer.max_grad_norm)
+    optimizer.step()
+    state.step += 1
+    session.adapters.after_step(state.step)
+    optimizer.zero_grad(set_to_none=True)
+    if state.average:
+        state.average.update(state.step)
+    return mean
+
+
+def _compute_within_memory(session: Session, pairs: Sequence[Pair]) -> Tensor:
+    while True:
+        try:
+            return _accumulate(session, pairs)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+        # Behind the handler: the error holds the activations of the failed pass.
+        session.optimizer.zero_grad(set_to_none=True)
+        free_memory(session.context.device)
+        _take_less(session)
+
+
+def _accumulate(session: Session, pairs: Sequence[Pair]) -> Tensor:
+    """Adds up the gradients of an update's batches; returns their mean loss."""
+    mean = torch.zeros((), device=session.context.device)
+    for pair in pairs:
+        penalty = session.adapters.penalty()
+        for part in _split(pair, session.config.train.micro_batch):
+            loss = _compute_loss(session, *part) / len(pairs)
+            whole = loss if penalty is None else loss + penalty / len(pairs)
+            penalty = None  # once for a batch
+            session.context.accelerator.backward(whole)
+            mean += loss.detach()
+    return mean
+
+
+def _split(pair: Pair, size: int) -> Iterator[tuple[Batch | None, Batch | None, float, float]]:
+    """Yields parts of a batch and of the prior's, each with its share of the whole."""
+    batch, prior = pair
+    if not size:
+        yield batch, prior, 1.0, 1.0
+        return
+    for part, prior_part in zip_longest(batch.split(size), prior.split(size)):
+        share = len(part.indices) / len(batch.indices) if part else 0.0
+        prior_share = len(prior_part.indices) / len(prior.indices) if prior_part else 0.0
+        yield part, prior_part, share, prior_share
+
+
+def _compute_loss(
+    session: Session,
+    batch: Batch | None,
+    prior_batch: Batch | None,
+    share: float,
+    prior_share: float,
+) -> Tensor:
+    """Returns a part's contribution to the mean loss of its batch."""
+    losses = []
+    if batch is not None:
+        losses.append(compute_losses(session, batch).mean() * share)
+    prior = None if prior_batch is None else compute_prior_losses(session, prior_batch)
+    if prior is not None:
+        losses.append(session.config.objective.prior_weight * prior.mean() * prior_share)
+    return losses[0] if len(losses) == 1 else losses[0] + losses[1]
+
+
+def _take_less(session: Session) -> None:
+    """Has a run take less memory from here on, and keeps that in its settings.
+
+    Raises:
+        RunError: there is nothing left to change.
+    """
+    train = session.config.train
+    size = train.micro_batch or train.batch_size
+    if size > 1:
+        session.config = _change(session.config, micro_batch=(size + 1) // 2)
+        remedy = f"train.micro_batch = {session.config.train.micro_batch} from here on"
+    elif not train.gradient_checkpointing:
+        session.config = _change(session.config, gradient_checkpointing=True)
+        session.family.enable_gradient_checkpointing()
+        remedy = "train.gradient_checkpointing = true from here on"
+    else:
+        raise RunError(NOTHING_LEFT)
+    step = session.state.step + 1
+    message = f"The device ran out of memory at step {step}, which is computed again: {remedy}."
+    log_line(message)
+    append_event(session.run.events_path, "warning", message=message)
+    saved, now = session.run.config, session.config.train
+    save_config(
+        session.run,
+        _change(
+            saved,
+            micro_batch=now.micro_batch,
+            gradient_checkpointing=now.gradient_checkpointing,
+        ),
+    )
+
+
+def _change(config: RunConfig, **changes: object) -> RunConfig:
+    return config.model_copy(update={"train": config.train.model_copy(update=changes)})
+
+
+def _set_learning_rates(session: Session) -> None:
+    config = session.config.optimizer
+    steps = session.config.train.steps
+    factor = schedule_factor(config, session.state.step, steps)
+    for group in session.state.optimizer.param_groups:
+        group["lr"] = group["full_lr"] * factor
