@@ -36,7 +36,6 @@ def test_second_run_makes_nothing_anew(build, shared_packages, capsys):
 
 
 def test_other_settings_of_the_unet_leave_the_stages_before_it_alone(build, shared_packages):
-@pytest.mark.slow
     settings = assign(SMOKE, ["unet.learning_rate=0.5"])
     other = make_build(build.work, shared_packages, settings=settings)
     assert other.latents == build.latents
@@ -44,6 +43,9 @@ def test_other_settings_of_the_unet_leave_the_stages_before_it_alone(build, shar
     with pytest.raises(OutOfTimeError):
         make_build(build.work, shared_packages, context, settings).run("unet", build.work / "x")
     assert not (build.work / "x").exists()
+
+
+@pytest.mark.slow
 def test_second_round_alone_is_made_anew_for_its_settings(build, shared_packages, tmp_path):
     shutil.copytree(build.work, tmp_path / "work")
     settings = assign(SMOKE, ["refine.matrix_learning_rate=0.0", "refine.learning_rate=0.0"])
@@ -70,7 +72,6 @@ def test_weighting_decides_how_much_heavy_noise_counts(build):
 
 @pytest.mark.slow
 def test_interrupted_build_ends_with_identical_weights(build, shared_packages, tmp_path):
-@pytest.mark.slow
     stops = []
     while len(stops) < 100:
         # Time is over at once, so every call takes one step and stops.
@@ -90,6 +91,9 @@ def test_interrupted_build_ends_with_identical_weights(build, shared_packages, t
         for name in files:
             if (again / name).is_file():
                 assert (again / name).read_bytes() == (stage.folder / name).read_bytes(), name
+
+
+@pytest.mark.slow
 def test_another_seed_gives_other_weights(build, shared_packages, tmp_path):
     settings = assign(SMOKE, ["seed=1"])
     other = make_build(tmp_path, shared_packages, settings=settings)

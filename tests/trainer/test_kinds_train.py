@@ -451,7 +451,6 @@ def test_dropped_ranks_are_made_up_for_on_average(kind, pico):
 
 
 def test_a_module_is_left_out_per_image_as_often_as_asked(pico):
-@pytest.mark.slow
     config = AdapterConfig(rank=4, text_rank=0, conv_rank=0, module_dropout=0.3)
     adapters = attach_new(load_plain(pico), config, 1, CPU)
     with torch.no_grad():
@@ -465,6 +464,9 @@ def test_a_module_is_left_out_per_image_as_often_as_asked(pico):
     gone = (outputs - plain).abs().amax(dim=-1) < 1e-6
     assert 0 < gone[0].sum() < 50  # per image, not per batch
     assert gone.float().mean().item() == pytest.approx(0.3, abs=0.05)
+
+
+@pytest.mark.slow
 def test_the_estimate_knows_every_kind(settings, pico):
     from trainer.config import layer_config
     from trainer.memory import estimate_memory

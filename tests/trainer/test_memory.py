@@ -323,7 +323,6 @@ def test_nothing_is_suggested_where_the_run_fits(told):
 
 
 def test_suggestions_build_on_each_other_until_the_run_fits(told):
-@pytest.mark.slow
     estimate = told("train.batch_size=8", "dataset.resolution=512", device="cuda")
     fixed = estimate.allowance_bytes
     free = fixed + round((estimate.total_bytes - fixed) * 0.4)
@@ -334,6 +333,9 @@ def test_suggestions_build_on_each_other_until_the_run_fits(told):
     assert totals[-1] <= free
     last = changes[-1].estimate.config
     assert last.train.gradient_checkpointing
+
+
+@pytest.mark.slow
 def test_where_nothing_fits_every_change_is_listed_once(told):
     estimate = told("train.batch_size=4", "train.gradient_checkpointing=true", device="cuda")
     changes = suggest(estimate, 1)
