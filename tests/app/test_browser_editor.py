@@ -122,6 +122,42 @@ def test_a_save_whose_answer_was_lost_is_reported_in_the_end(page, tmp_path, cat
         expect(page.locator(NOTE)).to_contain_text("Saved: image-0.png")
 
 
+# The page learns which dataset is chosen when the test lets it: `window.choose()`.
+HOLD_CHOICES = """
+(() => {
+  let real;
+  const call = (spec, given) => {
+    if (spec[0] !== 'applyChoices') return real.call(spec, given);
+    window.choose = () => real.call(spec, given);
+    return spec[2].map(() => undefined);
+  };
+  Object.defineProperty(window, 'lorasmith', {
+    get: () => real && {...real, call},
+    set: (value) => { real = value; },
+  });
+})()
+"""
+
+
+def test_what_was_saved_before_the_dataset_was_known_stays_reported(page, tmp_path, cats):
+    with serving(tmp_path / "workspace") as url:
+        open_image(page, url)
+        page.route("**/captions/**", lambda route: route.abort())
+        page.locator(BOX).fill("a cat")
+        # The draft is not sent while the page is left.
+        page.evaluate("() => { window.fetch = () => Promise.reject(new TypeError('gone')); }")
+        page.add_init_script(HOLD_CHOICES)
+        page.reload()
+        page.wait_for_function("() => window.choose")
+        expect(page.locator(NOTE)).to_contain_text("the server does not answer")
+        page.unroute_all()
+        expect(page.locator(NOTE)).to_contain_text("Saved: image-0.png")
+        page.evaluate("() => { window.choose(); }")
+        expect(page.locator("#dataset-image")).to_contain_text("image-0.png")
+        assert "Saved: image-0.png" in page.locator(NOTE).inner_text()
+    assert read_all(cats) == {"image-0.txt": "a cat"}
+
+
 def test_text_outlives_a_server_that_is_gone_and_a_reload(page, tmp_path, cats, port):
     root = tmp_path / "workspace"
     with serving_at(port, root) as url:

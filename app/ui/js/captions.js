@@ -15,6 +15,7 @@ const RETRY_MILLISECONDS = 1000;
 
 const boxes = {};
 let keys = []; // of the images in the grid
+let dataset = ''; // that the notes are about
 let restoring = null; // what was chosen, and which images there were, when one was brought back
 
 const captionAddress = (dataset, image) => (
@@ -240,10 +241,10 @@ onChange((names) => {
     restoring = null;
     aim(boxes.captions, null);
     aim(boxes.trigger, triggerAddress(get('dataset')));
-    for (const box of Object.values(boxes)) {
-      box.line = null;
-      showNote(box);
-    }
+    // A draft may have been saved before the page's first dataset was known.
+    if (dataset) for (const box of Object.values(boxes)) box.line = null;
+    dataset = get('dataset');
+    Object.values(boxes).forEach(showNote);
   } else if (names.includes('image')) {
     aim(boxes.captions, captionAddress(get('dataset'), get('image')));
   }
