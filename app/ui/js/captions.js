@@ -15,7 +15,7 @@ const RETRY_MILLISECONDS = 1000;
 
 const boxes = {};
 let keys = []; // of the images in the grid
-let dataset = ''; // that the notes are about
+let noted = ''; // the dataset that the notes are about
 let restoring = null; // what was chosen, and which images there were, when one was brought back
 
 const captionAddress = (dataset, image) => (
@@ -242,8 +242,8 @@ onChange((names) => {
     aim(boxes.captions, null);
     aim(boxes.trigger, triggerAddress(get('dataset')));
     // A draft may have been saved before the page's first dataset was known.
-    if (dataset) for (const box of Object.values(boxes)) box.line = null;
-    dataset = get('dataset');
+    if (noted) for (const box of Object.values(boxes)) box.line = null;
+    noted = get('dataset');
     Object.values(boxes).forEach(showNote);
   } else if (names.includes('image')) {
     aim(boxes.captions, captionAddress(get('dataset'), get('image')));
