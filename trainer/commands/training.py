@@ -22,7 +22,7 @@ from trainer.runs.systems import stop_on_closing, stop_on_signals
 from trainer.training.advice import list_warnings
 from trainer.training.artifacts import export_file
 from trainer.training.loop import learn
-from trainer.training.progress import log_line
+from trainer.training.progress import log_line, warn
 from trainer.training.session import Session, open_session
 from trainer.training.sources import Scans, count_buckets, scan_datasets
 
@@ -64,11 +64,11 @@ def _train_owned(run: RunFolder, cache: Path) -> str:
     )
     scans = scan_datasets(run.config)
     for message in check_run(run.config, run.models_path, scans.dataset.examples):
-        _warn(run, message)
+        warn(run, message)
     _warn_of_shortage(run, scans)
     session = open_session(run, cache, scans=scans, measure=True)
     for message in list_warnings(session.config, session.family.info):
-        _warn(run, message)
+        warn(run, message)
     _report_training_data(session)
     ask = partial(request, run.path, "stop")
     with stop_on_closing(ask):
@@ -85,12 +85,7 @@ def _warn_of_shortage(run: RunFolder, scans: Scans) -> None:
     if kind != "cpu" and DEVICE_KINDS[kind].is_available():
         message = warn_of_shortage(run.config, run.models_path, scans.dataset.examples)
         if message:
-            _warn(run, message)
-
-
-def _warn(run: RunFolder, message: str) -> None:
-    append_event(run.events_path, "warning", message=message)
-    log_line(message)
+            warn(run, message)
 
 
 def export_checkpoint(run: RunFolder, cache: Path, step: int = 0) -> Path:

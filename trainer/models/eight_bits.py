@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.grad import conv2d_input
 
+from trainer.models.layers import replace_layers
+
 
 @dataclass(frozen=True)
 class EightBitFormat:
@@ -112,8 +114,8 @@ class EightBitConv2d(nn.Conv2d):
         return result if bias is None else result + bias.view(-1, 1, 1)
 
 
-def store_in_eight_bits(unet: nn.Module, kind: EightBitFormat) -> int:
-    """Replaces the linear and convolution layers of a UNet's blocks; returns how many.
+def store_in_eight_bits(unet: nn.Module, kind: EightBitFormat) -> None:
+    """Replaces the linear and convolution layers of a UNet's blocks.
 
     One layer at a time, so that the memory of the larger weights is free before the next one. The
     layers outside the blocks stay as they are: they are small, and everything passes through them.
@@ -121,19 +123,11 @@ def store_in_eight_bits(unet: nn.Module, kind: EightBitFormat) -> int:
     blocks = [
         module for name, module in unet.named_children() if name.endswith(("blocks", "block"))
     ]
-    places = [
-        (parent, name, layer)
-        for block in blocks
-        for parent in block.modules()
-        for name, layer in parent.named_children()
-        if type(layer) in _CLASSES
-    ]
-    for parent, name, layer in places:
-        setattr(parent, name, _CLASSES[type(layer)](layer, kind))
-    return len(places)
-
-
-_CLASSES: dict[type[nn.Module], Any] = {nn.Linear: EightBitLinear, nn.Conv2d: EightBitConv2d}
+    makers: dict[type[nn.Module], Any] = {
+        nn.Linear: lambda layer: EightBitLinear(layer, kind),
+        nn.Conv2d: lambda layer: EightBitConv2d(layer, kind),
+    }
+    replace_layers(blocks, makers)
 
 
 def _take_over(packed: Any, layer: Any, kind: EightBitFormat) -> None:

@@ -6,8 +6,9 @@ text encoder the linear layers of attention and feed-forward. Layers outside (th
 convolution, the time embedding) are left alone because other programs do not read them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -73,6 +74,27 @@ def list_all_layers(
             if isinstance(layer, nn.Linear | nn.Conv2d) and name not in known:
                 layers.append(ModelLayer(name, layer, part))
     return layers
+
+
+def replace_layers(
+    blocks: Iterable[nn.Module], makers: Mapping[type[nn.Module], Callable[[Any], nn.Module]]
+) -> None:
+    """Replaces the layers in blocks by what is made of each, one at a time.
+
+    Args:
+        blocks: Modules; layers of exactly the types in `makers` are replaced at any depth.
+        makers: By a layer's type, what makes the layer that takes its place.
+    """
+    # Nested layers are replaced through their parent, so the list is made before anything changes.
+    places = [
+        (parent, name, layer)
+        for block in blocks
+        for parent in block.modules()
+        for name, layer in parent.named_children()
+        if type(layer) in makers
+    ]
+    for parent, name, layer in places:
+        setattr(parent, name, makers[type(layer)](layer))
 
 
 def name_layer(name: str) -> str:

@@ -8,6 +8,7 @@ from torch import nn
 
 from trainer.models.eight_bits import EIGHT_BIT_FORMATS, store_in_eight_bits
 from trainer.models.errors import ModelError
+from trainer.models.layers import replace_layers
 
 _BLOCK = "Transformer2DModel"
 
@@ -32,8 +33,8 @@ def quantize_unet(unet: Any, kind: str, dtype: torch.dtype, device: torch.device
         store_in_eight_bits(unet, EIGHT_BIT_FORMATS[kind])
 
 
-def quantize_linears(unet: Any, dtype: torch.dtype) -> int:
-    """Replaces the linear layers of the transformer blocks by NF4 ones; returns how many.
+def quantize_linears(unet: Any, dtype: torch.dtype) -> None:
+    """Replaces the linear layers of the transformer blocks by NF4 ones.
 
     The weights are held as 4-bit NormalFloat with doubly quantised constants (QLoRA, Dettmers et
     al. 2023, arXiv:2305.14314, section 3) and expanded to `dtype` for each product. They are packed
@@ -49,17 +50,7 @@ def quantize_linears(unet: Any, dtype: torch.dtype) -> int:
         )
         raise ModelError(msg)
     blocks = [module for module in unet.modules() if type(module).__name__ == _BLOCK]
-    # Nested layers are replaced through their parent, so the list is made before anything changes.
-    places = [
-        (parent, name, layer)
-        for block in blocks
-        for parent in block.modules()
-        for name, layer in parent.named_children()
-        if type(layer) is nn.Linear
-    ]
-    for parent, name, layer in places:
-        setattr(parent, name, _pack(layer, dtype))
-    return len(places)
+    replace_layers(blocks, {nn.Linear: lambda layer: _pack(layer, dtype)})
 
 
 def _pack(layer: nn.Linear, dtype: torch.dtype) -> nn.Module:

@@ -45,10 +45,9 @@ def open_workspace(root: Path, *, create: bool = False) -> None:
     Raises:
         RunError: it is of a newer version, its number is damaged, or it cannot be written.
     """
-    check_workspace(root)
-    known = is_workspace(root)
-    if (root / FORMAT_FILE).is_file() and read_format(root) == FORMAT:
+    if check_workspace(root) == FORMAT:
         return
+    known = is_workspace(root)
     if not known and not create:
         return
     try:
@@ -63,8 +62,8 @@ def open_workspace(root: Path, *, create: bool = False) -> None:
         raise RunError(msg) from error
 
 
-def check_workspace(root: Path) -> None:
-    """Refuses a workspace of a newer version; reads one small file.
+def check_workspace(root: Path) -> int:
+    """Returns the number of a workspace's format, and refuses a newer one; reads one small file.
 
     Raises:
         RunError: it is one, or its number is damaged.
@@ -77,6 +76,7 @@ def check_workspace(root: Path) -> None:
             "folder with --workspace."
         )
         raise RunError(msg)
+    return number
 
 
 def read_format(root: Path) -> int:

@@ -28,7 +28,7 @@ from trainer.models.family import GenerationRequest
 from trainer.runs import RunError, append_event
 from trainer.training.attach import describe_layers, make_rebuild
 from trainer.training.checkpoint import remove_old_checkpoints, save_checkpoint
-from trainer.training.progress import log_line
+from trainer.training.progress import log_line, warn
 from trainer.training.sample_requests import list_sample_requests
 from trainer.training.session import Session
 
@@ -83,8 +83,7 @@ def _generate_within_memory(session: Session, request: GenerationRequest) -> Ima
         f"The device ran out of memory while samples were generated at step {session.state.step}: "
         "the run goes on without them. Set samples.every_steps to 0, or base_model.quantize to fp8."
     )
-    log_line(message)
-    append_event(session.run.events_path, "warning", message=message)
+    warn(session.run, message)
     return None
 
 

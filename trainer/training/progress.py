@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 from tqdm import tqdm
 
+from trainer.runs import RunFolder, append_event
+
 
 class Pace:
     """Speed over the last reports, with samples, checkpoints and pauses left out."""
@@ -67,3 +69,9 @@ def log_line(text: str) -> None:
     """Prints a line to a person, without breaking a bar."""
     tqdm.write(text, file=sys.stderr)
     sys.stderr.flush()
+
+
+def warn(run: RunFolder, message: str) -> None:
+    """Reports a warning of a run: in its events and as a line."""
+    append_event(run.events_path, "warning", message=message)
+    log_line(message)

@@ -1,6 +1,6 @@
 """One optimiser update: gradients of its batches, in parts where the memory asks for it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 
 import torch
@@ -9,9 +9,9 @@ from torch import Tensor
 from trainer.config import RunConfig, schedule_factor
 from trainer.data import Batch
 from trainer.device import free_memory, is_out_of_memory
-from trainer.runs import RunError, append_event, save_config
+from trainer.runs import RunError, save_config
 from trainer.training.loss import compute_losses, compute_prior_losses
-from trainer.training.progress import log_line
+from trainer.training.progress import warn
 from trainer.training.session import Session
 
 Pair = tuple[Batch, Batch]  # a batch, and the one that the prior is measured on
@@ -112,31 +112,26 @@ def _take_less(session: Session) -> None:
     """
     train = session.config.train
     size = train.micro_batch or train.batch_size
+    changes: dict[str, int | bool]
     if size > 1:
-        session.config = _change(session.config, micro_batch=(size + 1) // 2)
-        remedy = f"train.micro_batch = {session.config.train.micro_batch} from here on"
+        changes = {"micro_batch": (size + 1) // 2}
+        remedy = f"train.micro_batch = {changes['micro_batch']} from here on"
     elif not train.gradient_checkpointing:
-        session.config = _change(session.config, gradient_checkpointing=True)
+        changes = {"gradient_checkpointing": True}
         session.family.enable_gradient_checkpointing()
         remedy = "train.gradient_checkpointing = true from here on"
     else:
         raise RunError(NOTHING_LEFT)
     step = session.state.step + 1
-    message = f"The device ran out of memory at step {step}, which is computed again: {remedy}."
-    log_line(message)
-    append_event(session.run.events_path, "warning", message=message)
-    saved, now = session.run.config, session.config.train
-    save_config(
+    warn(
         session.run,
-        _change(
-            saved,
-            micro_batch=now.micro_batch,
-            gradient_checkpointing=now.gradient_checkpointing,
-        ),
+        f"The device ran out of memory at step {step}, which is computed again: {remedy}.",
     )
+    session.config = _change(session.config, changes)
+    save_config(session.run, _change(session.run.config, changes))
 
 
-def _change(config: RunConfig, **changes: object) -> RunConfig:
+def _change(config: RunConfig, changes: Mapping[str, int | bool]) -> RunConfig:
     return config.model_copy(update={"train": config.train.model_copy(update=changes)})
 
 
