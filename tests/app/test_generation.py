@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy
 import pytest
-from PIL import Image
 from safetensors.numpy import save
 
 from app.core import generation
@@ -217,24 +216,23 @@ def test_version_of_the_result_changes_when_the_images_have_come(workspace, adap
     assert look() == done
 
 
-def test_images_are_compared_by_address_until_the_next_ones_are_there(workspace, adapter):
+def test_images_are_compared_by_address_until_the_next_ones_are_there(workspace, adapter, gates):
     assert make_comparison("") == ""
     press(PreviewEvents(workspace), (adapter, 1))
     wait_for(lambda: find_newest_images(workspace.preview))
     first = view_generation(workspace.preview).id
     assert find_newest_images(workspace.preview) == first
-    later = f"{int(first[:20]) + 1:020d}-0123abcd"
-    (workspace.preview.requests_path / f"{later}.json").write_text("{}")
+    gates.close("preview")  # the worker stands there with the images written and no result
+    press(PreviewEvents(workspace), (adapter, 2))
+    later = view_generation(workspace.preview).id
+    assert later > first
+    wait_for(lambda: (workspace.preview.results_path / later / "with.png").is_file())
     shown = read_view(workspace, "preview-result")
     assert f'data-state="waiting" data-request="{later}"' in shown
     assert f'src="media/preview/{first}/without"' in shown
-    folder = workspace.preview.results_path / later
-    folder.mkdir()
-    for side in ("without", "with"):
-        Image.new("RGB", (8, 8)).save(folder / f"{side}.png")
-    assert find_newest_images(workspace.preview) == first  # they are still being written
-    (folder / "result.json").write_text('{"seconds": 1, "base_loads": 1}')
-    assert find_newest_images(workspace.preview) == later
+    assert find_newest_images(workspace.preview) == first
+    gates.open("preview")
+    wait_for(lambda: find_newest_images(workspace.preview) == later)
 
 
 def test_images_name_the_adapters_where_there_are_several(workspace, adapter):
