@@ -66,6 +66,17 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "4 bits": ("base_model.quantize=nf4", "train.batch_size=4"),
     "fp8, bf16": ("base_model.quantize=fp8", "base_model.precision=bf16", "train.batch_size=4"),
     "int8, checkpointing": ("base_model.quantize=int8", "train.gradient_checkpointing=true"),
+    "batch 8, activations again": ("train.batch_size=8", "train.recompute=activations"),
+    "bf16, batch 8, feed-forward again": (
+        "base_model.precision=bf16",
+        "train.batch_size=8",
+        "train.recompute=feed_forward",
+    ),
+    "fp8, batch 8, feed-forward again": (
+        "base_model.quantize=fp8",
+        "train.batch_size=8",
+        "train.recompute=feed_forward",
+    ),
     "accumulate 4": ("train.accumulate=4", "train.batch_size=4"),
     "EMA, dropout, flips": (
         "optimizer.ema_decay=0.99",

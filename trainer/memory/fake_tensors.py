@@ -56,6 +56,10 @@ class FakeTensor(Tensor):
         msg = f"{func} was called on a tensor without content"
         raise RuntimeError(msg)
 
+    def untyped_storage(self) -> torch.UntypedStorage:
+        """Returns the storage of the counterpart, which views share."""
+        return self.meta.untyped_storage()
+
     def __repr__(self, **_options: Any) -> str:  # type: ignore[override]
         return f"FakeTensor({tuple(self.shape)}, {self.dtype})"
 

@@ -125,6 +125,10 @@ class Family(Protocol):
         """Recompute activations in the backward pass."""
         ...
 
+    def enable_recomputation(self, *, feed_forward: bool) -> None:
+        """Recompute the denoiser's cheap activations; of feed-forward layers more than these."""
+        ...
+
     def generate(self, request: "GenerationRequest") -> Any:
         """Returns a PIL image."""
         ...

@@ -31,6 +31,7 @@ from trainer.models.prompts import (
     pick_hidden,
     split_into_chunks,
 )
+from trainer.models.recompute import enable_recomputation
 from trainer.models.samplers import list_sigmas, make_scheduler, name_sampler
 
 
@@ -219,6 +220,10 @@ class StableDiffusion:
         for encoder in self.text_encoders:
             encoder.gradient_checkpointing_enable({"use_reentrant": False})
             encoder.train()
+
+    def enable_recomputation(self, *, feed_forward: bool) -> None:
+        """Recompute the UNet's cheap activations; of feed-forward layers more than these."""
+        enable_recomputation(self.unet, feed_forward=feed_forward)
 
     def _encode(self, captions: Sequence[str], *, equal: bool = False) -> list[Conditioning]:
         """Returns each caption's conditioning; `equal` pads with empty chunks."""

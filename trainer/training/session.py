@@ -163,6 +163,10 @@ def assemble_session(
     family.keep_on_device(_choose_models(config, {"unet"} if rests else {"unet", "text"}))
     if config.train.gradient_checkpointing:
         family.enable_gradient_checkpointing()
+    if config.train.recompute != "nothing":
+        # A second mask of dropout would be another one.
+        inner = config.train.recompute == "feed_forward" and not adapter.uses_dropout
+        family.enable_recomputation(feed_forward=inner)
     state, optimizer = _make_state(config, context, adapters)
     make_process = PROCESSES[family.noise]
     return Session(
