@@ -140,7 +140,7 @@ class _Recipe:
 
 
 class _View(NamedTuple):
-    """What autograd keeps in place of a tensor: a recipe, and where the tensor is in its output."""
+    """What autograd keeps instead of a tensor: a recipe, and where the tensor is in its output."""
 
     recipe: _Recipe
     size: torch.Size
