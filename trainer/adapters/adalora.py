@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from trainer.adapters.base import Layer
-from trainer.adapters.low_rank import LowRank
+from trainer.adapters.low_rank import TwoFactors
 
 _SPREAD = 0.02  # of the singular vectors at the start, as the authors have it
 
 
-class AdaLoRA(LowRank):
+class AdaLoRA(TwoFactors):
     """Adaptive budget allocation (Zhang et al. 2023, arXiv:2303.10512, section 3.1).
 
     delta = (alpha / rank) * left diag(values) right. `trainer.adapters.allocation` keeps left and
@@ -37,17 +37,11 @@ class AdaLoRA(LowRank):
     kept: Tensor
 
     def __init__(self, layer: Layer, rank: int, alpha: float, dropout: float = 0.0) -> None:
-        super().__init__(layer, dropout)
-        self.rank, self.alpha = rank, alpha
+        super().__init__(layer, rank, alpha, dropout)
         self.right = nn.Parameter(torch.zeros(rank, math.prod(self.shape[1:])))
         self.values = nn.Parameter(torch.zeros(rank))
         self.left = nn.Parameter(torch.zeros(self.shape[0], rank))
         self.register_buffer("kept", torch.ones(rank))
-
-    @property
-    def scale(self) -> float:
-        """The factor alpha / rank."""
-        return self.alpha / self.rank
 
     def reset(self, generator: torch.Generator) -> None:
         """Initialises the singular vectors at random and the values to zero."""
@@ -85,10 +79,9 @@ class AdaLoRA(LowRank):
         point = (1,) * len(self.shape[2:])
         return down.view(-1, *self.shape[1:]), up.view(*up.shape, *point), self.scale
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Returns the change of the output, through the small middle."""
-        x = self.prepare_input(x)
-        point = (1,) * len(self.shape[2:])
+    def halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the middle of an input times the values, and the second factor."""
         hidden = self.to_middle(x, self.right.view(self.rank, *self.shape[1:]))
-        hidden = hidden * self.spread(self.values * self.kept)
-        return self.from_middle(hidden, self.left.view(*self.left.shape, *point)) * self.scale
+        point = (1,) * len(self.shape[2:])
+        up = self.left.view(*self.left.shape, *point)
+        return hidden * self.spread(self.values * self.kept), up

@@ -101,6 +101,21 @@ class Adapter(nn.Module, ABC):
             return change
         return self._apply_delta(x, mask)
 
+    def add_to(self, output: Tensor, x: Tensor) -> Tensor:
+        """Returns the layer's output with the change of its input x, weighted by the multiplier.
+
+        The output belongs to the caller no longer: its memory may be used for the result.
+        """
+        change = self(x)
+        if self.module_dropout and self.training:
+            # Per example, sampled on the device; the rest is not rescaled, as in kohya's.
+            shape = (change.shape[0],) + (1,) * (change.ndim - 1)
+            mask = torch.rand(shape, device=change.device) >= self.module_dropout
+            change = change * mask
+        if self.multiplier != 1:
+            change = change * self.multiplier
+        return output + change.to(output.dtype)
+
     def sample_rank_mask(self) -> Tensor | None:
         """Returns a factor per rank, 0 for those left out this time; None where none is."""
 

@@ -276,16 +276,6 @@ def _to_factors(adapter: LowRank) -> Factors:
 
 def _make_hook(adapter: Adapter) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor]:
     def add_change(_layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
-        if adapter.multiplier == 0:
-            return output
-        change = adapter(inputs[0])
-        if adapter.module_dropout and adapter.training:
-            # Per example, sampled on the device; the rest is not rescaled, as in kohya's.
-            shape = (change.shape[0],) + (1,) * (change.ndim - 1)
-            mask = torch.rand(shape, device=change.device) >= adapter.module_dropout
-            change = change * mask
-        if adapter.multiplier != 1:
-            change = change * adapter.multiplier
-        return output + change.to(output.dtype)
+        return output if adapter.multiplier == 0 else adapter.add_to(output, inputs[0])
 
     return add_change

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from trainer.adapters.base import Layer, fill, init_kaiming
-from trainer.adapters.low_rank import LowRank
+from trainer.adapters.low_rank import TwoFactors
 
 
-class LoRA(LowRank):
+class LoRA(TwoFactors):
     """Low-rank adaptation (Hu et al. 2021, arXiv:2106.09685, section 4.1).
 
     On a linear layer `down` is [rank, in] and `up` is [out, rank]. On a convolution (LoCon)
@@ -31,11 +31,10 @@ class LoRA(LowRank):
     starts_at_zero = ("up",)
 
     def __init__(self, layer: Layer, rank: int, alpha: float, dropout: float = 0.0) -> None:
-        super().__init__(layer, dropout)
+        super().__init__(layer, rank, alpha, dropout)
         outputs, inputs = self.shape[:2]
         kernel = self.shape[2:]
         point = (1,) * len(kernel)
-        self.rank, self.alpha = rank, alpha
         self.down = nn.Parameter(torch.zeros(rank, inputs, *kernel))
         self.up = nn.Parameter(torch.zeros(outputs, rank, *point))
 
@@ -51,11 +50,6 @@ class LoRA(LowRank):
         fill(adapter, {"down": down, "up": up})
         return adapter
 
-    @property
-    def scale(self) -> float:
-        """The factor alpha / rank."""
-        return self.alpha / self.rank
-
     def reset(self, generator: torch.Generator) -> None:
         """Initialises A uniformly as `nn.Linear` does (Kaiming, a = sqrt 5) and B to zero."""
         init_kaiming(self.down, generator)
@@ -69,7 +63,6 @@ class LoRA(LowRank):
         """Returns lora_down.weight, lora_up.weight and alpha, to the last digit."""
         return {**super().tensors(), "alpha": torch.tensor(float(self.alpha))}
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Returns the change of the output, through the small middle and without building delta."""
-        x = self.prepare_input(x)
-        return self.from_middle(self.to_middle(x, self.down), self.up) * self.scale
+    def halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the middle of an input, and the second factor."""
+        return self.to_middle(x, self.down), self.up

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainer.adapters.base import Adapter
+from trainer.adapters.base import Adapter, Layer
+from trainer.adapters.product import add_product, multiply
 
 
 class LowRank(Adapter):
@@ -62,13 +63,47 @@ class LowRank(Adapter):
 
     def from_middle(self, hidden: Tensor, up: Tensor) -> Tensor:
         """Returns what the second factor makes of that."""
-        if self.conv is None:
-            return functional.linear(hidden, up)
-        return functional.conv2d(hidden, up)
+        return multiply(hidden, up)
 
     def spread(self, values: Tensor) -> Tensor:
         """Returns one value per rank or output in a shape that fits [..., n] or [B, n, h, w]."""
         return values if self.conv is None else values[:, None, None]
+
+
+class TwoFactors(LowRank):
+    """A low rank whose change is alpha / rank times what the second factor makes of the middle.
+
+    Args:
+        layer: The layer to adapt; only its geometry is read.
+        rank: Channels in the middle.
+        alpha: The change is scaled by alpha / rank.
+        dropout: Share of the input that is zeroed while training.
+    """
+
+    def __init__(self, layer: Layer, rank: int, alpha: float, dropout: float = 0.0) -> None:
+        super().__init__(layer, dropout)
+        self.rank, self.alpha = rank, alpha
+
+    @property
+    def scale(self) -> float:
+        """The factor alpha / rank."""
+        return self.alpha / self.rank
+
+    @abstractmethod
+    def halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the middle of an input, and the second factor."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the change of the output, through the small middle and without building delta."""
+        hidden, up = self.halves(self.prepare_input(x))
+        return self.from_middle(hidden, up) * self.scale
+
+    def add_to(self, output: Tensor, x: Tensor) -> Tensor:
+        """Returns the layer's output with the change, added in one pass over it."""
+        if self.module_dropout and self.training:
+            return super().add_to(output, x)
+        hidden, up = self.halves(self.prepare_input(x))
+        return add_product(output, hidden, up, self.scale * self.multiplier)
 
 
 def drop_ranks(hidden: Tensor, share: float, axis: int) -> Tensor:
