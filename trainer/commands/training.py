@@ -21,6 +21,7 @@ from trainer.runs import (
 from trainer.runs.systems import stop_on_closing, stop_on_signals
 from trainer.training.advice import list_warnings
 from trainer.training.artifacts import export_file
+from trainer.training.divergence import DivergenceError, prepare_recovery
 from trainer.training.loop import learn
 from trainer.training.progress import log_line, warn
 from trainer.training.session import Session, open_session
@@ -59,17 +60,26 @@ def train(run: RunFolder, cache: Path) -> str:
 
 
 def _train_owned(run: RunFolder, cache: Path) -> str:
-    append_event(
-        run.events_path, "started", from_step=_last_step(run), steps=run.config.train.steps
-    )
+    _report_start(run)
     scans = scan_datasets(run.config)
     for message in check_run(run.config, run.models_path, scans.dataset.examples):
         warn(run, message)
     _warn_of_shortage(run, scans)
-    session = open_session(run, cache, scans=scans, measure=True)
-    for message in list_warnings(session.config, session.family.info):
-        warn(run, message)
-    _report_training_data(session)
+    while True:
+        session = open_session(run, cache, scans=scans, measure=True)
+        for message in list_warnings(session.config, session.family.info):
+            warn(run, message)
+        _report_training_data(session)
+        try:
+            return _learn_and_export(session)
+        except DivergenceError as error:
+            prepare_recovery(run, error)
+        del session  # before the base model is loaded once more
+        _report_start(run)
+
+
+def _learn_and_export(session: Session) -> str:
+    run = session.run
     ask = partial(request, run.path, "stop")
     with stop_on_closing(ask):
         with stop_on_signals(ask):
@@ -77,6 +87,12 @@ def _train_owned(run: RunFolder, cache: Path) -> str:
         export_file(session, f"{session.config.name}.safetensors")
         append_event(run.events_path, "ended", reason=reason, message="", step=session.state.step)
     return reason
+
+
+def _report_start(run: RunFolder) -> None:
+    append_event(
+        run.events_path, "started", from_step=_last_step(run), steps=run.config.train.steps
+    )
 
 
 def _warn_of_shortage(run: RunFolder, scans: Scans) -> None:

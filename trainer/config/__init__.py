@@ -30,7 +30,7 @@ from trainer.config.files import (
     read_preset,
 )
 from trainer.config.objective import ObjectiveConfig
-from trainer.config.optimizer import OptimizerConfig, Part
+from trainer.config.optimizer import SMALLEST_PRODIGY_RATE, OptimizerConfig, Part
 from trainer.config.options import (
     Options,
     get_argument_name,
@@ -67,6 +67,7 @@ __all__ = [
     "CHECKED_SETTINGS",
     "COMBINE_OPTIONS",
     "SCHEDULES",
+    "SMALLEST_PRODIGY_RATE",
     "AdaLoRAConfig",
     "AdapterConfig",
     "BakeOptions",

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from trainer.config.section import Section
 
 Part = Literal["unet", "conv", "text", "word"]
-_SMALLEST_PRODIGY_RATE = 0.1
+SMALLEST_PRODIGY_RATE = 0.1
 
 
 class OptimizerConfig(Section):
@@ -107,7 +107,7 @@ class OptimizerConfig(Section):
                     "usual, 0 switches a part off), and leave lora_plus_ratio at 1"
                 )
                 raise ValueError(msg)
-            if 0 < max(rates) < _SMALLEST_PRODIGY_RATE:
+            if 0 < max(rates) < SMALLEST_PRODIGY_RATE:
                 msg = "prodigy multiplies what it finds by the learning rates: set them to 1"
                 raise ValueError(msg)
         elif max(self.learning_rates.values()) > 1:

@@ -40,6 +40,14 @@ class TrainConfig(Section):
         "time; feed_forward: the inner product of feed-forward layers as well, an eighth more "
         "arithmetic on SDXL. Beside dropout feed_forward does what activations does.",
     )
+    recoveries: int = Field(
+        default=2,
+        ge=0,
+        le=10,
+        description="How often a run whose loss is no number any more, or more than ten times what "
+        "it was, goes back to its last checkpoint and on with half the learning rates, rather than "
+        "fail.",
+    )
     offload: bool = Field(
         default=True,
         description="Text encoders and VAE wait in main memory while they are not needed, which "

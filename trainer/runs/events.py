@@ -12,6 +12,7 @@
 | checkpoint | step, folder (relative to the run) |
 | paused, resumed | step |
 | warning | message |
+| diverged | step, from_step (where it goes on, at half the learning rates) |
 | exported | file, bytes, modules, max_relative_error, sha256 |
 | embedding | step, file (relative to the run), word, vectors |
 | ended | reason (finished, stopped, failed), message, step |
@@ -35,6 +36,7 @@ EventKind = Literal[
     "paused",
     "resumed",
     "warning",
+    "diverged",
     "exported",
     "embedding",
     "ended",

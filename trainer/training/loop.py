@@ -1,13 +1,13 @@
 """The training loop: a run from its start to the exported file, for every family."""
 
-import math
 import time
 from collections.abc import Iterator
 
 from trainer.config import RunConfig
 from trainer.data import Batch
-from trainer.runs import RunError, append_event, clear_requests, read_requests
+from trainer.runs import append_event, clear_requests, read_requests
 from trainer.training.artifacts import export_file, make_samples, save_state
+from trainer.training.divergence import LossWatch
 from trainer.training.progress import Bar, Pace, log_line
 from trainer.training.session import Session
 from trainer.training.step import take_step
@@ -20,11 +20,13 @@ def learn(session: Session) -> str:
         "finished", or "stopped" when a request asked for it.
 
     Raises:
-        RunError: the loss is no longer a number, or the disk is full.
+        DivergenceError: the loss is no longer a number, or far above all before.
+        RunError: the disk is full.
     """
     state, config = session.state, session.config
     batches = read_batches(session)
     pace, bar = Pace(), Bar(config.train.steps, state.step)
+    watch = LossWatch(state.step)
     if state.step == 0:
         with pace.leave_out():
             make_samples(session)
@@ -36,7 +38,9 @@ def learn(session: Session) -> str:
             if state.step % config.train.log_every_steps == 0 or state.step == config.train.steps:
                 pace.report(state.step - reported)
                 reported = state.step
-                _report_step(session, loss.item(), pace, bar)
+                value = loss.item()
+                watch.check(state.step, value)
+                _report_step(session, value, pace, bar)
             with pace.leave_out():
                 _save_what_is_due(session)
                 if _handle_requests(session) == "stop":
@@ -58,12 +62,6 @@ def read_batches(session: Session) -> Iterator[tuple[Batch, Batch]]:
 
 def _report_step(session: Session, loss: float, pace: Pace, bar: Bar) -> None:
     state, config = session.state, session.config
-    if not math.isfinite(loss):
-        msg = (
-            f"The loss became {loss} at step {state.step}: the training diverged. Halve the "
-            "learning rates, or train in bf16 or fp32, and start from the last checkpoint."
-        )
-        raise RunError(msg)
     speed = pace.steps_per_second
     append_event(
         session.run.events_path,
