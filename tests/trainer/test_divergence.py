@@ -10,7 +10,7 @@ from trainer.commands import train
 from trainer.config import layer_config
 from trainer.runs import RunError, RunFolder, read_events, read_status, save_config
 from trainer.training import step as step_module
-from trainer.training.divergence import DivergenceError, LossWatch, prepare_recovery
+from trainer.training.divergence import DivergenceError, LossHistory, prepare_recovery
 
 SPOILED = 5  # the step at which the gradients are no number
 
@@ -103,7 +103,7 @@ def test_a_checkpoint_that_is_not_finite_or_later_than_the_last_good_loss_is_not
     for step in (9, 12):
         shutil.copytree(folder / "step-000006", folder / f"step-{step:06d}")
     weights = folder / "step-000009" / "adapter.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-4] + b"\xff\xff\xff\x7f")  # the last one is NaN
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\xff\xff\xff\x7f")  # NaN
     prepare_recovery(
         RunFolder(run.path), DivergenceError("The loss rose: far", step=13, good_step=11)
     )
@@ -118,11 +118,11 @@ def test_rates_of_prodigy_stay_what_its_config_accepts(make):
 
 
 def look(losses, step=0):
-    """Where a watch notices something, and the last good step; None for nowhere."""
-    watch = LossWatch(step)
+    """Where something is noticed, and the last good step; None for nowhere."""
+    history = LossHistory(step)
     for index, loss in enumerate(losses, start=step + 1):
         try:
-            watch.check(index, loss)
+            history.check(index, loss)
         except DivergenceError as error:
             return error.step, error.good_step
     return None

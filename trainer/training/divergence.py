@@ -1,4 +1,4 @@
-"""Runs whose loss is no number any more, or far above all before: how it is noticed, and what follows."""
+"""Runs whose loss is no number any more, or far above all before, and how they go on."""
 
 import math
 import statistics
@@ -31,7 +31,7 @@ class DivergenceError(RunError):
         self.step, self.good_step = step, good_step
 
 
-class LossWatch:
+class LossHistory:
     """Looks at the losses of logged steps.
 
     Args:

@@ -7,7 +7,7 @@ from trainer.config import RunConfig
 from trainer.data import Batch
 from trainer.runs import append_event, clear_requests, read_requests
 from trainer.training.artifacts import export_file, make_samples, save_state
-from trainer.training.divergence import LossWatch
+from trainer.training.divergence import LossHistory
 from trainer.training.progress import Bar, Pace, log_line
 from trainer.training.session import Session
 from trainer.training.step import take_step
@@ -26,7 +26,7 @@ def learn(session: Session) -> str:
     state, config = session.state, session.config
     batches = read_batches(session)
     pace, bar = Pace(), Bar(config.train.steps, state.step)
-    watch = LossWatch(state.step)
+    history = LossHistory(state.step)
     if state.step == 0:
         with pace.leave_out():
             make_samples(session)
@@ -39,7 +39,7 @@ def learn(session: Session) -> str:
                 pace.report(state.step - reported)
                 reported = state.step
                 value = loss.item()
-                watch.check(state.step, value)
+                history.check(state.step, value)
                 _report_step(session, value, pace, bar)
             with pace.leave_out():
                 _save_what_is_due(session)
