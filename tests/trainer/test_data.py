@@ -16,6 +16,7 @@ from trainer.data import (
     CaptionEncoder,
     EncodedExample,
     TensorCache,
+    TensorStore,
     bucket_step_for,
     encode_examples,
     read_training_examples,
@@ -191,3 +192,55 @@ def test_captions_are_encoded_once_when_the_text_encoder_is_frozen(tmp_path):
     live(["ab"])
     live(["ab"])
     assert calls == ["ab", "abc", "ab", "ab"]
+
+
+def test_captions_that_do_not_come_again_are_not_kept(tmp_path):
+    calls = []
+
+    def encode_text(captions):
+        calls.extend(captions)
+        return {"text": torch.tensor([[float(len(caption))] for caption in captions])}
+
+    def join(rows):
+        return {"text": torch.cat([row["text"] for row in rows])}
+
+    cache = TensorCache(tmp_path)
+    encoder = CaptionEncoder(encode_text, join, "te", cache, CPU, repeats=False)
+    encoder.prepare(["ab"])
+    for _ in range(2):
+        assert encoder(["ab", "abc"])["text"].tolist() == [[2.0], [3.0]]
+    assert calls == ["ab", "abc", "abc"]
+    assert cache.holds("text", "te", "ab")
+    assert not cache.holds("text", "te", "abc")
+
+
+def pair(number):
+    return {"mean": torch.full((4, 8, 8), number), "std": torch.full((4, 8, 8), number / 2)}
+
+
+def test_what_is_beyond_the_limit_is_read_from_the_cache(tmp_path):
+    cache = TensorCache(tmp_path)
+    store = TensorStore(cache, CPU, limit_bytes=3 * 2048)  # a pair has 2 * 4 * 8 * 8 * 4 bytes
+    for number in range(5):
+        cache.put(pair(float(number)), "latents", number)
+        store.add(number, pair(float(number)), "latents", number)
+    store.add("mask", {"mask": torch.ones(1, 32, 32)})  # not in the cache: it stays
+    for number in range(5):
+        assert torch.equal(store.get(number)["std"], torch.full((4, 8, 8), number / 2))
+    assert "mask" in store
+    assert store.get("mask")["mask"].sum() == 1024
+    files = sorted(tmp_path.rglob("*.safetensors"))
+    assert len(files) == 5
+    for path in files:
+        path.unlink()
+    assert store.get(2)["mean"][0, 0, 0] == 2.0  # three are in memory
+    with pytest.raises(DatasetError, match="Resume the run"):
+        store.get(3)
+    with pytest.raises(KeyError):
+        store.get(7)
+
+
+def test_what_the_cache_could_not_keep_stays_in_memory(tmp_path):
+    store = TensorStore(TensorCache(tmp_path / "none"), CPU, limit_bytes=0)
+    store.add(0, pair(1.0), "latents", 0)
+    assert torch.equal(store.get(0)["mean"], torch.ones(4, 8, 8))

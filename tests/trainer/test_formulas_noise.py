@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from trainer.config import ObjectiveConfig
-from trainer.data import LatentStore
+from trainer.data import LatentStore, TensorCache, TensorStore
 from trainer.diffusion import (
     TARGETS,
     DiffusionNoise,
@@ -80,10 +80,11 @@ def test_at_pure_noise_v_is_the_latents_turned_round():
     assert TARGETS["v_prediction"](schedule, latents, noise, timesteps).item() == -3.0
 
 
-def test_latents_are_drawn_from_mean_and_deviation():
-    store = LatentStore()
-    store.add(0, False, torch.full((1, 1, 1), 2.0), torch.full((1, 1, 1), 0.5))
-    store.add(0, True, torch.full((1, 1, 1), -1.0), torch.full((1, 1, 1), 0.25))
+def test_latents_are_drawn_from_mean_and_deviation(tmp_path):
+    store = LatentStore(TensorStore(TensorCache(tmp_path), torch.device("cpu")))
+    for flipped, mean, std in ((False, 2.0, 0.5), (True, -1.0, 0.25)):
+        numbers = {"mean": torch.full((1, 1, 1), mean), "std": torch.full((1, 1, 1), std)}
+        store.add(0, flipped, numbers)
     noise = torch.tensor([3.0, -4.0]).view(2, 1, 1, 1)
     found = store.sample([0, 0], [False, True], noise)
     assert found.flatten().tolist() == [3.5, -2.0]  # 2 + 0.5 * 3 and -1 + 0.25 * -4

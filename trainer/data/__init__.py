@@ -11,8 +11,10 @@ from trainer.data.encode import (
     read_training_examples,
 )
 from trainer.data.source import Source
+from trainer.data.store import LIMIT_BYTES, TensorStore
 
 __all__ = [
+    "LIMIT_BYTES",
     "Batch",
     "BatchPlan",
     "CaptionEncoder",
@@ -20,6 +22,7 @@ __all__ = [
     "LatentStore",
     "Source",
     "TensorCache",
+    "TensorStore",
     "bucket_step_for",
     "encode_examples",
     "read_training_examples",

@@ -32,6 +32,10 @@ class TensorCache:
         except (FileNotFoundError, SafetensorError):
             return None
 
+    def holds(self, *key: object) -> bool:
+        """Returns whether there is a file under a key."""
+        return self._locate(key).is_file()
+
     def put(self, tensors: dict[str, Tensor], *key: object) -> None:
         """Keeps tensors under a key."""
         path = self._locate(key)

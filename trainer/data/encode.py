@@ -1,7 +1,7 @@
 """Examples as latents: read, fitted to their bucket, encoded by the VAE, kept by content."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from datasets_tools.images import read_image
 from datasets_tools.masks import MaskSource, read_mask
 from trainer.config import DatasetConfig
 from trainer.data.cache import TensorCache
+from trainer.data.store import TensorStore
 
 # Raised when the way pixels become latents changes, so that old cache files are not found.
 _LAYOUT = 1
@@ -51,34 +52,50 @@ class EncodedExample:
 
 
 class LatentStore:
-    """All latents' distributions on one device: 0.6 MB for twenty images of 512 pixels."""
+    """The latents' distributions of all examples, and their masks.
 
-    def __init__(self) -> None:
-        self._means: dict[tuple[int, bool], Tensor] = {}
-        self._stds: dict[tuple[int, bool], Tensor] = {}
-        self._masks: dict[tuple[int, bool], Tensor] = {}
+    Args:
+        store: Holds them.
+    """
 
-    def add(self, index: int, flipped: bool, mean: Tensor, std: Tensor) -> None:
-        """Keeps the distribution of one example, each tensor [C, h, w]."""
-        self._means[index, flipped], self._stds[index, flipped] = mean, std
+    def __init__(self, store: TensorStore) -> None:
+        self._store, self._has_masks = store, False
+
+    def add(self, index: int, flipped: bool, tensors: Mapping[str, Tensor], *key: object) -> None:
+        """Adds the distribution of one example: mean and std, each [C, h, w].
+
+        Args:
+            index: Of the example.
+            flipped: Whether it is mirrored.
+            tensors: "mean" and "std".
+            key: Under which the cache holds them.
+        """
+        self._store.add((index, flipped), tensors, *key)
 
     def add_mask(self, index: int, flipped: bool, mask: Tensor) -> None:
-        """Keeps which part of one example is learned, [1, h, w] in 0 .. 1."""
-        self._masks[index, flipped] = mask
+        """Adds which part of one example is learned, [1, h, w] in 0 .. 1."""
+        self._store.add((index, flipped, "mask"), {"mask": mask})
+        self._has_masks = True
 
     def masks(self, indices: Sequence[int], flips: Sequence[bool]) -> Tensor | None:
         """Returns the masks of a batch, [B, 1, h, w]; None where no example has one."""
-        if not self._masks:
+        if not self._has_masks:
             return None
-        keys = list(zip(indices, flips, strict=True))
-        whole = torch.ones_like(self._means[keys[0]][:1])
-        return torch.stack([self._masks.get(key, whole) for key in keys])
+        masks: list[Tensor | None] = []
+        for key in zip(indices, flips, strict=True):
+            name = (*key, "mask")
+            masks.append(self._store.get(name)["mask"] if name in self._store else None)
+        known = next((mask for mask in masks if mask is not None), None)
+        if known is None:
+            known = self._store.get((indices[0], flips[0]))["mean"][:1]
+        whole = torch.ones_like(known)
+        return torch.stack([whole if mask is None else mask for mask in masks])
 
     def sample(self, indices: Sequence[int], flips: Sequence[bool], noise: Tensor) -> Tensor:
         """Returns latents mean + std * noise, [B, C, h, w]."""
-        keys = list(zip(indices, flips, strict=True))
-        mean = torch.stack([self._means[key] for key in keys])
-        std = torch.stack([self._stds[key] for key in keys])
+        rows = [self._store.get(key) for key in zip(indices, flips, strict=True)]
+        mean = torch.stack([row["mean"] for row in rows])
+        std = torch.stack([row["std"] for row in rows])
         return mean + std * noise
 
 
@@ -138,15 +155,16 @@ def encode_examples(
         report: Called with (done, total) after each example.
     """
     buckets = make_buckets(resolution, step, config.max_aspect)
-    store, encoded = LatentStore(), []
+    store, encoded = LatentStore(TensorStore(cache, device)), []
     for index, example in enumerate(examples):
         placement = place_image(example.width, example.height, buckets, step, config.max_upscale)
         for flipped in (False, True) if config.flip else (False,):
-            mean, std = _encode_one(example, placement, flipped, encoder, cache)
-            store.add(index, flipped, mean.to(device), std.to(device))
-            mask = _fit_mask(example, placement, flipped, config.masks, mean.shape[-2:])
+            key, tensors = _encode_one(example, placement, flipped, encoder, cache)
+            store.add(index, flipped, tensors, *key)
+            cells = tensors["mean"].shape[-2:]
+            mask = _fit_mask(example, placement, flipped, config.masks, cells)
             if mask is not None:
-                store.add_mask(index, flipped, mask.to(device))
+                store.add_mask(index, flipped, mask)
         caption = add_trigger(example.caption, config.trigger)
         content = hashlib.sha256(f"{example.id}/{caption}".encode()).hexdigest()[:16]
         size = (example.width, example.height)
@@ -161,7 +179,8 @@ def _encode_one(
     flipped: bool,
     encoder: tuple[str, Encode],
     cache: TensorCache,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[tuple[object, ...], dict[str, Tensor]]:
+    """Returns the distribution of an image's latents, and its key in the cache."""
     fingerprint, encode = encoder
     key = (
         "latents",
@@ -181,7 +200,7 @@ def _encode_one(
         mean, std = encode(_to_pixels(image))
         distribution = {"mean": mean[0].float().cpu(), "std": std[0].float().cpu()}
         cache.put(distribution, *key)
-    return distribution["mean"], distribution["std"]
+    return key, distribution
 
 
 def _fit_mask(

@@ -12,7 +12,15 @@ from datasets_tools.buckets import Bucket, Placement
 from datasets_tools.disk import temporary_folder
 from datasets_tools.examples import Example
 from trainer.config import RunConfig
-from trainer.data import BatchPlan, EncodedExample, LatentStore, Source, TensorCache
+from trainer.data import (
+    LIMIT_BYTES,
+    BatchPlan,
+    EncodedExample,
+    LatentStore,
+    Source,
+    TensorCache,
+    TensorStore,
+)
 from trainer.memory.fake_accelerator import Device, emulate_autocast, open_fake_context
 from trainer.memory.fake_models import make_fake_family
 from trainer.memory.fake_tensors import Meter
@@ -144,10 +152,10 @@ class _Simulation:
         with self._phase("encoding images"):
             pixels = torch.empty(1, 3, self.workload.height, self.workload.width)
             distribution = self.family.encode_images(pixels)
-        self.latents = LatentStore()
-        self.latents.add(0, False, distribution.mean[0], distribution.std[0])
-        if self.config.dataset.flip:
-            self.latents.add(0, True, distribution.mean[0].clone(), distribution.std[0].clone())
+        self.latents = LatentStore(TensorStore(_NoCache(), self.device.place))
+        for flipped in (False, True) if self.config.dataset.flip else (False,):
+            tensors = {"mean": distribution.mean[0].clone(), "std": distribution.std[0].clone()}
+            self.latents.add(0, flipped, tensors)
 
     def assemble(self, folder: Path) -> None:
         """Encodes captions, attaches adapters and allocates the optimizer state."""
@@ -223,11 +231,13 @@ class _Simulation:
         """Adds the latents and the encoded captions of all examples but the simulated one."""
         factor = self.family.latent_factor
         cells = (self.workload.width // factor) * (self.workload.height // factor)
-        lasting = cells * self.family.latent_channels * 2 * 4 * (1 + self.config.dataset.flip)
-        if not self.session.adapters.changes_text:
+        others = self.workload.examples - 1
+        latents = cells * self.family.latent_channels * 2 * 4 * (1 + self.config.dataset.flip)
+        lasting = min(others * latents, LIMIT_BYTES)
+        if not self.session.adapters.changes_text and not self.config.dataset.shuffle_tags:
             row = self.session.encode_captions([self.workload.caption])
-            lasting += sum(map(_size_of, row.values()))
-        self.meter.add((self.workload.examples - 1) * lasting)
+            lasting += min(others * sum(map(_size_of, row.values())), LIMIT_BYTES)
+        self.meter.add(lasting)
 
 
 def _list_lasting(session: Session) -> list[Tensor]:

@@ -155,11 +155,20 @@ def assemble_session(
     adapters.rules = make_rules(adapters, config)
     adapters.word = add_trigger_embedding(family, config, context.device)
     trains_text = adapters.changes_text
-    encode_captions = _make_caption_encoder(context, family, cache, trains_text)
+    # Captions whose tags are shuffled are other ones in every batch.
+    repeats = not config.dataset.shuffle_tags
+    encode_captions = CaptionEncoder(
+        family.encode_captions,
+        family.join_conditioning,
+        "" if trains_text else family.text_fingerprint(),
+        None if trains_text else cache,
+        context.device,
+        repeats=repeats,
+    )
     if not trains_text:
         family.keep_on_device(_choose_models(config, {"text"}))
         _encode_texts(config, context, family, encode_captions, sources)
-    rests = not trains_text and not config.dataset.shuffle_tags
+    rests = not trains_text and repeats
     family.keep_on_device(_choose_models(config, {"unet"} if rests else {"unet", "text"}))
     if config.train.gradient_checkpointing:
         family.enable_gradient_checkpointing()
@@ -191,18 +200,6 @@ def _choose_models(config: RunConfig, needed: Collection[Model]) -> Collection[M
     return needed if config.train.offload else EVERY_MODEL
 
 
-def _make_caption_encoder(
-    context: DeviceContext, family: Family, cache: TensorCache, trains_text: bool
-) -> CaptionEncoder:
-    return CaptionEncoder(
-        family.encode_captions,
-        family.join_conditioning,
-        "" if trains_text else family.text_fingerprint(),
-        None if trains_text else cache,
-        context.device,
-    )
-
-
 def _encode_texts(
     config: RunConfig,
     context: DeviceContext,
@@ -210,10 +207,7 @@ def _encode_texts(
     encode_captions: CaptionEncoder,
     sources: tuple[Source, Source | None],
 ) -> None:
-    """Reads what a frozen text encoder makes of captions and prompts, so that it can wait.
-
-    Captions whose tags are shuffled are other ones in every batch.
-    """
+    """Reads what a frozen text encoder makes of captions and prompts, so that it can wait."""
     if not config.dataset.shuffle_tags:
         encode_captions.prepare(list_captions(config, sources))
     if config.samples.every_steps:
