@@ -9,8 +9,9 @@ WORKSPACE ?= workspace
 # slower. Browser tests wait for much of their time, so four processes fill two cores.
 JOBS ?= 4
 # Many tests start commands: each would compile all of the project again where the environment
-# forbids compiled files.
-PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
+# forbids compiled files. And bitsandbytes hands functions that we do not use to torch.compile while
+# it is imported, which loads the compiler, a second in each process, unless it is switched off.
+PYTEST := PYTHONDONTWRITEBYTECODE= TORCHDYNAMO_DISABLE=1 OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
 
 # Run only when there is no environment yet.
 define CHECK_PYTHON

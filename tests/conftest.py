@@ -1,5 +1,6 @@
 """Skips the tests whose device or program this machine does not have, and deals out the others."""
 
+import gc
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,11 @@ hypothesis.settings.load_profile("no deadline")
 
 # The first one is Chromium without its window, whose own pages take as much as a test's.
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+
+# The collector looks at every object again and again, and libraries make half a million of them: a
+# tenth of the suite's time. They are left out once they are there (`freeze_objects`).
+gc.disable()
+MANY_OBJECTS = 50_000
 
 TESTS = Path(__file__).parent
 # Folders and files whose tests stay in one process, for what is prepared for all of them.
@@ -40,6 +46,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     browser_items = [item for item in items if item.get_closest_marker("browser")]
     if browser_items and not any(shutil.which(name) for name in BROWSERS):
         skip_all(browser_items, f"needs a browser; none of {', '.join(BROWSERS)} is on the PATH")
+
+
+def pytest_collection_finish() -> None:
+    freeze_objects()
+    gc.enable()
+
+
+def pytest_runtest_setup() -> None:
+    """Freezes what tests have imported since."""
+    if len(gc.get_objects()) > MANY_OBJECTS:
+        freeze_objects()
+
+
+def freeze_objects() -> None:
+    """Leaves all objects that are in use now out of later collections."""
+    gc.collect()
+    gc.freeze()
 
 
 def name_group(item: pytest.Item) -> str:
