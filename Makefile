@@ -50,7 +50,7 @@ app: setup  ## open the app
 check: lint types docs-check test  ## everything that must pass before a change is merged
 
 test: setup  ## the fast tests: offline, on the CPU
-	$(PYTEST) -q -n $(JOBS) --dist loadgroup --no-loadscope-reorder -m "not slow and not gpu"
+	$(PYTEST) -q -n $(JOBS) --dist loadscope --no-loadscope-reorder -m "not slow and not gpu"
 
 test-slow: setup  ## the slow tests
 	$(BIN)/python -m pytest -q -m "slow and not gpu"

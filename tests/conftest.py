@@ -36,10 +36,23 @@ FIRST = (
 )
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Deals out whole groups: what a file prepares for its tests is prepared in one process.
+
+    xdist's own `loadgroup` marks the groups in the tests' names, which pytest 9.2 does not keep.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class GroupScheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return name_group(nodeid)
+
+    return GroupScheduling(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(name_group(item)))
-    items.sort(key=lambda item: rank_group(name_group(item)))
+    items.sort(key=lambda item: rank_group(name_group(item.nodeid)))
     gpu_items = [item for item in items if item.get_closest_marker("gpu")]
     if gpu_items and not has_cuda():
         skip_all(gpu_items, "needs a CUDA device; torch finds none here")
@@ -65,9 +78,9 @@ def freeze_objects() -> None:
     gc.freeze()
 
 
-def name_group(item: pytest.Item) -> str:
-    """Returns what of the tests an item's process takes as a whole: a folder or a file."""
-    path = item.path.relative_to(TESTS).as_posix()
+def name_group(nodeid: str) -> str:
+    """Returns what of the tests a process takes as a whole with this one: a folder or a file."""
+    path = nodeid.partition("::")[0].removeprefix("tests/")
     return next((group for group in GROUPS if path.startswith(f"{group}/")), path)
 
 
