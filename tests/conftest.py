@@ -24,7 +24,6 @@ TESTS = Path(__file__).parent
 GROUPS = ("starter",)
 # They take longest, so that none of them may be the last one, with the other processes idle.
 FIRST = (
-    "app/test_browser_workbench.py",
     "e2e/test_main_job.py",
     "trainer/test_kinds_train.py",
     "trainer/test_single_file.py",
