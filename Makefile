@@ -9,8 +9,9 @@ WORKSPACE ?= workspace
 # slower. Browser tests wait for much of their time, so four processes fill two cores.
 JOBS ?= 4
 # Many tests start commands: each would compile all of the project again where the environment
-# forbids compiled files.
-PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
+# forbids compiled files. And bitsandbytes hands functions that we do not use to torch.compile while
+# it is imported, which loads the compiler, a second in each process, unless it is switched off.
+PYTEST := PYTHONDONTWRITEBYTECODE= TORCHDYNAMO_DISABLE=1 OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
 
 # Run only when there is no environment yet.
 define CHECK_PYTHON
@@ -49,7 +50,7 @@ app: setup  ## open the app
 check: lint types docs-check test  ## everything that must pass before a change is merged
 
 test: setup  ## the fast tests: offline, on the CPU
-	$(PYTEST) -q -n $(JOBS) --dist loadgroup --no-loadscope-reorder -m "not slow and not gpu"
+	$(PYTEST) -q -n $(JOBS) --dist loadscope --no-loadscope-reorder -m "not slow and not gpu"
 
 test-slow: setup  ## the slow tests
 	$(BIN)/python -m pytest -q -m "slow and not gpu"

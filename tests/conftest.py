@@ -1,5 +1,6 @@
 """Skips the tests whose device or program this machine does not have, and deals out the others."""
 
+import gc
 import shutil
 from pathlib import Path
 
@@ -13,12 +14,16 @@ hypothesis.settings.load_profile("no deadline")
 # The first one is Chromium without its window, whose own pages take as much as a test's.
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 
+# The collector looks at every object again and again, and libraries make half a million of them: a
+# tenth of the suite's time. They are left out once they are there (`freeze_objects`).
+gc.disable()
+MANY_OBJECTS = 50_000
+
 TESTS = Path(__file__).parent
 # Folders and files whose tests stay in one process, for what is prepared for all of them.
 GROUPS = ("starter",)
 # They take longest, so that none of them may be the last one, with the other processes idle.
 FIRST = (
-    "app/test_browser_workbench.py",
     "e2e/test_main_job.py",
     "trainer/test_kinds_train.py",
     "trainer/test_single_file.py",
@@ -30,10 +35,23 @@ FIRST = (
 )
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Deals out whole groups: what a file prepares for its tests is prepared in one process.
+
+    xdist's own `loadgroup` marks the groups in the tests' names, which pytest 9.2 does not keep.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class GroupScheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return name_group(nodeid)
+
+    return GroupScheduling(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(name_group(item)))
-    items.sort(key=lambda item: rank_group(name_group(item)))
+    items.sort(key=lambda item: rank_group(name_group(item.nodeid)))
     gpu_items = [item for item in items if item.get_closest_marker("gpu")]
     if gpu_items and not has_cuda():
         skip_all(gpu_items, "needs a CUDA device; torch finds none here")
@@ -42,9 +60,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         skip_all(browser_items, f"needs a browser; none of {', '.join(BROWSERS)} is on the PATH")
 
 
-def name_group(item: pytest.Item) -> str:
-    """Returns what of the tests an item's process takes as a whole: a folder or a file."""
-    path = item.path.relative_to(TESTS).as_posix()
+def pytest_collection_finish() -> None:
+    freeze_objects()
+    gc.enable()
+
+
+def pytest_runtest_setup() -> None:
+    """Freezes what tests have imported since."""
+    if len(gc.get_objects()) > MANY_OBJECTS:
+        freeze_objects()
+
+
+def freeze_objects() -> None:
+    """Leaves all objects that are in use now out of later collections."""
+    gc.collect()
+    gc.freeze()
+
+
+def name_group(nodeid: str) -> str:
+    """Returns what of the tests a process takes as a whole with this one: a folder or a file."""
+    path = nodeid.partition("::")[0].removeprefix("tests/")
     return next((group for group in GROUPS if path.startswith(f"{group}/")), path)
 
 

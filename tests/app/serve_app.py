@@ -3,13 +3,15 @@
 Importing Gradio takes seconds, so each process is forked from one that has the modules already.
 """
 
+import gc
 import multiprocessing
 import os
 import sys
 from pathlib import Path
 
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["app.web.server"])
+# Nothing of what is loaded there is collected, in it or in the processes that share its memory.
+_PROCESSES.set_forkserver_preload(["tests.app.without_collection", "app.web.server"])
 
 
 def start_server(root, port, models, environment, options):
@@ -21,6 +23,8 @@ def start_server(root, port, models, environment, options):
 
 def _serve(root, port, models, environment, options):
     os.setsid()
+    gc.freeze()
+    gc.enable()
     os.environ.update(environment)
     from app.core.workspace import Workspace
     from app.web.server import launch

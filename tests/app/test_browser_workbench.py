@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 from tests.e2e.browse import ROOT, open_app, open_tab, stop_workers
 from trainer.formats.header import read_header
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(1200)]
 
 STARTER = ROOT / "examples" / "starter-model"
 

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from app.cli import main
+from tests.app.fake_combining import REPORTS
 from tests.trainer.conftest import build_pico
 from tests.trainer.random_adapters import write_adapter
 from trainer.formats.header import read_header
@@ -52,6 +53,40 @@ def test_a_merge_prints_its_report_as_json(run):
     assert report["cosines"][0]["files"] == [0, 1]
     assert report["sign_conflicts"] == -1
     assert {"layer", "cosines", "lost", "rank", "norms"} <= set(report["layers"][0])
+
+
+# What each command is given beside the place of its result.
+REPORTED = {
+    "merge": ["a.safetensors", "b.safetensors", "--signs"],
+    "resize": ["a.safetensors", "--rank=2"],
+    "extract": ["base", "OUT/baked", "--rank=2"],
+    "scale": ["a.safetensors", "--mid-block=0.5"],
+    "bake": ["a.safetensors", "--base-model=base"],
+    "subtract": ["a.safetensors", "--base-model=base"],
+}
+
+
+@pytest.mark.parametrize("task", REPORTS)
+def test_the_reports_that_the_app_is_tested_with_have_the_form_of_the_real_ones(task, run):
+    if task == "extract":
+        run("bake", "a.safetensors", "--base-model=base", "--to=OUT/baked")
+    ending = "" if task in {"bake", "subtract"} else ".safetensors"
+    code, out, _ = run(task, *REPORTED[task], f"--to=OUT/result{ending}", "--json")
+    assert code == 0
+    assert_form(json.loads(out), REPORTS[task])
+
+
+def assert_form(real, fake):
+    """Asserts that a made-up answer has the fields of a real one, with values of their types."""
+    if isinstance(fake, dict) and all("." not in key for key in fake):
+        assert fake.keys() <= real.keys()
+        for key, value in fake.items():
+            assert_form(real[key], value)
+    elif isinstance(fake, list) and fake and real:
+        assert_form(real[0], fake[0])
+    else:
+        numbers = (int, float)
+        assert isinstance(real, numbers if isinstance(fake, numbers) else type(fake))
 
 
 def test_a_merge_that_cannot_be_is_one_sentence(run, tmp_path):

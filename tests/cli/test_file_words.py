@@ -232,10 +232,15 @@ def test_an_estimate_says_what_would_make_a_run_fit(trained, capsys):
     said = capsys.readouterr().out
     assert "training step" in said
     assert "It fits: " in said
-    assert main([*words, "--device=cuda", "--free=0.001", "--json"]) == 1
+    words += ["--device=cuda", "--json"]
+    assert main([*words, "--free=100"]) == 0
+    needed = json.loads(capsys.readouterr().out)["needed_bytes"]
+    free = needed - 1_000_000  # so that the first change is enough
+    assert main([*words, f"--free={free / 1e9:.9f}"]) == 1
     told = json.loads(capsys.readouterr().out)
     assert told["fits"] is False
-    assert told["free_bytes"] == 1_000_000
+    assert told["free_bytes"] == free
+    assert told["suggestions"][-1]["fits"] is True
     assert told["device"] == "cuda in bf16"
     assert told["peak_bytes"] == max(phase["peak_bytes"] for phase in told["phases"])
     assert told["needed_bytes"] > told["peak_bytes"]

@@ -26,8 +26,12 @@ from trainer.formats.header import read_header
 from trainer.models import ModelError, shipped
 
 FAMILIES = ("sd15", "sd2", "sdxl")
-# SD 2 differs from SD 1 in its text encoder's layout alone.
-MOST_FAMILIES = ["sd15", pytest.param("sd2", marks=pytest.mark.slow), "sdxl"]
+# SDXL has both layouts of a text encoder: SD 1's, and that of SD 2, which joins three matrices.
+MOST_FAMILIES = [
+    pytest.param("sd15", marks=pytest.mark.slow),
+    pytest.param("sd2", marks=pytest.mark.slow),
+    "sdxl",
+]
 
 
 @pytest.fixture(scope="module")

@@ -95,7 +95,9 @@ def test_every_kind_goes_on_exactly_after_a_stop(kind, make_run, cache):
     assert same(first, second)
 
 
-@pytest.mark.parametrize("kind", in_short(["dora", "vera", "adalora"], "adalora"))
+# The hardest kind goes on after a stop above; LoRA after a kill in `test_training.py`.
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["dora", "vera", "adalora"])
 def test_a_run_that_dies_between_checkpoints_ends_with_the_same_file(kind, make_run, cache):
     from trainer.training import loop
 
@@ -140,7 +142,7 @@ def test_every_kind_trains_on_a_base_model_in_4_bits(kind, make_run, cache):
     )
 
 
-@pytest.mark.parametrize("kind", ["vera", "adalora"])
+@pytest.mark.parametrize("kind", in_short(["vera", "adalora"], "adalora"))
 def test_diffusers_loads_the_files_of_folded_kinds_with_every_key(kind, make_run, cache, pico):
     from diffusers import StableDiffusionPipeline
 

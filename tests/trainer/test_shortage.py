@@ -80,13 +80,14 @@ def equal(one, other):
     return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
 
 
-@pytest.mark.parametrize("phase", ["forward", "backward"])
+@pytest.mark.parametrize("phase", [pytest.param("forward", marks=pytest.mark.slow), "backward"])
 def test_a_run_that_runs_out_ends_as_one_with_smaller_parts_from_the_start(
     phase, make_run, cache, limit
 ):
-    planned = make_run(*BATCH, "train.micro_batch=1", folder="planned")
+    two = (*BATCH, "train.steps=2")
+    planned = make_run(*two, "train.micro_batch=1", folder="planned")
     assert train(planned, cache) == "finished"
-    run = make_run(*BATCH)
+    run = make_run(*two)
     device = limit(1, phase=phase)
     assert train(run, cache) == "finished"
     assert device.refused == 2  # 4, then 2
@@ -114,12 +115,13 @@ def test_a_shortage_in_the_middle_costs_no_step(make_run, cache, limit):
 
 
 def test_one_image_at_a_time_takes_checkpointing_and_then_gives_up(make_run, cache, limit):
-    run = make_run(*BATCH)
+    one = (*BATCH, "train.steps=1")
+    run = make_run(*one)
     limit(0, checkpointing=False)
     assert train(run, cache) == "finished"
     assert run.config.train.gradient_checkpointing
     assert "train.gradient_checkpointing = true" in messages(run)[-1]
-    hopeless = make_run(*BATCH, folder="hopeless")
+    hopeless = make_run(*one, folder="hopeless")
     limit(0)
     with pytest.raises(RunError, match="one image at a time and gradient checkpointing"):
         train(hopeless, cache)
@@ -136,7 +138,13 @@ def test_other_errors_end_the_run_as_before(make_run, cache, monkeypatch):
         train(make_run(*BATCH), cache)
 
 
-@pytest.mark.parametrize(("size", "prior"), [(1, True), (3, False), (3, True)])
+PARTS = [
+    *(pytest.param(*case, marks=pytest.mark.slow) for case in ((1, True), (3, False))),
+    (3, True),
+]
+
+
+@pytest.mark.parametrize(("size", "prior"), PARTS)
 def test_parts_have_the_gradient_and_the_loss_of_the_whole(size, prior, make_run, cache, tmp_path):
     """Batches of 4 in parts of 3 and 1: each part counts by its share, the penalty once."""
     words = ["train.batch_size=4", "train.accumulate=2", "adapter.kind=adalora"]

@@ -28,6 +28,23 @@ def small(tmp_path_factory):
         yield folder
 
 
+@pytest.fixture(scope="module")
+def converted(small, tmp_path_factory):
+    """Returns a function from a family to the pipeline that diffusers makes of its single file."""
+    made = {}
+
+    def convert(family):
+        if family not in made:
+            folder = tmp_path_factory.mktemp(family) / "config"
+            cls = write_configs(family, folder)
+            made[family] = cls.from_single_file(
+                small / f"{family}.safetensors", config=str(folder), local_files_only=True
+            )
+        return made[family]
+
+    return convert
+
+
 @pytest.fixture
 def change(small, tmp_path):
     """Returns a function that writes a changed copy of a checkpoint."""
@@ -49,15 +66,6 @@ def load(path, dtype=torch.float32, **settings):
     return load_parts(check_base_model(path, **settings), CPU, dtype)
 
 
-def write_folder(small, family, folder, **changes):
-    """Writes the folder that diffusers makes of a family's single file."""
-    cls = write_configs(family, folder)
-    pipeline = cls.from_single_file(
-        small / f"{family}.safetensors", config=str(folder), local_files_only=True
-    )
-    pipeline.save_pretrained(folder, **changes)
-
-
 def assert_same(ours, theirs):
     ours, theirs = ours.state_dict(), theirs.state_dict()
     assert ours.keys() == theirs.keys()
@@ -67,11 +75,8 @@ def assert_same(ours, theirs):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_file_loads_to_what_diffusers_conversion_makes_of_it(small, tmp_path, family):
-    cls = write_configs(family, tmp_path / "config")
-    theirs = cls.from_single_file(
-        small / f"{family}.safetensors", config=str(tmp_path / "config"), local_files_only=True
-    )
+def test_a_file_loads_to_what_diffusers_conversion_makes_of_it(small, converted, family):
+    theirs = converted(family)
     ours = load(small / f"{family}.safetensors")
     assert_same(ours.unet, theirs.unet)
     assert_same(ours.vae, theirs.vae)
@@ -88,8 +93,8 @@ def test_a_file_loads_to_what_diffusers_conversion_makes_of_it(small, tmp_path, 
 
 
 @pytest.mark.parametrize("family", ["sd15", pytest.param("sd2", marks=pytest.mark.slow), "sdxl"])
-def test_a_folder_loads_to_the_same_as_its_file(small, tmp_path, family):
-    write_folder(small, family, tmp_path / "folder", max_shard_size="200KB")
+def test_a_folder_loads_to_the_same_as_its_file(small, converted, tmp_path, family):
+    converted(family).save_pretrained(tmp_path / "folder", max_shard_size="200KB")
     assert len(list((tmp_path / "folder" / "unet").glob("*.safetensors"))) > 1
     from_folder, from_file = load(tmp_path / "folder"), load(small / f"{family}.safetensors")
     assert_same(from_folder.unet, from_file.unet)
@@ -281,8 +286,8 @@ def test_a_file_that_shrinks_while_it_is_read_is_told(change):
         load_parts(info, CPU, torch.float32)
 
 
-def test_fp16_files_of_a_folder_are_read_where_there_are_no_plain_ones(small, tmp_path):
-    write_folder(small, "sd15", tmp_path / "model")
+def test_fp16_files_of_a_folder_are_read_where_there_are_no_plain_ones(converted, tmp_path):
+    converted("sd15").save_pretrained(tmp_path / "model")
     weights = tmp_path / "model" / "unet" / "diffusion_pytorch_model.safetensors"
     weights.rename(weights.with_suffix(".fp16.safetensors"))
     assert load(tmp_path / "model").unet.conv_in.weight.dtype == torch.float32
@@ -291,8 +296,8 @@ def test_fp16_files_of_a_folder_are_read_where_there_are_no_plain_ones(small, tm
         check_base_model(tmp_path / "model")
 
 
-def test_shards_that_are_missing_or_lie_elsewhere_are_told(small, tmp_path):
-    write_folder(small, "sd15", tmp_path / "model")
+def test_shards_that_are_missing_or_lie_elsewhere_are_told(converted, tmp_path):
+    converted("sd15").save_pretrained(tmp_path / "model")
     unet = tmp_path / "model" / "unet"
     load(tmp_path / "model").unet.save_pretrained(tmp_path / "shards", max_shard_size="200KB")
     shutil.copy(unet / "config.json", tmp_path / "shards")
@@ -311,8 +316,8 @@ def test_shards_that_are_missing_or_lie_elsewhere_are_told(small, tmp_path):
         check_base_model(tmp_path / "model")
 
 
-def test_a_folder_with_a_tensor_too_many_is_told(small, tmp_path):
-    write_folder(small, "sd15", tmp_path / "model")
+def test_a_folder_with_a_tensor_too_many_is_told(converted, tmp_path):
+    converted("sd15").save_pretrained(tmp_path / "model")
     weights = tmp_path / "model" / "unet" / "diffusion_pytorch_model.safetensors"
     save_file(load_file(weights) | {"extra.weight": torch.zeros(1)}, weights)
     with pytest.raises(

@@ -125,7 +125,7 @@ sys.exit(main())
 
 def test_a_killed_run_resumes_to_a_bit_identical_file(make_run, cache, monkeypatch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
-    changes = ["train.steps=30", "output.checkpoint_every_steps=5"]
+    changes = ["train.steps=12", "output.checkpoint_every_steps=5"]
     whole, killed = make_run(*changes), make_run(*changes, folder="other")
     command = [sys.executable, "-c", STALLING, "train", str(killed.path)]
     victim = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
