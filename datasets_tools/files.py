@@ -9,7 +9,7 @@ from pathlib import Path
 
 from datasets_tools.disk import (
     FileHeldError,
-    read_windows_code,
+    read_winerror,
     remove_quietly,
     replace_file,
     sync_folder,
@@ -17,8 +17,8 @@ from datasets_tools.disk import (
 )
 from datasets_tools.errors import DatasetError
 
-# What an error means for a person: by its number, and by Windows' own where that says more than the
-# number that Python makes of it.
+# What an error means for a person: by its number, and by Windows' own where that is more exact than
+# the number that Python makes of it.
 _EXPLANATIONS: dict[str, tuple[set[int], set[int]]] = {
     "the disk is full. Free some space and try again.": (
         {errno.ENOSPC, errno.EDQUOT}, {39, 112, 1295},
@@ -104,7 +104,7 @@ def explain_os_error(error: OSError) -> str:
     """
     if isinstance(error, FileHeldError):
         return str(error)
-    code = read_windows_code(error)
+    code = read_winerror(error)
     for explanation, (_numbers, codes) in _EXPLANATIONS.items():
         if code in codes:
             return explanation

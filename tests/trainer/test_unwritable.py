@@ -223,7 +223,7 @@ def test_commands_on_a_read_only_run_end_with_a_sentence(
     request(run.path, "stop")
     read_only(run.path)
     read_only(started.path.parent)
-    before = sorted(tmp_path.rglob("*"))
+    before = [sorted(folder.rglob("*")) for folder in (run.path.parent, started.path.parent)]
     for act in (
         lambda: train(started, cache),
         lambda: own_folder(run.path).__enter__(),
@@ -242,6 +242,7 @@ def test_commands_on_a_read_only_run_end_with_a_sentence(
         assert "the disk is read-only. Make it writable" in message
         assert FULL not in message
         assert "Traceback" not in message
-    assert [path for path in sorted(tmp_path.rglob("*")) if "workspace" not in path.parts] == before
+    after = [sorted(folder.rglob("*")) for folder in (run.path.parent, started.path.parent)]
+    assert after == before
     assert read_status(run.path).state == "finished"
     assert main(["status", str(run.path), f"--workspace={tmp_path / 'workspace'}"]) == 0

@@ -55,7 +55,7 @@ def train(run: RunFolder, cache: Path) -> str:
         try:
             return _train_owned(run, cache)
         except BaseException as error:
-            # Where the folder cannot be written any more, the error is told all the same.
+            # Where the folder cannot be written any more, the error is raised all the same.
             with contextlib.suppress(RunWriteError):
                 append_event(run.events_path, "ended", reason="failed", message=_explain(error))
             if is_out_of_memory(error):

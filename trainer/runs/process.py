@@ -74,7 +74,7 @@ def own_folder(folder: Path) -> Iterator[Owner]:
     try:
         yield owner
     finally:
-        # What ended the block is told, not that the folder is gone or read-only meanwhile.
+        # What ended the block is raised, not that the folder is gone or read-only meanwhile.
         with contextlib.suppress(OSError):
             if find_owner(folder) == owner:
                 remove_file(folder / "process.json", missing_ok=True)
