@@ -186,10 +186,10 @@ def is_held(error: OSError) -> bool:
 
     Windows gives the same numbers where the rights are missing; other systems do not give them.
     """
-    return _read_code(error) in _HELD
+    return read_winerror(error) in _HELD
 
 
-def _read_code(error: OSError) -> int | None:
+def read_winerror(error: OSError) -> int | None:
     """Returns the number of an error of Windows; None for those of other systems."""
     code: int | None = getattr(error, "winerror", None)
     if code is None:
@@ -200,7 +200,7 @@ def _read_code(error: OSError) -> int | None:
 
 def _is_held_or_full(error: OSError) -> bool:
     # A file that was just removed stays in its folder until its last reader has closed it.
-    return _read_code(error) in _HELD | _NOT_EMPTY
+    return read_winerror(error) in _HELD | _NOT_EMPTY
 
 
 def _is_hidden(error: OSError) -> bool:

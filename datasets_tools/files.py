@@ -9,12 +9,43 @@ from pathlib import Path
 
 from datasets_tools.disk import (
     FileHeldError,
+    read_winerror,
     remove_quietly,
     replace_file,
     sync_folder,
     temporary_folder,
 )
 from datasets_tools.errors import DatasetError
+
+# What an error means for a person: by its number, and by Windows' own where that is more exact than
+# the number that Python makes of it.
+_EXPLANATIONS: dict[str, tuple[set[int], set[int]]] = {
+    "the disk is full. Free some space and try again.": (
+        {errno.ENOSPC, errno.EDQUOT}, {39, 112, 1295},
+    ),
+    "it is too large for this disk. Choose a disk of another format (not FAT32).": (
+        {errno.EFBIG}, {223},
+    ),
+    "the disk is read-only. Make it writable, or choose another folder.": ({errno.EROFS}, {19}),
+    "the disk or network folder is not there any more. Connect it again and try again.": (
+        {errno.ENODEV, errno.ENXIO, errno.ESTALE}, {21, 53, 55, 64, 67},
+    ),
+    "the disk has a fault. Copy what is on it, and choose another disk.": ({errno.EIO}, {1117}),
+    "its name is too long for this disk. Choose a shorter one.": ({errno.ENAMETOOLONG}, {206}),
+    "permission was denied. Check the rights of the file and its folder.": (
+        {errno.EACCES, errno.EPERM}, set(),
+    ),
+    "the file or its folder does not exist. Restore it, or choose another one.": (
+        {errno.ENOENT}, set(),
+    ),
+    "there is something else of that name. Rename or remove it, or choose another name.": (
+        {errno.EEXIST, errno.ENOTDIR}, set(),
+    ),
+    "it is a folder. Name a file instead.": ({errno.EISDIR}, set()),
+    "too many files are open. Close other programs and try again.": (
+        {errno.EMFILE, errno.ENFILE}, set(),
+    ),
+}  # fmt: skip
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -67,18 +98,29 @@ def save_for_person(path: Path, content: bytes | str, subject: str) -> None:
 
 
 def explain_os_error(error: OSError) -> str:
-    """Return a sentence part with the cause and the remedy, without the path."""
+    """Return the end of a sentence: the cause and the remedy, without the path.
+
+    Every message about a file or folder that cannot be read or written ends with it.
+    """
     if isinstance(error, FileHeldError):
         return str(error)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "the disk is full. Free some space and try again."
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return "permission was denied. Check the rights of the file and its folder."
-    if error.errno == errno.ENOENT:
-        return "it does not exist any more. Reload the dataset."
-    if error.errno == errno.ENAMETOOLONG:
-        return "its name is too long for this disk. Choose a shorter one."
+    code = read_winerror(error)
+    for explanation, (_numbers, codes) in _EXPLANATIONS.items():
+        if code in codes:
+            return explanation
+    for explanation, (numbers, _codes) in _EXPLANATIONS.items():
+        if error.errno in numbers:
+            return explanation
     return f"{error.strerror or error}. Check the disk and try again."
+
+
+def explain_write_error(path: Path, error: OSError) -> str:
+    """Return the error message for a file or folder that cannot be written."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return (
+            f"{path} cannot be written: the folder {path.parent} does not exist. Create it first."
+        )
+    return f"{path.name} could not be written: {explain_os_error(error)}"
 
 
 def _write_and_flush(path: Path, data: bytes) -> None:

@@ -20,7 +20,7 @@ from app.core.generation import WORKBENCH_REQUESTS, Generation, view_generation
 from app.core.jobs import Job, find_starter, read_job, stamp_jobs
 from app.core.workspace import Workspace, WorkspaceError
 from datasets_tools.disk import read_text
-from datasets_tools.files import write_atomically
+from datasets_tools.files import explain_os_error, write_atomically
 
 DRAFT = "draft"
 BUILD = "build"
@@ -137,7 +137,7 @@ def write_workbench(workspace: Workspace, tried: Workbench) -> None:
     try:
         write_atomically(workspace.workbench_path, json.dumps(asdict(tried), indent=1))
     except OSError as error:
-        raise WorkspaceError(core_text.cannot_write(str(error.strerror or error))) from error
+        raise WorkspaceError(core_text.cannot_write(explain_os_error(error))) from error
 
 
 def view_workbench(workspace: Workspace, recipe: Recipe | None = None) -> WorkbenchView:

@@ -17,6 +17,7 @@ from app.core.workspace import (
     stamp_base_model,
     write_known,
 )
+from datasets_tools.files import explain_os_error
 from trainer.formats.families import FAMILIES
 
 
@@ -153,7 +154,7 @@ def change_known_models(workspace: Workspace, change: Callable[[KnownModels], Kn
     except Timeout:
         raise WorkspaceError(text.KNOWN_MODELS_BUSY) from None
     except OSError as error:
-        raise WorkspaceError(text.cannot_write(str(error.strerror or error))) from error
+        raise WorkspaceError(text.cannot_write(explain_os_error(error))) from error
 
 
 def _make_view(workspace: Workspace, name: str, entry: dict[str, Any]) -> BaseModelView:

@@ -16,7 +16,7 @@ from app.core.lora_files import AdapterEntry, find_adapter, read_adapter_config
 from app.core.run_views import read_log_tail
 from app.core.workspace import Workspace, WorkspaceError
 from datasets_tools.disk import read_text, remove_file, remove_quietly
-from datasets_tools.files import write_atomically
+from datasets_tools.files import explain_os_error, write_atomically
 from trainer.config import BaseModelConfig
 from trainer.runs import (
     AdapterChoice,
@@ -139,7 +139,7 @@ def generate(
             command = [*workspace.trainer_command, "preview-worker", str(folder.path)]
             start_process(folder.path, command, folder.log_path)
     except OSError as error:
-        raise WorkspaceError(text.cannot_spawn(str(error.strerror or error))) from error
+        raise WorkspaceError(text.cannot_spawn(explain_os_error(error))) from error
     return request_id
 
 

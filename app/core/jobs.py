@@ -31,7 +31,7 @@ from filelock import FileLock, Timeout
 from app.core import text
 from app.core.workspace import Workspace, WorkspaceError
 from datasets_tools.disk import read_text, remove_folder, remove_quietly
-from datasets_tools.files import write_atomically
+from datasets_tools.files import explain_os_error, write_atomically
 from trainer.runs import Owner, find_owner, is_alive, spawn
 
 JOB_ID = re.compile(r"[a-z]+-[0-9a-f]{16}")
@@ -108,7 +108,7 @@ def send_job(
     except Timeout:
         raise WorkspaceError(text.COMMAND_BUSY) from None
     except OSError as error:
-        raise WorkspaceError(text.cannot_spawn(str(error.strerror or error))) from error
+        raise WorkspaceError(text.cannot_spawn(explain_os_error(error))) from error
     return read_job(workspace, job_id)
 
 

@@ -15,6 +15,7 @@ from app.core.run_contents import read_run_config
 from app.core.workspace import MAX_LORA_BYTES, Workspace, WorkspaceError
 from datasets_tools.disk import move_file, remove_empty_folder, remove_quietly, rename
 from datasets_tools.errors import show_name
+from datasets_tools.files import explain_os_error
 from datasets_tools.names import change_name
 from trainer.config import RunConfig
 from trainer.formats.embedding import find_embedding
@@ -73,8 +74,8 @@ def keep_lora(workspace: Workspace, upload: str) -> tuple[Path, bool]:
         move_file(source, aside)
         rename(aside, place)
     except OSError as error:
-        reason = str(error.strerror or error)
-        raise WorkspaceError(text.lora_refused(show_name(source), f"{reason}.")) from error
+        reason = explain_os_error(error)
+        raise WorkspaceError(text.lora_refused(show_name(source), reason)) from error
     finally:
         remove_quietly(source)
         with contextlib.suppress(OSError):  # the folder that Gradio made for this one file

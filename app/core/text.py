@@ -88,11 +88,11 @@ def no_such_base_model(name: object) -> str:
 
 
 def cannot_write(reason: str) -> str:
-    return f"The workspace cannot be written: {reason}. Check its rights and the free space."
+    return f"The workspace cannot be written: {reason}"
 
 
 def cannot_spawn(reason: str) -> str:
-    return f"The worker process could not be started: {reason}."
+    return f"The worker process could not be started: {reason}"
 
 
 def command_died(line: str) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from app.core import text
 from datasets_tools.disk import read_text
 from datasets_tools.errors import LorasmithError
-from datasets_tools.files import write_atomically
+from datasets_tools.files import explain_os_error, write_atomically
 from datasets_tools.names import explain_path
 from trainer.runs import PreviewFolder, RunFolder, list_runs
 from trainer.runs.workspace import open_workspace
@@ -130,7 +130,7 @@ class Workspace:
         except FileExistsError:
             raise WorkspaceError(text.dataset_exists(plain)) from None
         except OSError as error:
-            raise WorkspaceError(text.cannot_write(str(error.strerror or error))) from error
+            raise WorkspaceError(text.cannot_write(explain_os_error(error))) from error
         return plain
 
     def find_run(self, run_id: object) -> RunFolder:

@@ -22,7 +22,7 @@ from app.dataset.suggestions import list_suggested
 from datasets_tools.captions import normalise_caption, read_caption, revision_of, write_caption
 from datasets_tools.edits import CaptionChange
 from datasets_tools.errors import DatasetError, show_name
-from datasets_tools.files import write_atomically
+from datasets_tools.files import explain_os_error, write_atomically
 from datasets_tools.rewriting import rewrite_all, undo_rewriting
 
 _MAX_TRIGGER = 200
@@ -156,7 +156,7 @@ def write_trigger(folder: Path, trigger: str) -> None:
         content = json.dumps({"trigger": trigger}, ensure_ascii=False)
         write_atomically(folder / TRIGGER_FILE, content)
     except OSError as error:
-        raise WorkspaceError(folders_text.cannot_write(str(error.strerror or error))) from error
+        raise WorkspaceError(folders_text.cannot_write(explain_os_error(error))) from error
 
 
 def change_all(workspace: Workspace, dataset: object, change: CaptionChange) -> int:

@@ -12,6 +12,7 @@ from app.core.jobs import find_starter, has_worker, start_process
 from app.core.run_views import find_busy_run, view_run
 from app.core.workspace import Workspace, WorkspaceError
 from app.train import text
+from datasets_tools.files import explain_os_error
 from trainer.config import RunConfig
 from trainer.runs import (
     RunError,
@@ -113,7 +114,7 @@ def _hold_start(workspace: Workspace) -> Iterator[None]:
     except Timeout:
         raise WorkspaceError(text.START_IS_BUSY) from None
     except OSError as error:
-        raise WorkspaceError(core_text.cannot_write(str(error.strerror or error))) from error
+        raise WorkspaceError(core_text.cannot_write(explain_os_error(error))) from error
     try:
         yield
     finally:
@@ -133,4 +134,4 @@ def _start_trainer(workspace: Workspace, run: RunFolder) -> None:
     try:
         start_process(run.path, [*workspace.trainer_command, "train", str(run.path)], run.log_path)
     except OSError as error:
-        raise WorkspaceError(core_text.cannot_spawn(str(error.strerror or error))) from error
+        raise WorkspaceError(core_text.cannot_spawn(explain_os_error(error))) from error

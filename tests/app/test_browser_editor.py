@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
+from datasets_tools.disk import remove_file
 from tests.app.conftest import draw_images, serving, serving_at, wait_for
 from tests.ports import hold_port
 
@@ -251,7 +252,7 @@ def test_removed_image_makes_way_for_its_neighbour_and_comes_back(page, tmp_path
 
         # A text whose image goes away while it is typed is shown, to be copied.
         page.locator(BOX).fill("for nobody")
-        (cats / "image-1.png").unlink()
+        remove_file(cats / "image-1.png")  # which waits while the page reads it, on Windows
         expect(page.locator("#dataset-image")).to_contain_text("image-2.png")
         expect(page.locator(NOTE)).to_contain_text("not in the dataset any more")
         expect(page.locator(NOTE)).to_contain_text("for nobody")

@@ -10,6 +10,7 @@ from safetensors.numpy import save
 from app.combine.html import VIEWS
 from app.combine.recipes import FILES, list_first_values, make_task_form, read_recipe
 from app.combine.workbench import ImageSettings, Workbench, write_workbench
+from datasets_tools.disk import remove_file
 from tests.app.test_fragments import Site
 
 pytestmark = pytest.mark.browser
@@ -146,9 +147,9 @@ def test_what_is_not_there_any_more_is_taken_out_of_the_choice(page):
     page.add_files("cat", "style")
     page.arrive()
     page.choose(task="extract", base_model="starter-model", tuned_model="starter-model")
-    (page.workspace.loras_path / "cat.safetensors").unlink()
+    remove_file(page.workspace.loras_path / "cat.safetensors")
     model = next(iter(page.workspace.base_models))
-    (model / "model_index.json").unlink()
+    remove_file(model / "model_index.json")
     changed = page.arrive()
     assert set(changed) == {"files.1", "base_model", "tuned_model"}
     assert (page.now["base_model"], page.now["tuned_model"]) == ("", None)

@@ -36,3 +36,30 @@ def test_every_error_class_derives_from_the_one_base(package_trees):
 def test_the_guard_sees_a_class_without_the_base():
     tree = ast.parse("class AError(Exception): ...\nclass BError(LorasmithError, ValueError): ...")
     assert find_errors_without_base(tree) == ["AError"]
+
+
+# One function words an error of the system, so that its advice fits: a file that is held or
+# read-only is not helped by free space. The others make an error that has a `strerror` of its own.
+EXPLAINS = {"datasets_tools/files.py", "datasets_tools/disk.py", "trainer/runs/errors.py"}
+
+
+def find_own_wordings(tree):
+    """Returns the lines that put the system's words into a message."""
+    return [
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr == "strerror"
+    ]
+
+
+def test_errors_of_the_system_are_explained_in_one_place(package_trees):
+    found = {
+        path: lines
+        for path, tree in package_trees.items()
+        if path not in EXPLAINS and (lines := find_own_wordings(tree))
+    }
+    assert found == {}, "use datasets_tools.files.explain_os_error instead"
+
+
+def test_the_guard_sees_an_own_wording():
+    assert find_own_wordings(ast.parse("msg = f'{error.strerror or error}. Free some space.'"))

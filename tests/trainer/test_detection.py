@@ -219,7 +219,7 @@ def test_zero_snr_is_read_from_a_folders_scheduler(pico_v, tmp_path):
 def test_a_file_that_may_not_be_read_is_told(tmp_path):
     path = write_file(tmp_path / "model.safetensors", {})
     path.chmod(0)
-    with pytest.raises(ModelError, match="cannot be read: Permission denied"):
+    with pytest.raises(ModelError, match="cannot be read: permission was denied"):
         check_base_model(path)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +18,7 @@ from trainer.doctor import (
     Host,
     TorchBuild,
     Trial,
+    WorkspaceFormat,
     check_computer,
     check_quickly,
     list_findings,
@@ -27,6 +28,7 @@ from trainer.doctor.host import Answer
 from trainer.doctor.probes import REQUIRED, read_deep_facts, read_facts, read_tested, read_torch
 from trainer.doctor.remedies import name_python
 from trainer.doctor.torch_device import read_device
+from trainer.runs.workspace import FORMAT, FORMAT_FILE
 
 GB = 10**9
 TESTED = read_tested()
@@ -49,6 +51,7 @@ GOOD = Facts(
     memory_bytes=32 * GB,
     free_memory_bytes=24 * GB,
     free_disk_bytes=200 * GB,
+    workspace=WorkspaceFormat(3, 3),
     optional={"xformers": "missing", "bitsandbytes": "works"},
     device=CARD,
     trial=Trial("passed", 12.3),
@@ -162,6 +165,16 @@ TABLE = {
     "another major version": ({"packages": GOOD.packages | {"transformers": "4.57.1"}}, "warning",
                               "versions", "transformers 4.57.1", None),
     "training fails": ({"trial": Trial("failed", message="boom.")}, "error", "trial", "boom", ""),
+    "workspace of this version": ({}, "good", "workspace", "the format of this version (3)", ""),
+    "no workspace": ({"workspace": WorkspaceFormat(None, 3)}, "note", "workspace",
+                     "no workspace yet; a new one gets format 3", ""),
+    "older workspace": ({"workspace": WorkspaceFormat(1, 3)}, "note", "workspace",
+                        "has format 1: the next command that uses it brings it up to date", ""),
+    "newer workspace": ({"workspace": WorkspaceFormat(4, 3)}, "error", "workspace",
+                        "format is 4, and this version knows 3): this version refuses it. Update",
+                        ""),
+    "damaged workspace": ({"workspace": WorkspaceFormat(None, 3, "it is damaged. Restore it.")},
+                          "error", "workspace", "cannot be read: it is damaged. Restore it.", ""),
     "no starter model": ({"trial": Trial("skipped", message="the starter model is not here.")},
                          "note", "trial", "starter model is not here", ""),
 }  # fmt: skip
@@ -185,7 +198,7 @@ def test_nothing_is_wrong_with_a_good_computer():
 
 def test_the_worst_comes_first():
     findings = list_findings(replace(GOOD, **CPU_BUILD, free_disk_bytes=9 * GB))
-    assert [finding.severity for finding in findings] == ["error", "warning", "good"]
+    assert [finding.severity for finding in findings] == ["error", "warning", "good", "good"]
 
 
 def test_another_build_of_the_tested_version_is_that_version():
@@ -439,6 +452,47 @@ def test_a_report_has_no_path_and_all_facts(tmp_path):
     assert {"python", "torch", "gpus", "memory_bytes", "tested"} <= set(content["facts"])
 
 
+def write_format(root, content):
+    root.mkdir()
+    (root / FORMAT_FILE).write_text(content, "utf-8")
+
+
+@pytest.mark.parametrize(
+    ("prepare", "severity", "number", "part", "code"),
+    [
+        (lambda root: None, "note", None, "There is no workspace yet", 0),
+        (lambda root: (root / "pictures").mkdir(parents=True), "note", None, "no workspace yet", 0),
+        (lambda root: (root / "runs").mkdir(parents=True), "note", 0, "brings it up to date", 0),
+        (lambda root: write_format(root, f'{{"format": {FORMAT}}}'), "good", FORMAT, "", 0),
+        (lambda root: write_format(root, '{"format": 99}'), "error", 99, "Update Lorasmith", 1),
+        (lambda root: write_format(root, "{"), "error", None, "workspace.json is damaged", 1),
+        (lambda root: (root / FORMAT_FILE).mkdir(parents=True), "error", None, "cannot be read", 1),
+        (lambda root: root.touch(), "error", None, "it is a file. Choose a folder", 1),
+    ],
+    ids=["absent", "other folder", "older", "current", "newer", "damaged", "unreadable", "file"],
+)
+def test_the_format_of_the_workspace_is_read_and_left_as_it_is(
+    tmp_path, capsys, prepare, severity, number, part, code
+):
+    root = tmp_path / "jane" / "workspace"
+    root.parent.mkdir()
+    prepare(root)
+    before = sorted(tmp_path.rglob("*"))
+    host = simulate(tmp_path / "host")
+    (row,) = [one for one in check_quickly(root, host) if one.code == "workspace"]
+    assert (row.severity, part in row.message) == (severity, True)
+    assert str(tmp_path) not in row.message  # the app shows it to people on other computers
+    # Other errors of this computer are not looked at: the exit code is at least that.
+    assert main(["doctor", "--quick", "--json", f"--workspace={root}"]) >= code
+    printed = capsys.readouterr().out
+    assert str(tmp_path) not in printed
+    content = json.loads(printed)
+    assert content["facts"]["workspace"]["number"] == number
+    assert content["facts"]["workspace"]["current"] == FORMAT
+    assert asdict(row) in content["findings"]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 @pytest.mark.parametrize(
     ("answer", "part"),
     [(Answer(2, "", "a\nlorasmith: no space.\n"), "no space."), (Answer(None), "exit code None")],
@@ -468,3 +522,4 @@ def test_doctor_prints_lines_for_people(tmp_path, capsys):
     assert text.startswith("Lorasmith ")
     assert "PyTorch " in text
     assert "No training was tried: --quick leaves it out." in text
+    assert "note: There is no workspace yet" in text

@@ -46,7 +46,7 @@ def test_a_full_disk_leaves_no_half_run(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("trainer.runs.folder.append_event", fail)
-    with pytest.raises(RunError, match="No space left on device"):
+    with pytest.raises(RunError, match="the disk is full"):
         create_run(tmp_path, RunConfig())
     assert list(tmp_path.iterdir()) == []
 

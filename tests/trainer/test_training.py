@@ -341,7 +341,7 @@ def test_a_full_disk_ends_the_run_with_a_sentence_and_no_half_checkpoint(make_ru
             raise OSError(28, "No space left on device")
 
         patch.setattr(state, "write_atomically", fail)
-        with pytest.raises(RunError, match="No space left on device"):
+        with pytest.raises(RunError, match="the disk is full"):
             train(run, cache)
     assert read_status(run.path).state == "failed"
     assert not any(run.checkpoints_path.iterdir())

@@ -3,8 +3,8 @@
     python -m tests.windows.run [PYTEST ARGUMENTS]
 
 Temporary folders, and so all workspaces of the tests, lie in one folder for which the rules hold.
-What was refused is noted in refusals.txt beside it. Without arguments everything runs but the
-tests that need a browser or a GPU, and then `lorasmith demo`.
+What was refused is noted in refusals.txt beside it. Without arguments everything runs but the tests
+that need a GPU, in a browser as well, and then `lorasmith demo`.
 """
 
 import subprocess
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.windows.environment import ROOT, make_environment
 
-ALL = ["-q", "-m", "not gpu and not browser"]
+ALL = ["-q", "-m", "not gpu"]
 
 
 def main(arguments: list[str]) -> int:

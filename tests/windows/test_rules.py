@@ -19,13 +19,13 @@ a, b, c, folder = here / "a", here / "b", here / "folder/c", here / "folder"
 """
 
 
-def run(tmp_path, code, folder=None):
+def run(tmp_path, code, folder=None, **variables):
     """Runs a program under the rules; returns the last line of its errors, "" where it ended."""
     place = tmp_path / "place"
     place.mkdir()
     done = subprocess.run(
         [sys.executable, "-c", PRELUDE + code, str(place)],
-        env=make_environment(folder or tmp_path),
+        env=make_environment(folder or tmp_path, **variables),
         capture_output=True,
         text=True,
     )
@@ -92,6 +92,29 @@ def test_a_file_that_another_process_holds_is_refused(tmp_path):
 
 def test_nothing_is_refused_elsewhere(tmp_path):
     assert run(tmp_path, "held = open(a); a.unlink()", tmp_path / "elsewhere") == ""
+
+
+def test_each_version_of_a_file_is_scanned_at_the_first_attempt(tmp_path):
+    code = (
+        "import time\n"
+        "def act(number):\n"
+        "    try:\n"
+        "        a.replace(b)\n"
+        "    except PermissionError as error:\n"
+        "        assert 'WinError 32' in str(error)\n"
+        "    else:\n"
+        "        raise SystemExit(f'not scanned {number}')\n"
+        "    time.sleep(0.11)\n"  # the source is scanned, then the target
+        "    with contextlib.suppress(PermissionError):\n"
+        "        a.replace(b)\n"
+        "    time.sleep(0.11)\n"
+        "    a.replace(b)\n"
+        "act(1)\n"
+        "a.write_bytes(b'new')\n"
+        "act(2)\n"
+    )
+    seconds = {"LORASMITH_WINDOWS_SCAN_SECONDS": "0.1"}
+    assert run(tmp_path, code, **seconds) == ""
 
 
 def test_a_refusal_is_noted_with_the_line_that_led_to_it(tmp_path):

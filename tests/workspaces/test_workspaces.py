@@ -1,14 +1,18 @@
 """Workspaces of every format open, resume and export; newer ones are refused untouched."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 import threading
 import zipfile
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
 
 from app.cli import main
 from app.combine.workbench import read_workbench
@@ -20,7 +24,8 @@ from app.core.run_views import list_run_views
 from app.core.workspace import Workspace
 from app.dataset.captions import undo_last_change
 from app.dataset.images import undo_remove
-from app.web.page import build
+from app.web.page import build, list_views
+from app.web.routes import make_routes
 from datasets_tools.captions import read_caption
 from tests.trainer.conftest import ROOT
 from tests.workspaces.write import PLACE, unpack
@@ -105,6 +110,59 @@ def test_an_older_workspace_opens_in_the_app(old):
     assert read_answers(made, "pico") == {"prediction": "epsilon"}
     assert any(file.path.name == "brought.safetensors" for file in list_loras(made))
     assert read_workbench(made).recipe.task == "merge"
+
+
+def list_fragments(demo):
+    """Returns the view and the names of each fragment on a page."""
+    found = []
+    for block in demo.blocks.values():
+        for tag in re.findall(r"<[^>]*data-view=[^>]*>", str(getattr(block, "value", ""))):
+            (view,) = re.findall(r'data-view="([^"]*)"', tag)
+            names = re.findall(r'data-names="([^"]*)"', tag)
+            found.append((view, names[0].split() if names else []))
+    return found
+
+
+def test_every_part_of_the_page_shows_an_older_workspace(old):
+    made = Workspace(old)
+    fragments = list_fragments(build(made))
+    client = TestClient(Starlette(routes=make_routes(made, list_views())))
+
+    def show(view, names, **values):
+        first, *others = [name for name in names if name in values] or [""]
+        query = {"first": first, **{name: values[name] for name in others}}
+        item = quote(values[first], safe="") if first else "-"
+        answer = client.get(f"/view/{view}/{item}", params=query)
+        assert answer.status_code == 200, (view, names, values)
+        return answer.text
+
+    shown = {}
+    for name in ("whole", "half", "queued"):
+        run = find_run(old, name)
+        values = {"dataset": "blobs", "base_model": "pico", "run": run, "open": run}
+        shown[name] = {view: show(view, names, **values) for view, names in fragments}
+    whole = shown["whole"]
+    assert len(whole) >= 35
+    for name in shown:
+        assert name in whole["library-cards"]
+    assert json.loads(whole["choices"])["lists"]["base_model"]["answers"] == {"pico": "epsilon"}
+    assert len(json.loads(whole["preview"])["adapters"]) == 5  # three files and two checkpoints
+    assert len(json.loads(whole["workbench"])["files"]) == 3
+    assert "not made yet" in whole["workbench-images"]
+    assert "blob 3, bright, flat" in whole["dataset-grid"]
+    assert "Undo: Replaced “round” by “flat”" in whole["captions-undo"]
+    assert "Can be trained: 4 images" in whole["dataset-check"]
+    states = {"whole": "finished", "half": "stopped", "queued": "queued"}
+    for name, state in states.items():
+        assert f'data-state="{state}"' in shown[name]["progress"]
+    assert "Step 4: raw 1.1953" in whole["losses"]
+    assert whole["samples"].count("<img") == 3
+    assert "Download whole.safetensors" in whole["library-opened"]
+    assert "lorasmith.config" in whole["library-about"]
+    brought = next(file for file in list_loras(made) if file.path.name == "brought.safetensors")
+    opened = {view: show(view, names, open=brought.id) for view, names in fragments
+              if view.startswith("library-")}  # fmt: skip
+    assert "brought.safetensors" in opened["library-opened"]
 
 
 @pytest.mark.parametrize("name", ["half", "queued"])

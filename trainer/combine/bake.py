@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from datasets_tools.files import explain_write_error
 from datasets_tools.names import explain_path
 from trainer.combine.baking import Baker, BakeResult
 from trainer.combine.base_weights import BaseWeights
 from trainer.combine.errors import CombineError
 from trainer.combine.merge import Progress
 from trainer.combine.sources import collect_words, open_sources
-from trainer.combine.stream import explain_write_error
 from trainer.combine.target_model import read_target_model
 from trainer.files.read import open_header
 from trainer.files.read.keys import group_keys

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from datasets_tools.files import write_aside
+from datasets_tools.files import explain_write_error, write_aside
 from trainer.combine.conversion import TARGETS, join_key, name_converted
 from trainer.combine.errors import CombineError
 from trainer.combine.headers import count_network, describe_derived
@@ -17,7 +17,7 @@ from trainer.combine.merge import Progress
 from trainer.combine.outputs import check_output, check_precision
 from trainer.combine.proof import prove_equal
 from trainer.combine.sources import Source, collect_words, open_sources
-from trainer.combine.stream import TensorStream, explain_write_error
+from trainer.combine.stream import TensorStream
 from trainer.combine.target_model import TargetModel, open_base, read_target_model
 from trainer.combine.validation import FindingsCallback
 from trainer.export import FileModule, order_vectors, write_embedding

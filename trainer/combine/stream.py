@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from datasets_tools.disk import remove_quietly, replace_file, sync_file
-from datasets_tools.files import explain_os_error
+from datasets_tools.files import explain_write_error
 from trainer.combine.errors import CombineError
 from trainer.dtypes import CODES
 from trainer.export.files import encode_header
@@ -151,12 +151,3 @@ def describe_tensor(tensor: Tensor, start: int) -> dict[str, object]:
 def to_bytes(tensor: Tensor) -> memoryview:
     """Returns a tensor's bytes."""
     return tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data
-
-
-def explain_write_error(path: Path, error: OSError) -> str:
-    """Returns the error message for a file or folder that cannot be written."""
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return (
-            f"{path} cannot be written: the folder {path.parent} does not exist. Create it first."
-        )
-    return f"{path.name} could not be written: {explain_os_error(error)}"

@@ -1,5 +1,6 @@
 """Training a run, and writing the file of one of its checkpoints."""
 
+import contextlib
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from trainer.memory import warn_of_shortage
 from trainer.runs import (
     RunError,
     RunFolder,
+    RunWriteError,
     append_event,
     clear_requests,
     own_folder,
@@ -53,7 +55,9 @@ def train(run: RunFolder, cache: Path) -> str:
         try:
             return _train_owned(run, cache)
         except BaseException as error:
-            append_event(run.events_path, "ended", reason="failed", message=_explain(error))
+            # Where the folder cannot be written any more, the error is raised all the same.
+            with contextlib.suppress(RunWriteError):
+                append_event(run.events_path, "ended", reason="failed", message=_explain(error))
             if is_out_of_memory(error):
                 raise RunError(OUT_OF_MEMORY) from error
             raise

@@ -5,7 +5,7 @@ the check nor slow the app down.
 """
 
 from trainer.doctor.check import Report, check_computer, check_quickly
-from trainer.doctor.facts import Device, Facts, Gpu, TorchBuild, Trial
+from trainer.doctor.facts import Device, Facts, Gpu, TorchBuild, Trial, WorkspaceFormat
 from trainer.doctor.findings import Finding, list_findings
 from trainer.doctor.host import Host
 from trainer.doctor.privacy import remove_paths
@@ -19,6 +19,7 @@ __all__ = [
     "Report",
     "TorchBuild",
     "Trial",
+    "WorkspaceFormat",
     "check_computer",
     "check_quickly",
     "list_findings",

@@ -61,6 +61,22 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class WorkspaceFormat:
+    """The format of the workspace on disk, and the one that this version writes.
+
+    Attributes:
+        number: 0 is from before there was a number; None where there is no workspace, or where it
+            cannot be read.
+        current: The number that this version writes.
+        error: Why it cannot be read, without the workspace's path.
+    """
+
+    number: int | None
+    current: int
+    error: str = ""
+
+
+@dataclass(frozen=True)
 class Facts:
     """A computer and what is installed on it.
 
@@ -80,6 +96,7 @@ class Facts:
         memory_bytes: Main memory.
         free_memory_bytes: What of it is free.
         free_disk_bytes: On the workspace's disk.
+        workspace: The workspace's format; None where it was not looked at.
         optional: Optional parts: "works", "missing", "installed" (not tried), or why it is broken.
         device: What PyTorch sees; None where it was not asked.
         trial: The training of one step; None where it was not tried.
@@ -100,6 +117,7 @@ class Facts:
     memory_bytes: int = 0
     free_memory_bytes: int = 0
     free_disk_bytes: int = 0
+    workspace: WorkspaceFormat | None = None
     optional: Mapping[str, str] = field(default_factory=dict)
     device: Device | None = None
     trial: Trial | None = None

@@ -216,6 +216,34 @@ def _check_disk(facts: Facts, _python: str) -> Iterator[Finding]:
         yield Finding("disk", "warning", message)
 
 
+def _check_workspace(facts: Facts, _python: str) -> Iterator[Finding]:
+    if facts.workspace is None:
+        return
+    number, current = facts.workspace.number, facts.workspace.current
+    severity: Severity = "note"
+    if facts.workspace.error:
+        severity = "error"
+        message = f"The workspace's format cannot be read: {facts.workspace.error}"
+    elif number is None:
+        message = f"There is no workspace yet; a new one gets format {current}."
+    elif number > current:
+        severity = "error"
+        message = (
+            f"The workspace was written by a newer version of Lorasmith (its format is {number}, "
+            f"and this version knows {current}): this version refuses it. Update Lorasmith, or "
+            "choose another folder with --workspace."
+        )
+    elif number < current:
+        message = (
+            f"The workspace has format {number}: the next command that uses it brings it up to "
+            f"date, to format {current}. Copy the folder first if an older version is to open it "
+            "again."
+        )
+    else:
+        severity, message = "good", f"The workspace has the format of this version ({current})."
+    yield Finding("workspace", severity, message)
+
+
 def _check_optional(facts: Facts, python: str) -> Iterator[Finding]:
     for name, state in facts.optional.items():
         if state not in {"works", "missing", "installed"}:
@@ -259,5 +287,6 @@ _CHECKS: tuple[Callable[[Facts, str], Iterator[Finding]], ...] = (
     _check_optional,
     _check_memory,
     _check_disk,
+    _check_workspace,
     _check_trial,
 )

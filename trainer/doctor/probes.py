@@ -1,14 +1,17 @@
 """Reading the facts: first what costs nothing, then what starts processes."""
 
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from trainer.doctor.facts import Device, Facts, Gpu, TorchBuild
+from trainer.doctor.facts import Device, Facts, Gpu, TorchBuild, WorkspaceFormat
 from trainer.doctor.host import Host
+from trainer.runs import RunError
+from trainer.runs.workspace import FORMAT, is_workspace, read_format
 
 _TESTED = Path(__file__).with_name("tested.txt")
 # Of constraints.txt: what a training or the app needs; the rest are tools of developers.
@@ -50,6 +53,7 @@ def read_facts(host: Host, workspace: Path) -> Facts:
         memory_bytes=total,
         free_memory_bytes=free,
         free_disk_bytes=host.free_disk(workspace),
+        workspace=read_workspace(workspace),
         optional={name: "installed" if host.find_module(name) else "missing" for name in OPTIONAL},
     )
 
@@ -71,6 +75,19 @@ def read_tested() -> dict[str, str]:
     lines = _TESTED.read_text(encoding="utf-8").splitlines()
     pins = (line.split("==") for line in lines if "==" in line and not line.startswith("#"))
     return {name.strip(): version.strip() for name, version in pins}
+
+
+def read_workspace(root: Path) -> WorkspaceFormat:
+    """Returns the format of a workspace, which is left as it is."""
+    try:
+        number = read_format(root)
+        if root.exists() and not root.is_dir():
+            reason = "it is a file. Choose a folder with --workspace."
+            return WorkspaceFormat(None, FORMAT, reason)
+        return WorkspaceFormat(number if is_workspace(root) else None, FORMAT)
+    except RunError as error:
+        # The path is left out: the app shows this to people on other computers, too.
+        return WorkspaceFormat(None, FORMAT, str(error).replace(f"{root}{os.sep}", ""))
 
 
 def read_torch(host: Host) -> TorchBuild | None:

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import Tensor
 
-from datasets_tools.files import write_atomically
+from datasets_tools.files import explain_write_error, write_atomically
 from trainer.export.errors import ExportError
 from trainer.formats.embedding import embedding_folder
 from trainer.tensor_file import load_tensors
@@ -62,8 +62,7 @@ def write_embedding(
         path.parent.mkdir(exist_ok=True)
         write_atomically(path, save(tensors, _describe(word, metadata)))
     except OSError as error:
-        msg = f"{path.name} could not be written: {error.strerror or error}. Free some space."
-        raise ExportError(msg) from error
+        raise ExportError(explain_write_error(path, error)) from error
     written = zip(read_embedding(path), tensors.values(), strict=True)
     if not all(torch.equal(*pair) for pair in written):
         msg = f"{path.name} does not hold what was written: the disk is failing. Choose another."

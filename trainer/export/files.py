@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from datasets_tools.files import write_atomically
+from datasets_tools.files import explain_write_error, write_atomically
 from trainer.dtypes import DTYPES
 from trainer.export.errors import ExportError
 
@@ -57,11 +57,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     try:
         write_atomically(path, struct.pack("<Q", len(text)) + text + body)
     except OSError as error:
-        msg = (
-            f"{path.name} could not be written: {error.strerror or error}. Free some space and "
-            "export again."
-        )
-        raise ExportError(msg) from error
+        raise ExportError(explain_write_error(path, error)) from error
     return digest
 
 

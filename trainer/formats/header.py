@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets_tools.errors import LorasmithError
+from datasets_tools.files import explain_os_error
 from trainer.formats.precision import BY_CODE
 
 _LONGEST_HEADER = 100_000_000  # the safetensors library's own limit, in bytes
@@ -138,7 +139,7 @@ def _read_text(path: Path) -> tuple[bytes, int, int]:
                 raise FormatError(msg)
             return file.read(length), 8 + length, size
     except OSError as error:
-        msg = f"{path} cannot be read: {error.strerror or error}."
+        msg = f"{path} cannot be read: {explain_os_error(error)}"
         raise FormatError(msg) from None
 
 

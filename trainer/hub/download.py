@@ -11,6 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from datasets_tools.disk import remove_file, remove_folder, rename, replace_file
+from datasets_tools.files import explain_os_error
 from datasets_tools.names import explain_name
 from trainer.hub.choice import HubFile, choose_files, choose_matching
 from trainer.hub.client import HubClient
@@ -99,10 +100,7 @@ def _download_files(hub_id: HubId, place: Path, token: str, report: Report, choo
         msg = f"{hub_id} is being downloaded by another process. Wait until that one is done."
         raise HubError(msg) from None
     except OSError as error:
-        msg = (
-            f"{place.parent} cannot be written: {error.strerror or error}. Check its rights and "
-            "its disk."
-        )
+        msg = f"{place.parent} cannot be written: {explain_os_error(error)}"
         raise HubError(msg) from error
     return place
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from datasets_tools.files import explain_os_error
 from trainer.formats.families import FAMILIES, match_parts, name_encoder
 from trainer.formats.header import FormatError, TensorFile, read_header
 from trainer.formats.predictions import PREDICTIONS, read_prediction_type
@@ -283,5 +284,5 @@ def _begins_like_a_pickle(path: Path) -> bool:
         with path.open("rb") as file:
             return file.read(2) in {b"PK", b"\x80\x02"}
     except OSError as error:
-        msg = f"{path} cannot be read: {error.strerror or error}."
+        msg = f"{path} cannot be read: {explain_os_error(error)}"
         raise ModelError(msg) from None

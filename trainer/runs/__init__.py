@@ -5,7 +5,7 @@ Status is derived from the files and never stored; there is no other database. N
 
 from trainer.runs.control import clear_requests, read_age, read_requests, request
 from trainer.runs.ending import end_run, wait_for_end
-from trainer.runs.errors import RunError
+from trainer.runs.errors import RunError, RunWriteError
 from trainer.runs.events import EventReader, append_event, read_events
 from trainer.runs.folder import (
     Checkpoint,
@@ -37,6 +37,7 @@ __all__ = [
     "RunError",
     "RunFolder",
     "RunStatus",
+    "RunWriteError",
     "append_event",
     "clear_requests",
     "create_run",

@@ -5,16 +5,22 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from datasets_tools.disk import remove_file
+from trainer.runs.errors import explain_writing
 
 Request = Literal["stop", "pause", "resume", "sample", "save"]
 
 
 def request(folder: Path, what: Request) -> None:
-    """Asks the process that owns the folder to do something at the end of its current step."""
+    """Asks the process that owns the folder to do something at the end of its current step.
+
+    Raises:
+        RunWriteError: the folder is gone, full or read-only.
+    """
     control = folder / "control"
-    control.mkdir(exist_ok=True)
-    if not (control / what).exists():  # asking again does not start the time anew
-        (control / what).touch()
+    with explain_writing(folder):
+        control.mkdir(exist_ok=True)
+        if not (control / what).exists():  # asking again does not start the time anew
+            (control / what).touch()
 
 
 def read_requests(folder: Path) -> set[Request]:
@@ -31,6 +37,11 @@ def read_age(folder: Path, what: Request) -> float:
 
 
 def clear_requests(folder: Path, *what: Request) -> None:
-    """Removes requests that were obeyed, or all of them."""
-    for name in what or get_args(Request):
-        remove_file(folder / "control" / name, missing_ok=True)
+    """Removes requests that were obeyed, or all of them.
+
+    Raises:
+        RunWriteError: one cannot be removed.
+    """
+    with explain_writing(folder):
+        for name in what or get_args(Request):
+            remove_file(folder / "control" / name, missing_ok=True)

@@ -24,6 +24,8 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
+from trainer.runs.errors import explain_writing
+
 EventKind = Literal[
     "queued",
     "started",
@@ -45,17 +47,22 @@ Event = dict[str, Any]
 
 
 def append_event(path: Path, kind: EventKind, **data: Any) -> Event:
-    """Appends one line and flushes it, so that a reader and a crash see whole lines only."""
+    """Appends one line and flushes it, so that a reader and a crash see whole lines only.
+
+    Raises:
+        RunWriteError: the run's folder is gone, full or read-only.
+    """
     event: Event = {"event": kind, "time": round(time.time(), 3), **data}
     line = json.dumps(event, ensure_ascii=False).encode("utf-8") + b"\n"
-    # One write call on a file opened for appending: two processes cannot mix their lines.
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
-        if _lacks_newline(path):  # a line cut off by a crash must not swallow this one
-            line = b"\n" + line
-        os.write(handle, line)
-    finally:
-        os.close(handle)
+    with explain_writing(path.parent):
+        # One write call on a file opened for appending: two processes cannot mix their lines.
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            if _lacks_newline(path):  # a line cut off by a crash must not swallow this one
+                line = b"\n" + line
+            os.write(handle, line)
+        finally:
+            os.close(handle)
     return event
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from datasets_tools.disk import remove_quietly
-from datasets_tools.files import write_atomically
+from datasets_tools.files import explain_os_error, write_atomically
 from datasets_tools.names import explain_name, explain_path
 from trainer.config import RunConfig, config_to_toml, read_config
 from trainer.runs.errors import RunError
@@ -110,10 +110,7 @@ def create_run(runs: Path, config: RunConfig) -> RunFolder:
             raise
         return RunFolder(path)
     except OSError as error:
-        msg = (
-            f"The run could not be created in {runs}: {error.strerror or error}. "
-            "Check that the folder can be written and has space."
-        )
+        msg = f"The run could not be created in {runs}: {explain_os_error(error)}"
         raise RunError(msg) from error
 
 
@@ -126,7 +123,7 @@ def save_config(run: RunFolder, config: RunConfig) -> None:
     try:
         write_atomically(run.config_path, config_to_toml(config))
     except OSError as error:
-        msg = f"{run.config_path} cannot be written: {error.strerror or error}. Free some space."
+        msg = f"{run.config_path} cannot be written: {explain_os_error(error)}"
         raise RunError(msg) from error
 
 

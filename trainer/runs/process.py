@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from datasets_tools.disk import read_text, remove_file
 from datasets_tools.files import write_atomically
-from trainer.runs.errors import RunError
+from trainer.runs.errors import RunError, explain_writing
 from trainer.runs.systems import list_detach_options
 
 ENDING_SECONDS = 5.0
@@ -59,27 +59,36 @@ def own_folder(folder: Path) -> Iterator[Owner]:
     """Holds the folder for this process while the block runs.
 
     Raises:
-        RunError: another living process owns it.
+        RunError: another living process owns it, or it cannot be written.
     """
     me = psutil.Process()
     owner = Owner(me.pid, me.create_time(), socket.gethostname(), sys.argv)
-    path = folder / "process.json"
     # The lock covers only the look and the write, so that two processes that find a dead owner
     # at the same moment cannot both take over.
-    with FileLock(str(folder / ".process.lock"), timeout=10):
-        current = find_owner(folder)
-        if is_alive(current) and current is not None:
-            msg = (
-                f"{folder.name} is already being worked on by process {current.pid} on "
-                f"{current.host}. Wait for it, or stop it with `lorasmith ask`."
-            )
-            raise RunError(msg)
-        write_atomically(path, json.dumps(asdict(owner)))
+    try:
+        with explain_writing(folder), FileLock(str(folder / ".process.lock"), timeout=10):
+            _take_over(folder, owner)
+    except Timeout:
+        msg = f"{folder.name} is being opened by another process. Try again in a moment."
+        raise RunError(msg) from None
     try:
         yield owner
     finally:
-        if find_owner(folder) == owner:
-            remove_file(path, missing_ok=True)
+        # What ended the block is raised, not that the folder is gone or read-only meanwhile.
+        with contextlib.suppress(OSError):
+            if find_owner(folder) == owner:
+                remove_file(folder / "process.json", missing_ok=True)
+
+
+def _take_over(folder: Path, owner: Owner) -> None:
+    current = find_owner(folder)
+    if is_alive(current) and current is not None:
+        msg = (
+            f"{folder.name} is already being worked on by process {current.pid} on "
+            f"{current.host}. Wait for it, or stop it with `lorasmith ask`."
+        )
+        raise RunError(msg)
+    write_atomically(folder / "process.json", json.dumps(asdict(owner)))
 
 
 def spawn(

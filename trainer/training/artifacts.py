@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from datasets_tools.files import write_aside
+from datasets_tools.files import explain_os_error, explain_write_error, write_aside
 from trainer.device import free_memory, is_out_of_memory
 from trainer.export import (
     ExportError,
@@ -37,7 +37,7 @@ def make_samples(session: Session) -> None:
     """Generates samples of the run's prompts with the current weights; the same seeds every time.
 
     Raises:
-        RunError: the disk is full.
+        RunError: they cannot be written.
     """
     config, run, step = session.config.samples, session.run, session.state.step
     if config.every_steps == 0:
@@ -52,11 +52,13 @@ def make_samples(session: Session) -> None:
                 return
             path = folder / f"{index:02d}.png"
             try:
-                folder.mkdir(parents=True, exist_ok=True)
+                # A run's folder that was deleted meanwhile is not made again with nothing in it.
+                run.samples_path.mkdir(exist_ok=True)
+                folder.mkdir(exist_ok=True)
                 save_image(path, image, request, config.weight, session.family.sampler)
             except OSError as error:
-                reason = error.strerror or error
-                msg = f"The samples at step {step} could not be saved: {reason}. Free some space."
+                reason = explain_os_error(error)
+                msg = f"The samples at step {step} could not be saved: {reason}"
                 raise RunError(msg) from error
             append_event(
                 run.events_path,
@@ -91,7 +93,7 @@ def save_state(session: Session) -> None:
     """Saves a checkpoint unless this step has one already.
 
     Raises:
-        RunError: the disk is full.
+        RunError: they cannot be written.
     """
     run, step = session.run, session.state.step
     if any(checkpoint.step == step for checkpoint in run.list_checkpoints()):
@@ -205,11 +207,7 @@ def _export(session: Session, path: Path, write: Callable[[Path], str]) -> None:
                 make_rebuild(adapters),
             )
     except OSError as error:
-        msg = (
-            f"{path.name} could not be written: {error.strerror or error}. Free some space and "
-            "export again."
-        )
-        raise ExportError(msg) from error
+        raise ExportError(explain_write_error(path, error)) from error
     size = path.stat().st_size
     append_event(
         session.run.events_path,

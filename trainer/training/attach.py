@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from datasets_tools.disk import rename
-from datasets_tools.files import write_atomically
+from datasets_tools.files import explain_os_error, write_atomically
 from trainer.adapters import (
     ADAPTERS,
     AdaLoRA,
@@ -215,7 +215,7 @@ def keep_start(run_path: Path, config: AdapterConfig) -> AdapterConfig:
         except OSError as error:
             msg = (
                 f"The file to start from, {config.start_from}, cannot be read: "
-                f"{error.strerror or error}. Set adapter.start_from to a LoRA file, or to nothing."
+                f"{explain_os_error(error)} Set adapter.start_from to a LoRA file, or to nothing."
             )
             raise ExportError(msg) from error
     return config.model_copy(update={"start_from": str(copy)})

@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from datasets_tools.disk import remove_file, remove_folder, remove_quietly, rename
-from datasets_tools.files import write_atomically
+from datasets_tools.files import explain_os_error, write_atomically
 from trainer.adapters import AdapterSet
 from trainer.optim import Average, pack_optimizer, restore_optimizer
 from trainer.runs import Checkpoint, RunError, RunFolder
@@ -97,7 +97,7 @@ def save_checkpoint(run: RunFolder, state: TrainState, examples: dict[str, str])
         examples: Content per image name, so that a resumed run notices a changed dataset.
 
     Raises:
-        RunError: the disk is full or cannot be written; nothing half-written stays.
+        RunError: it cannot be written; nothing half-written stays.
     """
     path = run.checkpoints_path / f"step-{state.step:06d}"
     aside = run.checkpoints_path / f".step-{state.step:06d}"
@@ -121,8 +121,8 @@ def save_checkpoint(run: RunFolder, state: TrainState, examples: dict[str, str])
     except OSError as error:
         remove_quietly(aside)
         msg = (
-            f"The checkpoint at step {state.step} could not be saved: {error.strerror or error}. "
-            "Free some space and start the run again; it continues from the checkpoint before."
+            f"The checkpoint at step {state.step} could not be saved: {explain_os_error(error)} "
+            "When it is started again, the run continues from the checkpoint before."
         )
         raise RunError(msg) from error
     return Checkpoint(state.step, path)

@@ -10,7 +10,8 @@ Below the folders in LORASMITH_WINDOWS_FILES (os.pathsep between them; none: not
 The interpreter reports each of these acts to audit hooks before it does it, whichever function was
 called, and an exception of a hook prevents it. Who holds a file is read from /proc, so the rules
 need Linux. LORASMITH_WINDOWS_LOG names a file in which each refusal is noted with the lines that
-led to it.
+led to it. With LORASMITH_WINDOWS_SCAN_SECONDS each file is held for that long from the first
+attempt to replace, rename or remove it, as by a virus scanner that is always in time.
 """
 
 import errno
@@ -18,6 +19,7 @@ import os
 import re
 import shutil
 import sys
+import time
 import traceback
 
 FOLDERS = [
@@ -26,6 +28,8 @@ FOLDERS = [
     if folder
 ]
 LOG = os.environ.get("LORASMITH_WINDOWS_LOG", "")
+SCAN_SECONDS = float(os.environ.get("LORASMITH_WINDOWS_SCAN_SECONDS", "0"))
+FIRST_ATTEMPTS = {}  # by path, number and time of the file, as each version of it is scanned
 NO_NAME = re.compile(
     r'.*[<>:"|?*\x00-\x1f].*|.*[. ]|(con|prn|aux|nul|(com|lpt)[1-9¹²³])(\..*)?',
     re.IGNORECASE | re.DOTALL,
@@ -47,6 +51,16 @@ def locate(path, folder_descriptor=-1):
 def is_held(path):
     """Returns whether a process has the file, or one in the folder, open or mapped."""
     return any(holds(f"/proc/{pid}", path) for pid in os.listdir("/proc") if pid.isdigit())
+
+
+def is_scanned(path):
+    """Returns whether the virus scanner that always comes in time has the file open."""
+    if not SCAN_SECONDS or os.path.isdir(path):
+        return False
+    state = os.stat(path)
+    now = time.monotonic()
+    first = FIRST_ATTEMPTS.setdefault((path, state.st_ino, state.st_mtime_ns), now)
+    return now < first + SCAN_SECONDS
 
 
 def holds(process, path):
@@ -86,7 +100,9 @@ def refuse(kind, path, error):
 
 
 def refuse_held(path):
-    if path and os.path.lexists(path) and not os.path.islink(path) and is_held(path):
+    if not path or not os.path.lexists(path) or os.path.islink(path):
+        return
+    if is_scanned(path) or is_held(path):
         number = 5 if os.path.isdir(path) else 32
         text = f"[WinError {number}] a process has it open"
         refuse("held", path, PermissionError(errno.EACCES, text, path))

@@ -9,6 +9,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from datasets_tools.disk import remove_empty_folder, rename, replace_file, temporary_folder
+from datasets_tools.files import explain_write_error
 from datasets_tools.names import explain_path
 from trainer.export.errors import ExportError
 from trainer.export.kohya import Module, write_kohya
@@ -56,8 +57,7 @@ def make_hub_folder(source: Path, to: Path, base_model: str = "") -> Path:
                 remove_empty_folder(to)
             rename(aside, to)
     except OSError as error:
-        msg = f"{to} could not be made: {error.strerror or error}. Check its rights and the disk."
-        raise ExportError(msg) from error
+        raise ExportError(explain_write_error(to, error)) from error
     return to
 
 
@@ -91,8 +91,7 @@ def make_civitai_zip(source: Path, to: Path) -> Path:
             _write_zip(aside, file, publication)
             replace_file(aside, to)
     except OSError as error:
-        msg = f"{to} could not be made: {error.strerror or error}. Check its rights and the disk."
-        raise ExportError(msg) from error
+        raise ExportError(explain_write_error(to, error)) from error
     return to
 
 

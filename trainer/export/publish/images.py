@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from datasets_tools.files import write_atomically
+from datasets_tools.files import explain_write_error, write_atomically
 from trainer.export.errors import ExportError
 
 _THUMBNAIL = 256  # pixels, the size that ModelSpec advises
@@ -54,8 +54,7 @@ def write_preview(path: Path, images: Sequence[Path]) -> bool:
     try:
         write_atomically(path, encoded.getvalue())
     except OSError as error:
-        msg = f"{path.name} could not be written: {error.strerror or error}. Free some space."
-        raise ExportError(msg) from error
+        raise ExportError(explain_write_error(path, error)) from error
     return True
 
 

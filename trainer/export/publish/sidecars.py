@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from datasets_tools.files import write_atomically
+from datasets_tools.files import explain_write_error, write_atomically
 from trainer.config import RunConfig
 from trainer.export.errors import ExportError
 from trainer.export.metadata import ExportFacts, write_usage_hint
@@ -34,8 +34,7 @@ def write_sidecars(
     try:
         write_atomically(card, text)
     except OSError as error:
-        msg = f"{card.name} could not be written: {error.strerror or error}. Free some space."
-        raise ExportError(msg) from error
+        raise ExportError(explain_write_error(card, error)) from error
     preview = path.with_suffix(".png")
     return [card, preview] if write_preview(preview, images) else [card]
 
