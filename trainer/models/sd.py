@@ -76,6 +76,7 @@ class StableDiffusion:
         self.sampler = name_sampler(info)
         self.device, self.dtype, self.text = device, dtype, text
         self.unet: Any = parts.unet
+        self.blocks = parts.blocks
         self.vae: Any = parts.vae
         self.text_encoders: list[Any] = list(parts.text_encoders)
         self.tokenizers: list[Any] = list(parts.tokenizers)
@@ -213,10 +214,13 @@ class StableDiffusion:
         """Keeps these models on the device; the others wait in main memory until needed."""
         self._placement.keep(models)
 
-    def enable_gradient_checkpointing(self) -> None:
-        """Recompute activations in the backward pass, in the UNet and the text encoders."""
-        self.unet.enable_gradient_checkpointing()
-        self.unet.train()
+    def enable_gradient_checkpointing(self, fraction: float = 1.0) -> None:
+        """Recompute activations in the backward pass, in the UNet and the text encoders.
+
+        Args:
+            fraction: How many of the UNet's blocks.
+        """
+        self.blocks.checkpoint(fraction)
         for encoder in self.text_encoders:
             encoder.gradient_checkpointing_enable({"use_reentrant": False})
             encoder.train()
