@@ -33,6 +33,7 @@ from trainer.models.prompts import (
 )
 from trainer.models.recompute import enable_recomputation
 from trainer.models.samplers import list_sigmas, make_scheduler, name_sampler
+from trainer.models.vae import decode, encode
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ class StableDiffusion:
         self.noise = "flow" if info.prediction == "flow" else self.spec.noise
         self.sampler = name_sampler(info)
         self.device, self.dtype, self.text = device, dtype, text
+        # A device has an index where its memory is its own, a simulated one, too.
+        self._in_strips = device.index is not None
         self.unet: Any = parts.unet
         self.blocks = parts.blocks
         self.vae: Any = parts.vae
@@ -109,9 +112,10 @@ class StableDiffusion:
     def encode_images(self, pixels: Tensor) -> LatentDistribution:
         """Returns the scaled distribution of the latents for pixels in -1 .. 1, [B, 3, H, W]."""
         with torch.no_grad(), self._placement.needing("image"):
-            encoded = self.vae.encode(pixels.to(self.device, torch.float32)).latent_dist
+            wide = pixels.to(self.device, torch.float32)
+            mean, std = encode(self.vae, wide, in_strips=self._in_strips)
         factor = float(self.vae.config.scaling_factor)
-        return LatentDistribution(encoded.mean * factor, encoded.std * factor)
+        return LatentDistribution(mean * factor, std * factor)
 
     def encode_captions(self, captions: Sequence[str]) -> Conditioning:
         """Returns hidden states of the text encoders, {"text": [B, tokens, width], …}."""
@@ -185,8 +189,7 @@ class StableDiffusion:
         factor = float(self.vae.config.scaling_factor)
         exact = torch.autocast(self.device.type, enabled=False)
         with torch.no_grad(), exact, self._placement.alone("image"):
-            pixels: Tensor = self.vae.decode(latents.float() / factor, return_dict=False)[0]
-        return pixels
+            return decode(self.vae, latents.float() / factor, in_strips=self._in_strips)
 
     def image_fingerprint(self) -> str:
         """Names the VAE by its weights, wherever they were read from."""
