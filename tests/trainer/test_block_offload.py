@@ -1,5 +1,6 @@
 """Blocks whose weights wait in main memory: a run with them is the same to the last bit."""
 
+import itertools
 import weakref
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from torch.utils.flop_counter import FlopCounterMode
 
 from tests.trainer.conftest import load_plain, write_images
 from tests.trainer.full_size import write_random_checkpoint, write_small_configs
@@ -15,14 +17,16 @@ from trainer.config import ConfigError, layer_config
 from trainer.memory import estimate_memory
 from trainer.models import shipped
 from trainer.models.block_offload import OffloadedBlock
-from trainer.models.blocks import choose_evenly, list_blocks
+from trainer.models.blocks import choose_evenly, list_blocks, rank_for_checkpointing
 from trainer.models.family import GenerationRequest
+from trainer.models.loading import build_model
 from trainer.runs import request
 from trainer.training import loop
 from trainer.training.loop import read_batches
 from trainer.training.session import open_session
 from trainer.training.step import take_step
 
+FULL_SIZE = {family: shipped.read_config(family)["unet"] for family in ("sd15", "sdxl")}
 FAMILIES = ("sd15", "sd2", "sdxl")
 CHECKPOINTING = "train.gradient_checkpointing=true"
 
@@ -153,6 +157,8 @@ def test_a_run_with_offloaded_blocks_is_the_same(
         ("objective.prior=teacher", "dataset.class_word=blob"),
         ("optimizer.ema_decay=0.9", "adapter.rank_dropout=0.2", "train.accumulate=2"),
         ("train.micro_batch=1", "adapter.text_rank=0", "train.offload=true"),
+        ("train.recompute=feed_forward", "base_model.precision=bf16"),
+        ("train.recompute=activations", "base_model.quantize=int8"),
         (CHECKPOINTING, "adapter.word_vectors=2", "optimizer.word_learning_rate=0.001"),
     ],
 )
@@ -199,11 +205,19 @@ def test_an_image_is_the_same(pico_xl, dtype, record):
     assert alive(record) == 0
 
 
-@pytest.mark.parametrize("quantize", ["none", "fp8"])
-@pytest.mark.parametrize("kind", ["lora", "loha", "lokr"])
-def test_no_weight_is_read_while_its_block_waits(kind, quantize, make_run, cache, monkeypatch):
+@pytest.mark.parametrize(
+    "assignments",
+    [
+        (CHECKPOINTING,),
+        (CHECKPOINTING, "adapter.kind=loha", "base_model.quantize=fp8"),
+        ("adapter.kind=lokr", "base_model.quantize=int8"),
+        ("train.recompute=activations", "base_model.precision=bf16"),
+        ("train.recompute=feed_forward", "base_model.quantize=fp8"),
+    ],
+)
+def test_no_weight_is_read_while_its_block_waits(assignments, make_run, cache, monkeypatch):
     """Between calls there is no content, so whatever is read then fails."""
-    words = [CHECKPOINTING, f"adapter.kind={kind}", f"base_model.quantize={quantize}"]
+    words = assignments
     plain = train_two_steps(make_run(*words), cache)
 
     def release(block, *_):
@@ -292,3 +306,86 @@ def test_the_estimate_counts_what_is_on_the_device(settings, pico):
     assert whole.step_bytes < plain.step_bytes - saved + 3 * max(sizes)
     # Where the device's memory is the main memory, nothing is saved.
     assert estimate(1.0, "cpu").base_model_bytes >= estimate(0.0, "cpu").base_model_bytes
+
+
+# --- checkpointing a fraction -------------------------------------------------------------------
+
+
+def test_blocks_that_save_most_per_operation_are_checkpointed_first(pico_xl):
+    unet = load_plain(pico_xl).unet
+    names = {block: name for name, block in unet.named_modules()}
+    ranked = [names[block] for block in rank_for_checkpointing(list_blocks(unet))]
+    attention = [name for name in ranked if ".transformer_blocks." in name]
+    assert ranked[: len(attention)] == attention  # all of one width here
+    widths = [unet.get_submodule(name).out_channels for name in ranked[len(attention) :]]
+    assert widths == sorted(widths)
+    assert len(set(widths)) == 2
+
+
+def test_any_fraction_gives_the_same_weights(make_run, cache):
+    plain, *others = (
+        train_two_steps(
+            make_run(
+                f"train.gradient_checkpointing={flag}", f"train.checkpointing_fraction={fraction}"
+            ),
+            cache,
+        )
+        for flag, fraction in (("false", 1.0), ("true", 0.3), ("true", 1.0))
+    )
+    for other in others:
+        assert_equal(plain, other)
+
+
+def test_a_larger_fraction_takes_less_memory(settings):
+    steps = []
+    for fraction in (0.0, 0.2, 0.5, 1.0):
+        words = [CHECKPOINTING, f"train.checkpointing_fraction={fraction}", "train.batch_size=4"]
+        estimate = estimate_memory(layer_config(settings=settings, assignments=words))
+        steps.append(estimate.step_bytes)
+    assert steps == sorted(steps, reverse=True)
+    assert steps[0] > steps[1] > steps[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FULL_SIZE)
+def test_the_order_is_that_of_saved_bytes_per_operation_at_full_size(family):
+    config = FULL_SIZE[family]
+    unet = build_model("unet", config).requires_grad_(requires_grad=False)
+    blocks, rates = list_blocks(unet), {}
+    for block in blocks:
+        measure_saving(block, rates)
+    latents = torch.empty(1, 4, 64, 64, device="meta", requires_grad=True)
+    text = torch.empty(1, 77, config["cross_attention_dim"], device="meta")
+    extras = {"text_embeds": torch.empty(1, 1280, device="meta")}
+    extras["time_ids"] = torch.empty(1, 6, device="meta")
+    known = extras if family == "sdxl" else None
+    unet(latents, torch.empty(1, device="meta"), text, added_cond_kwargs=known)
+    order = [rates[block] for block in rank_for_checkpointing(blocks)]
+    # Blocks of one width differ a little, as those of the middle do, which work on fewer pixels.
+    assert all(later < 1.05 * earlier for earlier, later in itertools.pairwise(order))
+
+
+def measure_saving(block, rates):
+    """Notes what autograd saves in a block's forward pass, but for weights, per operation."""
+    own = {id(p.untyped_storage()) for p in block.parameters()}
+    saved, counter = {}, FlopCounterMode(display=False)
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        saved[id(storage)] = storage
+        return tensor
+
+    hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
+
+    def start(*_):
+        hooks.__enter__()
+        counter.__enter__()
+
+    def end(*_):
+        counter.__exit__(None, None, None)
+        hooks.__exit__()
+        size = sum(storage.nbytes() for key, storage in saved.items() if key not in own)
+        rates[block] = size / counter.get_total_flops()
+
+    block.register_forward_pre_hook(start)
+    block.register_forward_hook(end)

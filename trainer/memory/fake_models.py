@@ -46,8 +46,7 @@ class Placement:
             _fill(model, torch.float32 if model is parts.vae else dtype)
         _pack_linears(parts.unet)
         self._filled = True
-        for block in parts.blocks.offloaded:
-            block.pack()
+        parts.blocks.pack()
         if not self._device.shares_memory:
             waiting = sum(self._meter.round(block.size) for block in parts.blocks.offloaded)
             self._never_moved[parts.unet] = waiting

@@ -71,15 +71,16 @@ class OffloadedBlock:
                         self._weights.append(_Weight(owner, name, tensor.detach(), end))
                         end += -(-tensor.nbytes // _ALIGNMENT) * _ALIGNMENT
         like = self._weights[0].stored
-        self._storage = torch.empty(end, dtype=torch.uint8, device=like.device)
+        place = like.device if like.is_meta else torch.device("cpu")
+        self._storage = torch.empty(end, dtype=torch.uint8, device=place)
         if self._device.type == "cuda":
             _pin(self._storage)
         for weight in self._weights:
-            place = self._view(self._storage, weight)
-            place.copy_(weight.stored)
+            stored = self._view(self._storage, weight)
+            stored.copy_(weight.stored)
             if isinstance(weight.owner[weight.name], nn.Parameter):
-                place = nn.Parameter(place, requires_grad=False)
-            weight.owner[weight.name] = weight.stored = place
+                stored = nn.Parameter(stored, requires_grad=False)
+            weight.owner[weight.name] = weight.stored = stored
 
     def _fetch(self, _block: nn.Module, _inputs: Any) -> None:
         copy = torch.empty_like(self._storage, device=self._device)

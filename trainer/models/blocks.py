@@ -28,22 +28,29 @@ class UNetBlocks:
         self._unet, self._blocks = unet, list_blocks(unet)
         self.offloaded: list[OffloadedBlock] = []
         self._always_checkpointed: set[nn.Module] = set()
+        self._fraction = 0.0
 
     def offload(self, fraction: float, device: torch.device) -> None:
         """Has the weights of some blocks wait in main memory until they are used.
 
-        Those blocks are spread evenly and checkpointed from here on.
+        Those blocks are spread evenly and checkpointed from here on. Blocks that wait already go
+        on waiting.
 
         Args:
             fraction: How many of the blocks, 0 to 1.
             device: Where they work.
         """
-        chosen = choose_evenly(self._blocks, fraction)
-        if not chosen:
-            return
-        self.offloaded = [OffloadedBlock(block, device) for block in chosen]
-        self._always_checkpointed = set(chosen)
-        self.checkpoint(0.0)
+        before = self._always_checkpointed
+        added = [each for each in choose_evenly(self._blocks, fraction) if each not in before]
+        if added:
+            self.offloaded += [OffloadedBlock(block, device) for block in added]
+            self._always_checkpointed = before | set(added)
+            self.checkpoint(self._fraction)
+
+    def pack(self) -> None:
+        """Looks at the layers of offloaded blocks anew, after some of them were replaced."""
+        for block in self.offloaded:
+            block.pack()
 
     def checkpoint(self, fraction: float) -> None:
         """Has blocks recomputed in the backward pass.
@@ -51,6 +58,7 @@ class UNetBlocks:
         Args:
             fraction: How many of the blocks, 0 to 1: those first that save most per computation.
         """
+        self._fraction = fraction
         order = rank_for_checkpointing(self._blocks)
         chosen = {*order[: math.ceil(fraction * len(order))], *self._always_checkpointed}
 

@@ -231,6 +231,7 @@ class StableDiffusion:
     def enable_recomputation(self, *, feed_forward: bool) -> None:
         """Recompute the UNet's cheap activations; of feed-forward layers more than these."""
         enable_recomputation(self.unet, feed_forward=feed_forward)
+        self.blocks.pack()  # layers were replaced
 
     def _encode(self, captions: Sequence[str], *, equal: bool = False) -> list[Conditioning]:
         """Returns each caption's conditioning; `equal` pads with empty chunks."""
