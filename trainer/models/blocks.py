@@ -102,12 +102,11 @@ def rank_for_checkpointing(blocks: Iterable[nn.Module]) -> list[nn.Module]:
     A transformer block keeps some 24 numbers per position and channel and computes 11 products
     each, a resnet keeps 6 and computes 18; per position both grow with the square of the channels.
     """
-    return sorted(
-        blocks, key=lambda block: (type(block).__name__ == _RESNET, _count_channels(block))
-    )
+    return sorted(blocks, key=_rank)
 
 
-def _count_channels(block: Any) -> int:
+def _rank(block: Any) -> tuple[bool, int]:
+    """Returns whether a block is a resnet, and its channels."""
     if type(block).__name__ == _RESNET:
-        return int(block.out_channels)
-    return int(block.norm1.weight.numel())
+        return True, int(block.out_channels)
+    return False, int(block.norm1.weight.numel())
