@@ -77,6 +77,16 @@ SETTINGS: dict[str, tuple[str, ...]] = {
         "train.batch_size=8",
         "train.recompute=feed_forward",
     ),
+    "all blocks wait in main memory": (
+        "base_model.offload_fraction=1.0",
+        "train.gradient_checkpointing=true",
+        "train.batch_size=4",
+    ),
+    "half of the blocks wait, fp8": (
+        "base_model.offload_fraction=0.5",
+        "base_model.quantize=fp8",
+        "adapter.text_rank=0",
+    ),
     "accumulate 4": ("train.accumulate=4", "train.batch_size=4"),
     "EMA, dropout, flips": (
         "optimizer.ema_decay=0.99",

@@ -1,8 +1,8 @@
 """Which Stable Diffusion model is adapted, and how it is held in memory."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from trainer.config.section import Section
 from trainer.formats.families import FamilyName
@@ -70,6 +70,15 @@ class BaseModelConfig(Section):
         "time: fp8 and int8 hold linear and convolution layers in 8 bits, with a scale per output "
         "channel; nf4 holds the linear layers in 4 bits (QLoRA) and needs the extra quantize.",
     )
+    offload_fraction: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="How many of the UNet's blocks, 0 to 1, wait in main memory and are copied to "
+        "the GPU while they are used (block swap): less of the GPU's memory for slower steps. "
+        "These blocks are recomputed in the backward pass as with train.gradient_checkpointing. "
+        "Without use where the GPU shares the main memory, and not with nf4.",
+    )
     precision: Literal["auto", PrecisionName] = Field(
         default="auto",
         description=(
@@ -77,3 +86,13 @@ class BaseModelConfig(Section):
             "on a GPU that has it and fp32 on a CPU. Adapter weights are always fp32."
         ),
     )
+
+    @model_validator(mode="after")
+    def _check_offload(self) -> Self:
+        if self.offload_fraction and self.quantize == "nf4":
+            msg = (
+                "layers in nf4 are packed on the GPU and stay there, so they cannot wait in main "
+                "memory: set base_model.quantize to fp8, or base_model.offload_fraction to 0"
+            )
+            raise ValueError(msg)
+        return self

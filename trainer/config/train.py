@@ -33,6 +33,13 @@ class TrainConfig(Section):
         default=False,
         description="Recompute instead of remember: far less memory for about a third more time.",
     )
+    checkpointing_fraction: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="How many of the UNet's blocks gradient checkpointing recomputes, 0 to 1, "
+        "those first that save most memory for their time.",
+    )
     recompute: Recompute = Field(
         default="nothing",
         description="What the UNet's backward pass computes again instead of keeping, with the "

@@ -23,6 +23,7 @@ class Placement:
     def __init__(self, device: Device, meter: Meter) -> None:
         self._device, self._meter = device, meter
         self._present: dict[nn.Module, bool] = {}
+        self._never_moved: dict[nn.Module, int] = {}  # bytes that wait in main memory for good
         self._filled = False
 
     def track(self, model: nn.Module) -> None:
@@ -45,17 +46,23 @@ class Placement:
             _fill(model, torch.float32 if model is parts.vae else dtype)
         _pack_linears(parts.unet)
         self._filled = True
+        parts.blocks.pack()
         if not self._device.shares_memory:
+            waiting = sum(self._meter.round(block.size) for block in parts.blocks.offloaded)
+            self._never_moved[parts.unet] = waiting
             absent = [model for model, present in self._present.items() if not present]
-            self._meter.add(-sum(map(self._meter.measure, absent)))
+            self._meter.add(-waiting - sum(map(self._measure, absent)))
             self._meter.restart()
+
+    def _measure(self, model: nn.Module) -> int:
+        return self._meter.measure(model) - self._never_moved.get(model, 0)
 
     def _move(self, model: nn.Module, present: bool) -> None:
         if present == self._present[model]:
             return
         self._present[model] = present
         if self._filled and not self._device.shares_memory:
-            size = self._meter.measure(model)
+            size = self._measure(model)
             self._meter.add(size if present else -size)
 
 

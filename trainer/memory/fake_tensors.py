@@ -97,7 +97,7 @@ class Meter(TorchDispatchMode):
         for tensor in (*model.parameters(), *model.buffers()):
             meta = tensor.meta if isinstance(tensor, FakeTensor) else tensor
             storage = meta.untyped_storage()
-            sizes[storage._cdata] = self._round(storage.nbytes())
+            sizes[storage._cdata] = self.round(storage.nbytes())
         return sum(sizes.values())
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -154,7 +154,7 @@ class Meter(TorchDispatchMode):
         key = storage._cdata
         if key in self._allocated:
             return
-        size = self._round(storage.nbytes())
+        size = self.round(storage.nbytes())
 
         def forget(_reference: Any) -> None:
             del self._allocated[key]
@@ -163,7 +163,8 @@ class Meter(TorchDispatchMode):
         self._allocated[key] = weakref.ref(storage, forget)
         self.add(size)
 
-    def _round(self, size: int) -> int:
+    def round(self, size: int) -> int:
+        """Returns what the allocator takes for a number of bytes."""
         return -(-size // self._block_bytes) * self._block_bytes
 
 

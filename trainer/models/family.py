@@ -121,8 +121,8 @@ class Family(Protocol):
         """Keeps these models on the device; offloads the others to main memory until needed."""
         ...
 
-    def enable_gradient_checkpointing(self) -> None:
-        """Recompute activations in the backward pass."""
+    def enable_gradient_checkpointing(self, fraction: float = 1.0) -> None:
+        """Recompute activations in the backward pass, those of a fraction of the blocks."""
         ...
 
     def enable_recomputation(self, *, feed_forward: bool) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainer.models.blocks import UNetBlocks
 from trainer.models.check import BaseModelInfo
 from trainer.models.errors import ModelError
 from trainer.models.layouts import Shape
@@ -27,6 +28,7 @@ class Parts:
     """The models of a base model, frozen, with their tokenizers."""
 
     unet: Any
+    blocks: UNetBlocks
     vae: Any
     text_encoders: list[Any]
     tokenizers: list[Any]
@@ -128,6 +130,7 @@ def _build_model(info: BaseModelInfo, name: str, part: Part) -> nn.Module:
 def _gather(info: BaseModelInfo, models: dict[str, nn.Module]) -> Parts:
     return Parts(
         unet=models["unet"],
+        blocks=UNetBlocks(models["unet"]),
         vae=models["vae"],
         text_encoders=[model for name, model in models.items() if name.startswith("text")],
         tokenizers=[_load_tokenizer(info, tokenizer) for tokenizer in info.tokenizers],

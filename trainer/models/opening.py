@@ -107,6 +107,7 @@ def make_family(
         ModelError: an extra is not installed.
     """
     quantize_unet(parts.unet, config.quantize, dtype, device)
+    parts.blocks.offload(config.offload_fraction, device)
     text = TextSettings(config.clip_skip, config.max_windows)
     family = _CLASSES[info.family](info, parts, device, dtype, text)
     family.keep_on_device(present)

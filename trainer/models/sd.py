@@ -33,6 +33,7 @@ from trainer.models.prompts import (
 )
 from trainer.models.recompute import enable_recomputation
 from trainer.models.samplers import list_sigmas, make_scheduler, name_sampler
+from trainer.models.vae import decode, encode
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,10 @@ class StableDiffusion:
         self.noise = "flow" if info.prediction == "flow" else self.spec.noise
         self.sampler = name_sampler(info)
         self.device, self.dtype, self.text = device, dtype, text
+        # A device has an index where its memory is its own, a simulated one, too.
+        self._in_strips = device.index is not None
         self.unet: Any = parts.unet
+        self.blocks = parts.blocks
         self.vae: Any = parts.vae
         self.text_encoders: list[Any] = list(parts.text_encoders)
         self.tokenizers: list[Any] = list(parts.tokenizers)
@@ -108,9 +112,10 @@ class StableDiffusion:
     def encode_images(self, pixels: Tensor) -> LatentDistribution:
         """Returns the scaled distribution of the latents for pixels in -1 .. 1, [B, 3, H, W]."""
         with torch.no_grad(), self._placement.needing("image"):
-            encoded = self.vae.encode(pixels.to(self.device, torch.float32)).latent_dist
+            wide = pixels.to(self.device, torch.float32)
+            mean, std = encode(self.vae, wide, in_strips=self._in_strips)
         factor = float(self.vae.config.scaling_factor)
-        return LatentDistribution(encoded.mean * factor, encoded.std * factor)
+        return LatentDistribution(mean * factor, std * factor)
 
     def encode_captions(self, captions: Sequence[str]) -> Conditioning:
         """Returns hidden states of the text encoders, {"text": [B, tokens, width], …}."""
@@ -184,8 +189,7 @@ class StableDiffusion:
         factor = float(self.vae.config.scaling_factor)
         exact = torch.autocast(self.device.type, enabled=False)
         with torch.no_grad(), exact, self._placement.alone("image"):
-            pixels: Tensor = self.vae.decode(latents.float() / factor, return_dict=False)[0]
-        return pixels
+            return decode(self.vae, latents.float() / factor, in_strips=self._in_strips)
 
     def image_fingerprint(self) -> str:
         """Names the VAE by its weights, wherever they were read from."""
@@ -213,10 +217,13 @@ class StableDiffusion:
         """Keeps these models on the device; the others wait in main memory until needed."""
         self._placement.keep(models)
 
-    def enable_gradient_checkpointing(self) -> None:
-        """Recompute activations in the backward pass, in the UNet and the text encoders."""
-        self.unet.enable_gradient_checkpointing()
-        self.unet.train()
+    def enable_gradient_checkpointing(self, fraction: float = 1.0) -> None:
+        """Recompute activations in the backward pass, in the UNet and the text encoders.
+
+        Args:
+            fraction: How many of the UNet's blocks.
+        """
+        self.blocks.checkpoint(fraction)
         for encoder in self.text_encoders:
             encoder.gradient_checkpointing_enable({"use_reentrant": False})
             encoder.train()
@@ -224,6 +231,7 @@ class StableDiffusion:
     def enable_recomputation(self, *, feed_forward: bool) -> None:
         """Recompute the UNet's cheap activations; of feed-forward layers more than these."""
         enable_recomputation(self.unet, feed_forward=feed_forward)
+        self.blocks.pack()  # layers were replaced
 
     def _encode(self, captions: Sequence[str], *, equal: bool = False) -> list[Conditioning]:
         """Returns each caption's conditioning; `equal` pads with empty chunks."""

@@ -171,7 +171,7 @@ def assemble_session(
     rests = not trains_text and repeats
     family.keep_on_device(_choose_models(config, {"unet"} if rests else {"unet", "text"}))
     if config.train.gradient_checkpointing:
-        family.enable_gradient_checkpointing()
+        family.enable_gradient_checkpointing(config.train.checkpointing_fraction)
     if config.train.recompute != "nothing":
         # A second mask of dropout would be another one.
         inner = config.train.recompute == "feed_forward" and not adapter.uses_dropout
