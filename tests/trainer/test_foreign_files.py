@@ -253,19 +253,21 @@ CASES = {
             "weight": noise(s[0], 1), "on_input": torch.tensor(False)}).items()
             if "to_k" in k or "to_v" in k}, "SD 1.x or SD 2.x",
         NONE | {"A1111": "yes"}, certain=False, kinds=("(IA)³",),
-        says="read by A1111, InvokeAI", refused=r"by \(IA\)³.*works in A1111 and InvokeAI",
-        scales=False),
+        says="read by A1111, InvokeAI",
+        refused=r"fits SD 1\.x and SD 2\.x\. Name a base model that it fits", scales=False),
     "glora": Case(
         lambda: make_parts("sdxl", lambda _, s: {
             "a1.weight": noise(4, s[1]), "a2.weight": noise(s[1], 4), "b1.weight": noise(4, s[1]),
             "b2.weight": noise(s[0], 4), "alpha": torch.tensor(4.0)}), "SDXL",
         NO_DIFFUSERS | {"InvokeAI": "no"}, naming="kohya (original blocks)", kinds=("GLoRA",),
-        refused="by GLoRA", scales=False),
+        refused="as GLoRA, whose delta depends on the base model's weights. Name the base model"),
     "oft": Case(
         lambda: make_parts("sdxl", lambda _, s: {
             "oft_blocks": noise(4, s[0] // 4, s[0] // 4), "alpha": torch.tensor(1e-3)}), "SDXL",
         ALL | {"diffusers": "no", "Forge": "no", "InvokeAI": "no"},
-        naming="kohya (original blocks)", kinds=("OFT",), refused="by OFT", scales=False),
+        naming="kohya (original blocks)", kinds=("OFT",),
+        refused="as OFT, whose delta (depends on the base model's|is not proportional)",
+        scales=False),
     "lokr": Case(
         lambda: make_parts("sd15", lambda _, s: {
             "lokr_w1": noise(4, 4), "lokr_w2": noise(s[0] // 4, s[1] // 4),
