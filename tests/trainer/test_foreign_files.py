@@ -349,6 +349,21 @@ def test_norms_and_biases_are_scaled_and_converted(tmp_path):
         convert_file(path, "diffusers", tmp_path / "no.safetensors")
 
 
+@pytest.mark.parametrize(
+    ("kind", "make"),
+    [
+        ("LoKr", lambda s: {"lokr_w1": noise(4, 4), "lokr_w2": noise(s[0] // 4, s[1] // 4)}),
+        ("LoHa", lambda s: {f"hada_w{n}_{part}": noise(*size) for n in (1, 2)
+                            for part, size in (("a", (s[0], 4)), ("b", (4, s[1])))}),
+        ("full differences", lambda s: {"diff": noise(*s)}),
+    ],
+)  # fmt: skip
+def test_a_format_that_holds_plain_lora_only_names_the_kind_it_refuses(kind, make, tmp_path):
+    path = write(tmp_path / "x.safetensors", make_parts("sd15", lambda _, shape: make(shape)))
+    with pytest.raises(CombineError, match=rf"layers by {kind}.* holds plain LoRA only"):
+        convert_file(path, "diffusers", tmp_path / "to.safetensors")
+
+
 def test_bundled_embeddings_are_kept_or_split_off(tmp_path):
     words = {"bundle_emb.my cat.clip_l": noise(1, 768), "bundle_emb.my cat.clip_g": noise(1, 1280)}
     path = write(tmp_path / "x.safetensors", make_lora("sdxl") | words, SDXL_HEADER)

@@ -7,6 +7,10 @@ from trainer.export.errors import ExportError
 from trainer.files.read.keys import KeyGroup
 
 _WORDS = {
+    "lora": "LoRA",
+    "loha": "LoHa",
+    "lokr": "LoKr",
+    "full": "full differences (diff)",
     "norm": "normalisation layers (w_norm)",
     "oft": "OFT",
     "glora": "GLoRA",
