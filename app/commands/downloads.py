@@ -40,17 +40,24 @@ def inspect_base_model(args: argparse.Namespace) -> int:
 
     path = find_model(args, str(args.file))
     model = describe_model(path)
-    measured = measure_model(path, args.images) if args.measure and model.family else None
+    report = _print_measured if args.progress else None
+    measured = measure_model(path, args.images, report) if args.measure and model.family else None
     if measured:
         save_measured(args.workspace, path, measured.measurement.prediction, measured.message)
-    if args.json:
-        entry = asdict(model) | ({"measured": measured.to_dict()} if measured else {})
+    entry = asdict(model) | ({"measured": measured.to_dict()} if measured else {})
+    if args.progress:
+        print(json.dumps({"event": "done", **entry}, ensure_ascii=False))
+    elif args.json:
         print(json.dumps(entry, indent=1, ensure_ascii=False))
     else:
         print(model)
         if measured:
             print(measured.to_text())
     return 0 if model.family else 1
+
+
+def _print_measured(done: int, total: int) -> None:
+    print(json.dumps({"event": "measure", "done": done, "total": total}), flush=True)
 
 
 def save_measured(workspace: Path, path: Path, prediction: str, message: str) -> None:

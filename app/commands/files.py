@@ -113,6 +113,10 @@ def _add_inspect(commands: Subparsers) -> None:
         "--images", type=Path, metavar="DIR",
         help="for --measure: images with captions; without them plain shapes are taken",
     )  # fmt: skip
+    inspect.add_argument(
+        "--progress", action="store_true",
+        help="for --measure: print how far it is, then the answer, as lines of JSON",
+    )  # fmt: skip
 
 
 def _run_inspect(args: argparse.Namespace) -> int:

@@ -1,14 +1,14 @@
 """What is known of a base model."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
 from app.core import text
-from app.core.jobs import name_job, read_job
+from app.core.jobs import Job, name_job, read_job
 from app.core.workspace import (
     KnownModels,
     Workspace,
@@ -33,6 +33,8 @@ class BaseModelView:
         asks: It does not state what it predicts, and nobody has answered yet.
         answered: What the person answered, else what was measured; "" where neither is known.
         measured: The sentence about the measurement; "" where nothing was measured.
+        measured_prediction: What was measured; "" where nothing was, or it fits no kind.
+        measuring: The job that measures it, or has.
         zero_snr: Its noise schedule ends in pure noise.
         notes: What a person should know before training on it.
         public: It has the sizes of its family's public model, as far as is known.
@@ -48,6 +50,8 @@ class BaseModelView:
     asks: bool = False
     answered: str = ""
     measured: str = ""
+    measured_prediction: str = ""
+    measuring: Job = field(default_factory=Job)
     zero_snr: bool = False
     notes: tuple[str, ...] = ()
     public: bool = False
@@ -59,6 +63,11 @@ class BaseModelView:
 def name_model_job(path: Path) -> str:
     """Returns the id of the job that looks at a base model as it is now."""
     return name_job("model", str(path), stamp_base_model(path))
+
+
+def name_measuring_job(path: Path) -> str:
+    """Returns the id of the job that measures what a base model as it is now predicts."""
+    return name_job("measure", str(path), stamp_base_model(path))
 
 
 def view_base_model(workspace: Workspace, name: object) -> BaseModelView | None:
@@ -161,6 +170,7 @@ def _make_view(workspace: Workspace, name: str, entry: dict[str, Any]) -> BaseMo
     path = workspace.list_base_models()[name]
     known = read_known(workspace.known_models_path)
     answer = _find_answers(known, path).get("prediction", "")
+    measured = _find_measured(known, path)
     family, prediction = str(entry.get("family", "")), str(entry.get("prediction", ""))
     predicts = [text.PREDICTIONS.get(answer or prediction, answer or prediction)]
     if not answer and not entry.get("certain", True):
@@ -181,7 +191,9 @@ def _make_view(workspace: Workspace, name: str, entry: dict[str, Any]) -> BaseMo
         asks=bool(entry.get("message")),
         answered=answer,
         device_bytes=int(entry.get("device_bytes", 0)),
-        measured=_find_measured(known, path).get("message", ""),
+        measured=measured.get("message", ""),
+        measured_prediction=measured.get("prediction", ""),
+        measuring=read_job(workspace, name_measuring_job(path)),
         zero_snr=bool(entry.get("zero_snr")),
         notes=tuple(str(one) for one in entry.get("notes", ())),
         public=bool(entry.get("public")),

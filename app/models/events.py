@@ -8,10 +8,12 @@ import gradio as gr
 
 from app.core.base_models import (
     change_known_models,
+    name_measuring_job,
     name_model_job,
     save_answer,
     view_base_model,
 )
+from app.core.examples import list_examples
 from app.core.jobs import Job, list_jobs, name_job, send_job, stop_job
 from app.core.text import show_bytes
 from app.core.workspace import Workspace, WorkspaceError, is_base_model
@@ -48,6 +50,19 @@ class BaseModelEvents:
         name, prediction = getattr(event, "base_model", ""), getattr(event, "key", "")
         try:
             save_answer(self.workspace, name, prediction)
+        except WorkspaceError as error:
+            return {"message": note(str(error), "error")}
+        return {"message": ""}
+
+    def measure(self, dataset: str | None, event: gr.EventData) -> dict[str, Any]:
+        """Has it measured what the base model that was shown predicts, or stops that."""
+        name, key = getattr(event, "base_model", ""), getattr(event, "key", "")
+        try:
+            path = self.workspace.find_base_model(name)
+            if key == "cancel-measuring":
+                stop_job(self.workspace, name_measuring_job(path))
+            else:
+                measure_base_model(self.workspace, path, dataset)
         except WorkspaceError as error:
             return {"message": note(str(error), "error")}
         return {"message": ""}
@@ -116,6 +131,19 @@ def look_at_base_model(workspace: Workspace, name: object) -> None:
     path = workspace.find_base_model(name)
     arguments = ["models", str(path), "--json", f"--workspace={workspace.root}"]
     send_job(workspace, name_model_job(path), arguments)
+
+
+def measure_base_model(workspace: Workspace, path: Path, dataset: object) -> Job:
+    """Measures what a base model predicts, on a dataset where one with images is chosen.
+
+    Raises:
+        WorkspaceError: the dataset is gone, or the command cannot be started.
+    """
+    arguments = ["inspect", str(path), "--measure", "--progress", f"--workspace={workspace.root}"]
+    folder = workspace.find_dataset(dataset) if dataset else None
+    if folder is not None and list_examples(folder):
+        arguments.append(f"--images={folder}")
+    return send_job(workspace, name_measuring_job(path), arguments, again=True)
 
 
 def start_download(workspace: Workspace, typed: object) -> Job:
@@ -190,7 +218,7 @@ def describe_download(job: Job) -> tuple[str, str, int]:
 
 
 def read_progress(job: Job) -> tuple[int, int]:
-    """Returns the bytes of a download that have arrived, and those that it has in all."""
+    """Returns what of a job is done, and of how much: bytes of a download, or answers."""
     for event in reversed(job.events):
         if isinstance(event.get("done"), int) and isinstance(event.get("total"), int):
             return event["done"], event["total"]

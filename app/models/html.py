@@ -9,10 +9,16 @@ from app.core.run_contents import OPENED
 from app.core.text import PREDICTION_QUESTION
 from app.core.workspace import Workspace
 from app.models import text
-from app.models.events import DOWNLOAD_VIEW, describe_download, find_download, find_downloaded
+from app.models.events import (
+    DOWNLOAD_VIEW,
+    describe_download,
+    find_download,
+    find_downloaded,
+    read_progress,
+)
 from app.ui.components import make_button
 from app.ui.fragments import Params, View
-from app.ui.markup import Markup, element, make_track, note
+from app.ui.markup import Markup, element, join, make_track, note
 from trainer.config import fits_preset, guess_kind, list_presets, suggest_preset
 
 
@@ -30,7 +36,7 @@ def make_model_card(view: BaseModelView | None) -> Markup:
         element("div", element("dt", name), element("dd", value)) for name, value in view.facts
     ]
     question = note(text.UNKNOWN_PREDICTION, "warning") if view.asks and not view.answered else ""
-    notes = [note(line) for line in (view.measured, *view.notes) if line]
+    notes = [note(line) for line in view.notes if line]
     facts = element("dl", *pairs, class_="facts facts-in-a-row")
     base = guess_kind(view.name, view.family, view.answered or view.prediction)
     fitting = [OPENED, *(name for name in list_presets() if fits_preset(name, base.kind))]
@@ -41,12 +47,61 @@ def make_model_card(view: BaseModelView | None) -> Markup:
         question,
         *notes,
         element("p", text.suggested(suggestion), class_="quiet"),
+        _make_measurement(view),
         data_state="known",
         data_family=view.family,
         data_name=view.name,
         data_fitting=json.dumps(fitting),
         data_kind=base.kind,
         data_suggested=suggestion.choice.name,
+        data_measured=view.measured_prediction or None,
+    )
+
+
+def _make_measurement(view: BaseModelView) -> Markup:
+    """Returns what was measured, with its evidence, and the button that measures."""
+    job = view.measuring
+    running = job.state == "running"
+    label = text.CANCEL if running else text.MEASURE_AGAIN if view.measured else text.MEASURE
+    button = make_button(
+        label,
+        key="cancel-measuring" if running else "measure",
+        element_id="base-model-measure",
+        class_="button",
+    )
+    shown = note(view.measured, "good" if view.measured_prediction else "warning")
+    if job.state == "done" and view.measured:
+        shown = join(shown, _make_evidence(job.answer))
+    elif running:
+        done, total = read_progress(job)
+        line = text.measuring(done, total)
+        status = element("p", line, class_="quiet", role="status")
+        shown = join(status, make_track(100 * done // total if total else 0, line))
+    elif job.state == "failed":
+        failed = note(text.not_measured(job.message), "info" if job.was_stopped else "error")
+        shown = join(shown, failed)
+    hint = "" if running or view.measured else element("p", text.MEASURE_INFO, class_="quiet")
+    return element("section", shown, button, hint, aria_label=text.MEASUREMENT, data_job=job.state)
+
+
+def _make_evidence(answer: object) -> Markup:
+    """Returns the regressions and how far each kind is, in a part that is folded."""
+    measured = answer.get("measured") if isinstance(answer, dict) else None
+    if not measured:
+        return Markup("")
+    head = element("tr", *(element("th", each, scope="col") for each in text.EVIDENCE))
+    rows = []
+    for each in measured["evidence"]:
+        ratio = "–" if each["ratio"] is None else f"{each['ratio']:.2f}"
+        numbers = (f"{each['noise']:.2f}", f"{each['image']:.2f}", ratio)
+        cells = [element("td", value) for value in (*numbers, f"{each['explained']:.0%}")]
+        rows.append(element("tr", element("th", str(each["timestep"]), scope="row"), *cells))
+    return element(
+        "details",
+        element("summary", text.margin(measured["margin"])),
+        element("p", text.distances(measured["distances"])),
+        element("table", head, *rows, class_="plain"),
+        element("p", text.EVIDENCE_INFO, class_="quiet"),
     )
 
 

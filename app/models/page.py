@@ -71,6 +71,13 @@ def _wire(context: PageContext, widgets: Widgets, settings: Mapping[str, Any]) -
         {"message": widgets["message"]},
     )
     prediction = {"prediction": settings["prediction"]}
+    wire_in_browser(widgets["card"].tick, "useMeasured", {**chosen, **prediction}, prediction)
+    wire(
+        widgets["card"].select,
+        events.measure,
+        {"dataset": context.dataset},
+        {"message": widgets["message"]},
+    )
     wire_in_browser(widgets["question"].select, "answerBaseModel", chosen, prediction)
     wire(widgets["question"].select, events.answer, outputs={"message": widgets["message"]})
     wire(

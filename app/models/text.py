@@ -1,6 +1,9 @@
 """Sentences of the Train tab about base models."""
 
+from collections.abc import Mapping
+
 from trainer.config import Suggestion
+from trainer.formats.predictions import PREDICTIONS
 
 ANSWERS = {
     "epsilon": "The noise (epsilon)",
@@ -12,6 +15,18 @@ LOOKING = "Looking at this base model…"
 NONE_CHOSEN = "Choose a base model, add one by its path, or download one from the hub below."
 UNKNOWN_PREDICTION = (
     "Its file does not state what it predicts. Choose below; the likely answer stands first."
+)
+MEASUREMENT = "What this base model predicts, by measurement"
+MEASURE = "Measure what it predicts"
+MEASURE_AGAIN = "Measure again"
+MEASURE_INFO = (
+    "Shows it noised images, of the chosen dataset where there is one, and looks at its answers. "
+    "This loads the base model."
+)
+EVIDENCE = ("Time step", "Noise", "Image", "-b/a", "Explained")
+EVIDENCE_INFO = (
+    "Each answer as a · noise + b · image. -b/a is near 0 for a model that predicts the noise, "
+    "grows with the time step for v, and is near 1 for a flow."
 )
 OTHER_MODELS = "Add a base model: by path, or from the hub"
 PATH = "Path of a .safetensors file or a diffusers folder"
@@ -68,6 +83,23 @@ def suggested(suggestion: Suggestion) -> str:
 
 def refused(message: str) -> str:
     return f"This base model cannot be trained: {message}"
+
+
+def measuring(done: int, total: int) -> str:
+    return f"Measuring: {done} of {total} answers" if total else "Loading the base model…"
+
+
+def not_measured(message: str) -> str:
+    return f"Not measured: {message}"
+
+
+def margin(radians: float) -> str:
+    return f"Margin to the next kind: {radians:.2f} rad. Evidence"
+
+
+def distances(by_kind: Mapping[str, float]) -> str:
+    listed = [f"{far:.2f} rad from {PREDICTIONS[kind].title}" for kind, far in by_kind.items()]
+    return f"The answers are {', '.join(listed)}."
 
 
 def downloading(hub_id: str, done: str, total: str, percent: int) -> str:

@@ -15,7 +15,7 @@ from app.core.workspace import Workspace, WorkspaceError, read_known
 from app.models import events as change
 from app.models.events import BaseModelEvents
 from app.models.html import VIEWS
-from tests.app.conftest import wait_for
+from tests.app.conftest import draw_images, wait_for
 
 
 def put_model(folder, name):
@@ -180,6 +180,84 @@ def test_measured_prediction_is_shown_and_used_until_the_model_is_replaced(works
     path.write_bytes(b"other weights")
     look(workspace, name)
     assert view.view_base_model(workspace, name).measured == ""
+
+
+def press(workspace, key="measure", name="dreamy.safetensors", dataset=None):
+    """Presses a button of the card and returns what went wrong."""
+    events = BaseModelEvents(workspace)
+    return events.measure(dataset, SimpleNamespace(base_model=name, key=key))["message"]
+
+
+def find_measuring(workspace, name="dreamy.safetensors"):
+    return view.view_base_model(workspace, name).measuring
+
+
+def test_a_base_model_is_measured_by_a_press_with_progress_and_evidence(workspace, gates):
+    name = "dreamy.safetensors"
+    put_model(workspace.models_path, name)
+    look(workspace, name)
+    assert 'data-key="measure"' in show(workspace, "base-model", base_model=name)
+    gates.close("measure")
+    assert press(workspace) == ""
+    wait_for(lambda: change.read_progress(find_measuring(workspace))[0] == 6)
+    card = show(workspace, "base-model", base_model=name)
+    assert "Measuring: 6 of 24 answers" in card
+    assert 'aria-valuenow="25"' in card
+    assert 'data-key="cancel-measuring"' in card
+    assert "data-measured" not in card
+    gates.open("measure")
+    wait_for(lambda: find_measuring(workspace).state == "done")
+    card = show(workspace, "base-model", base_model=name)
+    assert "predicts a flow, by measurement (on 8 images of plain shapes)" in card
+    assert "Margin to the next kind: 0.42 rad" in card
+    assert "0.12 rad from a flow (rectified flow), 0.54 rad from v, 0.72 rad from the noise" in card
+    assert re.findall(r"<tr><th scope=.row.>(\d+)</th>", card) == ["60", "250", "750"]
+    assert "<td>0.84</td>" in card
+    assert 'data-measured="flow"' in card
+    # What a run is told, until the model is replaced.
+    assert view.read_answers(workspace, name) == {"prediction": "flow"}
+    assert "Measure again" in card
+    put_model(workspace.models_path, name).write_bytes(b"other weights")
+    look(workspace, name)
+    card = show(workspace, "base-model", base_model=name)
+    assert "predicts a flow, by measurement" not in card
+    assert "Margin" not in card
+
+
+def test_a_base_model_is_measured_on_the_chosen_dataset(workspace):
+    draw_images(workspace.datasets_path / "cats", 2)
+    (workspace.datasets_path / "empty").mkdir()
+    put_model(workspace.models_path, "dreamy.safetensors")
+    look(workspace, "dreamy.safetensors")
+    for dataset, shown in (("cats", "images of cats"), ("empty", "plain shapes")):
+        assert press(workspace, dataset=dataset) == ""
+        wait_for(lambda: find_measuring(workspace).state == "done")
+        assert shown in show(workspace, "base-model", base_model="dreamy.safetensors")
+
+
+def test_measuring_can_be_stopped_and_says_why_it_failed(workspace, gates):
+    for name in ("dreamy.safetensors", "broken.safetensors", "odd.safetensors"):
+        put_model(workspace.models_path, name)
+        look(workspace, name)
+    gates.close("measure")
+    press(workspace)
+    press(workspace, key="cancel-measuring")
+    wait_for(lambda: find_measuring(workspace).state == "failed")
+    card = show(workspace, "base-model", base_model="dreamy.safetensors")
+    assert "Not measured: Stopped." in card
+    assert 'data-key="measure"' in card
+    gates.open("measure")
+    press(workspace, name="broken.safetensors")
+    wait_for(lambda: find_measuring(workspace, "broken.safetensors").state == "failed")
+    card = show(workspace, "base-model", base_model="broken.safetensors")
+    assert "Not measured: broken.safetensors is damaged. Download it again." in card
+    press(workspace, name="odd.safetensors")
+    wait_for(lambda: find_measuring(workspace, "odd.safetensors").state == "done")
+    card = show(workspace, "base-model", base_model="odd.safetensors")
+    assert "note-warning" in card
+    assert "could not be measured" in card
+    assert "data-measured" not in card
+    assert "note-error" in press(workspace, name="gone")
 
 
 def test_an_unknown_measurement_leaves_the_question_open(workspace):

@@ -122,6 +122,30 @@ def test_base_model_brings_its_answer_back_and_its_path_leaves_the_box(page, wor
     expect(box).to_have_value("")
 
 
+def test_base_model_is_measured_and_the_form_takes_what_was_measured(page, workspace):
+    for name in ("dreamy", "other"):
+        (workspace.models_path / f"{name}.safetensors").write_bytes(b"x")
+    page.goto(page.address)
+    card = page.locator("#base-model-card")
+    choose(page, "#train-base-model", "dreamy.safetensors")
+    expect(card).to_contain_text("Suggested preset: sd15-style-8gb")
+    page.locator("#train-settings button").first.click()
+    prediction = page.locator("#setting-base-model-prediction input")
+    expect(prediction).to_have_value("auto")
+    page.locator("#base-model-measure").click()
+    expect(card).to_contain_text("dreamy.safetensors predicts a flow, by measurement")
+    expect(card).to_contain_text("images of cats")  # the dataset that is chosen
+    expect(prediction).to_have_value("flow")
+    card.locator("summary").click()
+    expect(card.get_by_role("cell", name="0.84")).to_be_visible()
+    # Another base model does not have it, and the measured one brings it back.
+    choose(page, "#train-base-model", "other.safetensors")
+    expect(prediction).to_have_value("auto")
+    expect(card).not_to_contain_text("by measurement (on")
+    choose(page, "#train-base-model", "dreamy.safetensors")
+    expect(prediction).to_have_value("flow")
+
+
 def test_answer_about_a_header_is_asked_for_and_a_run_can_start_anew(page):
     page.goto(page.address)
     expect(page.locator("#base-model-card")).to_contain_text("Stable Diffusion 1.x")

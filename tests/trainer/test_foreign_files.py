@@ -253,19 +253,21 @@ CASES = {
             "weight": noise(s[0], 1), "on_input": torch.tensor(False)}).items()
             if "to_k" in k or "to_v" in k}, "SD 1.x or SD 2.x",
         NONE | {"A1111": "yes"}, certain=False, kinds=("(IA)³",),
-        says="read by A1111, InvokeAI", refused=r"by \(IA\)³.*works in A1111 and InvokeAI",
-        scales=False),
+        says="read by A1111, InvokeAI",
+        refused=r"fits SD 1\.x and SD 2\.x\. Name a base model that it fits", scales=False),
     "glora": Case(
         lambda: make_parts("sdxl", lambda _, s: {
             "a1.weight": noise(4, s[1]), "a2.weight": noise(s[1], 4), "b1.weight": noise(4, s[1]),
             "b2.weight": noise(s[0], 4), "alpha": torch.tensor(4.0)}), "SDXL",
         NO_DIFFUSERS | {"InvokeAI": "no"}, naming="kohya (original blocks)", kinds=("GLoRA",),
-        refused="by GLoRA", scales=False),
+        refused="as GLoRA, whose delta depends on the base model's weights. Name the base model"),
     "oft": Case(
         lambda: make_parts("sdxl", lambda _, s: {
             "oft_blocks": noise(4, s[0] // 4, s[0] // 4), "alpha": torch.tensor(1e-3)}), "SDXL",
         ALL | {"diffusers": "no", "Forge": "no", "InvokeAI": "no"},
-        naming="kohya (original blocks)", kinds=("OFT",), refused="by OFT", scales=False),
+        naming="kohya (original blocks)", kinds=("OFT",),
+        refused="as OFT, whose delta (depends on the base model's|is not proportional)",
+        scales=False),
     "lokr": Case(
         lambda: make_parts("sd15", lambda _, s: {
             "lokr_w1": noise(4, 4), "lokr_w2": noise(s[0] // 4, s[1] // 4),
@@ -345,6 +347,21 @@ def test_norms_and_biases_are_scaled_and_converted(tmp_path):
     assert torch.equal(back[f"{NORM}.b_norm"], tensors[f"{NORM}.b_norm"])
     with pytest.raises(CombineError, match=r"by normalisation layers.*holds plain LoRA only"):
         convert_file(path, "diffusers", tmp_path / "no.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("kind", "make"),
+    [
+        ("LoKr", lambda s: {"lokr_w1": noise(4, 4), "lokr_w2": noise(s[0] // 4, s[1] // 4)}),
+        ("LoHa", lambda s: {f"hada_w{n}_{part}": noise(*size) for n in (1, 2)
+                            for part, size in (("a", (s[0], 4)), ("b", (4, s[1])))}),
+        ("full differences", lambda s: {"diff": noise(*s)}),
+    ],
+)  # fmt: skip
+def test_a_format_that_holds_plain_lora_only_names_the_kind_it_refuses(kind, make, tmp_path):
+    path = write(tmp_path / "x.safetensors", make_parts("sd15", lambda _, shape: make(shape)))
+    with pytest.raises(CombineError, match=rf"layers by {kind}.* holds plain LoRA only"):
+        convert_file(path, "diffusers", tmp_path / "to.safetensors")
 
 
 def test_bundled_embeddings_are_kept_or_split_off(tmp_path):

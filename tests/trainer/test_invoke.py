@@ -13,17 +13,20 @@ import torch
 from safetensors.torch import save_file
 
 from tests.trainer.test_architectures import build_models
+from tests.trainer.test_detection import checkpoint
 from tests.trainer.test_verify import make_header
 from trainer.adapters import ADAPTERS
 from trainer.adapters.base import shape_of
+from trainer.commands.start_file import check_start_file
 from trainer.config import check_settings, layer_config
 from trainer.config.recognition import _list_layers, _list_parts
-from trainer.export import name_layers, write_kohya
+from trainer.export import ExportError, name_layers, write_kohya
 from trainer.files.inspect import inspect_file
 from trainer.files.verify import verify_file
 from trainer.formats.architectures import list_layers
 from trainer.formats.families import FAMILIES
 from trainer.formats.invoke import recognise_as_invoke
+from trainer.models import check_base_model
 from trainer.models.layers import list_adaptable_layers
 
 BLOCKS = ("down", "mid", "up")
@@ -274,3 +277,63 @@ def test_settings_whose_file_invokeai_does_not_take_are_told(
 def test_settings_whose_file_it_takes_are_not_told(family, settings):
     config = layer_config(assignments=settings)
     assert not [each for each in check_settings(config, family=family) if "Invoke" in str(each)]
+
+
+# --- a run that starts from a file ---------------------------------------------------------------
+
+
+def write_start(path, family, fits, spelling="kohya"):
+    """Writes a LoRA file of some layers, with the names of a program."""
+    spec, tensors = FAMILIES[family], {}
+    for layer, shape in list_layers(family).items():
+        if fits(layer):
+            name = name_layers([layer], family, spec.unet.names)[layer]
+            parts = ("lora_down.weight", "lora_up.weight")
+            if spelling == "diffusers":
+                name, parts = layer, ("lora_A.weight", "lora_B.weight")
+            point = (1,) * (len(shape) - 2)
+            tensors[f"{name}.{parts[0]}"] = torch.ones(1, *shape[1:])
+            tensors[f"{name}.{parts[1]}"] = torch.ones(shape[0], 1, *point)
+    save_file(tensors, path)
+    return path
+
+
+def describe_base(tmp_path, family):
+    path = tmp_path / "model.safetensors"
+    save_file(checkpoint(family), path)
+    return check_base_model(path)
+
+
+@pytest.mark.parametrize(
+    ("family", "fits", "spelling", "outcome"),
+    [
+        ("sd15", lambda each: "up_blocks.0.resnets" in each, "kohya", "taken for SDXL"),
+        ("sd15", lambda each: "up_blocks.0.resnets" in each, "diffusers", "taken for SDXL"),
+        ("sdxl", lambda each: "mid_block.resnets" in each, "kohya", "not recognised"),
+        ("sdxl", lambda each: "text_encoder." in each, "kohya", "taken for FLUX"),
+        ("sd15", lambda each: "mid_block" in each, "kohya", ""),
+        ("sdxl", lambda each: "attn2.to_k" in each, "diffusers", ""),
+    ],
+)
+def test_the_layers_of_the_file_that_a_run_starts_from_are_told_before(
+    tmp_path, family, fits, spelling, outcome
+):
+    start = write_start(tmp_path / "start.safetensors", family, fits, spelling)
+    base = describe_base(tmp_path, family)
+    config = layer_config(assignments=(f'adapter.start_from="{start}"',))
+    told = check_start_file(config, base)
+    assert [outcome in line for line in told] == ([True] if outcome else [])
+    assert all("start anew" in line and line.startswith("Warning: ") for line in told)
+    peft = layer_config(
+        assignments=(f'adapter.start_from="{start}"', "output.formats=peft")
+    )  # a file that InvokeAI is not given
+    assert check_start_file(peft, base) == []
+
+
+def test_a_file_to_start_from_that_is_gone_or_of_another_family_is_refused_before(tmp_path):
+    base = describe_base(tmp_path, "sd15")
+    start = write_start(tmp_path / "xl.safetensors", "sdxl", lambda each: "attn2.to_k" in each)
+    for path, says in ((start, "made for SDXL"), (tmp_path / "no.safetensors", "no LoRA file")):
+        config = layer_config(assignments=(f'adapter.start_from="{path}"',))
+        with pytest.raises(ExportError, match=says):
+            check_start_file(config, base)

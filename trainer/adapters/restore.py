@@ -11,6 +11,7 @@ from trainer.adapters.full import FullDifference
 from trainer.adapters.loha import LoHa
 from trainer.adapters.lokr import LoKr
 from trainer.adapters.lora import LoRA
+from trainer.adapters.of_weight import DELTAS, restore_from_weight
 
 # By the tensor that only this kind has; the first row that fits decides.
 _KINDS: dict[str, Callable[[Layer, Mapping[str, Tensor], float], Adapter]] = {
@@ -19,6 +20,7 @@ _KINDS: dict[str, Callable[[Layer, Mapping[str, Tensor], float], Adapter]] = {
     "lokr_w1": LoKr.from_tensors,
     "lokr_w1_a": LoKr.from_tensors,
     "diff": FullDifference.from_tensors,
+    **dict.fromkeys(DELTAS, restore_from_weight),
 }
 
 

@@ -5,14 +5,15 @@ from pathlib import Path
 
 from datasets_tools.files import explain_write_error
 from datasets_tools.names import explain_path
-from trainer.combine.baking import Baker, BakeResult
+from trainer.combine.baking import VECTOR_PARTS, Baker, BakeResult
 from trainer.combine.base_weights import BaseWeights
 from trainer.combine.errors import CombineError
 from trainer.combine.merge import Progress
-from trainer.combine.sources import collect_words, open_sources
+from trainer.combine.sources import Source, collect_words, open_sources
 from trainer.combine.target_model import read_target_model
 from trainer.files.read import open_header
 from trainer.files.read.keys import group_keys
+from trainer.files.read.kinds import name_kind
 
 
 def bake_files(
@@ -42,6 +43,8 @@ def bake_files(
     _check_output(base, to, force)
     target_model = read_target_model([path for path, _ in files], base)
     with open_sources([path for path, _ in files], target_model) as sources:
+        for source in sources:
+            _check_vectors(source, base)
         weighted = list(zip(sources, (weight for _, weight in files), strict=True))
         baker = Baker(base, weighted, progress)
         try:
@@ -68,20 +71,34 @@ def subtract_files(
     The result differs from the original by the rounding of its number format.
 
     Raises:
-        CombineError: as `bake_files`, or a file is a DoRA, whose delta cannot be computed
-            without the weights that it was baked into.
+        CombineError: as `bake_files`, or a file is a DoRA or of another kind whose delta cannot
+            be computed without the weights that it was baked into.
     """
     for path, _ in files:
         groups, _ = group_keys(open_header(path).tensors)
-        bad = [spelling for spelling, group in groups.items() if group.has_magnitude]
+        bad = [spelling for spelling, group in groups.items() if group.needs_base]
         if bad:
+            kind = "DoRA" if groups[bad[0]].has_magnitude else name_kind(groups[bad[0]].kind)
             msg = (
-                f"{path.name} holds DoRA, first {bad[0]}. Its delta depends on the weights "
+                f"{path.name} holds {kind}, first {bad[0]}. Its delta depends on the weights "
                 "before it was baked in, so it cannot be subtracted. Use the original base model."
             )
             raise CombineError(msg)
     negated = [(path, -weight) for path, weight in files]
     return bake_files(base_model, negated, to, force=force, progress=progress)
+
+
+def _check_vectors(source: Source, base: BaseWeights) -> None:
+    """Rejects a file that changes a vector which the base model does not have."""
+    for layer, group in source.file.groups.items():
+        for leaf, parts in VECTOR_PARTS.items():
+            if not any(part in group.keys for part in parts) or f"{layer}.{leaf}" in base.stored:
+                continue
+            msg = (
+                f"{source.path.name} changes the {leaf} of {layer}, which the base model does not "
+                "have, so that it would be left out. Choose a file without it."
+            )
+            raise CombineError(msg)
 
 
 def _check_output(base: BaseWeights, to: Path, force: bool) -> None:

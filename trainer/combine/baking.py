@@ -35,7 +35,7 @@ _WEIGHT_FILES = {".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".msgpack", ".h
 
 
 # The parts of a file that are added to a vector of the model.
-_VECTORS = {"weight": ("w_norm",), "bias": ("diff_b", "b_norm")}
+VECTOR_PARTS = {"weight": ("w_norm",), "bias": ("diff_b", "b_norm")}
 
 
 @dataclass
@@ -56,7 +56,7 @@ class BakeResult:
 def _affects(group: KeyGroup, leaf: str) -> bool:
     """Whether the tensors of a layer change its weight or its bias."""
     if group.kind in VECTOR_KINDS or leaf == "bias":
-        return any(part in group.keys for part in _VECTORS[leaf])
+        return any(part in group.keys for part in VECTOR_PARTS[leaf])
     return True
 
 
@@ -215,7 +215,9 @@ class Baker:
         total: Tensor | None = None
         for source, weight in self._list_sources(name):
             module = source.file.read(layer)
-            vector = next((module.tensors[n] for n in _VECTORS[leaf] if n in module.tensors), None)
+            vector = next(
+                (module.tensors[n] for n in VECTOR_PARTS[leaf] if n in module.tensors), None
+            )
             if vector is not None:
                 delta = vector * weight
             else:

@@ -9,6 +9,7 @@ from trainer.combine.errors import CombineError
 from trainer.combine.target_model import TargetModel
 from trainer.export import name_layers
 from trainer.export.peft import encode_adapters
+from trainer.files.read.keys import PART_ENDINGS
 from trainer.formats.families import FAMILIES
 from trainer.formats.spellings import KOHYA, SPELLINGS, Spelling, write_name
 
@@ -100,7 +101,7 @@ def join_key(target: str, name: str, part: str) -> str:
     if not TARGETS[target].spelling.peft:
         if TARGETS[target].spelling.name == "comfyui":
             part = {"w_norm": "diff", "b_norm": "diff_b"}.get(part, part)
-        return f"{name}.{part}"
+        return f"{name}.{PART_ENDINGS.get(part, part)}"
     if target != "diffusers-old":
         return f"{name}.{_PEFT_PARTS[part]}"
     factor = "down" if part == "lora_down.weight" else "up"

@@ -31,7 +31,7 @@ from trainer.files.verify.facts import BaseLayers
 from trainer.formats.precision import PRECISIONS, name_precision
 
 # A length of DoRA is that of a whole weight, of which the delta is a small share.
-_EXACT_PARTS = {"alpha", "dora_scale"}
+_EXACT_PARTS = {"alpha", "dora_scale", "on_input"}
 # What the person chose with the names themselves.
 _CHOSEN = {"format", "blocks", "text_prefix"}
 _SETTINGS = "lorasmith.config"  # of the run that made the file, which a conversion does not change
@@ -165,7 +165,9 @@ def convert_parts(module: FileModule, alpha: float | None, precision: str) -> di
         parts["lora_up.weight"] = parts["lora_up.weight"] * (
             module.alpha / parts["lora_down.weight"].shape[0]
         )
-    elif module.kind in {"loha", "lokr", "dora"}:
+    elif module.kind in {"loha", "lokr", "dora", "glora"} or (
+        module.kind == "oft" and module.alpha
+    ):
         parts["alpha"] = torch.tensor(module.alpha)
     return parts
 

@@ -126,6 +126,8 @@ def _plan_layer(layer: str, holders: Sequence[Source], options: MergeOptions) ->
         group = source.file.groups[layer]
         plain = group.kind == "lora" and not group.has_magnitude
         rank = read_rank(group, source.file.shapes) or limit
+        if group.kind == "glora":
+            rank *= 2  # a product with the base weight and one without
         # Other kinds than LoRA reach a higher rank than their factors have.
         ranks.append(rank if plain or options.method not in EXACT_RANKS else limit)
     if options.rank:

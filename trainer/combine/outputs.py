@@ -17,6 +17,7 @@ from trainer.combine.target_model import TargetModel
 from trainer.export import name_layers
 from trainer.export.files import cast_weight
 from trainer.export.network import Network
+from trainer.files.read.keys import PART_ENDINGS
 from trainer.formats.precision import PRECISIONS
 
 
@@ -160,8 +161,9 @@ class AdapterWriter:
     def _write(self, layer: str, parts: Mapping[str, Tensor]) -> None:
         self.shapes[layer] = {part: tuple(value.shape) for part, value in parts.items()}
         for part, value in parts.items():
-            cast = value.float() if part == "alpha" else cast_weight(layer, value, self.precision)
-            self.stream.add(f"{self.names[layer]}.{part}", cast)
+            exact = part in {"alpha", "on_input"}
+            cast = value.float() if exact else cast_weight(layer, value, self.precision)
+            self.stream.add(f"{self.names[layer]}.{PART_ENDINGS.get(part, part)}", cast)
 
 
 def start_writer(

@@ -28,6 +28,7 @@ from trainer.config import RankChoice
 from trainer.export import FileModule
 from trainer.files.read.family import read_rank
 from trainer.files.read.keys import VECTOR_KINDS
+from trainer.files.read.kinds import name_kind
 
 
 @dataclass(frozen=True)
@@ -216,18 +217,20 @@ _CARRIERS = {
     "loha": ("hada_w1_a",),
     "lokr": ("lokr_w1", "lokr_w1_a"),
     "full": ("diff",),
+    "ia3": ("ia3_scale",),
+    "glora": ("alpha",),
     "norm": ("w_norm",),
     "bias": ("diff_b",),
 }
-_WITHOUT_ALPHA = {"full", *VECTOR_KINDS}
+_WITHOUT_ALPHA = {"full", "ia3", *VECTOR_KINDS}
 
 
 def _scale_parts(path: Path, layer: str, module: FileModule, factor: float) -> dict[str, Tensor]:
     """Returns the tensors of a layer with its delta multiplied by a factor."""
     if module.kind not in _CARRIERS and factor != 1:
         msg = (
-            f"{path.name} holds {layer} as DoRA, whose delta is not proportional to its weights. "
-            "Convert it to LoRA first, with lorasmith resize."
+            f"{path.name} holds {layer} as {name_kind(module.kind)}, whose delta is not "
+            "proportional to its weights. Convert it to LoRA first, with lorasmith resize."
         )
         raise CombineError(msg)
     parts = dict(module.tensors)

@@ -16,7 +16,7 @@ from trainer.combine.target_model import TargetModel
 from trainer.export import FileModule
 from trainer.files.read import OpenFile, open_adapter_file
 from trainer.files.read.keys import VECTOR_KINDS
-from trainer.files.read.kinds import describe_kind
+from trainer.files.read.kinds import describe_kind, name_kind
 
 
 @dataclass(frozen=True)
@@ -68,19 +68,20 @@ class Source:
         if module.kind == "lora":
             return self._make_factors(layer, module, shape)
         base = self.target_model.base
-        if module.kind == "dora" and base is None:
+        needs_base = self.file.groups[layer].needs_base
+        if needs_base and base is None:
             msg = (
-                f"{self.path.name} holds {layer} as DoRA, whose delta depends on the base model's "
-                "weights. Name the base model with --base-model."
+                f"{self.path.name} holds {layer} as {name_kind(module.kind)}, whose delta depends "
+                "on the base model's weights. Name the base model with --base-model."
             )
             raise CombineError(msg)
-        weight = base.read(layer) if module.kind == "dora" and base is not None else None
+        weight = base.read(layer) if needs_base and base is not None else None
         try:
             adapter = restore_adapter(make_layer(shape, weight), module.tensors, module.alpha)
         except ValueError as error:
             raise CombineError(self._describe_misfit(layer, str(error))) from error
         with torch.no_grad():
-            return from_matrix(shape, adapter.delta().flatten(1))
+            return from_matrix(shape, adapter.delta().detach().flatten(1))
 
     def find_shape(self, layer: str, module: FileModule) -> Shape:
         """Returns the shape of a layer's weight, from the target model or the module itself.

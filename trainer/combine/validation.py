@@ -10,7 +10,7 @@ from trainer.combine.outputs import AdapterWriter, Plan, PlannedLayer, choose_al
 from trainer.combine.target_model import TargetModel
 from trainer.export import name_layers
 from trainer.files.read.family import FamilyGuess
-from trainer.files.read.keys import group_keys
+from trainer.files.read.keys import PART_ENDINGS, group_keys
 from trainer.files.verify import judge
 from trainer.files.verify.facts import FileFacts
 from trainer.files.verify.findings import Finding
@@ -86,7 +86,7 @@ def collect_findings(
     target_model = validator.target_model
     names = name_layers(parts, target_model.family, target_model.unet_names)
     shapes = {
-        f"{names[layer]}.{part}": shape
+        f"{names[layer]}.{PART_ENDINGS.get(part, part)}": shape
         for layer, layer_parts in parts.items()
         for part, shape in layer_parts.items()
     }

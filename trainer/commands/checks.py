@@ -5,6 +5,7 @@ from pathlib import Path
 
 from datasets_tools.examples import Example
 from trainer.commands.libraries import quiet_libraries
+from trainer.commands.start_file import check_start_file
 from trainer.config import RunConfig, check_settings
 from trainer.data import read_training_examples
 from trainer.device_kinds import check_device_settings
@@ -28,7 +29,11 @@ def check_run(config: RunConfig, models: Path, examples: Sequence[Example]) -> l
     quiet_libraries()
     check_device_settings(config)
     info = check_config(locate_base_model(config.base_model, models))
-    return describe_waste(config, examples, info)
+    waste = describe_waste(config, examples, info)
+    # A run that is resumed has a copy of its own; the file itself may be gone by then.
+    if Path(config.adapter.start_from).is_file():
+        waste += check_start_file(config, info)
+    return waste
 
 
 def check_before_start(config: RunConfig, models: Path) -> list[str]:
@@ -48,7 +53,7 @@ def check_before_start(config: RunConfig, models: Path) -> list[str]:
     check_device_settings(config)
     examples = read_training_examples(config.dataset)[0]
     info = check_config(locate_base_model(config.base_model, models))
-    waste = describe_waste(config, examples, info)
+    waste = [*describe_waste(config, examples, info), *check_start_file(config, info)]
     check_parts(info)
     return [*waste, *describe_warnings(config, info)]
 

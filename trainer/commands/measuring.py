@@ -1,5 +1,6 @@
 """Measuring what a base model predicts."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,12 +38,17 @@ class MeasuredModel:
         return "\n".join([self.message, *rows])
 
 
-def measure_model(path: Path, images: Path | None = None) -> MeasuredModel:
+def measure_model(
+    path: Path,
+    images: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> MeasuredModel:
     """Measures what a base model predicts by its answers to noised images.
 
     Args:
         path: Its file or folder.
         images: A folder of images with captions; None makes images of plain shapes.
+        progress: Called with how many answers there are, and of how many.
 
     Raises:
         ModelError, DatasetError, RunError: what is wrong and what to do.
@@ -51,7 +57,7 @@ def measure_model(path: Path, images: Path | None = None) -> MeasuredModel:
     examples: list[Example] = scan_folder(images)[0] if images else []
     context = open_device_context()
     family = load_family(BaseModelConfig(path=str(path)), context.device, context.dtype)
-    measurement = measure_base_model(family, context, examples)
+    measurement = measure_base_model(family, context, examples, progress)
     return MeasuredModel(measurement, describe_measurement(family.info, measurement))
 
 

@@ -10,6 +10,7 @@ import torch
 
 from trainer.commands.checks import describe_warnings, describe_waste
 from trainer.commands.libraries import quiet_model_libraries
+from trainer.commands.start_file import check_start_file
 from trainer.commands.training import OUT_OF_MEMORY
 from trainer.config import RunConfig, check_settings, parse_assignment
 from trainer.device_kinds import DEVICE_KINDS, check_device_settings, find_kind
@@ -135,6 +136,7 @@ def estimate_run(
     info = check_config(locate_base_model(config.base_model, models))
     warnings = [
         *describe_waste(config, estimate.examples, info),
+        *check_start_file(config, info),
         *describe_warnings(config, info),
     ]
     return MemoryReport(estimate, free_bytes, changes, warnings)

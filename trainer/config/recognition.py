@@ -55,7 +55,7 @@ def check_recognition(config: RunConfig, family: str) -> Iterator[Problem]:
         family: Of a base model of public size; "" where it is not known.
     """
     adapter = config.adapter
-    # Of a file that is continued the layers are not known here; `verify` reports it.
+    # Of a file that is continued the layers are not known here: `trainer/commands/start_file.py`.
     if not family or adapter.start_from or config.output.formats == "peft":
         return
     recognition = _recognise(adapter, family)

@@ -125,6 +125,7 @@ def measure_prediction(
     schedule: NoiseSchedule,
     images: str,
     seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Measurement:
     """Returns what a model predicts.
 
@@ -135,17 +136,20 @@ def measure_prediction(
         schedule: That of the base model's family, on the CPU.
         images: Which images they are, for a sentence.
         seed: Of the noise.
+        progress: Called with how many answers there are, and of how many.
     """
     generator = torch.Generator().manual_seed(seed)
     noises = [torch.randn(each.shape, generator=generator) for each in latents]
     count = len(schedule.alphas_cumprod)
-    evidence = []
-    for timestep in (each * count // 1000 for each in TIMESTEPS):
+    evidence: list[Evidence] = []
+    for place, timestep in enumerate(each * count // 1000 for each in TIMESTEPS):
         step = torch.tensor([timestep])
         sums = torch.zeros(6, dtype=torch.float64)
         for index, (clean, noise) in enumerate(zip(latents, noises, strict=True)):
             answer = predict(index, add_noise(schedule, clean, noise, step), step)
             sums += _sum_products(noise, clean, answer.detach().float().cpu())
+            if progress is not None:
+                progress(place * len(latents) + index + 1, len(TIMESTEPS) * len(latents))
         evidence.append(_regress(timestep, sums, float(schedule.alphas_cumprod[timestep])))
     return Measurement(tuple(evidence), images)
 

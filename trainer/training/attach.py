@@ -31,6 +31,8 @@ from trainer.export import (
     explain_misfit,
     read_adapter_file,
 )
+from trainer.files.read.keys import WEIGHT_KINDS
+from trainer.files.read.kinds import name_kind
 from trainer.models import Family
 from trainer.runs import RunError
 from trainer.seeds import derive_seed
@@ -160,10 +162,11 @@ def attach_for_training(
                 "reads it. Choose a file without it."
             )
             raise ExportError(msg)
-        if module.kind == "full":
+        if module.kind == "full" or module.kind in WEIGHT_KINDS:
+            what = "a full difference" if module.kind == "full" else name_kind(module.kind)
             msg = (
-                f"{path.name} holds the full difference of {layer}, which cannot be trained on. "
-                "Choose a LoRA, LoHa, LoKr or DoRA file."
+                f"{path.name} holds {layer} as {what}, which cannot be trained on. Choose a "
+                "LoRA, LoHa, LoKr or DoRA file."
             )
             raise ExportError(msg)
         if module.alpha == 0:

@@ -1,6 +1,6 @@
 """What a base model predicts, measured before the first step where its file does not state it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -24,8 +24,14 @@ _LARGEST_SIDE_ON_CPU = 512  # pixels; a CPU takes seconds for each answer
 _SCHEDULE = {"kind": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "count": 1000}
 
 
+Progress = Callable[[int, int], None]
+
+
 def measure_base_model(
-    family: Family, context: DeviceContext, examples: Sequence[Example] = ()
+    family: Family,
+    context: DeviceContext,
+    examples: Sequence[Example] = (),
+    progress: Progress | None = None,
 ) -> Measurement:
     """Returns what a loaded base model predicts by its answers to noised images.
 
@@ -34,6 +40,8 @@ def measure_base_model(
         context: Its device.
         examples: Images with captions. Without any, and where the answers to them fit no kind, as
             with images that the model does not know, images of plain shapes are made.
+        progress: Called with how many answers there are, and of how many; from the beginning again
+            where images of plain shapes follow.
     """
     side = family.default_resolution
     if context.device.type == "cpu":
@@ -44,11 +52,11 @@ def measure_base_model(
         images = [read_image(each.path) for each in chosen]
         captions = [each.caption for each in chosen]
         name = f"{len(images)} images of the dataset"
-        measurement = _measure(family, context, (images, captions, name), side)
+        measurement = _measure(family, context, (images, captions, name), side, progress)
         if measurement.prediction:
             return measurement
     made = make_shapes(_IMAGES, side), [""] * _IMAGES, f"{_IMAGES} images of plain shapes"
-    return _measure(family, context, made, side)
+    return _measure(family, context, made, side, progress)
 
 
 def _measure(
@@ -56,6 +64,7 @@ def _measure(
     context: DeviceContext,
     shown: tuple[Sequence[Image.Image], Sequence[str], str],
     side: int,
+    progress: Progress | None,
 ) -> Measurement:
     """Measures on images with captions, and what they are called."""
     images, captions, name = shown
@@ -70,7 +79,9 @@ def _measure(
 
         family.keep_on_device({"unet"})
         schedule = family.schedule_config() if family.noise == "diffusion" else _SCHEDULE
-        return measure_prediction(predict, latents, make_schedule(**schedule), name)
+        return measure_prediction(
+            predict, latents, make_schedule(**schedule), name, progress=progress
+        )
 
 
 def needs_measurement(config: BaseModelConfig, info: BaseModelInfo) -> bool:

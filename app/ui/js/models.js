@@ -12,6 +12,7 @@ const answers = {};
 let opened = '';
 let suggestedFor = '';
 let presetBefore = '';
+let measuredOf = '';
 let arrived = '';
 
 // The next choice of this base model brings settings of its own, such as those of a file.
@@ -42,6 +43,15 @@ function suggestPreset({base_model: name, preset, rows}) {
   return {preset: haveRowsBeenChosen() ? namePreset({...rows, kind}) : suggested};
 }
 
+// What was measured becomes the setting, once, unless a person has answered.
+function useMeasured({base_model: name, prediction}) {
+  const card = document.querySelector('#base-model-card [data-state=known]');
+  const {measured = '', name: shown} = card ? card.dataset : {};
+  if (!measured || shown !== name || measuredOf === `${name} ${measured}`) return {};
+  measuredOf = `${name} ${measured}`;
+  return prediction === 'auto' ? {prediction: measured} : {};
+}
+
 function answerBaseModel({base_model: name}) {
   const press = takeEvent('base-model-question') || {};
   answers[press.base_model] = press.key;
@@ -60,4 +70,6 @@ function chooseDownloaded() {
   return {base_model: {__type__: 'update', choices: [...listed, [name, name]], value: name}};
 }
 
-export const functions = {chooseBaseModel, suggestPreset, answerBaseModel, chooseDownloaded};
+export const functions = {
+  chooseBaseModel, suggestPreset, useMeasured, answerBaseModel, chooseDownloaded,
+};

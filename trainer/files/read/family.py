@@ -168,7 +168,10 @@ def measure(group: KeyGroup, shapes: Shapes) -> tuple[int, int]:
         )
         return first[0] * second[0], first[1] * second[1]
     if group.kind == "glora":
-        return rows("glora_b2"), row("glora_b1")
+        # Two orders of factors; a1 is wide in the older one.
+        older = rows("glora_a1") < row("glora_a1")
+        first, second = ("glora_b2", "glora_b1") if older else ("glora_b1", "glora_b2")
+        return rows(first), row(second)
     return rows("diff"), row("diff")
 
 
@@ -178,4 +181,6 @@ def read_rank(group: KeyGroup, shapes: Shapes) -> int:
         key = group.keys.get(part)
         if key is not None and shapes[key]:
             return shapes[key][0]
+    if group.kind == "glora" and "glora_a1" in group.keys:
+        return min(shapes[group.keys["glora_a1"]][:2], default=0)
     return 0

@@ -21,6 +21,8 @@ _VECTORS = {
     "diff_b",
     "w_norm",
     "b_norm",
+    "ia3_scale",
+    "on_input",
 }  # may have less than two axes
 # Factors that meet: the first axis of one is the second of the other.
 _RANKED = (
@@ -38,7 +40,7 @@ class FileModule:
 
     Attributes:
         kind: "lora", "loha", "lokr", "full", or "dora" around any of them; "norm" or "bias" where
-            only vectors are changed.
+            only vectors are changed; "ia3", "glora" or "oft", which need the base weight.
         tensors: fp32, by the names of LyCORIS, without Tucker cores.
         alpha: The strength; the rank where the file has none.
     """
@@ -82,6 +84,8 @@ def make_module(
     rank = read_rank(group, shapes) or 1
     try:
         alpha = alphas.find(layer, rank) if own_alpha is None else _read_alpha(own_alpha)
+        if group.kind == "oft" and own_alpha is None:
+            alpha = 0.0  # a limit here, and there is none
         parts = fold_tucker(parts)
         _check_ranks(parts)
     except ValueError as error:

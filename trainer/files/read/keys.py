@@ -36,19 +36,20 @@ _ENDINGS = {
     },
     ".w_norm": "w_norm",
     ".b_norm": "b_norm",
-    # kinds that are named in messages and not read
-    ".lora_B.bias": "lora_bias",
+    # kinds that need the base weight
     ".oft_blocks": "oft_blocks",
-    ".oft_diag": "oft_blocks",
-    ".oft_R.weight": "oft_blocks",
-    ".oft_r": "oft_blocks",
-    ".oft_s": "oft_scale",
-    ".boft_R": "oft_blocks",
-    ".boft_s": "oft_scale",
     ".rescale": "rescale",
     **{f".{name}.weight": f"glora_{name}" for name in ("a1", "a2", "b1", "b2", "bm")},
     ".on_input": "on_input",
-    ".ia3_l": "ia3",
+    # kinds that are named in messages and not read
+    ".lora_B.bias": "lora_bias",
+    ".oft_diag": "oft_diag",
+    ".oft_R.weight": "oft_other",
+    ".oft_r": "oft_other",
+    ".oft_s": "oft_scale",
+    ".boft_R": "oft_other",
+    ".boft_s": "oft_scale",
+    ".ia3_l": "ia3_other",
     ".vera_lambda_b": "vera",
     ".vera_lambda_d": "vera_d",
     ".reshape_weight": "reshape_weight",
@@ -68,12 +69,19 @@ _SIGNS = {
     "b_norm": "norm",
     "diff_b": "bias",
     "oft_blocks": "oft",
+    "oft_diag": "oft_diag",
+    "oft_other": "oft_other",
     "on_input": "ia3",
-    "ia3": "ia3",
+    "ia3_other": "ia3_other",
     "vera": "vera",
     "set_weight": "set",
 }
-READABLE_KINDS = {"lora", "loha", "lokr", "full", "dora"}
+WEIGHT_KINDS = {"ia3", "glora", "oft"}  # whose delta is a function of the base weight
+# How files end the keys of parts that have another name here.
+PART_ENDINGS = {"ia3_scale": "weight"} | {
+    f"glora_{name}": f"{name}.weight" for name in ("a1", "a2", "b1", "b2")
+}
+READABLE_KINDS = {"lora", "loha", "lokr", "full", "dora"} | WEIGHT_KINDS
 VECTOR_KINDS = {"norm", "bias"}  # differences of vectors, which have no factors
 # What each kind cannot do without: one of the lists has to be there as a whole.
 NEEDED_PARTS = {
@@ -117,6 +125,11 @@ class KeyGroup:
     def has_magnitude(self) -> bool:
         """Whether it is a DoRA."""
         return bool({"dora_scale", "magnitude"} & set(self.keys))
+
+    @property
+    def needs_base(self) -> bool:
+        """Whether its delta is computed from the base weight."""
+        return self.has_magnitude or self.kind in WEIGHT_KINDS
 
     @property
     def naming(self) -> str:
@@ -163,7 +176,7 @@ def group_keys(
     for key in left:
         group = groups.get(key.removesuffix(".weight"))
         if key.endswith(".weight") and group is not None and "on_input" in group.keys:
-            group.keys["weight"] = key
+            group.keys["ia3_scale"] = key
         else:
             unknown_keys.append(key)
     for group in groups.values():

@@ -7,19 +7,27 @@ from trainer.export.errors import ExportError
 from trainer.files.read.keys import KeyGroup
 
 _WORDS = {
+    "lora": "LoRA",
+    "loha": "LoHa",
+    "lokr": "LoKr",
+    "full": "full differences (diff)",
     "norm": "normalisation layers (w_norm)",
     "oft": "OFT",
     "glora": "GLoRA",
     "ia3": "(IA)³",
+    "oft_diag": "OFT in the form of before (oft_diag)",
+    "oft_other": "OFT in the form of another program (oft_R or boft_R)",
+    "ia3_other": "(IA)³ of PEFT (ia3_l)",
     "vera": "VeRA of PEFT",
     "bias": "bias differences (diff_b)",
     "set": "replaced weights (set_weight)",
 }
-# Programs that apply a kind that is not read here.
+# Programs that apply a kind that not every command here reads.
 READERS = {
     "oft": "A1111 and ComfyUI",
     "glora": "A1111, ComfyUI and Forge",
     "ia3": "A1111 and InvokeAI",
+    "oft_diag": "A1111",
     "norm": "A1111, ComfyUI, Forge and InvokeAI",
     "bias": "ComfyUI and Forge",
 }
@@ -28,6 +36,11 @@ _UNREADABLE = {
     "lora_bias": "a bias of lora_B (lora_bias of PEFT)",
     "reshape_weight": "another shape of its weight (reshape_weight of ComfyUI)",
 }
+
+
+def name_kind(kind: str) -> str:
+    """Returns a kind's name in a sentence."""
+    return "DoRA" if kind == "dora" else _WORDS.get(kind, kind)
 
 
 def describe_kind(kind: str, groups: Collection[KeyGroup]) -> str:

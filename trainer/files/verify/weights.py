@@ -36,6 +36,10 @@ _KINDS: dict[str, tuple[str, Effects]] = {
     "glora": ("GLoRA", {"diffusers": REFUSES, "InvokeAI": REFUSES, "sd-scripts": _IGNORES}),
     "ia3": ("(IA)³", {"diffusers": REFUSES, "ComfyUI": LEAVES_OUT, "Forge": REFUSES,
                       "sd-scripts": LEAVES_OUT}),
+    "oft_diag": ("OFT in the form of before", {"diffusers": REFUSES, "ComfyUI": LEAVES_OUT,
+                 "InvokeAI": REFUSES, "Forge": REFUSES}),
+    "oft_other": ("OFT in the form of another program", dict.fromkeys(PROGRAMS, LEAVES_OUT)),
+    "ia3_other": ("(IA)³ of PEFT", dict.fromkeys(PROGRAMS, LEAVES_OUT)),
     "": ("an unknown kind", dict.fromkeys(PROGRAMS, LEAVES_OUT)),
     "set": ("replaced weights", dict.fromkeys(PROGRAMS, LEAVES_OUT)),
 }  # fmt: skip
