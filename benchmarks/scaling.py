@@ -41,7 +41,7 @@ def main() -> None:
     cases = [(images, FEW_STEPS) for images in args.images]
     cases += [(FEW_IMAGES, steps) for steps in args.steps if (FEW_IMAGES, steps) not in cases]
     rows = []
-    print(f"{'images':>7} {'steps':>7} {'ms/image':>9} {'ms/step':>8} {'MB early':>9} {'MB end':>7}")
+    print(f"{'images':>7} {'steps':>7} {'ms/image':>9} {'ms/step':>8} {'MB then':>8} {'MB end':>7}")
     for images, steps in cases:
         row = run_apart(images, steps)
         rows.append(row)

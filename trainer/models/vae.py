@@ -175,7 +175,8 @@ def _convolve(part: Tensor, conv: nn.Conv2d, missing: tuple[int, int]) -> Tensor
     """Returns a convolution of rows; zeros take the place of those beyond the image."""
     if any(missing):
         part = functional.pad(part, (0, 0, *missing))
-    return functional.conv2d(part, conv.weight, conv.bias, conv.stride, (0, conv.padding[1]))
+    sides = (0, int(conv.padding[1]))
+    return functional.conv2d(part, conv.weight, conv.bias, conv.stride, sides)
 
 
 def _measure(rows: _Rows, norm: nn.GroupNorm) -> tuple[Tensor, Tensor]:

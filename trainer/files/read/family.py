@@ -170,8 +170,8 @@ def measure(group: KeyGroup, shapes: Shapes) -> tuple[int, int]:
     if group.kind == "glora":
         # Two orders of factors; a1 is wide in the older one.
         older = rows("glora_a1") < row("glora_a1")
-        first, second = ("glora_b2", "glora_b1") if older else ("glora_b1", "glora_b2")
-        return rows(first), row(second)
+        outer, inner = ("glora_b2", "glora_b1") if older else ("glora_b1", "glora_b2")
+        return rows(outer), row(inner)
     return rows("diff"), row("diff")
 
 
