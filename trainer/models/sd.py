@@ -1,6 +1,5 @@
 """Stable Diffusion 1.x and 2.x: one text encoder, one UNet, one VAE."""
 
-import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -34,6 +33,7 @@ from trainer.models.prompts import (
 from trainer.models.recompute import enable_recomputation
 from trainer.models.samplers import list_sigmas, make_scheduler, name_sampler
 from trainer.models.vae import decode, encode
+from trainer.models.weights import hash_weights
 
 
 @dataclass(frozen=True)
@@ -193,11 +193,11 @@ class StableDiffusion:
 
     def image_fingerprint(self) -> str:
         """Names the VAE by its weights, wherever they were read from."""
-        return _hash_weights(self.vae)
+        return hash_weights(self.vae)
 
     def text_fingerprint(self) -> str:
         """Names the text encoders by their weights, and the way captions are read."""
-        hashes = "-".join(_hash_weights(encoder) for encoder in self.text_encoders)
+        hashes = "-".join(hash_weights(encoder) for encoder in self.text_encoders)
         return f"{hashes}-{self.dtype}-{self.text}"
 
     def schedule_config(self) -> dict[str, Any]:
@@ -291,11 +291,3 @@ class StableDiffusion:
             feature_extractor=None,
             requires_safety_checker=False,
         )
-
-
-def _hash_weights(model: nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()

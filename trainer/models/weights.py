@@ -1,12 +1,13 @@
 """The tensors of a base model's files: which is which, is every one there, and reading them."""
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import BufferedReader
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainer.dtypes import STORED_DTYPES
 from trainer.formats.families import FAMILIES
@@ -208,3 +209,12 @@ def _count(names: list[str]) -> str:
 def _name_files(part: Part, info: BaseModelInfo) -> str:
     path = part.files[0].path
     return path.name if info.layout == "file" else f"{path.parent.name}/{path.name} in {info.path}"
+
+
+def hash_weights(model: nn.Module) -> str:
+    """Names a model by its weights: a SHA-256 over their names, types, shapes and bytes."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
