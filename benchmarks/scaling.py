@@ -3,7 +3,7 @@
     python benchmarks/scaling.py [--images N …] [--steps N …] [--results FILE]
 
 Each row is a run on the starter model at 64 pixels in a process of its own. Time is the process's
-CPU time, which other work on the machine does not count into. Memory is what the process holds
+CPU time, into which other processes do not count. Memory is what the process holds
 after a fifth of its steps, and at the end.
 """
 

@@ -75,8 +75,8 @@ def encode(vae: Any, pixels: Tensor, *, in_strips: bool) -> tuple[Tensor, Tensor
             hidden = _convolve_strips(_Stored(hidden), sampler.conv, after=True)
     hidden = encoder.mid_block(hidden)
     hidden = _convolve_strips(_Stored(hidden), encoder.conv_out, encoder.conv_norm_out)
-    moments = hidden if vae.quant_conv is None else vae.quant_conv(hidden)
-    mean, log_variance = moments.chunk(2, dim=1)
+    distribution = hidden if vae.quant_conv is None else vae.quant_conv(hidden)
+    mean, log_variance = distribution.chunk(2, dim=1)
     return mean, torch.exp(0.5 * log_variance.clamp(-30.0, 20.0))  # diffusers' bounds
 
 
