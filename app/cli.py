@@ -51,6 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Threads that wait in a busy loop starve each other where another process wants a core, too:
     # with one such process an image takes three times as long (docs/lab-log.md, 2026-11-22).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Nothing here is compiled, but bitsandbytes decorates functions for PyTorch's compiler, which
+    # takes a second to load: a seventh of what a command with a base model needs in all.
+    os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
     # What PyTorch lacks on a Mac's GPU is computed on the CPU instead of ending the run.
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     _prepare_output()
