@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import quality_page
+from benchmarks.quality import add_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -47,6 +48,25 @@ def test_page_without_marks_is_refused_and_left_alone(report, page):
 
 def test_more_than_half_of_the_distance_is_closed(report):
     assert report["variants"]["full"]["closed"] >= 0.5
+
+
+def test_a_style_on_rectified_flow_is_learned_as_on_the_noise(report):
+    flow, noise = report["variants"]["flow"], report["variants"]["full"]
+    assert flow["closed"] >= noise["closed"] - 0.05
+    assert flow["top1"] >= noise["top1"] - 0.05
+    assert flow["base"]["measured"]["prediction"] == "flow"
+
+
+def test_rows_are_added_only_where_the_base_model_measures_the_same(report):
+    new = report | {"variants": {"flow": {"closed": 0.5}}, "date": "d", "command": "c"}
+    added = add_rows(new, report)
+    assert list(added["variants"]) == list(report["variants"])
+    assert added["variants"]["flow"] == {"closed": 0.5, "date": "d", "command": "c"}
+    assert added["date"] == report["date"]
+    with pytest.raises(RuntimeError, match="on another base model"):
+        add_rows(new | {"base": report["base"] | {"distance": 2.0}}, report)
+    with pytest.raises(RuntimeError, match="other settings"):
+        add_rows(new | {"settings": report["settings"] | {"seeds": [1]}}, report)
 
 
 def test_reported_shares_follow_from_the_distances(report):
