@@ -1,23 +1,23 @@
 """Measures whether a LoRA learns the style: trains the demo's preset, generates unseen subjects.
 
-    python benchmarks/quality.py [--seeds N] [--only NAME ...] [--keep FOLDER] [--results FILE]
+    python benchmarks/quality.py [--seeds N] [--only NAME ... [--add]] [--keep FOLDER]
+        [--results FILE]
 
 The runs of `quality_variants.VARIANTS` are trained through the command line in a workspace of their
 own: the preset as it is, and what else the program offers with settings that suit it. Each is also
 asked what it costs. `docs/quality.md` explains what is measured and contains the tables, which a
-complete benchmark writes again.
+complete benchmark writes again, and `--only NAME --add`, which puts rows beside the stored ones.
 """
 
 import argparse
 import json
 import os
 import platform
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -29,6 +29,7 @@ sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402 - needs the path set above
 
+from benchmarks.flow_model import make_flow_model  # noqa: E402
 from benchmarks.images import (  # noqa: E402
     STARTER_MODEL,
     GenerationSettings,
@@ -40,19 +41,23 @@ from benchmarks.images import (  # noqa: E402
 )
 from benchmarks.prompt_retrieval import Array, describe_content, retrieve_prompts  # noqa: E402
 from benchmarks.quality_controls import make_controls, measure_floor, measure_through  # noqa: E402
-from benchmarks.quality_cost import measure_cost  # noqa: E402
 from benchmarks.quality_page import PAGE, Report, render_tables, write_page  # noqa: E402
+from benchmarks.quality_training import DATASET, load_model, train_variant  # noqa: E402
 from benchmarks.quality_variants import VARIANTS  # noqa: E402
 from benchmarks.stored_rows import StoredRows  # noqa: E402
 from benchmarks.style_distance import StyleRuler  # noqa: E402
 from datasets_tools.captions import add_trigger  # noqa: E402
+from datasets_tools.examples import scan_folder  # noqa: E402
 from trainer.commands import quiet_model_libraries  # noqa: E402
-from trainer.config import BaseModelConfig  # noqa: E402
+from trainer.device import open_device_context  # noqa: E402
 from trainer.inference.sampling import weighted  # noqa: E402
-from trainer.models import Family, load_family  # noqa: E402
+from trainer.models import Family  # noqa: E402
 from trainer.training.attach import attach_file  # noqa: E402
+from trainer.training.measurement import measure_base_model  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "quality-cpu.json"
+# How far the base model's distance may be from the stored one for rows to be put beside others.
+_SAME_BASE = 0.01
 
 
 class Yardsticks:
@@ -76,15 +81,6 @@ class Yardsticks:
         }
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A trained variant: its file, how long it took with all around it, and what it costs."""
-
-    file: Path
-    seconds: float
-    cost: dict[str, Any]
-
-
 def measure_quality(
     seeds: Sequence[int], names: Sequence[str], keep: Path | None, steps: int
 ) -> Report:
@@ -98,7 +94,7 @@ def measure_quality(
         "seeds": list(seeds),
         "weight": 1.0,
     }
-    family = load_starter()
+    family = load_model()
     yardsticks = Yardsticks(family)
     print(f"generating {len(prompts) * len(seeds)} images with the base model")
     base_sets = generate_sets(family, prompts, seeds)
@@ -113,9 +109,9 @@ def measure_quality(
             print(f"{name} was measured before")
             before += row["seconds"]
         else:
-            row = measure_variant(name, seeds, steps, yardsticks, content)
+            row = measure_variant(name, seeds, steps, yardsticks, (base, content), keep)
             stored_rows.write(name, row)
-        variants[name] = asdict(VARIANTS[name]) | row | compare(row, base)
+        variants[name] = asdict(VARIANTS[name]) | row | compare(row, row.get("base", base))
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "command": " ".join(["python", "benchmarks/quality.py", *sys.argv[1:]]),
@@ -134,7 +130,12 @@ def measure_quality(
 
 
 def measure_variant(
-    name: str, seeds: Sequence[int], steps: int, yardsticks: Yardsticks, content: Array
+    name: str,
+    seeds: Sequence[int],
+    steps: int,
+    yardsticks: Yardsticks,
+    base: tuple[dict[str, Any], Array],
+    keep: Path | None,
 ) -> dict[str, Any]:
     """Trains a variant, generates with it and returns the measurements.
 
@@ -143,24 +144,44 @@ def measure_variant(
         seeds: One set of images each.
         steps: Of the training; 0 are the preset's.
         yardsticks: What the images are held against.
-        content: The base model's images as `describe_content` has them.
+        base: The starter model's measurements, and its images as `describe_content` has them.
+        keep: A folder for a base model that is made for the row, too.
 
     Raises:
         RuntimeError: the training failed.
     """
-    started = time.monotonic()
+    started, variant = time.monotonic(), VARIANTS[name]
+    own: dict[str, Any] = {}
+    _, content = base
     with tempfile.TemporaryDirectory(prefix="lorasmith-quality-") as folder:
-        run = train_variant(name, Path(folder), steps)
-        adapted = load_starter()
+        model = STARTER_MODEL
+        if variant.flow:
+            model = make_flow_model((keep or Path(folder)) / "flow-model")
+            own["base"], content = measure_own_base(model, seeds, yardsticks)
+        run = train_variant(name, Path(folder), steps, model)
+        adapted = load_model(model)
         attached = attach_file(adapted, run.file, torch.device("cpu"))
-    prompts = [add_trigger(prompt, VARIANTS[name].trigger) for prompt in read_prompts()]
+    prompts = [add_trigger(prompt, variant.trigger) for prompt in read_prompts()]
     print(f"generating {len(prompts) * len(seeds)} images with {run.file.name}")
     with weighted([attached], [1.0]):
         sets = generate_sets(adapted, prompts, seeds)
-    measured = yardsticks.measure(sets)
+    measured = own | yardsticks.measure(sets)
     measured |= vars(retrieve_prompts(describe_content(yardsticks.family, sets), content))
     measured |= {"training_seconds": run.seconds} | run.cost
     return measured | {"seconds": time.monotonic() - started}
+
+
+def measure_own_base(
+    model: Path, seeds: Sequence[int], yardsticks: Yardsticks
+) -> tuple[dict[str, Any], Array]:
+    """Returns the measurements of another base model, what it predicts, and its content."""
+    family = load_model(model)
+    sets = generate_sets(family, read_prompts(), seeds)
+    content = describe_content(yardsticks.family, sets)
+    row = yardsticks.measure(sets) | vars(retrieve_prompts(content, content))
+    examples = scan_folder(DATASET)[0]
+    measurement = measure_base_model(family, open_device_context("cpu", "fp32"), examples)
+    return row | {"measured": measurement.to_dict()}, content
 
 
 def compare(measured: dict[str, Any], base: dict[str, Any]) -> dict[str, float]:
@@ -176,36 +197,24 @@ def compare(measured: dict[str, Any], base: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def train_variant(name: str, workspace: Path, steps: int) -> Trained:
-    """Trains a run as a person would; `steps` of 0 are the preset's.
+def add_rows(report: Report, stored: Report) -> Report:
+    """Returns the stored report with the new rows in it, each with its own date and command.
 
     Raises:
-        RuntimeError: the training failed; its output is on the terminal.
+        RuntimeError: the base model or the settings differ, so that rows cannot be compared.
     """
-    variant = VARIANTS[name]
-    run_name = name.replace("+", "-plus")
-    changes = ["samples.every_steps=0", *variant.changes]  # samples would only cost time
-    changes += [f"train.steps={steps}"] if steps else []
-    changes += [f"dataset.trigger={variant.trigger}"] if variant.trigger else []
-    command = [sys.executable, "-m", "app.cli", "train", f"--workspace={workspace}"]
-    command += [f"--preset={variant.preset}", f"--name={run_name}"]
-    command += [f"--base-model={STARTER_MODEL}"]
-    command += [f"--dataset={ROOT / 'examples' / 'openmoji-style' / 'images'}"]
-    command += [f"--set={change}" for change in changes]
-    started = time.monotonic()
-    done = subprocess.run(command, cwd=ROOT, check=False)
-    seconds = time.monotonic() - started
-    files = sorted((workspace / "runs").glob(f"*/{run_name}.safetensors"))
-    if done.returncode != 0 or not files:
-        msg = f"The training of {name} ended with exit code {done.returncode}; its output is above."
+    ours, theirs = report["settings"], stored["settings"]
+    same = all(ours[key] == theirs[key] for key in ours if key != "steps")
+    far = abs(report["base"]["distance"] - stored["base"]["distance"])
+    if not same or far > _SAME_BASE * stored["base"]["distance"]:
+        msg = (
+            "The stored rows were measured with other settings or on another base model (distance "
+            f"{stored['base']['distance']:.3f}, now {report['base']['distance']:.3f}). Measure all."
+        )
         raise RuntimeError(msg)
-    return Trained(files[-1], seconds, measure_cost(files[-1].parent))
-
-
-def load_starter() -> Family:
-    """Returns a fresh starter model on the CPU."""
-    config = BaseModelConfig(path=str(STARTER_MODEL))
-    return load_family(config, torch.device("cpu"), torch.float32)
+    origin = {"date": report["date"], "command": report["command"]}
+    new = {name: row | origin for name, row in report["variants"].items()}
+    return stored | {"variants": stored["variants"] | new}
 
 
 def describe_computer() -> dict[str, Any]:
@@ -226,6 +235,9 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=4, help="sets of images; at least 2")
     parser.add_argument("--first-seed", type=int, default=1, help="tune with other seeds than 1")
     parser.add_argument("--only", nargs="+", choices=list(VARIANTS), help="train some of the runs")
+    parser.add_argument(
+        "--add", action="store_true", help="with --only: put the rows beside the stored ones"
+    )
     parser.add_argument("--steps", type=int, default=0, help="fewer, to try the benchmark itself")
     parser.add_argument(
         "--keep", type=Path, help="a folder for rows, to go on after an interruption"
@@ -237,6 +249,8 @@ def main() -> int:
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     try:
         report = measure_quality(seeds, args.only or list(VARIANTS), args.keep, args.steps)
+        if args.add:
+            report = add_rows(report, json.loads(args.results.read_text(encoding="utf-8")))
     except RuntimeError as error:
         print(f"quality: {error}", file=sys.stderr)
         return 1
@@ -244,7 +258,7 @@ def main() -> int:
     args.results.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(f"\n{render_tables(report)}\nresults: {args.results}")
     # The page shows a complete benchmark on the reported seeds, never half of one.
-    complete = not args.only and not args.steps
+    complete = (args.add or not args.only) and not args.steps
     if complete and args.first_seed == 1 and args.results.resolve() == RESULTS:
         write_page(report)
         print(f"page: {PAGE}")

@@ -40,13 +40,18 @@ def _render_setting(report: Report) -> str:
         f"{name} {row['training_seconds']:.0f} s" for name, row in report["variants"].items()
     )
     count = how["prompts"] * len(how["seeds"])
+    later = [
+        f" {VARIANTS[name].title} was measured {row['date']} with `{row['command']}`."
+        for name, row in report["variants"].items()
+        if "date" in row
+    ]
     return (
         f"Measured {report['date']} with `{report['command']}` on {computer['cores']} cores "
         f"({computer['system']}, torch {computer['torch']}, diffusers {computer['diffusers']}): "
         f"{count} images per row ({how['prompts']} prompts, seeds {how['seeds'][0]} to "
         f"{how['seeds'][-1]}), guidance {how['guidance']:g}, {how['inference_steps']} steps, "
         f"{how['held_out']} held-out images. Training took, with the start of the program: "
-        f"{times}; the whole benchmark {report['seconds'] / 60:.0f} minutes."
+        f"{times}; the whole benchmark {report['seconds'] / 60:.0f} minutes." + "".join(later)
     )
 
 
@@ -58,6 +63,8 @@ def _render_results(report: Report) -> str:
         _render_row("base model", base, "", ""),
     ]
     for name, row in report["variants"].items():
+        if "base" in row:
+            lines.append(_render_row(f"base model of the next row ({name})", row["base"], "", ""))
         closed = f"**{row['closed']:.0%}**"
         lines.append(_render_row(VARIANTS[name].title, row, closed, f"{row['closed_root']:.0%}"))
     lines.append(
@@ -99,6 +106,9 @@ def _render_untouched(report: Report) -> str:
     lines = ["| against the untouched held-out images | style distance | closed |"]
     lines += ["|---|---:|---:|", f"| base model | {report['base']['untouched']:.2f} | |"]
     for name, row in report["variants"].items():
+        if "base" in row:
+            title = f"base model of the next row ({name})"
+            lines.append(f"| {title} | {row['base']['untouched']:.2f} | |")
         share = f"{row['closed_untouched']:.0%}"
         lines.append(f"| {VARIANTS[name].title} | {row['untouched']:.2f} | {share} |")
     reach = report["untouched_through_vae"]

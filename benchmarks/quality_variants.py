@@ -12,12 +12,14 @@ class Variant:
         preset: What it starts from.
         changes: As for `--set`.
         trigger: A word in every caption of the training and in every prompt.
+        flow: Whether the base model is the starter model fine-tuned to predict a rectified flow.
     """
 
     title: str
     preset: str = "starter-style"
     changes: tuple[str, ...] = ()
     trigger: str = ""
+    flow: bool = False
 
 
 VARIANTS: dict[str, Variant] = {
@@ -58,4 +60,9 @@ VARIANTS: dict[str, Variant] = {
         trigger="inkline",
     ),
     "nf4": Variant("LoRA on a base model in 4 bits", changes=("base_model.quantize=nf4",)),
+    "flow": Variant(
+        "LoRA on a base model that predicts a flow",
+        changes=("objective.weighting=none",),  # as a warning advises for such a model
+        flow=True,
+    ),
 }

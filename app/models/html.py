@@ -67,7 +67,6 @@ def _make_measurement(view: BaseModelView) -> Markup:
         label,
         key="cancel-measuring" if running else "measure",
         element_id="base-model-measure",
-        class_="button",
     )
     shown = note(view.measured, "good" if view.measured_prediction else "warning")
     if job.state == "done" and view.measured:

@@ -116,7 +116,7 @@ REFUSED = {
         "sd15", replacing(f"{UNET}out.2.bias", (4,), torch.uint8), r"stored as U8 \(a quantised",
     ),
     "a tensor too many": (
-        "sd15", adding(embedding_manager__x=ONE), "1 tensor that do not belong .*embedding_manager",
+        "sd15", adding(embedding_manager__x=ONE), "1 tensor that does not belong .*embedding_m",
     ),
     "no middle": (
         "sdxl", without(f"{UNET}middle_block.1.", f"{UNET}middle_block.2."), "is a pruned SDXL",

@@ -496,3 +496,69 @@ def test_what_reads_a_kind_is_the_same_in_messages_and_findings():
         # sd-scripts knows OFT of its own only, which is not what files of LyCORIS hold.
         assert named == set(PROGRAMS) - skipped - {"sd-scripts"}, kind
     assert name("unet.conv_in", "sdxl") == "lora_unet_input_blocks_0_0"
+
+
+# --- more cases of these kinds -------------------------------------------------------------------
+
+
+def list_lines(path):
+    return " ".join(inspect_file(path).findings)
+
+
+@pytest.mark.parametrize(
+    ("family", "key", "width"),
+    [("sdxl", "clip_l", 1280), ("sdxl", "clip_g", 768), ("sd15", "emb_params", 1024)],
+)
+def test_an_embedding_of_another_width_is_named(family, key, width, tmp_path):
+    tensors = make_lora(family) | {f"bundle_emb.cat.{key}": noise(1, width)}
+    path = write(tmp_path / "x.safetensors", tensors)
+    assert "The embedding “cat” has not the width" in list_lines(path)
+    right = {"clip_l": 768, "clip_g": 1280, "emb_params": 768}[key]
+    path = write(tmp_path / "y.safetensors",
+                 make_lora(family) | {f"bundle_emb.cat.{key}": noise(1, right)})  # fmt: skip
+    assert "has not the width" not in list_lines(path)
+
+
+def test_a_header_that_names_a_model_of_no_known_family_is_reported(tmp_path):
+    header = {"modelspec.architecture": "flux-1-dev/lora", "ss_base_model_version": "flux1"}
+    path = write(tmp_path / "x.safetensors", make_lora("sd15"), header)
+    assert "The header names another model, flux-1-dev/lora, but the layers are" in list_lines(path)
+    path = write(tmp_path / "y.safetensors", make_lora("sd15"), {"ss_base_model_version": "None"})
+    assert "another model" not in list_lines(path)
+
+
+def test_an_alpha_of_0_does_not_switch_oft_off(tmp_path):
+    make = lambda _, s: {"oft_blocks": noise(4, s[0] // 4, s[0] // 4), "alpha": torch.tensor(0.0)}  # noqa: E731
+    path = write(tmp_path / "x.safetensors", make_parts("sdxl", make))
+    assert "switches these layers off" not in list_lines(path)
+
+
+def test_a_file_that_no_program_applies_fails(tmp_path):
+    alphas = {k: v for k, v in make_lora("sd15").items() if k.endswith(".alpha")}
+    path = write(tmp_path / "x.safetensors", alphas)
+    assert [f.rule for f in verify_file(path) if f.severity == "error"] == ["kinds"]
+
+
+def test_a_folder_is_called_one(tmp_path):
+    (tmp_path / "x.safetensors").mkdir()
+    with pytest.raises(ExportError, match=r"x\.safetensors is a folder\. Name a LoRA file in it"):
+        inspect_file(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize("axes", [2, 4])
+@pytest.mark.parametrize("target", ["kohya", "diffusers"])
+def test_a_conversion_gives_each_layer_as_many_axes_as_it_has(axes, target, tmp_path):
+    def change(value):
+        if value.ndim == 4 and axes == 2 and value.shape[2:] == (1, 1):
+            return value.flatten(1)
+        return value[:, :, None, None] if value.ndim == 2 and axes == 4 else value
+
+    before = make_lora("sd15", dtype=torch.float32)
+    path = write(tmp_path / "x.safetensors", {k: change(v) for k, v in before.items()})
+    assert any(each.rule == "shapes" for each in verify_file(path))
+    to = tmp_path / "to.safetensors"
+    convert_file(path, target, to)
+    assert not any(each.severity == "error" for each in verify_file(to))
+    if target == "kohya":
+        after = load_file(to)
+        assert all(after[key].shape == value.shape for key, value in before.items())

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from benchmarks.prediction_variants import (
     bake_random_lora,
@@ -220,6 +221,12 @@ def test_base_models_are_told_from_adapters(pico, tmp_path):
     (tmp_path / "x.safetensors").write_bytes(b"no")
     assert not is_base_model(tmp_path / "x.safetensors")
     assert not is_base_model(tmp_path / "none.safetensors")
+    for number, start in enumerate(("model.", "state_dict.model.", "model.model.", "")):
+        path = tmp_path / f"{number}.safetensors"
+        save_file({f"{start}diffusion_model.input_blocks.0.0.weight": torch.zeros(1)}, path)
+        assert is_base_model(path)
+    save_file({"diffusion_model.input_blocks.1.1.proj_in.lora_up.weight": torch.zeros(1, 1)}, path)
+    assert not is_base_model(path)
 
 
 # --- before the first step -----------------------------------------------------------------------

@@ -257,16 +257,8 @@ def pico_xl_v(tmp_path_factory):
     return build_pico_xl(folder, prediction="v_prediction")
 
 
-# With 24 GB everything is trained that a goal trains; a smaller memory leaves some of it out.
-TRAINED = [
-    *(name for name, one in BALANCED.items() if one.memory == 24),
-    "sdxl-style-6gb", "illustrious-character-8gb", "sd15-character-6gb",
-    "pony-object-24gb-quick", "vpred-style-24gb-careful", *list_preset_files(),
-]  # fmt: skip
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("name", [*list_choices(), *list_preset_files()])
 def test_every_preset_trains_ten_steps(name, request, tmp_path, images):
     choice = list_choices().get(name)
     if choice is None:

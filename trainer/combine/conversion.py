@@ -1,13 +1,19 @@
 """The formats that files can be converted to: their names of layers and of parts."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
+from trainer.combine.delta import Shape
 from trainer.combine.errors import CombineError
 from trainer.combine.target_model import TargetModel
-from trainer.export import name_layers
+from trainer.export import FileModule, name_layers
+from trainer.export.files import even_out
 from trainer.export.peft import encode_adapters
 from trainer.files.read.keys import PART_ENDINGS
 from trainer.formats.families import FAMILIES
@@ -109,3 +115,51 @@ def join_key(target: str, name: str, part: str) -> str:
         return f"{name}_lora.{factor}.weight"
     between = "lora_linear_layer" if name.startswith("text_encoder") else "lora"
     return f"{name}.{between}.{factor}.weight"
+
+
+def restore_axes(module: FileModule, shape: Shape) -> FileModule:
+    """Returns a LoRA with as many axes as its layer has, where the file has others.
+
+    Some programs write a 1 x 1 convolution as a linear layer, or the other way round.
+    """
+    if module.kind != "lora" or not shape:
+        return module
+    down, up = module.tensors["lora_down.weight"], module.tensors["lora_up.weight"]
+    sizes = ((down.shape[0], *shape[1:]), (shape[0], down.shape[0], *(1,) * (len(shape) - 2)))
+    if (math.prod(sizes[0]), math.prod(sizes[1])) != (down.numel(), up.numel()):
+        return module
+    parts = {"lora_down.weight": down.reshape(sizes[0]), "lora_up.weight": up.reshape(sizes[1])}
+    return replace(module, tensors={**module.tensors, **parts})
+
+
+def convert_parts(module: FileModule, alpha: float | None, precision: str) -> dict[str, Tensor]:
+    """Returns the tensors of a layer with a given alpha.
+
+    Args:
+        module: The layer.
+        alpha: Of all layers of its model, because diffusers mixes up alphas that differ; None for
+            formats that have the scale in the factors.
+        precision: In which small factors are evened out.
+    """
+    parts = dict(module.tensors)
+    if module.kind == "lora":
+        down, up, scale = parts["lora_down.weight"], parts["lora_up.weight"], module.alpha
+        rank = down.shape[0]
+        factor = scale / rank if alpha is None else scale / alpha
+        down, up = even_out(down, up if factor == 1 else up * factor, precision)
+        parts |= {"lora_down.weight": down, "lora_up.weight": up}
+        if alpha is not None:
+            parts["alpha"] = torch.tensor(alpha)
+    elif alpha is None and "dora_scale" in parts:
+        lengths = parts.pop("dora_scale")
+        parts["magnitude"] = (
+            lengths.flatten() if lengths.ndim == 2 else lengths.reshape(1, -1, 1, 1)
+        )
+        parts["lora_up.weight"] = parts["lora_up.weight"] * (
+            module.alpha / parts["lora_down.weight"].shape[0]
+        )
+    elif module.kind in {"loha", "lokr", "dora", "glora"} or (
+        module.kind == "oft" and module.alpha
+    ):
+        parts["alpha"] = torch.tensor(module.alpha)
+    return parts

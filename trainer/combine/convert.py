@@ -6,11 +6,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from datasets_tools.files import explain_write_error, write_aside
-from trainer.combine.conversion import TARGETS, join_key, name_converted
+from trainer.combine.conversion import (
+    TARGETS,
+    convert_parts,
+    join_key,
+    name_converted,
+    restore_axes,
+)
+from trainer.combine.delta import Shape
 from trainer.combine.errors import CombineError
 from trainer.combine.headers import count_network, describe_derived
 from trainer.combine.merge import Progress
@@ -21,7 +27,7 @@ from trainer.combine.stream import TensorStream
 from trainer.combine.target_model import TargetModel, open_base, read_target_model
 from trainer.combine.validation import FindingsCallback
 from trainer.export import FileModule, order_vectors, write_embedding
-from trainer.export.files import cast_weight, even_out
+from trainer.export.files import cast_weight
 from trainer.files.read import open_header
 from trainer.files.read.family import read_rank
 from trainer.files.read.keys import VECTOR_KINDS
@@ -90,7 +96,7 @@ def convert_file(
         alphas = _choose_alphas(source)
         header = _describe(source, to, target_model, target, alphas)
         with TensorStream(aside) as stream:
-            writer = _Writer(stream, target, names, precision, alphas)
+            writer = _Writer(stream, target, names, precision, alphas, target_model.shapes)
             for done, layer in enumerate(source.file.groups):
                 writer.add(layer, source.file.read(layer))
                 if progress is not None:
@@ -123,10 +129,12 @@ class _Writer:
     names: Mapping[str, str]
     precision: str
     alphas: Mapping[str, float]
+    shapes: Mapping[str, Shape]
 
     def add(self, layer: str, module: FileModule) -> None:
         """Writes a layer."""
         alpha = None if TARGETS[self.target].spelling.peft else self.alphas[layer.partition(".")[0]]
+        module = restore_axes(module, self.shapes.get(layer, ()))
         for part, value in convert_parts(module, alpha, self.precision).items():
             exact = "fp32" if part in _EXACT_PARTS else self.precision
             key = join_key(self.target, self.names[layer], part)
@@ -137,39 +145,6 @@ class _Writer:
         for word, parts in words.items():
             for part, value in parts.items():
                 self.stream.add(f"bundle_emb.{word}.{part}", value)
-
-
-def convert_parts(module: FileModule, alpha: float | None, precision: str) -> dict[str, Tensor]:
-    """Returns the tensors of a layer with a given alpha.
-
-    Args:
-        module: The layer.
-        alpha: Of all layers of its model, because diffusers mixes up alphas that differ; None for
-            formats that have the scale in the factors.
-        precision: In which small factors are evened out.
-    """
-    parts = dict(module.tensors)
-    if module.kind == "lora":
-        down, up, scale = parts["lora_down.weight"], parts["lora_up.weight"], module.alpha
-        rank = down.shape[0]
-        factor = scale / rank if alpha is None else scale / alpha
-        down, up = even_out(down, up if factor == 1 else up * factor, precision)
-        parts |= {"lora_down.weight": down, "lora_up.weight": up}
-        if alpha is not None:
-            parts["alpha"] = torch.tensor(alpha)
-    elif alpha is None and "dora_scale" in parts:
-        lengths = parts.pop("dora_scale")
-        parts["magnitude"] = (
-            lengths.flatten() if lengths.ndim == 2 else lengths.reshape(1, -1, 1, 1)
-        )
-        parts["lora_up.weight"] = parts["lora_up.weight"] * (
-            module.alpha / parts["lora_down.weight"].shape[0]
-        )
-    elif module.kind in {"loha", "lokr", "dora", "glora"} or (
-        module.kind == "oft" and module.alpha
-    ):
-        parts["alpha"] = torch.tensor(module.alpha)
-    return parts
 
 
 def _check_kinds(source: Source, target: str) -> None:

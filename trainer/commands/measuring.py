@@ -12,8 +12,10 @@ from trainer.device import open_device_context
 from trainer.diffusion.measurement import Measurement
 from trainer.formats.header import FormatError, read_header
 from trainer.models import load_family
-from trainer.models.detect import UNET_PREFIX
 from trainer.training.measurement import describe_measurement, measure_base_model
+
+# Of a UNet in the original layout.
+_FIRST_LAYER = "diffusion_model.input_blocks.0.0.weight"
 
 
 @dataclass(frozen=True)
@@ -62,12 +64,14 @@ def measure_model(
 
 
 def is_base_model(path: Path) -> bool:
-    """Whether a path holds a base model, by the names in its header: no LoRA file has such."""
+    """Whether a path holds a base model, by the names in its header: no LoRA file has such.
+
+    Also one whose names have another beginning, so that it is refused as what it is.
+    """
     if path.is_dir():
         return (path / "model_index.json").is_file()
     try:
         names = read_header(path).tensors if path.suffix == ".safetensors" else {}
     except FormatError:
         return False
-    mark = f"{UNET_PREFIX}input_blocks.0.0.weight"
-    return mark in names
+    return any(name.endswith(_FIRST_LAYER) for name in names)

@@ -112,7 +112,8 @@ def refuse_extras(info: BaseModelInfo, plans: Mapping[str, Mapping[str, Stored]]
                     else "Choose an ordinary model of that family."
                 )
                 msg = (
-                    f"{_name_files(part, info)} holds {_count(extra)} that do not belong to "
+                    f"{_name_files(part, info)} holds {_count(extra)} that "
+                    f"{'does' if len(extra) == 1 else 'do'} not belong to "
                     f"{_kind(info)}, the first is {min(extra)}. {remedy}"
                 )
                 raise ModelError(msg)

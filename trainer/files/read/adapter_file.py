@@ -186,6 +186,8 @@ def open_header(path: Path) -> TensorFile:
     """
     if not path.is_file():
         msg = f"There is no LoRA file at {path}."
+        if path.is_dir():
+            msg = f"{path.name} is a folder. Name a LoRA file in it."
         raise ExportError(msg)
     if path.suffix.lower() in _PICKLES:
         msg = (
@@ -252,7 +254,7 @@ def _match(
             f"{len(strange)} of {len(groups)} layers are unknown, first {strange[0]}, whose name "
             "follows no known spelling."
         )
-        raise ExportError(explain_misfit(path, guess, base.family, detail))
+        raise ExportError(f"{path.name} cannot be used as a whole: {detail}")
     layers = {name: each.layer for name, each in parsed.items() if each is not None}
     missing = [name for name in groups if layers.get(name) not in base.layers]
     if missing:

@@ -22,6 +22,7 @@ _FORGE_FAMILIES = {
 }
 _NEEDED_BY_MODELSPEC = ("sai_model_spec", "architecture", "implementation", "title")
 _HOME = re.compile(r"/home/|/Users/|/root/|[A-Za-z]:\\\\?Users")
+_STATED_IN = ("modelspec.architecture", "ss_base_model_version")
 
 
 def check_stated_family(facts: FileFacts) -> Iterator[Finding]:
@@ -39,19 +40,29 @@ def check_stated_family(facts: FileFacts) -> Iterator[Finding]:
             {"A1111": _HIDDEN, "Forge": _HIDDEN},
         )
         return
+    other = "" if stated else _name_other_model(facts)
     by_a1111 = _read_as_a1111(facts)
     effects = {"A1111": _HIDDEN} if by_a1111 not in {family, ""} else {}
     architecture = facts.metadata.get("modelspec.architecture", "")
     if _FORGE_FAMILIES.get(architecture, by_a1111) not in {family, ""}:
         effects["Forge"] = _HIDDEN
     if effects or not stated:
+        title = FAMILIES[family].title
         yield Finding(
-            "warning" if effects else "note",
+            "warning" if effects or other else "note",
             "stated_family",
-            f"The header does not state that the file is for {FAMILIES[family].title} "
+            f"The header names another model, {other}, but the layers are those of {title}."
+            if other
+            else f"The header does not state that the file is for {title} "
             "(ss_base_model_version, ss_v2).",
             effects,
         )
+
+
+def _name_other_model(facts: FileFacts) -> str:
+    """Returns what the header calls the base model, where it is none of the known families."""
+    stated = (facts.metadata.get(key, "") for key in _STATED_IN)
+    return next((each for each in stated if each not in {"", "None"}), "")
 
 
 def _read_as_a1111(facts: FileFacts) -> str:

@@ -7,11 +7,9 @@ from trainer.files.read.keys import find_adapters
 from trainer.files.verify.facts import FileFacts
 from trainer.files.verify.findings import (
     LEAVES_OUT,
-    MOST_LEFTOVERS,
     NOTHING,
     PROGRAMS,
     REFUSES,
-    Effect,
     Finding,
     Severity,
     forge_on_leftovers,
@@ -50,26 +48,6 @@ def check_unknown_keys(facts: FileFacts) -> Iterator[Finding]:
                 "Forge": forge_on_leftovers(len(facts.unknown_keys)),
             },
         )
-
-
-def check_words(facts: FileFacts) -> Iterator[Finding]:
-    """No textual-inversion embedding is bundled with the layers."""
-    if not facts.words:
-        return
-    keys = sum(len(parts) for parts in facts.words.values())
-    left_out = Effect("partly", "the embeddings left out")
-    yield Finding(
-        "note",
-        "words",
-        f"Embeddings are bundled with the layers, as OneTrainer does: {', '.join(facts.words)}.",
-        {
-            "diffusers": REFUSES,
-            "ComfyUI": left_out,
-            "sd-scripts": left_out,
-            "InvokeAI": left_out,
-            "Forge": REFUSES if keys > MOST_LEFTOVERS else left_out,
-        },
-    )
 
 
 def check_format(facts: FileFacts) -> Iterator[Finding]:

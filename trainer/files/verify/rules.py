@@ -14,7 +14,7 @@ Rule = Callable[[FileFacts], Iterator[Finding]]
 RULES: dict[str, Rule] = {
     "family": names.check_family,
     "strangers": names.check_unknown_keys,
-    "words": names.check_words,
+    "words": tensors.check_words,
     "format": names.check_format,
     "blocks": names.check_blocks,
     "text_prefix": names.check_text_prefix,

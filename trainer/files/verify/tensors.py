@@ -1,11 +1,20 @@
-"""Rules about single tensors: their number format, and sizes that no weight has."""
+"""Rules about single tensors: number formats, sizes that no weight has, bundled embeddings."""
 
 from collections.abc import Iterator
 
 from trainer.files.read.family import measure
 from trainer.files.read.keys import KeyGroup
 from trainer.files.verify.facts import FileFacts
-from trainer.files.verify.findings import PROGRAMS, REFUSES, WRONG, Effect, Finding, name_some
+from trainer.files.verify.findings import (
+    MOST_LEFTOVERS,
+    PROGRAMS,
+    REFUSES,
+    WRONG,
+    Effect,
+    Finding,
+    name_some,
+)
+from trainer.formats.families import FamilySpec
 from trainer.formats.precision import BY_CODE
 
 _NO_NUMBERS = Effect("no", "weights of a format that it does not expect")
@@ -89,3 +98,45 @@ def _count_inputs(facts: FileFacts, group: KeyGroup) -> set[int]:
         return {down[1]}
     row = measure(group, facts.shapes)[1]
     return {row, row // _USUAL_KERNEL} if row % _USUAL_KERNEL == 0 else {row}
+
+
+def check_words(facts: FileFacts) -> Iterator[Finding]:
+    """No textual-inversion embedding is bundled with the layers."""
+    if not facts.words:
+        return
+    spec = facts.guess.spec
+    for word, parts in facts.words.items():
+        wrong = [
+            key
+            for part, key in parts.items()
+            if spec and not _has_width(spec, part, facts.shapes[key])
+        ]
+        if wrong and spec:
+            yield Finding(
+                "error",
+                "words",
+                f"The embedding “{word}” has not the width of {spec.title}'s text encoders, as its "
+                f"{wrong[0]} shows.",
+                {"A1111": Effect("partly", "the embedding unusable")},
+            )
+    keys = sum(len(parts) for parts in facts.words.values())
+    left_out = Effect("partly", "the embeddings left out")
+    yield Finding(
+        "note",
+        "words",
+        f"Embeddings are bundled with the layers, as OneTrainer does: {', '.join(facts.words)}.",
+        {
+            "diffusers": REFUSES,
+            "ComfyUI": left_out,
+            "sd-scripts": left_out,
+            "InvokeAI": left_out,
+            "Forge": REFUSES if keys > MOST_LEFTOVERS else left_out,
+        },
+    )
+
+
+def _has_width(spec: FamilySpec, part: str, shape: tuple[int, ...]) -> bool:
+    """Whether an embedding's part has the width of the text encoder that it is for."""
+    first, *others = spec.text_encoders
+    width = others[0].width if others and part.startswith("clip_g") else first.width
+    return bool(shape) and shape[-1] == width

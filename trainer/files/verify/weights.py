@@ -18,6 +18,7 @@ from trainer.files.verify.findings import (
     Effect,
     Effects,
     Finding,
+    Severity,
     name_some,
 )
 from trainer.formats.spellings import SPELLINGS
@@ -57,8 +58,11 @@ def check_kinds(facts: FileFacts) -> Iterator[Finding]:
             if len(layers) == len(facts.groups):  # then what is left out is everything
                 effects = {p: NOTHING if e == LEAVES_OUT else e for p, e in effects.items()}
             readers = ", ".join(program for program in PROGRAMS if program not in effects)
+            severity: Severity = "note" if usual else "warning"
+            if set(effects.values()) == {NOTHING}:
+                severity = "error"
             yield Finding(
-                "note" if usual else "warning",
+                severity,
                 "kinds",
                 f"{len(layers)} of {len(facts.groups)} layers are {title}: {name_some(layers)}"
                 + (f"; read by {readers}." if readers else "."),
@@ -194,7 +198,8 @@ def check_alphas(facts: FileFacts) -> Iterator[Finding]:
         yield Finding(
             "error", "alphas", f"alpha is not a single number: {name_some(bad)}.", _REFUSED,
         )  # fmt: skip
-    zero = [spelling for spelling, alpha in facts.alphas.items() if alpha == 0]
+    # OFT has a limit there, and 0 is none.
+    zero = [s for s, alpha in facts.alphas.items() if alpha == 0 and facts.groups[s].kind != "oft"]
     if zero:
         whole = Effect("partly", "the rank taken for it, so that these layers have an effect")
         yield Finding(
