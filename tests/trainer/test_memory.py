@@ -146,7 +146,12 @@ def test_the_table_of_full_size_models_is_what_is_estimated_today():
     assert rows[0] == today
     totals = {(row["family"], row["side"], row["batch"], row["plan"]): row["total"] for row in rows}
     assert totals["sdxl", 1024, 1, "fp8, checkpointing"] < 5.5e9
+    assert totals["sdxl", 1024, 1, "fp8, recompute"] < 8e9
+    assert totals["sdxl", 1024, 1, "16 bits, offloaded blocks"] < 4e9
     assert totals["sd15", 512, 1, "fp8, checkpointing"] < 2.2e9
+    for row in rows:
+        if row["plan"] != "16 bits, offloaded blocks" and "4 bits" not in row["plan"]:
+            assert max(row["phases"].values()) == row["phases"]["training step"], row
 
 
 # --- what settings do ---------------------------------------------------------------------------
