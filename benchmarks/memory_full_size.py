@@ -15,6 +15,8 @@ RESULTS = Path(__file__).resolve().parent / "results" / "memory-full-size.json"
 START, END = "<!-- full-size table -->", "<!-- end of the full-size table -->"
 _ATTACHED = ("adapter.rank=16", "adapter.text_rank=0", "dataset.shuffle_tags=false")
 _CHECKPOINTING = "train.gradient_checkpointing=true"
+_RECOMPUTE = "train.recompute=feed_forward"
+_OFFLOAD = "base_model.offload_fraction=1.0"
 
 # Family and side in pixels, and the batches.
 CASES: tuple[tuple[str, int, Sequence[int]], ...] = (
@@ -25,8 +27,10 @@ CASES: tuple[tuple[str, int, Sequence[int]], ...] = (
 )
 PLANS: dict[str, tuple[str, ...]] = {
     "16 bits": (),
+    "16 bits, recompute": (_RECOMPUTE,),
     "16 bits, checkpointing": (_CHECKPOINTING,),
-    "fp8": ("base_model.quantize=fp8",),
+    "16 bits, offloaded blocks": (_OFFLOAD, _CHECKPOINTING),
+    "fp8, recompute": ("base_model.quantize=fp8", _RECOMPUTE),
     "fp8, checkpointing": ("base_model.quantize=fp8", _CHECKPOINTING),
     "4 bits, checkpointing": ("base_model.quantize=nf4", _CHECKPOINTING),
 }

@@ -68,8 +68,9 @@ def _add_memory_commands(commands: Subparsers) -> None:
         help="a kind of device, which need not be here; left out, the run's own",
     )  # fmt: skip
     estimate.add_argument(
-        "--free", type=float, default=0.0, metavar="GB", help="its free memory; 0 asks the device"
-    )
+        "--free", "--memory", type=_read_gigabytes, default=0.0, metavar="GB",
+        help="its free memory, such as 8 or 8GB; 0 asks the device",
+    )  # fmt: skip
     estimate.add_argument("--json", action="store_true", help="print the tables as JSON")
     estimate.epilog = "Nothing is loaded. The exit code is 1 where the run does not fit."
     probe = add_command(
@@ -78,6 +79,10 @@ def _add_memory_commands(commands: Subparsers) -> None:
     add_run_or_settings(probe)
     probe.add_argument("--json", action="store_true", help="print what was measured as JSON")
     probe.epilog = "The steps run on noise in a folder of their own; nothing of them stays."
+
+
+def _read_gigabytes(text: str) -> float:
+    return float(text.strip().upper().removesuffix("GB"))
 
 
 def _run_train(args: argparse.Namespace) -> int:

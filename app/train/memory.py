@@ -56,7 +56,8 @@ class MemoryView:
         needed_bytes: What must be free: the peak, and what driver and libraries take besides.
         device: Its kind and number format.
         free_bytes: What is free there; 0 where that is not known.
-        fits: Whether it fits, as far as is known.
+        fits: Whether it fits, as far as is known, with its plan if need be.
+        plan: What a run will set by itself at its start, where that makes it fit.
         changes: What would make it fit, each on top of those before it.
     """
 
@@ -65,6 +66,7 @@ class MemoryView:
     device: str
     free_bytes: int
     fits: bool
+    plan: MemoryChange | None
     changes: tuple[MemoryChange, ...]
 
     @property
@@ -84,6 +86,7 @@ def view_memory(job: Job) -> MemoryView | None:
         device=str(answer["device"]),
         free_bytes=int(answer["free_bytes"]),
         fits=bool(answer["fits"]),
+        plan=_read_plan(answer.get("plan")),
         changes=tuple(_list_changes(answer["suggestions"])),
     )
 
@@ -102,6 +105,13 @@ def describe_settings(job: Job) -> str:
         "adapter.text_rank": config.adapter.text_rank,
     }
     return f"Worked out for {_show_settings(shown)}."
+
+
+def _read_plan(plan: dict[str, Any] | None) -> MemoryChange | None:
+    if plan is None:
+        return None
+    settings, cost = dict(plan["settings"]), " ".join(plan["costs"])
+    return MemoryChange(settings, settings, cost, int(plan["needed_bytes"]))
 
 
 def _list_changes(suggestions: list[dict[str, Any]]) -> Iterator[MemoryChange]:
@@ -140,6 +150,14 @@ def _make_verdict(memory: MemoryView) -> Markup:
     if not memory.free_bytes:
         unknown = "How much memory is free on the device is not known."
         return note(f"It needs {needed} at most. {unknown}")
+    if memory.plan:
+        planned = show_bytes(memory.plan.needed_bytes)
+        return note(
+            f"It fits with what a run sets at its start: {_show_settings(memory.plan.settings)}. "
+            f"Then it needs {planned} instead of {needed}, and {free} are free on "
+            f"{memory.device}. {memory.plan.cost}",
+            "good",
+        )
     verdict, kind = ("It fits", "good") if memory.fits else ("It does not fit", "warning")
     return note(f"{verdict}: {needed} at most, {free} free on {memory.device}.", kind)
 

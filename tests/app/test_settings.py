@@ -11,6 +11,7 @@ import pytest
 from app.core.base_models import read_answers, save_answer
 from app.core.jobs import Job, read_job
 from app.core.run_contents import OPENED
+from app.core.text import show_bytes
 from app.core.workspace import WorkspaceError
 from app.train.checks import CHECKED
 from app.train.events import TrainEvents
@@ -113,6 +114,19 @@ def test_table_that_fits_offers_no_changes(workspace):
     shown = make_memory(ask(workspace, "estimate", train={"batch_size": 1}))
     assert "It fits" in shown
     assert "data-key=" not in shown
+
+
+def test_plan_that_a_run_will_take_is_shown_with_its_reason():
+    plan = {"settings": {"train.recompute": "activations"}, "costs": ["A little longer."]}
+    plan |= {"needed_bytes": 6 * 10**9}
+    phases = [{"name": "training step", "peak_bytes": 9 * 10**9}]
+    answer = {"device": "cuda in bf16", "phases": phases, "needed_bytes": 10**10}
+    answer |= {"free_bytes": 8 * 10**9, "fits": True, "suggestions": [], "plan": plan}
+    shown = make_memory(Job("estimate-0", "done", answer))
+    assert "train.recompute = activations" in shown
+    assert f"needs {show_bytes(6 * 10**9)} instead of {show_bytes(10**10)}" in shown
+    assert "A little longer." in shown
+    assert 'data-state="fits"' in shown
 
 
 def test_suggestion_carries_the_settings_of_those_above_it(workspace):

@@ -148,7 +148,7 @@ SHARED_NAMES = {"page", "events", "html", "text", "__init__"}
 # 85 files and 11,500 lines before conversion, what a base model predicts, checks and presets, 88
 # and 11,900 before the doctor and proxies: a feature raises them by what it needs.
 MAX_APP_FILES = 91
-MAX_APP_LINES = 12_470
+MAX_APP_LINES = 12_490
 
 
 def test_a_file_name_is_used_once_in_the_app(sources):

@@ -16,7 +16,7 @@ from trainer.commands import train
 from trainer.config import ConfigError, layer_config
 from trainer.memory import estimate_memory
 from trainer.models import shipped
-from trainer.models.block_offload import OffloadedBlock
+from trainer.models.block_offload import OffloadedBlock, _pin
 from trainer.models.blocks import _rank, choose_evenly, list_blocks, rank_for_checkpointing
 from trainer.models.family import GenerationRequest
 from trainer.models.loading import build_model
@@ -279,6 +279,49 @@ def test_moving_the_unet_leaves_offloaded_blocks_where_they_are(pico):
     assert {place for name, place in places.items() if name not in inside} == {"meta"}
 
 
+class Driver:
+    """Notes what is registered with it."""
+
+    def __init__(self, code=0):
+        self.code, self.registered = code, {}
+
+    def cudaHostRegister(self, address, size, _flags):  # noqa: N802 - CUDA's name
+        if self.code == 0:
+            self.registered[address] = size
+        return self.code
+
+    def cudaHostUnregister(self, address):  # noqa: N802 - CUDA's name
+        del self.registered[address]
+
+
+def test_the_driver_knows_a_storage_as_long_as_it_exists(monkeypatch):
+    driver = Driver()
+    monkeypatch.setattr(torch.cuda, "cudart", lambda: driver)
+    storage = torch.zeros(100, dtype=torch.uint8)
+    _pin(storage)
+    assert driver.registered == {storage.data_ptr(): 100}
+    del storage
+    assert driver.registered == {}
+
+
+def test_a_storage_that_the_driver_refuses_stays_as_it_is(monkeypatch):
+    driver = Driver(code=2)
+    monkeypatch.setattr(torch.cuda, "cudart", lambda: driver)
+    storage = torch.ones(100, dtype=torch.uint8)
+    _pin(storage)
+    assert storage.sum() == 100
+
+
+def test_without_a_driver_a_storage_stays_as_it_is(monkeypatch):
+    def fail():
+        raise RuntimeError("Found no NVIDIA driver on your system")
+
+    monkeypatch.setattr(torch.cuda, "cudart", fail)
+    storage = torch.ones(100, dtype=torch.uint8)
+    _pin(storage)
+    assert storage.sum() == 100
+
+
 # --- what is refused ----------------------------------------------------------------------------
 
 
@@ -392,3 +435,20 @@ def measure_saving(block, rates):
 
     block.register_forward_pre_hook(start)
     block.register_forward_hook(end)
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_offloaded_blocks_give_the_same_losses_in_less_memory(make_run, cache):
+    losses, peaks = [], []
+    for fraction in (0.0, 1.0):
+        words = ["train.device=cuda", CHECKPOINTING, f"base_model.offload_fraction={fraction}"]
+        session = open_session(make_run(*words), cache)
+        session.state.start_learning()
+        batches = read_batches(session)
+        take_step(session, batches)
+        torch.cuda.reset_peak_memory_stats()
+        losses.append(take_step(session, batches).item())
+        peaks.append(torch.cuda.max_memory_allocated())
+        del session, batches
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    assert peaks[1] < peaks[0]

@@ -14,13 +14,14 @@ from benchmarks import memory_full_size
 from benchmarks.memory import PAGE, RESULTS, SETTINGS, make_config, measure_run, render_table
 from tests.trainer.conftest import write_images
 from tests.trainer.full_size import write_random_checkpoint
-from trainer.commands.training import _warn_of_shortage
+from trainer.commands.training import _plan_memory
 from trainer.config import layer_config
 from trainer.memory import (
     EstimateError,
     estimate_memory,
     fitting,
     format_bytes,
+    plan_run,
     probe_memory,
     suggest,
     warn_of_shortage,
@@ -145,7 +146,12 @@ def test_the_table_of_full_size_models_is_what_is_estimated_today():
     assert rows[0] == today
     totals = {(row["family"], row["side"], row["batch"], row["plan"]): row["total"] for row in rows}
     assert totals["sdxl", 1024, 1, "fp8, checkpointing"] < 5.5e9
+    assert totals["sdxl", 1024, 1, "fp8, recompute"] < 8e9
+    assert totals["sdxl", 1024, 1, "16 bits, offloaded blocks"] < 4e9
     assert totals["sd15", 512, 1, "fp8, checkpointing"] < 2.2e9
+    for row in rows:
+        if row["plan"] != "16 bits, offloaded blocks" and "4 bits" not in row["plan"]:
+            assert max(row["phases"].values()) == row["phases"]["training step"], row
 
 
 # --- what settings do ---------------------------------------------------------------------------
@@ -349,9 +355,9 @@ def test_where_nothing_fits_every_change_is_listed_once(told):
 def test_a_run_is_warned_of_only_where_it_does_not_fit(settings, monkeypatch):
     config = layer_config(settings=settings)
     monkeypatch.setattr(fitting, "read_free_bytes", lambda *_: 10 * MEGABYTE)
-    assert "10 MB are free" in warn_of_shortage(config)
+    assert "10 MB are free" in warn_of_shortage(plan_run(config))
     monkeypatch.setattr(fitting, "read_free_bytes", lambda *_: 10**15)
-    assert warn_of_shortage(config) == ""
+    assert warn_of_shortage(plan_run(config)) == ""
 
 
 def test_a_start_is_warned_by_the_scan_that_was_made_for_it(make_run, monkeypatch):
@@ -361,7 +367,7 @@ def test_a_start_is_warned_by_the_scan_that_was_made_for_it(make_run, monkeypatc
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
     monkeypatch.setattr("trainer.memory.estimate.read_training_examples", pytest.fail)
     monkeypatch.setattr(fitting, "read_free_bytes", lambda *_: 10 * MEGABYTE)
-    _warn_of_shortage(run, scans)
+    _plan_memory(run, scans)
     (warning,) = [e for e in read_events(run.events_path) if e["event"] == "warning"]
     assert "10 MB are free" in warning["message"]
 
@@ -371,7 +377,7 @@ def test_a_run_is_not_stopped_by_what_cannot_be_told(settings, monkeypatch):
         raise EstimateError("an operation without a shape")
 
     monkeypatch.setattr(fitting, "estimate_memory", fail)
-    assert warn_of_shortage(layer_config(settings=settings)) == ""
+    assert plan_run(layer_config(settings=settings)) is None
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ The device is a stand-in that refuses a batch above a number of images, in the f
 backward pass, as an allocator with a limit would.
 """
 
+import dataclasses
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -13,6 +15,7 @@ from trainer.commands import train
 from trainer.config import ConfigError, layer_config
 from trainer.data import Batch
 from trainer.device import is_out_of_memory
+from trainer.device_kinds import DEVICE_KINDS
 from trainer.memory import probe_memory
 from trainer.models.sd import StableDiffusion
 from trainer.runs import RunError, read_events
@@ -127,6 +130,31 @@ def test_one_image_at_a_time_takes_checkpointing_and_then_gives_up(make_run, cac
         train(hopeless, cache)
     ended = [e for e in read_events(hopeless.events_path) if e["event"] == "ended"]
     assert "lorasmith estimate" in ended[-1]["message"]
+
+
+def test_then_the_blocks_wait_in_main_memory(make_run, cache, monkeypatch):
+    """The device has a memory of its own, which is too small while any block stays in it."""
+    words = ("train.micro_batch=1", "train.gradient_checkpointing=true")
+    planned = make_run(*BATCH, *words, "base_model.offload_fraction=1.0", folder="planned")
+    assert train(planned, cache) == "finished"
+    refused = []
+
+    def predict(family, latents, timesteps, conditioning):
+        predicted = REAL(family, latents, timesteps, conditioning)
+        if torch.is_grad_enabled() and not family.blocks.offloaded:
+            refused.append(family)
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return predicted
+
+    monkeypatch.setattr(StableDiffusion, "predict", predict)
+    apart = dataclasses.replace(DEVICE_KINDS["cpu"], shares_memory=False)
+    monkeypatch.setitem(DEVICE_KINDS, "cpu", apart)
+    run = make_run(*BATCH)
+    assert train(run, cache) == "finished"
+    assert len(refused) == 4  # 4 images, 2, 1, 1 with checkpointing
+    assert "base_model.offload_fraction = 1.0" in messages(run)[-1]
+    assert run.config.base_model.offload_fraction == 1.0
+    assert equal(run, planned)
 
 
 def test_other_errors_end_the_run_as_before(make_run, cache, monkeypatch):

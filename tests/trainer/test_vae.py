@@ -32,6 +32,9 @@ def test_latents_and_pixels_are_those_of_the_whole(size, strip_bytes, vae, monke
         decoded = strips.decode(vae, mean, in_strips=True)
         torch.testing.assert_close(decoded, image, rtol=1e-4, atol=1e-4)
         assert torch.equal(mean, latents)
+        monkeypatch.setattr(strips, "LARGEST_STORED", 1)
+        again = strips.decode(vae, mean, in_strips=True, recompute=True)
+        torch.testing.assert_close(again, image, rtol=1e-4, atol=1e-4)
 
 
 def test_as_a_whole_it_is_diffusers_own(vae):
@@ -70,6 +73,11 @@ def test_a_large_image_takes_less_than_half_of_the_memory():
             meter.restart()
             strips.decode(vae, torch.empty(1, 4, 128, 128), in_strips=in_strips)
             peaks["decode", in_strips] = meter.peak
+            meter.restart()
+            options = {"in_strips": in_strips, "recompute": True}
+            strips.decode(vae, torch.empty(1, 4, 128, 128), **options)
+            peaks["recompute", in_strips] = meter.peak
     assert peaks["encode", True] < 0.6 * peaks["encode", False]
     assert peaks["decode", True] < 0.6 * peaks["decode", False]
+    assert peaks["recompute", True] < 0.65 * peaks["decode", True]
     assert max(peaks["encode", True], peaks["decode", True]) < 1.9e9

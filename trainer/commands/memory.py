@@ -18,8 +18,11 @@ from trainer.memory import (
     Change,
     Estimate,
     EstimateError,
+    MemoryPlan,
+    describe_settings,
     estimate_memory,
     format_bytes,
+    plan_memory,
     probe_memory,
     read_free_bytes,
     suggest,
@@ -36,19 +39,22 @@ class MemoryReport:
     Attributes:
         estimate: The run as it stands.
         free_bytes: Free memory of the device; 0 where unknown.
-        changes: Settings that make it fit, each on top of those before it.
+        plan: What the run will set by itself at its start, where that makes it fit.
+        changes: Other settings that make it fit, each on top of those before it.
         warnings: What else a person should know before the start.
     """
 
     estimate: Estimate
     free_bytes: int
-    changes: list[Change]
+    plan: MemoryPlan | None = None
+    changes: list[Change] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     @property
     def fits(self) -> bool:
-        """Whether it fits, or the free memory is unknown."""
-        return not self.free_bytes or self.estimate.total_bytes <= self.free_bytes
+        """Whether it fits, with its plan if need be, or the free memory is unknown."""
+        as_it_stands = self.estimate.total_bytes <= self.free_bytes
+        return not self.free_bytes or as_it_stands or self.plan is not None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns all fields, for JSON."""
@@ -59,6 +65,7 @@ class MemoryReport:
             "needed_bytes": self.estimate.total_bytes,
             "free_bytes": self.free_bytes,
             "fits": self.fits,
+            "plan": self._describe_plan(),
             "warnings": self.warnings,
             "suggestions": [self._describe(change) for change in self.changes],
         }
@@ -66,6 +73,15 @@ class MemoryReport:
     def to_text(self) -> str:
         """Returns the tables as text."""
         return "\n".join([*self._describe_phases(), *self._describe_fit(), *self.warnings])
+
+    def _describe_plan(self) -> dict[str, Any] | None:
+        if self.plan is None:
+            return None
+        return {
+            "settings": dict(self.plan.settings),
+            "costs": list(self.plan.costs),
+            "needed_bytes": self.plan.estimate.total_bytes,
+        }
 
     def _describe(self, change: Change) -> dict[str, Any]:
         needed = change.estimate.total_bytes
@@ -96,6 +112,12 @@ class MemoryReport:
             yield "This device is not available: give its free memory with --free to check the fit."
             return
         free = format_bytes(self.free_bytes)
+        if self.plan is not None:
+            planned = format_bytes(self.plan.estimate.total_bytes)
+            yield f"{free} are free, so a run sets at its start (train.memory), the fastest first:"
+            yield f"  {describe_settings(self.plan.settings)}  -> {planned}. "
+            yield f"  {' '.join(self.plan.costs)}"
+            return
         yield f"It fits: {free} are free." if self.fits else f"It does not fit: {free} are free."
         if self.changes:
             yield "Settings that reduce it, one on top of the other:"
@@ -130,7 +152,7 @@ def estimate_run(
         estimate = estimate_memory(config, models, device)
         if not free_bytes and _is_available(estimate.device.kind):
             free_bytes = read_free_bytes(config, estimate.device)
-        changes = suggest(estimate, free_bytes) if free_bytes else []
+        plan, changes = _find_ways(estimate, free_bytes) if free_bytes else (None, [])
     except EstimateError as error:
         raise RunError(str(error)) from error
     info = check_config(locate_base_model(config.base_model, models))
@@ -139,7 +161,22 @@ def estimate_run(
         *check_start_file(config, info),
         *describe_warnings(config, info),
     ]
-    return MemoryReport(estimate, free_bytes, changes, warnings)
+    return MemoryReport(estimate, free_bytes, plan, changes, warnings)
+
+
+def _find_ways(estimate: Estimate, free_bytes: int) -> tuple[MemoryPlan | None, list[Change]]:
+    """Returns the plan that makes a run fit; else all that may be changed, beginning with it."""
+    plan = plan_memory(estimate, free_bytes)
+    if not plan.settings:
+        return None, suggest(estimate, free_bytes)
+    if plan.fits:
+        return plan, []
+    assignments = tuple(
+        f"{path}={str(value).lower() if isinstance(value, bool) else value}"
+        for path, value in plan.settings.items()
+    )
+    first = Change(assignments, " ".join(plan.costs), plan.estimate)
+    return None, [first, *suggest(plan.estimate, free_bytes)]
 
 
 def probe_run(config: RunConfig, models: Path) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from pathlib import Path
 from datasets_tools.errors import LorasmithError
 from trainer.commands.checks import check_run
 from trainer.commands.libraries import quiet_model_libraries
+from trainer.config import change_settings
 from trainer.device import is_out_of_memory
 from trainer.device_kinds import DEVICE_KINDS, find_kind
-from trainer.memory import warn_of_shortage
+from trainer.memory import explain_plan, plan_run, warn_of_shortage
 from trainer.runs import (
     RunError,
     RunFolder,
@@ -19,6 +20,7 @@ from trainer.runs import (
     own_folder,
     read_status,
     request,
+    save_config,
 )
 from trainer.runs.systems import stop_on_closing, stop_on_signals
 from trainer.training.advice import list_warnings
@@ -68,7 +70,7 @@ def _train_owned(run: RunFolder, cache: Path) -> str:
     scans = scan_datasets(run.config)
     for message in check_run(run.config, run.models_path, scans.dataset.examples):
         warn(run, message)
-    _warn_of_shortage(run, scans)
+    _plan_memory(run, scans)
     while True:
         session = open_session(run, cache, scans=scans, measure=True)
         for message in list_warnings(session.config, session.family.info):
@@ -99,13 +101,36 @@ def _report_start(run: RunFolder) -> None:
     )
 
 
-def _warn_of_shortage(run: RunFolder, scans: Scans) -> None:
-    """Warns before the start where memory is too small. On a CPU there is enough, or swap."""
+def _plan_memory(run: RunFolder, scans: Scans) -> None:
+    """Has a run save memory where its GPU is too small, and warns where that is not enough.
+
+    What is chosen stands in the run's settings from here on. A run that has a checkpoint goes on
+    as it was.
+    """
     kind = find_kind(run.config.train.device)
-    if kind != "cpu" and DEVICE_KINDS[kind].is_available():
-        message = warn_of_shortage(run.config, run.models_path, scans.dataset.examples)
-        if message:
-            warn(run, message)
+    if kind == "cpu" or not DEVICE_KINDS[kind].is_available():
+        return  # there is enough, or swap
+    config = run.config
+    if run.list_checkpoints():
+        config = change_settings(config, {"train.memory": "off"})
+    plan = plan_run(config, run.models_path, scans.dataset.examples)
+    if plan is None:
+        return
+    if plan.settings:
+        save_config(run, change_settings(config, {**plan.settings, "train.memory": "off"}))
+        message = explain_plan(plan)
+        append_event(
+            run.events_path,
+            "memory",
+            settings=dict(plan.settings),
+            needed_bytes=plan.needed_bytes,
+            planned_bytes=plan.estimate.total_bytes,
+            free_bytes=plan.free_bytes,
+            message=message,
+        )
+        log_line(message)
+    if message := warn_of_shortage(plan):
+        warn(run, message)
 
 
 def export_checkpoint(run: RunFolder, cache: Path, step: int = 0) -> Path:

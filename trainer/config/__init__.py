@@ -23,6 +23,7 @@ from trainer.config.combine import (
 from trainer.config.dataset import DatasetConfig
 from trainer.config.errors import ConfigError, Problem
 from trainer.config.files import (
+    change_settings,
     config_to_toml,
     layer_config,
     parse_assignment,
@@ -96,6 +97,7 @@ __all__ = [
     "SubtractOptions",
     "Suggestion",
     "TrainConfig",
+    "change_settings",
     "check_settings",
     "compose",
     "config_to_toml",

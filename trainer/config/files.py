@@ -2,7 +2,7 @@
 
 import difflib
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,22 @@ def layer_config(
     return _validate(tree, source=str(file) if file else "")
 
 
+def change_settings(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
+    """Returns a config with some settings changed.
+
+    Args:
+        config: A run's settings.
+        values: New values by dotted path.
+
+    Raises:
+        ConfigError: a value does not suit the others.
+    """
+    tree = config.model_dump()
+    for path, value in values.items():
+        _merge(tree, _nest(path.split("."), value))
+    return _validate(tree, source="")
+
+
 def parse_assignment(text: str) -> Tree:
     """Returns the tree for `a.b=value`; the value is TOML, anything else is taken as text."""
     path, equals, raw = text.partition("=")
@@ -59,6 +75,10 @@ def parse_assignment(text: str) -> Tree:
         value: Any = tomllib.loads(f"value = {raw}")["value"]
     except tomllib.TOMLDecodeError:
         value = raw.strip()
+    return _nest(keys, value)
+
+
+def _nest(keys: Sequence[str], value: Any) -> Tree:
     for key in reversed(keys):
         value = {key: value}
     tree: Tree = value

@@ -55,6 +55,14 @@ class TrainConfig(Section):
         "it was, goes back to its last checkpoint and on with half the learning rates, rather than "
         "fail.",
     )
+    memory: Literal["auto", "exact", "off"] = Field(
+        default="auto",
+        description="What happens where a run needs more memory than its GPU has free: auto has it "
+        "save memory by settings that are left at their defaults, the fastest first: recompute, "
+        "gradient_checkpointing, micro_batch, base_model.quantize, base_model.offload_fraction. "
+        "exact leaves out quantize, the only one that changes the result. off changes nothing. "
+        "What was chosen stands in the run's settings, with off.",
+    )
     offload: bool = Field(
         default=True,
         description="Text encoders and VAE wait in main memory while they are not needed, which "

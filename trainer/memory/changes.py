@@ -80,9 +80,16 @@ def _list_candidates(estimate: Estimate) -> Iterator[tuple[tuple[str, ...], str]
             (f"base_model.quantize={kind}",),
             "The UNet is stored in 8 bits: a little slower and a little less exact.",
         )
+    on_gpu = device.kind == "cuda" and config.base_model.quantize != "nf4"
+    if on_gpu and config.base_model.offload_fraction < 1:
+        yield (
+            ("base_model.offload_fraction=1.0",),
+            "The UNet's blocks are copied to the GPU whenever they are used, which takes time.",
+        )
     if estimate.peak.name == "generating samples":
         yield ("samples.every_steps=0",), "No samples are generated during the run."
-    if config.base_model.quantize != "nf4" and device.kind != "mps":
+    packed = config.base_model.quantize == "nf4" or config.base_model.offload_fraction > 0
+    if not packed and device.kind != "mps":
         yield (
             ("base_model.quantize=nf4",),
             "The UNet is stored in 4 bits: slower, slightly less exact, and it needs bitsandbytes.",

@@ -104,7 +104,7 @@ def _pin(storage: Tensor) -> None:
 
     PyTorch's own pinned memory would take up to twice as much: it rounds up to powers of two.
     """
-    with contextlib.suppress(RuntimeError):
+    with contextlib.suppress(RuntimeError, AssertionError):
         driver: Any = torch.cuda.cudart()
         address = storage.data_ptr()
         if int(driver.cudaHostRegister(address, storage.nbytes, 0)) == 0:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from trainer.formats.families import FamilySpec
 from trainer.formats.unet_names import UNetNames
+from trainer.models.blocks import UNetBlocks
 from trainer.models.check import BaseModelInfo
 from trainer.models.embeddings import Vocabulary
 from trainer.models.layers import ModelLayer
@@ -62,6 +63,7 @@ class Family(Protocol):
     latent_channels: int
     latent_factor: int  # image pixels per latent pixel, along one side
     vocabulary: Vocabulary
+    blocks: UNetBlocks  # those of the denoiser, which save memory one by one
 
     def adaptable_models(self) -> dict[str, nn.Module]:
         """Returns the models that can carry adapters, by the prefix of their layer names."""

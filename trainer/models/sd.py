@@ -189,7 +189,12 @@ class StableDiffusion:
         factor = float(self.vae.config.scaling_factor)
         exact = torch.autocast(self.device.type, enabled=False)
         with torch.no_grad(), exact, self._placement.alone("image"):
-            return decode(self.vae, latents.float() / factor, in_strips=self._in_strips)
+            return decode(
+                self.vae,
+                latents.float() / factor,
+                in_strips=self._in_strips,
+                recompute=bool(self.blocks.offloaded),
+            )
 
     def image_fingerprint(self) -> str:
         """Names the VAE by its weights, wherever they were read from."""

@@ -16,12 +16,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 STRIP_BYTES = 20_000_000  # of one activation
+LARGEST_STORED = 300_000_000  # bytes of an activation, where larger ones are computed again
 
 
 class _Rows(Protocol):
-    """An image of channels that is read in rows."""
+    """An image of channels that is read in rows.
+
+    Attributes:
+        shape: [B, C, H, W].
+        widest: The most channels of anything that is computed for a row.
+    """
 
     shape: torch.Size
+    widest: int
 
     def read(self, start: int, end: int) -> Tensor:
         """Returns rows, [B, C, end - start, W]."""
@@ -32,7 +39,7 @@ class _Stored:
     """Rows of a tensor."""
 
     def __init__(self, tensor: Tensor) -> None:
-        self.tensor, self.shape = tensor, tensor.shape
+        self.tensor, self.shape, self.widest = tensor, tensor.shape, int(tensor.shape[1])
 
     def read(self, start: int, end: int) -> Tensor:
         return self.tensor[:, :, start:end]
@@ -45,6 +52,7 @@ class _Upsampled:
         batch, _, height, width = tensor.shape
         self._tensor, self._conv = tensor, conv
         self.shape = torch.Size((batch, conv.out_channels, 2 * height, 2 * width))
+        self.widest = max(conv.in_channels, conv.out_channels)
 
     def read(self, start: int, end: int) -> Tensor:
         top, bottom = max(start - 1, 0), min(end + 1, self.shape[2])
@@ -53,6 +61,83 @@ class _Upsampled:
         skipped = top - top // 2 * 2
         fine = fine[:, :, skipped : skipped + bottom - top]
         return _convolve(fine, self._conv, (top - (start - 1), end + 1 - bottom))
+
+
+class _Convolved:
+    """A convolution with stride 1 of an input, or of its activated norm.
+
+    Args:
+        rows: The input.
+        conv: 3 x 3.
+        norm: Of the input, where it is normalized; SiLU follows it.
+    """
+
+    def __init__(self, rows: _Rows, conv: nn.Conv2d, norm: nn.GroupNorm | None = None) -> None:
+        self._rows, self._conv = rows, conv
+        self._measured = None if norm is None else _measure(rows, norm)
+        batch, _, height, width = rows.shape
+        self.shape = torch.Size((batch, conv.out_channels, height, width))
+        self.widest = max(rows.widest, conv.out_channels)
+
+    def read(self, start: int, end: int) -> Tensor:
+        top, bottom = max(start - 1, 0), min(end + 1, self.shape[2])
+        part = self._rows.read(top, bottom)
+        if self._measured is not None:
+            scale, shift = self._measured
+            part = functional.silu(torch.addcmul(shift, part, scale), inplace=True)
+        return _convolve(part, self._conv, (top - (start - 1), end + 1 - bottom))
+
+
+class _Downsampled:
+    """A convolution with stride 2, with a row and a column of zeros after the input."""
+
+    def __init__(self, tensor: Tensor, conv: nn.Conv2d) -> None:
+        batch, _, height, width = tensor.shape
+        self._tensor, self._conv = tensor, conv
+        self.shape = torch.Size((batch, conv.out_channels, height // 2, width // 2))
+        self.widest = 4 * conv.in_channels  # two rows of twice the width
+
+    def read(self, start: int, end: int) -> Tensor:
+        last = min(2 * end + 1, self._tensor.shape[2])
+        part = functional.pad(self._tensor[:, :, 2 * start : last], (0, 1))
+        return _convolve(part, self._conv, (0, 2 * end + 1 - last))
+
+
+class _Resnet:
+    """A resnet block without a time embedding.
+
+    Args:
+        resnet: Of diffusers.
+        rows: Its input.
+        hidden: What its first convolution makes of that.
+    """
+
+    def __init__(self, resnet: Any, rows: _Rows, hidden: _Rows) -> None:
+        self._rows, self._resnet = rows, resnet
+        self._changed = _Convolved(hidden, resnet.conv2, resnet.norm2)
+        self.shape = self._changed.shape
+        self.widest = max(rows.widest, self._changed.widest)
+
+    def read(self, start: int, end: int) -> Tensor:
+        part = self._changed.read(start, end)
+        passed, shortcut = self._rows.read(start, end), self._resnet.conv_shortcut
+        part += passed if shortcut is None else shortcut(passed)
+        return part.div_(self._resnet.output_scale_factor)
+
+
+class _Last:
+    """Rows that keep what was read last: a resnet reads its input twice."""
+
+    def __init__(self, rows: _Rows) -> None:
+        self._rows, self.shape, self.widest = rows, rows.shape, rows.widest
+        self._start = self._end = 0
+        self._part: Tensor | None = None
+
+    def read(self, start: int, end: int) -> Tensor:
+        if self._part is None or start < self._start or end > self._end:
+            self._part = None  # before the next one is there
+            self._part, self._start, self._end = self._rows.read(start, end), start, end
+        return self._part[:, :, start - self._start : end - self._start]
 
 
 def encode(vae: Any, pixels: Tensor, *, in_strips: bool) -> tuple[Tensor, Tensor]:
@@ -67,42 +152,49 @@ def encode(vae: Any, pixels: Tensor, *, in_strips: bool) -> tuple[Tensor, Tensor
         encoded = vae.encode(pixels).latent_dist
         return encoded.mean, encoded.std
     encoder = vae.encoder
-    hidden = _convolve_strips(_Stored(pixels), encoder.conv_in)
+    hidden = _store(_Convolved(_Stored(pixels), encoder.conv_in))
     for block in encoder.down_blocks:
         for resnet in block.resnets:
             hidden = _run_resnet(resnet, _Stored(hidden))
         for sampler in block.downsamplers or ():
-            hidden = _convolve_strips(_Stored(hidden), sampler.conv, after=True)
+            hidden = _store(_Downsampled(hidden, sampler.conv))
     hidden = encoder.mid_block(hidden)
-    hidden = _convolve_strips(_Stored(hidden), encoder.conv_out, encoder.conv_norm_out)
+    hidden = _store(_Convolved(_Stored(hidden), encoder.conv_out, encoder.conv_norm_out))
     distribution = hidden if vae.quant_conv is None else vae.quant_conv(hidden)
     mean, log_variance = distribution.chunk(2, dim=1)
     return mean, torch.exp(0.5 * log_variance.clamp(-30.0, 20.0))  # diffusers' bounds
 
 
-def decode(vae: Any, latents: Tensor, *, in_strips: bool) -> Tensor:
+def decode(vae: Any, latents: Tensor, *, in_strips: bool, recompute: bool = False) -> Tensor:
     """Returns the pixels of latents that are not scaled, in -1 .. 1, [B, 3, H, W].
 
     Args:
         vae: An AutoencoderKL of diffusers.
         latents: [B, C, h, w].
         in_strips: As for `encode`.
+        recompute: Whether strips of the largest activations are computed again wherever they are
+            read, instead of storing them: half of the memory for some two and a half times the
+            time.
     """
     if not (in_strips and _is_usual(vae)):
         pixels: Tensor = vae.decode(latents, return_dict=False)[0]
         return pixels
     decoder = vae.decoder
     hidden = latents if vae.post_quant_conv is None else vae.post_quant_conv(latents)
-    hidden = decoder.mid_block(decoder.conv_in(hidden))
-    rows: _Rows = _Stored(hidden)
+    rows: _Rows = _Stored(decoder.mid_block(decoder.conv_in(hidden)))
     for block in decoder.up_blocks:
         for resnet in block.resnets:
-            hidden = _run_resnet(resnet, rows)
-            rows = _Stored(hidden)
+            batch, _, height, width = rows.shape
+            size = 4 * batch * resnet.out_channels * height * width
+            if recompute and size > LARGEST_STORED:
+                source = _Last(rows)
+                rows = _Resnet(resnet, source, _Convolved(source, resnet.conv1, resnet.norm1))
+            else:
+                rows = _Stored(_run_resnet(resnet, rows))
         for sampler in block.upsamplers or ():
-            rows = _Upsampled(hidden, sampler.conv)
-    del hidden
-    return _convolve_strips(rows, decoder.conv_out, decoder.conv_norm_out)
+            stored = rows.tensor if isinstance(rows, _Stored) else _store(rows)
+            rows = _Upsampled(stored, sampler.conv)
+    return _store(_Convolved(rows, decoder.conv_out, decoder.conv_norm_out))
 
 
 def _is_usual(vae: Any) -> bool:
@@ -112,63 +204,23 @@ def _is_usual(vae: Any) -> bool:
 
 
 def _run_resnet(resnet: Any, rows: _Rows) -> Tensor:
-    """Returns what a resnet block without a time embedding makes of its input.
-
-    Where the shape stays, the result takes the place of the input.
-    """
-    hidden = _convolve_strips(rows, resnet.conv1, resnet.norm1)
-    shortcut = resnet.conv_shortcut
-    if shortcut is None and isinstance(rows, _Stored):
-        result = rows.tensor
-    else:
-        result = hidden.new_empty(hidden.shape)
-    source = _Stored(hidden)
-    scale, shift = _measure(source, resnet.norm2)
-    for start, end in _cut(source):
-        part = _activate_and_convolve(source, resnet.conv2, (scale, shift), start, end)
-        passed = rows.read(start, end)
-        part += passed if shortcut is None else shortcut(passed)
-        result[:, :, start:end] = part.div_(resnet.output_scale_factor)
-    return result
+    """Returns what a resnet block makes of its input, written over it where the shape stays."""
+    hidden = _Stored(_store(_Convolved(rows, resnet.conv1, resnet.norm1)))
+    same = resnet.conv_shortcut is None and isinstance(rows, _Stored)
+    return _store(_Resnet(resnet, rows, hidden), rows.tensor if same else None)
 
 
-def _convolve_strips(
-    rows: _Rows, conv: nn.Conv2d, norm: nn.GroupNorm | None = None, *, after: bool = False
-) -> Tensor:
-    """Returns a convolution of an input, or of its activated norm, computed strip by strip.
-
-    Args:
-        rows: The input.
-        conv: 3 x 3, with stride 1 or 2.
-        norm: Of the input, where it is normalized; SiLU follows it.
-        after: Whether a row and a column of zeros come after the input and none before it, as in
-            the VAE's downsamplers.
-    """
-    measured = None if norm is None else _measure(rows, norm)
-    stride = int(conv.stride[0])
-    height, width = rows.shape[2] // stride, rows.shape[3] // stride
-    result = conv.weight.new_empty((rows.shape[0], conv.out_channels, height, width))
-    for start, end in _cut(rows, stride):
-        if after:
-            last = min(end * stride + 1, rows.shape[2])
-            part = functional.pad(rows.read(start * stride, last), (0, 1))
-            part = _convolve(part, conv, (0, end * stride + 1 - last))
-        else:
-            part = _activate_and_convolve(rows, conv, measured, start, end)
-        result[:, :, start:end] = part
-    return result
-
-
-def _activate_and_convolve(
-    rows: _Rows, conv: nn.Conv2d, measured: tuple[Tensor, Tensor] | None, start: int, end: int
-) -> Tensor:
-    """Returns some rows of a convolution with stride 1 of an input's activated norm."""
-    top, bottom = max(start - 1, 0), min(end + 1, rows.shape[2])
-    part = rows.read(top, bottom)
-    if measured is not None:
-        scale, shift = measured
-        part = functional.silu(torch.addcmul(shift, part, scale), inplace=True)
-    return _convolve(part, conv, (top - (start - 1), end + 1 - bottom))
+def _store(rows: _Rows, place: Tensor | None = None) -> Tensor:
+    """Returns all rows as a tensor, a new one or the given one."""
+    for start, end in _cut(rows):
+        part = rows.read(start, end)
+        if place is None:
+            place = part.new_empty(rows.shape)
+        place[:, :, start:end] = part
+    if place is None:
+        msg = "an image has no rows"
+        raise ValueError(msg)
+    return place
 
 
 def _convolve(part: Tensor, conv: nn.Conv2d, missing: tuple[int, int]) -> Tensor:
@@ -204,9 +256,9 @@ def _measure(rows: _Rows, norm: nn.GroupNorm) -> tuple[Tensor, Tensor]:
     return scale[:, :, None, None], shift[:, :, None, None]
 
 
-def _cut(rows: _Rows, stride: int = 1) -> Iterator[tuple[int, int]]:
-    """Yields the rows of an output, strip by strip."""
-    batch, channels, height, width = rows.shape
-    size = max(2, STRIP_BYTES // (4 * batch * channels * width * stride))
-    for start in range(0, height // stride, size):
-        yield start, min(start + size, height // stride)
+def _cut(rows: _Rows) -> Iterator[tuple[int, int]]:
+    """Yields the first row of each strip, and the one after its last."""
+    batch, _, height, width = rows.shape
+    size = max(2, STRIP_BYTES // (4 * batch * rows.widest * width))
+    for start in range(0, height, size):
+        yield start, min(start + size, height)

@@ -7,6 +7,7 @@
 | data | examples, buckets (`"128x128": count`), device, precision, layers, parameters |
 | cache | what, done, total |
 | measured | base_model, prediction ("": unknown), assumed, margin, distances, evidence, message |
+| memory | settings (by path), needed_bytes, planned_bytes, free_bytes, message |
 | step | step, steps, loss, learning_rates, steps_per_second, seconds_left, memory_bytes |
 | sample | step, index, prompt, seed, weight, file (relative to the run) |
 | checkpoint | step, folder (relative to the run) |
@@ -32,6 +33,7 @@ EventKind = Literal[
     "data",
     "cache",
     "measured",
+    "memory",
     "step",
     "sample",
     "checkpoint",

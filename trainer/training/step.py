@@ -1,14 +1,15 @@
 """One optimiser update: gradients of its batches, in parts where the memory asks for it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
 import torch
 from torch import Tensor
 
-from trainer.config import RunConfig, schedule_factor
+from trainer.config import change_settings, schedule_factor
 from trainer.data import Batch
 from trainer.device import free_memory, is_out_of_memory
+from trainer.device_kinds import DEVICE_KINDS
 from trainer.runs import RunError, save_config
 from trainer.training.loss import compute_losses, compute_prior_losses
 from trainer.training.progress import warn
@@ -110,29 +111,40 @@ def _take_less(session: Session) -> None:
     Raises:
         RunError: there is nothing left to change.
     """
-    train = session.config.train
-    size = train.micro_batch or train.batch_size
-    changes: dict[str, int | bool]
-    if size > 1:
-        changes = {"micro_batch": (size + 1) // 2}
-        remedy = f"train.micro_batch = {changes['micro_batch']} from here on"
-    elif not train.gradient_checkpointing:
-        changes = {"gradient_checkpointing": True}
-        session.family.enable_gradient_checkpointing()
-        remedy = "train.gradient_checkpointing = true from here on"
-    else:
+    settings = _find_leaner(session)
+    if settings is None:
         raise RunError(NOTHING_LEFT)
+    if "train.gradient_checkpointing" in settings:
+        session.family.enable_gradient_checkpointing()
+    if "base_model.offload_fraction" in settings:
+        session.family.blocks.offload(1.0, session.context.device)
+    (first, value), *_ = settings.items()
     step = session.state.step + 1
     warn(
         session.run,
-        f"The device ran out of memory at step {step}, which is computed again: {remedy}.",
+        f"The device ran out of memory at step {step}, which is computed again: "
+        f"{first} = {str(value).lower()} from here on.",
     )
-    session.config = _change(session.config, changes)
-    save_config(session.run, _change(session.run.config, changes))
+    session.config = change_settings(session.config, settings)
+    save_config(session.run, change_settings(session.run.config, settings))
 
 
-def _change(config: RunConfig, changes: Mapping[str, int | bool]) -> RunConfig:
-    return config.model_copy(update={"train": config.train.model_copy(update=changes)})
+def _find_leaner(session: Session) -> dict[str, int | float | bool] | None:
+    """Returns the settings of the next leaner plan that a loaded run can change to.
+
+    All of them leave the update as it is but for rounding: smaller parts of the batch first, which
+    cost least, then computing blocks twice, then blocks that wait in main memory.
+    """
+    train, base = session.config.train, session.config.base_model
+    size = train.micro_batch or train.batch_size
+    if size > 1:
+        return {"train.micro_batch": (size + 1) // 2}
+    if not train.gradient_checkpointing or train.checkpointing_fraction < 1:
+        return {"train.gradient_checkpointing": True, "train.checkpointing_fraction": 1.0}
+    apart = not DEVICE_KINDS[session.context.device.type].shares_memory
+    if apart and base.offload_fraction < 1 and base.quantize != "nf4":
+        return {"base_model.offload_fraction": 1.0}
+    return None
 
 
 def _set_learning_rates(session: Session) -> None:
