@@ -206,8 +206,9 @@ def _is_usual(vae: Any) -> bool:
 def _run_resnet(resnet: Any, rows: _Rows) -> Tensor:
     """Returns what a resnet block makes of its input, written over it where the shape stays."""
     hidden = _Stored(_store(_Convolved(rows, resnet.conv1, resnet.norm1)))
-    same = resnet.conv_shortcut is None and isinstance(rows, _Stored)
-    return _store(_Resnet(resnet, rows, hidden), rows.tensor if same else None)
+    keeps_shape = resnet.conv_shortcut is None
+    place = rows.tensor if keeps_shape and isinstance(rows, _Stored) else None
+    return _store(_Resnet(resnet, rows, hidden), place)
 
 
 def _store(rows: _Rows, place: Tensor | None = None) -> Tensor:
