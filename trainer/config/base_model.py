@@ -74,10 +74,11 @@ class BaseModelConfig(Section):
         default=0.0,
         ge=0,
         le=1,
-        description="How many of the UNet's blocks, 0 to 1, wait in main memory and are copied to "
-        "the GPU while they are used (block swap): less of the GPU's memory for slower steps. "
-        "These blocks are recomputed in the backward pass as with train.gradient_checkpointing. "
-        "Without use where the GPU shares the main memory, and not with nf4.",
+        description="How many of the UNet's blocks and the text encoders' layers, 0 to 1, wait in "
+        "main memory and are copied to the GPU while they are used (block swap): less of the GPU's "
+        "memory for slower steps. The blocks are recomputed in the backward pass as with "
+        "train.gradient_checkpointing. Without use where the GPU shares the main memory, and not "
+        "with nf4.",
     )
     precision: Literal["auto", PrecisionName] = Field(
         default="auto",

@@ -46,10 +46,14 @@ class Placement:
             _fill(model, torch.float32 if model is parts.vae else dtype)
         _pack_linears(parts.unet)
         self._filled = True
-        parts.blocks.pack()
+        offloaded = {parts.unet: parts.blocks.offloaded, **parts.text_layers}
+        for blocks in offloaded.values():
+            for block in blocks:
+                block.pack()
         if not self._device.shares_memory:
-            waiting = sum(self._meter.round(block.size) for block in parts.blocks.offloaded)
-            self._never_moved[parts.unet] = waiting
+            for model, blocks in offloaded.items():
+                self._never_moved[model] = sum(self._meter.round(each.size) for each in blocks)
+            waiting = sum(self._never_moved.values())
             absent = [model for model, present in self._present.items() if not present]
             self._meter.add(-waiting - sum(map(self._measure, absent)))
             self._meter.restart()

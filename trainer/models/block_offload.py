@@ -1,14 +1,16 @@
 """Blocks of a UNet whose weights wait in main memory and come to the device while they are used.
 
 Other programs call it block swap (kohya), layer offload (OneTrainer) or group offloading
-(diffusers). A block's hooks copy its weights to the device before each call and let go of the copy
-after it. Such a block must be checkpointed: autograd then keeps none of its weights, and the
-backward pass calls the block once more, which brings them back for as long as its gradients need
-them.
+(diffusers). A block's weights are copied to the device before each forward pass, and the copy is
+let go after it. Such a block should be checkpointed: autograd then keeps none of its weights, and
+the backward pass calls the block once more, which brings them back for as long as its gradients
+need them.
 """
 
 import contextlib
+import functools
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,9 +53,7 @@ class OffloadedBlock:
         self._weights: list[_Weight] = []
         # `Module.to` goes down to the modules by this method: here it has nothing to move.
         block._apply = lambda *_args, **_options: block  # type: ignore[method-assign]
-        block.register_forward_pre_hook(self._fetch)
-        # After an error, too, such as the one by which checkpointing ends a recomputation early.
-        block.register_forward_hook(self._release, always_call=True)
+        block.forward = self._wrap(block.forward)
         self.pack()
 
     @property
@@ -82,14 +82,27 @@ class OffloadedBlock:
                 stored = nn.Parameter(stored, requires_grad=False)
             weight.owner[weight.name] = weight.stored = stored
 
-    def _fetch(self, _block: nn.Module, _inputs: Any) -> None:
+    def _wrap(self, forward: Callable[..., Any]) -> Callable[..., Any]:
+        """Returns a forward pass that has the weights on the device."""
+
+        @functools.wraps(forward)
+        def run(*inputs: Any, **options: Any) -> Any:
+            try:
+                self._fetch()
+                return forward(*inputs, **options)
+            finally:  # also at the error by which checkpointing ends a recomputation early
+                self._release()
+
+        return run
+
+    def _fetch(self) -> None:
         copy = torch.empty_like(self._storage, device=self._device)
         copy.copy_(self._storage, non_blocking=True)
         for weight in self._weights:
             # Another tensor, not other data in the same one: what autograd has saved must stay.
             weight.owner[weight.name] = self._view(copy, weight)
 
-    def _release(self, _block: nn.Module, _inputs: Any, _output: Any) -> None:
+    def _release(self) -> None:
         for weight in self._weights:
             weight.owner[weight.name] = weight.stored
 

@@ -1,4 +1,7 @@
-"""The blocks of a UNet that save memory one by one: by checkpointing, by waiting in main memory."""
+"""The blocks of a UNet that save memory one by one: by checkpointing, by waiting in main memory.
+
+The layers of text encoders can wait, too.
+"""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -69,6 +72,42 @@ class UNetBlocks:
 
         self._unet.enable_gradient_checkpointing(run)
         self._unet.train()
+
+
+def offload_text_layers(
+    encoders: Iterable[nn.Module], fraction: float, device: torch.device
+) -> dict[nn.Module, list[OffloadedBlock]]:
+    """Has the weights of some layers of text encoders wait in main memory until they are used.
+
+    Beside a UNet whose blocks wait, SDXL's two encoders would be the peak of a run.
+
+    Args:
+        encoders: CLIP's, of transformers.
+        fraction: How many of each one's layers, 0 to 1.
+        device: Where they work.
+
+    Returns:
+        The layers that wait, by the encoder.
+    """
+    return {
+        encoder: [
+            OffloadedBlock(part, device)
+            for part in choose_evenly(list_text_parts(encoder), fraction)
+        ]
+        for encoder in encoders
+    }
+
+
+def list_text_parts(encoder: nn.Module) -> list[nn.Module]:
+    """Returns the attention and feed-forward parts of a text encoder's layers.
+
+    Not the layers: transformers checkpoints inside of their `forward`, and calls what is in there
+    again.
+    """
+    layers: Any = next(
+        module for name, module in encoder.named_modules() if name.endswith("encoder.layers")
+    )
+    return [part for layer in layers for part in (layer.self_attn, layer.mlp)]
 
 
 def list_blocks(unet: Any) -> list[nn.Module]:

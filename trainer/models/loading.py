@@ -6,7 +6,7 @@ place before the next: the peak is the models' size in their final format plus o
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainer.models.block_offload import OffloadedBlock
 from trainer.models.blocks import UNetBlocks
 from trainer.models.check import BaseModelInfo
 from trainer.models.errors import ModelError
@@ -32,6 +33,8 @@ class Parts:
     vae: Any
     text_encoders: list[Any]
     tokenizers: list[Any]
+    # By the text encoder, its layers that wait in main memory.
+    text_layers: dict[nn.Module, list[OffloadedBlock]] = field(default_factory=dict)
 
 
 def load_parts(info: BaseModelInfo, device: torch.device, dtype: torch.dtype) -> Parts:

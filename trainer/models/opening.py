@@ -9,6 +9,7 @@ import torch
 from trainer.config import BaseModelConfig
 from trainer.formats.families import FAMILIES, SD2, SD15, SDXL
 from trainer.models.attention import ATTENTION
+from trainer.models.blocks import offload_text_layers
 from trainer.models.check import BaseModelInfo, check_base_model
 from trainer.models.errors import ModelError
 from trainer.models.family import EVERY_MODEL, Family, Model
@@ -108,6 +109,7 @@ def make_family(
     """
     quantize_unet(parts.unet, config.quantize, dtype, device)
     parts.blocks.offload(config.offload_fraction, device)
+    parts.text_layers = offload_text_layers(parts.text_encoders, config.offload_fraction, device)
     text = TextSettings(config.clip_skip, config.max_windows)
     family = _CLASSES[info.family](info, parts, device, dtype, text)
     family.keep_on_device(present)
