@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 STRIP_BYTES = 20_000_000  # of one activation
-LARGEST_STORED = 300_000_000  # bytes of an activation, where larger ones are computed again
 
 
 class _Rows(Protocol):
@@ -172,9 +171,9 @@ def decode(vae: Any, latents: Tensor, *, in_strips: bool, recompute: bool = Fals
         vae: An AutoencoderKL of diffusers.
         latents: [B, C, h, w].
         in_strips: As for `encode`.
-        recompute: Whether strips of the largest activations are computed again wherever they are
-            read, instead of storing them: half of the memory for some two and a half times the
-            time.
+        recompute: Whether strips of the last block, whose activations are the largest, are
+            computed again wherever they are read, instead of storing them: half of the memory for
+            some two and a half times the time.
     """
     if not (in_strips and _is_usual(vae)):
         pixels: Tensor = vae.decode(latents, return_dict=False)[0]
@@ -184,9 +183,7 @@ def decode(vae: Any, latents: Tensor, *, in_strips: bool, recompute: bool = Fals
     rows: _Rows = _Stored(decoder.mid_block(decoder.conv_in(hidden)))
     for block in decoder.up_blocks:
         for resnet in block.resnets:
-            batch, _, height, width = rows.shape
-            size = 4 * batch * resnet.out_channels * height * width
-            if recompute and size > LARGEST_STORED:
+            if recompute and block is decoder.up_blocks[-1]:
                 source = _Last(rows)
                 rows = _Resnet(resnet, source, _Convolved(source, resnet.conv1, resnet.norm1))
             else:
