@@ -236,11 +236,18 @@ def test_an_estimate_says_what_would_make_a_run_fit(trained, capsys):
     assert main([*words, "--free=100"]) == 0
     needed = json.loads(capsys.readouterr().out)["needed_bytes"]
     free = needed - 1_000_000  # so that the first change is enough
-    assert main([*words, f"--free={free / 1e9:.9f}"]) == 1
+    assert main([*words, f"--free={free / 1e9:.9f}"]) == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert planned["fits"] is True
+    assert planned["free_bytes"] == free
+    assert planned["plan"]["settings"] == {"train.recompute": "activations"}
+    assert planned["plan"]["needed_bytes"] <= free
+    assert main([*words, "--free=0.1"]) == 1  # less than the fixed part of the reserve
     told = json.loads(capsys.readouterr().out)
     assert told["fits"] is False
-    assert told["free_bytes"] == free
-    assert told["suggestions"][-1]["fits"] is True
+    assert told["plan"] is None
+    assert told["suggestions"]
+    assert not any(each["fits"] for each in told["suggestions"])
     assert told["device"] == "cuda in bf16"
     assert told["peak_bytes"] == max(phase["peak_bytes"] for phase in told["phases"])
     assert told["needed_bytes"] > told["peak_bytes"]

@@ -284,6 +284,7 @@ def test_full_size_models_are_rehearsed_without_their_weights(
     family, weights_bytes, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(estimate_module, "check_config", lambda _: describe_full_size(family))
+    monkeypatch.setattr(estimate_module, "check_parts", lambda _: None)  # there is no file
     config = layer_config(
         settings={"base_model": {"path": str(tmp_path)}},
         assignments=["train.gradient_checkpointing=true", "train.batch_size=1"],

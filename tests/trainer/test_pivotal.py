@@ -2,6 +2,7 @@
 
 import zipfile
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -162,7 +163,9 @@ def test_the_files_hold_what_was_trained_and_diffusers_loads_them(make_run, cach
             without = generate(family, context, request)
         assert without.tobytes() == generate(load_plain(base), context, request).tobytes()
         assert without.tobytes() != images[-1].tobytes()
-    assert images[0].tobytes() == images[1].tobytes()
+    # The file holds the convolutions' scale in another factor than the checkpoint.
+    first, second = (np.asarray(image, dtype=int) for image in images)
+    assert np.abs(first - second).max() <= 1
 
     pipeline = make_pipeline(base)
     pipeline.load_lora_weights(run.path, weight_name="pico.safetensors")
