@@ -243,6 +243,7 @@ def test_presets_for_sdxl_with_8_gb_fit():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("family", "memory"), [each for each in PLACES if each != ("sdxl", 8)])
 def test_every_preset_fits_the_memory_in_its_name(family, memory):
     check_memory(family, memory)
