@@ -22,6 +22,7 @@ from trainer.runs import (
     request,
     save_config,
 )
+from trainer.runs.checkpoints import set_damaged_aside
 from trainer.runs.systems import stop_on_closing, stop_on_signals
 from trainer.training.advice import list_warnings
 from trainer.training.artifacts import export_file
@@ -66,6 +67,9 @@ def train(run: RunFolder, cache: Path) -> str:
 
 
 def _train_owned(run: RunFolder, cache: Path) -> str:
+    for message in set_damaged_aside(run):
+        warn(run, message)
+    _refuse_fewer_steps(run)
     _report_start(run)
     scans = scan_datasets(run.config)
     for message in check_run(run.config, run.models_path, scans.dataset.examples):
@@ -93,6 +97,17 @@ def _learn_and_export(session: Session) -> str:
         export_file(session, f"{session.config.name}.safetensors")
         append_event(run.events_path, "ended", reason=reason, message="", step=session.state.step)
     return reason
+
+
+def _refuse_fewer_steps(run: RunFolder) -> None:
+    """Refuses a run whose last checkpoint is behind its last step."""
+    step, steps = _last_step(run), run.config.train.steps
+    if step > steps:
+        msg = (
+            f"train.steps is {steps}, and {run.id} has a checkpoint at step {step} already. Set "
+            f"it to {step} or more, or remove the later checkpoints from {run.checkpoints_path}."
+        )
+        raise RunError(msg)
 
 
 def _report_start(run: RunFolder) -> None:
