@@ -16,8 +16,7 @@ from trainer.runs import (
     EventReader,
     RunFolder,
     derive_status,
-    find_owner,
-    is_alive,
+    is_owned,
     list_runs,
     read_requests,
 )
@@ -102,7 +101,7 @@ def read_event_log(run: RunFolder) -> list[Event]:
 def view_run(run: RunFolder) -> RunView:
     """Returns the run's state by its files."""
     events = read_event_log(run)
-    status = derive_status(events, alive=is_alive(find_owner(run.path)))
+    status = derive_status(events, alive=is_owned(run.path))
     state: ShownState = status.state
     message = status.message
     if status.can_start:

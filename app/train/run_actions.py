@@ -21,7 +21,7 @@ from trainer.runs import (
     create_run,
     end_run,
     find_owner,
-    is_alive,
+    is_owned,
     read_age,
     request,
 )
@@ -82,8 +82,7 @@ def ask_run(run: RunFolder, what: Request) -> str:
     if what == "pause":
         clear_requests(run.path, "resume")
     if what == "stop" and read_age(run.path, "stop") > STOP_SECONDS:
-        owner = find_owner(run.path)
-        end_run(run, owner if is_alive(owner) else find_starter(run.path))
+        end_run(run, find_owner(run.path) if is_owned(run.path) else find_starter(run.path))
         return text.ENDED
     request(run.path, what)
     return core_text.PENDING[what]

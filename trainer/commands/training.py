@@ -38,8 +38,13 @@ OUT_OF_MEMORY = (
 )
 
 
-def train(run: RunFolder, cache: Path) -> str:
+def train(run: RunFolder, cache: Path, *, take_over: bool = False) -> str:
     """Starts a queued run, or resumes a stopped, failed or lost one.
+
+    Args:
+        run: The run.
+        cache: Folder of encoded images and captions.
+        take_over: Takes the run from a process on another computer that seems to work on it.
 
     Returns:
         "finished" or "stopped".
@@ -49,7 +54,7 @@ def train(run: RunFolder, cache: Path) -> str:
             last event has the same message.
     """
     quiet_model_libraries()
-    with own_folder(run.path):
+    with own_folder(run.path, take_over=take_over):
         if read_status(run.path).state == "finished":
             msg = f"{run.id} is finished. Raise train.steps in its config.toml to train it further."
             if run.config.train.steps <= _last_step(run):

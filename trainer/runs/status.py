@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from trainer.runs.events import Event, read_events
-from trainer.runs.process import find_owner, is_alive
+from trainer.runs.ownership import is_owned
 
 State = Literal["new", "queued", "running", "paused", "stopped", "finished", "failed", "lost"]
 
@@ -39,7 +39,7 @@ class RunStatus:
 
 def read_status(run: Path) -> RunStatus:
     """Returns the status of the run in a folder."""
-    return derive_status(read_events(run / "events.jsonl"), alive=is_alive(find_owner(run)))
+    return derive_status(read_events(run / "events.jsonl"), alive=is_owned(run))
 
 
 def derive_status(events: list[Event], *, alive: bool) -> RunStatus:

@@ -5,10 +5,13 @@ another one.
 """
 
 import contextlib
+import errno
+import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 # Of Windows' CreateProcess, by number: Python has the names on Windows alone.
@@ -111,6 +114,31 @@ def stop_on_closing(
     finally:
         set_handler(handle, False)
         ended.set()
+
+
+def find_lock(path: Path) -> bool | None:
+    """Returns whether a process holds the lock of a file; None where looking would take it.
+
+    Windows has no shared locks of whole files among those that Python knows.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    try:
+        if sys.platform == "win32":
+            return None
+        import fcntl
+    except ImportError:  # as in the tests of what Windows lacks
+        return None
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        # Shared: two that look at the same moment do not take each other for the owner.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def find_console() -> Callable[[Handler, bool], None] | None:
