@@ -9,7 +9,8 @@ from filelock import FileLock, Timeout
 from app.core import text as core_text
 from app.core.examples import find_suggesting, list_examples
 from app.core.jobs import find_starter, has_worker, start_process
-from app.core.run_views import find_busy_run, view_run
+from app.core.run_lists import find_busy_run
+from app.core.run_views import view_run
 from app.core.workspace import Workspace, WorkspaceError
 from app.train import text
 from datasets_tools.files import explain_os_error

@@ -15,6 +15,7 @@ from trainer.runs.folder import (
     open_run,
     save_config,
 )
+from trainer.runs.listing import RunListing
 from trainer.runs.ownership import is_owned, own_folder
 from trainer.runs.previews import (
     AdapterChoice,
@@ -25,18 +26,26 @@ from trainer.runs.previews import (
     request_preview,
 )
 from trainer.runs.process import Owner, describe_process, find_owner, is_alive, read_owner, spawn
-from trainer.runs.status import RunStatus, derive_status, read_status
+from trainer.runs.status import (
+    EventSummary,
+    RunStatus,
+    derive_status,
+    explain_unreadable,
+    read_status,
+)
 
 __all__ = [
     "AdapterChoice",
     "Checkpoint",
     "EventReader",
+    "EventSummary",
     "Owner",
     "PreviewFolder",
     "PreviewRequest",
     "PreviewResult",
     "RunError",
     "RunFolder",
+    "RunListing",
     "RunStatus",
     "RunWriteError",
     "append_event",
@@ -45,6 +54,7 @@ __all__ = [
     "derive_status",
     "describe_process",
     "end_run",
+    "explain_unreadable",
     "find_owner",
     "is_alive",
     "is_owned",

@@ -76,6 +76,7 @@ def own_folder(folder: Path, *, take_over: bool = False) -> Iterator[Owner]:
         _refuse_living(folder, take_over=take_over)
         with explain_writing(folder):
             write_atomically(folder / OWNER_FILE, json.dumps(asdict(owner)))
+        _touch(folder.parent)
         with _give_signs(folder, owner):
             yield owner
     finally:
@@ -83,6 +84,7 @@ def own_folder(folder: Path, *, take_over: bool = False) -> Iterator[Owner]:
         with contextlib.suppress(OSError):
             if find_owner(folder) == owner:
                 remove_file(folder / OWNER_FILE, missing_ok=True)
+                _touch(folder.parent)
         if lock is not None:
             with contextlib.suppress(OSError):
                 lock.release()
@@ -172,6 +174,12 @@ def _give_signs(folder: Path, owner: Owner) -> Iterator[None]:
     finally:
         ended.set()
         thread.join(BEAT_SECONDS)
+
+
+def _touch(folder: Path) -> None:
+    """Changes the time of the folder of all runs, by which readers notice a beginning or an end."""
+    with contextlib.suppress(OSError):
+        os.utime(folder)
 
 
 def _end_now(folder: Path, owner: Owner) -> None:
