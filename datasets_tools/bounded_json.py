@@ -5,6 +5,7 @@ written with again, and takes any size.
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +20,27 @@ class UnreadableError(LorasmithError, ValueError):
     """A text that is not JSON within the bounds; the message states what is wrong, without end."""
 
 
-def parse_json(data: bytes, levels: int = MOST_LEVELS) -> Any:
-    """Returns the value of a JSON text in UTF-8.
+def parse_json(
+    data: bytes | str,
+    levels: int = MOST_LEVELS,
+    make_table: Callable[[list[tuple[str, Any]]], Any] | None = None,
+) -> Any:
+    """Returns the value of a JSON text.
 
     Args:
-        data: The text.
+        data: The text, or its bytes in UTF-8.
         levels: How deep tables and lists may be nested.
+        make_table: Makes a table of its rows; None takes the last of two rows of a name.
 
     Raises:
         UnreadableError: it is not JSON, nested too deeply, has a number of thousands of digits, or
             half of a surrogate pair.
     """
     try:
-        value = json.loads(data.decode("utf-8"))
+        content = data if isinstance(data, str) else data.decode("utf-8")
+        value = json.loads(content, object_pairs_hook=make_table)
         _check_depth(value, levels)
-        if rb"\ud" in data.lower():
+        if r"\ud" in content or r"\uD" in content or isinstance(data, str):
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeError:
         raise UnreadableError("it holds what is not Unicode text") from None

@@ -29,6 +29,7 @@ from filelock import FileLock, Timeout
 
 from app.core import text
 from app.core.workspace import Workspace, WorkspaceError
+from datasets_tools.bounded_json import parse_json
 from datasets_tools.disk import remove_folder, remove_quietly
 from datasets_tools.files import explain_os_error, write_atomically
 from trainer.runs import Owner, describe_process, is_alive, is_owned, read_owner, spawn
@@ -128,7 +129,7 @@ def read_job(workspace: Workspace, job_id: object) -> Job:
     stopped = (folder / _STOPPED).exists()
     if not stopped and _is_whole(output, events):
         with contextlib.suppress(ValueError):
-            return Job(job_id, "done", json.loads(output), events, path=folder)
+            return Job(job_id, "done", parse_json(output), events, path=folder)
         return Job(job_id, "done", events[-1], events, path=folder)
     complaint = _read_complaint(_read_text(folder / "log.txt") or "")
     message = text.COMMAND_STOPPED if stopped else complaint
@@ -140,7 +141,7 @@ def _is_whole(output: str, events: Sequence[dict[str, Any]]) -> bool:
     if events and "event" in events[-1]:
         return bool(events[-1]["event"] == "done")
     try:
-        json.loads(output)
+        parse_json(output)
     except ValueError:
         return False
     return True
@@ -199,7 +200,7 @@ def _read_events(output: str) -> list[dict[str, Any]]:
     events = []
     for line in output.splitlines():
         with contextlib.suppress(ValueError):
-            event = json.loads(line)
+            event = parse_json(line)
             if isinstance(event, dict):
                 events.append(event)
     return events

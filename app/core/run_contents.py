@@ -1,7 +1,6 @@
 """What a run holds: losses, samples, config; and the size that a base model was made for."""
 
 import bisect
-import json
 import re
 import threading
 from array import array
@@ -11,6 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from app.core.run_views import read_samples
+from datasets_tools.bounded_json import read_table
 from trainer.config import ConfigError, RunConfig
 from trainer.formats.families import FAMILIES, SD15
 from trainer.runs import EventReader, RunFolder
@@ -143,11 +143,11 @@ def read_resolution(base_model: Path | None, family: str = "") -> int:
     if base_model is None:
         return usual
     try:
-        unet = json.loads((base_model / "unet" / "config.json").read_text(encoding="utf-8"))
-        vae = json.loads((base_model / "vae" / "config.json").read_text(encoding="utf-8"))
+        unet = read_table(base_model / "unet" / "config.json")
+        vae = read_table(base_model / "vae" / "config.json")
         halvings = len(vae["block_out_channels"]) - 1
-        return int(unet["sample_size"]) << halvings
-    except (OSError, ValueError, KeyError, TypeError):
+        return int(unet["sample_size"]) << min(halvings, 8)
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return usual
 
 

@@ -54,7 +54,8 @@ class _RunViews:
             turn = [(self._turn + each) % max(1, len(runs)) for each in range(_IN_TURN)]
             self._turn += _IN_TURN
             busy = [RunFolder(self._listing.path / each) for each in self._busy]
-            due = [*busy, *(runs[each] for each in dict.fromkeys(turn) if each < len(runs))]
+            others = [runs[each] for each in dict.fromkeys(turn) if each < len(runs)]
+            due = [*busy, *(run for run in others if run.id not in self._busy)]
         for run in due:
             self._look(run)
         return RunViewList(dict(self._views), self._busy, self._names)

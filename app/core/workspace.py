@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.core import text
-from datasets_tools.disk import read_text
+from datasets_tools.bounded_json import read_table
 from datasets_tools.errors import LorasmithError
 from datasets_tools.files import explain_os_error, write_atomically
 from datasets_tools.names import explain_path
@@ -194,7 +194,7 @@ class KnownModels:
 def read_known(path: Path) -> KnownModels:
     """Returns what was entered; nothing where the file is missing or damaged."""
     try:
-        data = json.loads(read_text(path))
+        data = read_table(path)
         added = tuple(str(one) for one in data["added"])
         answers, measured = (
             {

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from datasets_tools.errors import LorasmithError
+from datasets_tools.files import remove_leftovers
 from trainer.commands.checks import check_run
 from trainer.commands.libraries import quiet_model_libraries
 from trainer.config import change_settings
@@ -23,7 +24,7 @@ from trainer.runs import (
     save_config,
 )
 from trainer.runs.checkpoints import set_damaged_aside
-from trainer.runs.systems import stop_on_closing, stop_on_signals
+from trainer.runs.systems import end_on_signals, stop_on_closing, stop_on_signals
 from trainer.training.advice import list_warnings
 from trainer.training.artifacts import export_file
 from trainer.training.divergence import DivergenceError, prepare_recovery
@@ -61,7 +62,8 @@ def train(run: RunFolder, cache: Path, *, take_over: bool = False) -> str:
                 raise RunError(msg)
         clear_requests(run.path)
         try:
-            return _train_owned(run, cache)
+            with end_on_signals():
+                return _train_owned(run, cache)
         except BaseException as error:
             # Where the folder cannot be written any more, the error is raised all the same.
             with contextlib.suppress(RunWriteError):
@@ -72,6 +74,7 @@ def train(run: RunFolder, cache: Path, *, take_over: bool = False) -> str:
 
 
 def _train_owned(run: RunFolder, cache: Path) -> str:
+    remove_leftovers(run.path)
     for message in set_damaged_aside(run):
         warn(run, message)
     _refuse_fewer_steps(run)

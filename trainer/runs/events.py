@@ -105,6 +105,7 @@ class EventReader:
         self.path = path
         self.offset = 0
         self.damaged = 0
+        self._within_long = False
 
     def read_new(self) -> list[Event]:
         """Returns the events that were appended since the last call."""
@@ -137,12 +138,16 @@ class EventReader:
             file.seek(self.offset)
             while chunk := file.read(_PIECE):
                 length = chunk.rfind(b"\n") + 1
-                if not length and len(chunk) == _PIECE:
-                    length, chunk = len(chunk), b"?\n"  # no event is that long
-                elif not length:
+                if not length and len(chunk) < _PIECE:
                     return
-                self.offset += length
-                yield from chunk[:length].splitlines()
+                lines = chunk[:length].split(b"\n")[:-1]
+                self.offset += length or len(chunk)
+                if self._within_long:  # its beginning is counted, its end is no line
+                    lines = lines[1:]
+                elif not length:
+                    lines = [b"?"]  # no event is that long
+                self._within_long = not length
+                yield from lines
                 file.seek(self.offset)
 
     def _parse(self, line: bytes) -> Event | None:

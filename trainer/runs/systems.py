@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from datasets_tools.errors import LorasmithError
+
 # Of Windows' CreateProcess, by number: Python has the names on Windows alone.
 CREATE_NEW_PROCESS_GROUP = 0x00000200
 CREATE_BREAKAWAY_FROM_JOB = 0x01000000
@@ -80,6 +82,32 @@ def stop_on_signals(ask: Callable[[], None], system: str = sys.platform) -> Iter
         yield
     finally:
         restore()
+
+
+class EndedBySignalError(LorasmithError, KeyboardInterrupt):
+    """A signal ended the process where it could not stop in order; the message says which."""
+
+
+@contextlib.contextmanager
+def end_on_signals(system: str = sys.platform) -> Iterator[None]:
+    """Raises EndedBySignalError at a signal while the block runs, so that its end is reported.
+
+    Without it SIGTERM and SIGHUP end a process without a word. One that is ignored stays ignored.
+    """
+
+    def handle(number: int, _frame: object) -> None:
+        name = signal.Signals(number).name
+        raise EndedBySignalError(f"It was ended by {name} before it could save a checkpoint.")
+
+    before = {number: signal.getsignal(number) for number in list_stop_signals(system)}
+    before = {number: known for number, known in before.items() if known != signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, known in before.items():
+            signal.signal(number, known)
 
 
 @contextlib.contextmanager
