@@ -87,7 +87,8 @@ def append_event(path: Path, kind: EventKind, **data: Any) -> Event:
         try:
             if _lacks_newline(path):  # a line cut off by a crash must not swallow this one
                 line = b"\n" + line
-            os.write(handle, line)
+            while line := line[os.write(handle, line) :]:
+                pass  # a disk that is nearly full takes a part at a time
         finally:
             os.close(handle)
     return event
