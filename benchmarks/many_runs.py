@@ -20,7 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 _STEPS = 500
-_SETTLED_SECONDS = 5
+_RESTED_SECONDS = 5
 _VIEWS = ("status", "progress", "run-buttons", "samples", "losses", "choices")
 
 
@@ -64,7 +64,7 @@ def measure(folder: Path, count: int, polls: int) -> dict[str, float]:
     with own_folder(runs[-1]):
         append_event(runs[-1] / "events.jsonl", "started", from_step=0, steps=10 * _STEPS)
         first, spent = poll(), 0.0
-        time.sleep(_SETTLED_SECONDS)
+        time.sleep(_RESTED_SECONDS)
         poll()
         for step in range(1, polls + 1):
             append_event(runs[-1] / "events.jsonl", "step", step=step, steps=5000, loss=0.1)

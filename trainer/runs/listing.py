@@ -6,7 +6,7 @@ from pathlib import Path
 from trainer.runs.folder import RunFolder, list_runs
 
 # A file system may give two changes in a row the same time.
-_SETTLED_NS = 3 * 10**9
+_RESTED_NS = 3 * 10**9
 
 
 class RunListing:
@@ -39,7 +39,7 @@ class RunListing:
             known = {run.path for run in self._runs}
             self._unfinished = [path for path in _list_folders(self.path) if path not in known]
             self.version += 1
-            self._stamp = stamp if abs(now - stamp) > _SETTLED_NS else -1
+            self._stamp = stamp if abs(now - stamp) > _RESTED_NS else -1
         return self._runs
 
 

@@ -85,7 +85,7 @@ def stop_on_signals(ask: Callable[[], None], system: str = sys.platform) -> Iter
 
 
 class EndedBySignalError(LorasmithError, KeyboardInterrupt):
-    """A signal ended the process where it could not stop in order; the message says which."""
+    """A signal ended the process where it could not stop in order; the message names it."""
 
 
 @contextlib.contextmanager
