@@ -37,7 +37,7 @@ STATES = {
     "finished": "Finished",
     "failed": "Failed",
     "lost": "The process ended unexpectedly",
-    "damaged": "Damaged: its folder cannot be read",
+    "damaged": "Damaged: not all of it can be read",
 }
 PENDING = {
     "stop": "Stopping after this step; what has been learned is kept. If it takes longer than a "

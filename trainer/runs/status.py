@@ -15,6 +15,10 @@ State = Literal[
 
 _LIFE_CYCLE = {"queued", "started", "paused", "resumed", "ended"}
 _STARTING_SECONDS = 60.0
+_DAMAGED = (
+    "Its events.jsonl is damaged: lines that cannot be read are left out of what is shown. Its "
+    "training is not affected, and it can be resumed; check the disk."
+)
 
 
 @dataclass(frozen=True)
@@ -103,13 +107,8 @@ class EventSummary:
 
 
 def _explain(damaged: int) -> str:
-    if not damaged:
-        return ""
-    lines = "1 line" if damaged == 1 else f"{damaged} lines"
-    return (
-        f"Its events.jsonl is damaged: {lines} of it cannot be read, which are left out of what is "
-        "shown. Its training is not affected, and it can be resumed; check the disk."
-    )
+    # Without a number: of steps in a row only the last is read.
+    return _DAMAGED if damaged else ""
 
 
 def read_status(run: Path) -> RunStatus:
