@@ -3,6 +3,8 @@
 import contextlib
 import errno
 import os
+import re
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,6 +50,10 @@ _EXPLANATIONS: dict[str, tuple[set[int], set[int]]] = {
 }  # fmt: skip
 
 
+_LEFTOVER = re.compile(r"\.[0-9a-f]{32}\.tmp")
+_LEFTOVER_FOLDER = re.compile(r"\.aside-[a-z0-9_]{8}|\.step-\d{6,}")
+
+
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Write aside, flush to the disk, then rename over `path`; a text is written as UTF-8.
 
@@ -77,6 +83,25 @@ def write_aside(path: Path) -> Iterator[Path]:
         aside = folder / path.name
         yield aside
         replace_file(aside, path)
+
+
+def remove_leftovers(folder: Path, seconds: float = 0.0) -> None:
+    """Removes what a process that was killed left of files that it was writing.
+
+    Args:
+        folder: Below which to look.
+        seconds: How old it must be, where other processes may be writing.
+    """
+    latest = time.time() - seconds
+    for parent, folders, files in os.walk(folder):
+        left = [name for name in files if _LEFTOVER.fullmatch(name)]
+        left += [name for name in folders if _LEFTOVER_FOLDER.fullmatch(name)]
+        for name in left:
+            path = Path(parent, name)
+            with contextlib.suppress(OSError):
+                if path.lstat().st_mtime <= latest:
+                    remove_quietly(path)
+        folders[:] = [name for name in folders if name not in left]
 
 
 def save_for_person(path: Path, content: bytes | str, subject: str) -> None:

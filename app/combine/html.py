@@ -24,7 +24,8 @@ from app.combine.workbench import (
     view_workbench,
 )
 from app.core.jobs import Job
-from app.core.run_views import find_busy_run, read_log_tail
+from app.core.run_lists import find_busy_run
+from app.core.run_views import read_log_tail
 from app.core.text import show_bytes, show_share
 from app.core.workspace import Workspace
 from app.ui.components import make_button, make_findings, make_images, make_status

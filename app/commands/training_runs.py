@@ -41,6 +41,11 @@ def add_commands(commands: Subparsers) -> None:
         help="fetch the base model from the hub first, where it is a hub id and not here yet",
     )  # fmt: skip
     train.add_argument(
+        "--take-over", action="store_true",
+        help="with a run that a process on another computer seems to work on: that process ends "
+        "when it notices, and what it has learned since its last checkpoint is lost",
+    )  # fmt: skip
+    train.add_argument(
         "--create-only", action="store_true", help="create the run without starting it"
     )
     ask = add_command(commands, "ask", _run_ask, "ask a living run for something")
@@ -109,7 +114,7 @@ def _run_train(args: argparse.Namespace) -> int:
     from trainer.commands import train
 
     try:
-        reason = train(run, cache=find_workspace_of(run) / "cache")
+        reason = train(run, cache=find_workspace_of(run) / "cache", take_over=args.take_over)
     finally:
         _save_measured(run)
     print(f"{reason}: {run.path}")

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -14,8 +13,8 @@ from urllib.parse import quote
 
 from app.core.jobs import Job, name_job, read_job
 from app.core.workspace import Workspace
+from datasets_tools.bounded_json import read_table
 from datasets_tools.captions import TRASH_FOLDER
-from datasets_tools.disk import read_text
 from datasets_tools.errors import DatasetError, show_name
 from datasets_tools.examples import Example, scan_folder
 from datasets_tools.images import IMAGE_SUFFIXES
@@ -102,7 +101,7 @@ def view_tiles(folder: Path) -> list[Tile]:
 def read_trigger(folder: Path) -> str:
     """Returns the dataset's trigger word."""
     try:
-        data = json.loads(read_text(folder / TRIGGER_FILE))
+        data = read_table(folder / TRIGGER_FILE)
         return str(data["trigger"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""

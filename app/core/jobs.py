@@ -19,7 +19,6 @@ import contextlib
 import hashlib
 import json
 import re
-import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,9 +29,10 @@ from filelock import FileLock, Timeout
 
 from app.core import text
 from app.core.workspace import Workspace, WorkspaceError
-from datasets_tools.disk import read_text, remove_folder, remove_quietly
+from datasets_tools.bounded_json import parse_json
+from datasets_tools.disk import remove_folder, remove_quietly
 from datasets_tools.files import explain_os_error, write_atomically
-from trainer.runs import Owner, find_owner, is_alive, spawn
+from trainer.runs import Owner, describe_process, is_alive, is_owned, read_owner, spawn
 
 JOB_ID = re.compile(r"[a-z]+-[0-9a-f]{16}")
 _STARTER = "starting.json"
@@ -129,7 +129,7 @@ def read_job(workspace: Workspace, job_id: object) -> Job:
     stopped = (folder / _STOPPED).exists()
     if not stopped and _is_whole(output, events):
         with contextlib.suppress(ValueError):
-            return Job(job_id, "done", json.loads(output), events, path=folder)
+            return Job(job_id, "done", parse_json(output), events, path=folder)
         return Job(job_id, "done", events[-1], events, path=folder)
     complaint = _read_complaint(_read_text(folder / "log.txt") or "")
     message = text.COMMAND_STOPPED if stopped else complaint
@@ -141,7 +141,7 @@ def _is_whole(output: str, events: Sequence[dict[str, Any]]) -> bool:
     if events and "event" in events[-1]:
         return bool(events[-1]["event"] == "done")
     try:
-        json.loads(output)
+        parse_json(output)
     except ValueError:
         return False
     return True
@@ -200,7 +200,7 @@ def _read_events(output: str) -> list[dict[str, Any]]:
     events = []
     for line in output.splitlines():
         with contextlib.suppress(ValueError):
-            event = json.loads(line)
+            event = parse_json(line)
             if isinstance(event, dict):
                 events.append(event)
     return events
@@ -235,28 +235,20 @@ def start_process(
 
     What it prints goes into the log, or into `answer`.
     """
-    pid = spawn(command, log, answer)
-    try:
-        started = psutil.Process(pid).create_time()
-    except psutil.Error:  # it is gone already; a start time of 0 never matches a living process
-        started = 0.0
-    owner = Owner(pid, started, socket.gethostname(), list(command))
+    owner = describe_process(spawn(command, log, answer), command)
     write_atomically(folder / _STARTER, json.dumps(asdict(owner)))
 
 
 def find_starter(folder: Path) -> Owner | None:
     """Returns the process that was last started for the folder, dead or alive."""
-    try:
-        return Owner(**json.loads(read_text(folder / _STARTER)))
-    except (FileNotFoundError, ValueError, TypeError):
-        return None
+    return read_owner(folder / _STARTER)
 
 
 def is_starting(folder: Path) -> bool:
     """Whether a process is on its way that does not own the folder yet."""
-    return not is_alive(find_owner(folder)) and is_alive(find_starter(folder))
+    return not is_owned(folder) and is_alive(find_starter(folder))
 
 
 def has_worker(folder: Path) -> bool:
     """Whether a process owns the folder or is on its way."""
-    return is_alive(find_owner(folder)) or is_alive(find_starter(folder))
+    return is_owned(folder) or is_alive(find_starter(folder))

@@ -1,19 +1,24 @@
 """What a run holds: losses, samples, config; and the size that a base model was made for."""
 
-import json
+import bisect
 import re
-from dataclasses import dataclass
+import threading
+from array import array
+from collections import OrderedDict
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
-from app.core.run_views import read_event_log
+from app.core.run_views import read_samples
+from datasets_tools.bounded_json import read_table
 from trainer.config import ConfigError, RunConfig
 from trainer.formats.families import FAMILIES, SD15
-from trainer.runs import RunFolder
+from trainer.runs import EventReader, RunFolder
 from trainer.runs.events import Event
 
 MAX_POINTS = 500
 _SMOOTHING = 0.9
+_MAX_HISTORIES = 16
 _SAMPLE_FILE = re.compile(r"samples/step-(\d{6,})/(\d{2,})\.png")
 OPENED = "opened"  # what stands for a preset while the form shows the settings of a file
 
@@ -46,18 +51,59 @@ class SampleGrid:
     rows: tuple[tuple[int, tuple[Sample | None, ...]], ...]
 
 
-def view_losses(run: RunFolder, limit: int = MAX_POINTS) -> list[LossPoint]:
-    """Returns the loss over the run, raw and smoothed, as at most `limit` points."""
-    losses: dict[int, float] = {}
-    for event in read_event_log(run):
+@dataclass
+class _History:
+    """What the chart needs of a run's events: 16 bytes a step."""
+
+    reader: EventReader
+    identity: tuple[int, int]
+    steps: "array[int]" = field(default_factory=lambda: array("q"))
+    losses: "array[float]" = field(default_factory=lambda: array("d"))
+
+    def add(self, event: Event) -> None:
+        """Takes one more event into account."""
         if event["event"] == "started":
             # A run that continues from a checkpoint trains the steps behind it a second time.
-            first = int(event.get("from_step", 0))
-            losses = {step: loss for step, loss in losses.items() if step <= first}
-        elif event["event"] == "step" and isinstance(event.get("loss"), int | float):
-            losses[int(event["step"])] = float(event["loss"])
+            self._forget_from(event.get("from_step", 0) + 1)
+        elif event["event"] == "step" and event.get("loss") is not None and "step" in event:
+            self._forget_from(event["step"])
+            self.steps.append(event["step"])
+            self.losses.append(event["loss"])
+
+    def _forget_from(self, step: int) -> None:
+        place = bisect.bisect_left(self.steps, step)
+        del self.steps[place:], self.losses[place:]
+
+
+_histories: OrderedDict[Path, _History] = OrderedDict()
+_lock = threading.Lock()
+
+
+def _read_history(run: RunFolder) -> _History:
+    """Returns a run's history; those of the last runs that were shown stay."""
+    path = run.events_path
+    try:
+        facts = path.stat()
+        identity = (facts.st_dev, facts.st_ino)
+        with _lock:
+            known = _histories.get(path)
+            if known is None or known.identity != identity or facts.st_size < known.reader.offset:
+                known = _histories[path] = _History(EventReader(path), identity)
+            for event in known.reader.read_some():
+                known.add(event)
+            _histories.move_to_end(path)
+            while len(_histories) > _MAX_HISTORIES:
+                _histories.popitem(last=False)
+            return known
+    except OSError:
+        return _History(EventReader(path), (0, 0))
+
+
+def view_losses(run: RunFolder, limit: int = MAX_POINTS) -> list[LossPoint]:
+    """Returns the loss over the run, raw and smoothed, as at most `limit` points."""
+    history = _read_history(run)
     points, average, weight = [], 0.0, 0.0
-    for step, loss in losses.items():
+    for step, loss in zip(history.steps, history.losses, strict=True):
         average = _SMOOTHING * average + (1 - _SMOOTHING) * loss
         weight = _SMOOTHING * weight + (1 - _SMOOTHING)
         points.append(LossPoint(step, loss, average / weight))
@@ -67,8 +113,8 @@ def view_losses(run: RunFolder, limit: int = MAX_POINTS) -> list[LossPoint]:
 def view_samples(run: RunFolder) -> SampleGrid:
     """Returns the samples whose files exist."""
     samples: dict[tuple[int, int], Sample] = {}
-    for event in read_event_log(run):
-        sample = _read_sample(run, event) if event["event"] == "sample" else None
+    for event in read_samples(run):
+        sample = _read_sample(run, event)
         if sample is not None:
             samples[sample.step, sample.index] = sample
     columns = sorted({index for _, index in samples})
@@ -97,11 +143,11 @@ def read_resolution(base_model: Path | None, family: str = "") -> int:
     if base_model is None:
         return usual
     try:
-        unet = json.loads((base_model / "unet" / "config.json").read_text(encoding="utf-8"))
-        vae = json.loads((base_model / "vae" / "config.json").read_text(encoding="utf-8"))
+        unet = read_table(base_model / "unet" / "config.json")
+        vae = read_table(base_model / "vae" / "config.json")
         halvings = len(vae["block_out_channels"]) - 1
-        return int(unet["sample_size"]) << halvings
-    except (OSError, ValueError, KeyError, TypeError):
+        return int(unet["sample_size"]) << min(halvings, 8)
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return usual
 
 

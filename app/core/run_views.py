@@ -1,24 +1,19 @@
 """Runs: their events and states, and what may be chosen on the page."""
 
 import threading
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from app.core import text
-from app.core.base_models import list_predictions
-from app.core.examples import look
 from app.core.jobs import find_starter, is_starting
-from app.core.workspace import Workspace
 from trainer.runs import (
     EventReader,
+    EventSummary,
     RunFolder,
-    derive_status,
-    find_owner,
-    is_alive,
-    list_runs,
+    explain_unreadable,
+    is_owned,
     read_requests,
 )
 from trainer.runs.events import Event
@@ -27,19 +22,22 @@ from trainer.runs.status import State
 ShownState = State | Literal["starting"]
 
 _LOG_BYTES = 64 * 1024
-_MAX_LOGS = 64
-_STARTABLE = {"queued", "stopped", "failed", "lost"}
+_MAX_SAMPLES = 20_000
+_STARTABLE = {"queued", "stopped", "failed", "lost", "damaged"}
 
 
 @dataclass
-class _EventLog:
+class _Log:
+    """What was read of a run's events so far."""
+
     reader: EventReader
     identity: tuple[int, int]
-    events: list[Event] = field(default_factory=list)
+    summary: EventSummary = field(default_factory=EventSummary)
+    samples: dict[str, Event] = field(default_factory=dict)  # by file
 
 
-_logs: OrderedDict[Path, _EventLog] = OrderedDict()
-_lock = threading.Lock()
+_logs: dict[Path, _Log] = {}
+_lock = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -56,6 +54,8 @@ class RunView:
     phase: str = ""
     message: str = ""
     pending: frozenset[str] = frozenset()
+    created: float = 0.0
+    samples: int = 0
 
     @property
     def busy(self) -> bool:
@@ -75,47 +75,28 @@ class RunView:
         return min(100, round(100 * self.step / self.steps)) if self.steps else 0
 
 
-def read_event_log(run: RunFolder) -> list[Event]:
-    """Returns all events of a run.
-
-    What stays between calls is only a copy of the file's beginning: when the file was replaced
-    or became shorter, it is read anew.
-    """
-    path = run.events_path
-    try:
-        facts = path.stat()
-    except FileNotFoundError:
-        return []
-    identity = (facts.st_dev, facts.st_ino)
-    with _lock:
-        log = _logs.get(path)
-        if log is None or log.identity != identity or facts.st_size < log.reader.offset:
-            log = _EventLog(EventReader(path), identity)
-            _logs[path] = log
-        log.events.extend(log.reader.read_new())
-        _logs.move_to_end(path)
-        while len(_logs) > _MAX_LOGS:
-            _logs.popitem(last=False)
-        return list(log.events)
-
-
 def view_run(run: RunFolder) -> RunView:
-    """Returns the run's state by its files."""
-    events = read_event_log(run)
-    status = derive_status(events, alive=is_alive(find_owner(run.path)))
+    """Returns the run's state by its files; one that cannot be read is damaged."""
+    try:
+        summary = _read_log(run.events_path).summary
+        status = summary.derive(alive=is_owned(run.path))
+    except OSError as error:
+        summary, status = EventSummary(), explain_unreadable(run.path, error)
     state: ShownState = status.state
     message = status.message
     if status.can_start:
         starter = find_starter(run.path)
-        last = max((float(event.get("time", 0)) for event in events), default=0.0)
-        if starter is not None and is_starting(run.path) and starter.started > last - 1:
+        if (
+            starter is not None
+            and is_starting(run.path)
+            and starter.started > summary.last_time - 1
+        ):
             state, message = "starting", ""
         elif status.state == "queued" and starter is not None:
             state, message = "failed", text.DIED_BEFORE_START
-    names = [event.get("name") for event in events if event["event"] == "queued"]
     return RunView(
         id=run.id,
-        name=str(names[0]) if names and names[0] else run.id,
+        name=summary.name or run.id,
         state=state,
         step=status.step,
         steps=status.steps,
@@ -124,26 +105,46 @@ def view_run(run: RunFolder) -> RunView:
         phase=status.phase,
         message=message,
         pending=frozenset(read_requests(run.path)),
+        created=summary.first_time,
+        samples=summary.samples,
     )
 
 
-def list_run_views(workspace: Workspace) -> list[RunView]:
-    """Returns all runs, newest first."""
-    runs = workspace.runs_path
-    return look(runs, lambda: [view_run(run) for run in list_runs(runs)])
+def _read_log(path: Path) -> _Log:
+    """Returns what a run's events come to; what stays between calls is a few of them.
+
+    When the file was replaced or became shorter, it is read anew.
+    """
+    try:
+        facts = path.stat()
+    except FileNotFoundError:
+        return _Log(EventReader(path), (0, 0))
+    identity = (facts.st_dev, facts.st_ino)
+    with _lock:
+        log = _logs.get(path)
+        if log is None or log.identity != identity or facts.st_size < log.reader.offset:
+            log = _logs[path] = _Log(EventReader(path), identity)
+        if facts.st_size > log.reader.offset:
+            for event in log.reader.read_some(last_steps=True):
+                log.summary.add(event)
+                if event["event"] == "sample" and len(log.samples) < _MAX_SAMPLES:
+                    log.samples[event.get("file", "")] = event
+            log.summary.damaged = log.reader.damaged
+        return log
 
 
-def find_busy_run(workspace: Workspace) -> RunView | None:
-    """Returns the run that is being worked on."""
-    return next((view for view in list_run_views(workspace) if view.busy), None)
+def forget_log(run: RunFolder) -> None:
+    """Forgets what was read of a run that is gone."""
+    with _lock:
+        _logs.pop(run.events_path, None)
 
 
-def choose_run(views: list[RunView], chosen: object = None) -> RunView | None:
-    """Returns the chosen run, else the one that is being worked on, else the newest."""
-    for view in views:
-        if view.id == chosen:
-            return view
-    return next((view for view in views if view.busy), views[0] if views else None)
+def read_samples(run: RunFolder) -> list[Event]:
+    """Returns the events of a run's samples, the last one of each file."""
+    try:
+        return list(_read_log(run.events_path).samples.values())
+    except OSError:
+        return []
 
 
 def describe_run(view: RunView) -> str:
@@ -201,32 +202,10 @@ def read_log_tail(path: Path, lines: int = 25) -> str:
     return "\n".join(states[-lines:]).strip("\n")
 
 
-def format_date(run_id: str, events: list[dict[str, Any]]) -> str:
+def format_date(view: RunView) -> str:
     """Returns when the run was created."""
-    if not events:
-        return run_id[:10]
-    moment = datetime.fromtimestamp(float(events[0].get("time", 0))).astimezone()
+    try:
+        moment = datetime.fromtimestamp(view.created or float("nan")).astimezone()
+    except (ValueError, OverflowError, OSError):
+        return view.id[:10]
     return moment.strftime("%Y-%m-%d %H:%M")
-
-
-def list_choices(workspace: Workspace) -> dict[str, dict[str, Any]]:
-    """Returns, by the name of a choice, its labels with values, and the value to begin with."""
-    datasets = workspace.list_datasets()
-    models = list(workspace.list_base_models())
-    views = list_run_views(workspace)
-    shown = choose_run(views)
-    return {
-        "dataset": _make_list([(name, name) for name in datasets]),
-        "base_model": {
-            **_make_list([(name, name) for name in models]),
-            "answers": list_predictions(workspace),
-        },
-        "run": {
-            "choices": [(f"{one.name} · {one.id}", one.id) for one in views],
-            "first": shown.id if shown else None,
-        },
-    }
-
-
-def _make_list(choices: list[tuple[str, str]]) -> dict[str, Any]:
-    return {"choices": choices, "first": choices[0][1] if choices else None}

@@ -37,6 +37,7 @@ STATES = {
     "finished": "Finished",
     "failed": "Failed",
     "lost": "The process ended unexpectedly",
+    "damaged": "Damaged: not all of it can be read",
 }
 PENDING = {
     "stop": "Stopping after this step; what has been learned is kept. If it takes longer than a "

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.core import text
-from datasets_tools.disk import read_text
+from datasets_tools.bounded_json import read_table
 from datasets_tools.errors import LorasmithError
 from datasets_tools.files import explain_os_error, write_atomically
 from datasets_tools.names import explain_path
-from trainer.runs import PreviewFolder, RunFolder, list_runs
+from trainer.runs import PreviewFolder, RunFolder
 from trainer.runs.workspace import open_workspace
 
 MAX_DATASET_IMAGES = 1000
@@ -27,6 +27,7 @@ MAX_IMAGE_BYTES = 64 * 1024**2
 MAX_LORA_BYTES = 1024**3
 MAX_UPLOAD_TOTAL_BYTES = 2 * 1024**3
 
+_RUN_NAME = re.compile(r"[^./\\:\x00-\x1f][^/\\:\x00-\x1f]{0,254}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LONGEST_IN_DATASET = 100  # an image that was removed, in a folder of its own
 
@@ -135,9 +136,10 @@ class Workspace:
 
     def find_run(self, run_id: object) -> RunFolder:
         """Returns the run of that id; raises WorkspaceError where there is none."""
-        root = self.runs_path.resolve()
-        for run in list_runs(self.runs_path):
-            if run.id == run_id and run.path.resolve().is_relative_to(root):
+        # One folder is looked at, not all of them: a name without a way out of the folder of runs.
+        if isinstance(run_id, str) and _RUN_NAME.fullmatch(run_id):
+            run = RunFolder(self.runs_path / run_id)
+            if run.config_path.is_file() and run.path.resolve().parent == self.runs_path.resolve():
                 return run
         raise WorkspaceError(text.no_such_run(run_id))
 
@@ -192,7 +194,7 @@ class KnownModels:
 def read_known(path: Path) -> KnownModels:
     """Returns what was entered; nothing where the file is missing or damaged."""
     try:
-        data = json.loads(read_text(path))
+        data = read_table(path)
         added = tuple(str(one) for one in data["added"])
         answers, measured = (
             {

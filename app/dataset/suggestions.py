@@ -11,6 +11,7 @@ from app.core.jobs import Job, list_jobs, send_job, stop_job
 from app.core.text import show_bytes
 from app.core.workspace import Workspace, WorkspaceError
 from app.dataset import text
+from datasets_tools.bounded_json import read_table
 from datasets_tools.captioners.extras import require_package
 from datasets_tools.captioners.places import is_available
 from datasets_tools.captioners.table import CAPTIONERS
@@ -252,10 +253,9 @@ def _find_title(job: Job) -> str:
 
 def _read_request(job: Job) -> dict[str, Any]:
     try:
-        request = json.loads((job.path / REQUEST_FILE).read_text(encoding="utf-8"))
+        return read_table(job.path / REQUEST_FILE)
     except (OSError, ValueError):
         return {}
-    return request if isinstance(request, dict) else {}
 
 
 def _count(counts: Any, name: str) -> int:

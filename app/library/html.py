@@ -13,15 +13,8 @@ from app.core.lora_files import (
     word_url,
 )
 from app.core.run_contents import Sample, read_run_config, sample_url, view_samples
-from app.core.run_views import (
-    RunView,
-    describe_run,
-    format_date,
-    list_run_views,
-    read_event_log,
-    read_log_tail,
-    view_run,
-)
+from app.core.run_lists import list_run_views
+from app.core.run_views import RunView, describe_run, format_date, read_log_tail, view_run
 from app.core.text import show_bytes
 from app.core.workspace import Workspace, WorkspaceError, stamp_file
 from app.library import text
@@ -62,7 +55,7 @@ def view_opened(run: RunFolder) -> OpenedRun:
     config = read_run_config(run)
     facts = [
         (text.FACT_STATE, describe_run(view)),
-        (text.FACT_DATE, format_date(run.id, read_event_log(run))),
+        (text.FACT_DATE, format_date(view)),
         (text.FACT_STEPS, f"{view.step} / {view.steps}" if view.steps else str(view.step)),
     ]
     if config is not None:
@@ -122,7 +115,7 @@ def _view_card(run: RunFolder) -> Card:
     column = [one for one in samples if one.index == samples[0].index]
     return Card(
         view=view,
-        date=format_date(run.id, read_event_log(run)),
+        date=format_date(view),
         line=describe_run(view),
         first=column[0] if len(column) > 1 else None,
         last=column[-1] if column else None,

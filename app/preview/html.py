@@ -14,7 +14,7 @@ from app.core.lora_files import (
     read_adapter_config,
     suggest_prompt,
 )
-from app.core.run_views import find_busy_run
+from app.core.run_lists import find_busy_run
 from app.core.workspace import Workspace, WorkspaceError
 from app.preview import text
 from app.ui.components import make_images, make_status

@@ -6,7 +6,7 @@ import gradio as gr
 import pandas  # type: ignore[import-untyped]  # Gradio brings it, without types
 
 from app.core import run_contents as view
-from app.core.run_views import choose_run, list_run_views
+from app.core.run_lists import choose_run, list_run_views
 from app.core.workspace import Workspace, WorkspaceError
 from app.train import run_actions as training
 from app.train import text

@@ -6,16 +6,8 @@ from typing import Any
 from app.core.examples import folder_signature, list_examples
 from app.core.jobs import read_job
 from app.core.run_contents import Sample, SampleGrid, sample_url, view_losses, view_samples
-from app.core.run_views import (
-    RunView,
-    choose_run,
-    describe_pending,
-    describe_run,
-    list_run_views,
-    read_event_log,
-    read_log_tail,
-    title_of,
-)
+from app.core.run_lists import choose_run, list_run_views
+from app.core.run_views import RunView, describe_pending, describe_run, read_log_tail, title_of
 from app.core.text import APP_NAME, STATES
 from app.core.workspace import Workspace, WorkspaceError
 from app.train import checks, memory, rates, settings, text
@@ -26,6 +18,7 @@ from app.ui.fragments import Params, View
 from app.ui.markup import Markup, element, join, make_log, note
 from trainer.config import ConfigError, layer_config
 
+_BAD = {"failed", "lost", "damaged"}
 HEADER = "header"  # the command that prints the header a file would have
 # The settings that decide how often each image is used.
 EXPOSURE = (
@@ -112,7 +105,7 @@ def make_run_buttons(view: RunView | None) -> Markup:
 
 def make_failure(view: RunView | None, log: str) -> Markup:
     """Returns why a run ended badly, with the last lines of its log."""
-    if view is None or view.state not in {"failed", "lost"}:
+    if view is None or view.state not in _BAD:
         return Markup("")
     message = view.message or STATES[view.state]
     return element(
@@ -231,7 +224,7 @@ def _render_status(workspace: Workspace, params: Params) -> Markup:
 def _render_progress(workspace: Workspace, params: Params) -> Markup:
     view = find_shown(workspace, params)
     log = ""
-    if view is not None and view.state in {"failed", "lost"}:
+    if view is not None and view.state in _BAD:
         log = read_log_tail(workspace.find_run(view.id).log_path)
     return join(make_progress(view), make_failure(view, log))
 
@@ -250,8 +243,7 @@ def _read_samples_version(workspace: Workspace, params: Params) -> object:
     view = find_shown(workspace, params)
     if view is None:
         return None
-    events = read_event_log(workspace.find_run(view.id))
-    return view.id, sum(event["event"] == "sample" for event in events)
+    return view.id, view.samples
 
 
 def _render_losses(workspace: Workspace, params: Params) -> Markup:

@@ -9,7 +9,8 @@ from filelock import FileLock, Timeout
 from app.core import text as core_text
 from app.core.examples import find_suggesting, list_examples
 from app.core.jobs import find_starter, has_worker, start_process
-from app.core.run_views import find_busy_run, view_run
+from app.core.run_lists import find_busy_run
+from app.core.run_views import view_run
 from app.core.workspace import Workspace, WorkspaceError
 from app.train import text
 from datasets_tools.files import explain_os_error
@@ -21,7 +22,7 @@ from trainer.runs import (
     create_run,
     end_run,
     find_owner,
-    is_alive,
+    is_owned,
     read_age,
     request,
 )
@@ -82,8 +83,7 @@ def ask_run(run: RunFolder, what: Request) -> str:
     if what == "pause":
         clear_requests(run.path, "resume")
     if what == "stop" and read_age(run.path, "stop") > STOP_SECONDS:
-        owner = find_owner(run.path)
-        end_run(run, owner if is_alive(owner) else find_starter(run.path))
+        end_run(run, find_owner(run.path) if is_owned(run.path) else find_starter(run.path))
         return text.ENDED
     request(run.path, what)
     return core_text.PENDING[what]

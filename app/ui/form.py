@@ -247,7 +247,7 @@ def _read_table(line: str) -> Any:
     """Returns the small table of a line; what is none goes on as it is."""
     try:
         return tomllib.loads(f"table = {{{line.strip().strip('{},')}}}")["table"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return line
 
 

@@ -10,7 +10,7 @@ import gradio as gr
 
 from app.combine import html as combine_html
 from app.combine.page import build_workbench
-from app.core.run_views import list_choices
+from app.core.run_lists import list_choices, read_choices_version
 from app.core.text import APP_NAME
 from app.core.workspace import Workspace
 from app.dataset import html as dataset_html
@@ -64,7 +64,7 @@ TABS = {
 
 def list_views() -> dict[str, View]:
     """Returns the views of all tabs, and of what stands above them."""
-    views = {"choices": View(_render_choices), **banner.VIEWS}
+    views = {"choices": View(_render_choices, _read_choices_version), **banner.VIEWS}
     for tab in TABS.values():
         views |= tab.views
     return views
@@ -93,6 +93,10 @@ def build(workspace: Workspace) -> gr.Blocks:
 def _render_choices(workspace: Workspace, _params: Params) -> str:
     """Returns the lists, and the tabs' names, as the page's script reads them."""
     return json.dumps({"lists": list_choices(workspace), "tabs": list(TABS)}, ensure_ascii=False)
+
+
+def _read_choices_version(workspace: Workspace, _params: Params) -> object:
+    return read_choices_version(workspace)
 
 
 def _wire_choices(context: PageContext, choices: gr.HTML) -> None:

@@ -24,9 +24,9 @@ from app.core.workspace import MAX_UPLOAD_TOTAL_BYTES
 from app.ui.markup import element, join
 from app.web import text as server_text
 from app.web.proxy import ADDRESS_SCRIPT, is_named, name_of
+from app.web.uploads import EVENT_PATH, UPLOAD_PATH, UploadQuota, refuse_addresses
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-UPLOAD_PATH = "/gradio_api/upload"
 # Gradio's routes that fetch addresses for the visitor, or that nothing here uses.
 _CLOSED = ("/gradio_api/file=http", "/gradio_api/proxy=", "/gradio_api/deep_link", "/monitoring")
 _READING = {"GET", "HEAD", "OPTIONS"}
@@ -67,8 +67,7 @@ class Guard:
         self.host_names = tuple(host_names)
         self.hosts = frozenset(host.lower() for host in hosts)
         self.hosts |= {name_of(name) for name in self.host_names}
-        self.uploads = uploads
-        self.max_upload_bytes = max_upload_bytes
+        self.quota = UploadQuota(uploads, max_upload_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuses, or passes on with headers added to the answer."""
@@ -91,6 +90,12 @@ class Guard:
                 ]
             await send(message)
 
+        path = _plain(scope["path"])
+        if refusal is None and scope["method"] == "POST" and path.startswith(EVENT_PATH):
+            if path.startswith(UPLOAD_PATH):
+                await self.quota.receive_upload(self.app, scope, receive, send_with_headers)
+                return
+            refusal, receive = await refuse_addresses(receive)
         await (refusal or self.app)(scope, receive, send_with_headers)
 
     def _refuse(self, request: Request) -> PlainTextResponse | None:
@@ -103,17 +108,7 @@ class Guard:
         if path.startswith(_CLOSED):
             return PlainTextResponse("Not found", 404)
         if path.startswith(UPLOAD_PATH) and request.method == "POST":
-            return self._refuse_upload(request)
-        return None
-
-    def _refuse_upload(self, request: Request) -> PlainTextResponse | None:
-        length = request.headers.get("content-length", "")
-        if not length.isdecimal():
-            return PlainTextResponse(server_text.NO_LENGTH, 411)
-        if int(length) > self.max_upload_bytes:
-            return PlainTextResponse(server_text.UPLOAD_TOO_LARGE, 413)
-        if _count_bytes(self.uploads) + int(length) > self.max_upload_bytes:
-            return PlainTextResponse(server_text.UPLOADS_FULL, 413)
+            return self.quota.refuse(request)
         return None
 
 
@@ -152,16 +147,6 @@ def _plain(path: str) -> str:
     while "//" in path:
         path = path.replace("//", "/")
     return path.lower()
-
-
-def _count_bytes(folder: Path) -> int:
-    total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except OSError:
-            continue  # deleted in this moment
-    return total
 
 
 LOGIN_PATH = "/lorasmith-login"

@@ -17,9 +17,11 @@ from app.web.page import build, list_views
 from app.web.proxy import ProxyHeaders, name_of, read_prefix
 from app.web.security import LOOPBACK, Guard, PasswordGuard, list_hosts
 from datasets_tools.disk import remove_quietly
+from datasets_tools.files import remove_leftovers
 from trainer.runs import RunError
 
 _QUEUE_SECONDS = 0.05
+_LEFTOVER_SECONDS = 3600.0
 
 
 class ServerError(RunError):
@@ -63,6 +65,7 @@ def launch(
     demo._queue.sleep_when_free = _QUEUE_SECONDS
     demo._queue.progress_update_sleep_when_free = 5 * _QUEUE_SECONDS
     _drop_old_uploads(workspace)
+    _remove_leftovers(workspace)
     _let_workers_find_us()
     # What lies in the working directory is something Gradio may return, so it is an empty folder.
     os.chdir(workspace.served_path)
@@ -142,6 +145,12 @@ def _drop_old_uploads(workspace: Workspace) -> None:
     """Empties Gradio's folder: what was uploaded to an earlier server is of no use to this one."""
     for path in workspace.uploads_path.iterdir():
         remove_quietly(path)
+
+
+def _remove_leftovers(workspace: Workspace) -> None:
+    """Removes what killed processes left beside files; what is fresh may be being written."""
+    for path in (workspace.datasets_path, workspace.loras_path, workspace.jobs_path):
+        remove_leftovers(path, _LEFTOVER_SECONDS)
 
 
 def _let_workers_find_us() -> None:

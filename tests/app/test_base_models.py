@@ -10,7 +10,7 @@ import pytest
 
 from app.core import base_models as view
 from app.core import run_contents as train
-from app.core.run_views import list_choices
+from app.core.run_lists import list_choices
 from app.core.workspace import Workspace, WorkspaceError, read_known
 from app.models import events as change
 from app.models.events import BaseModelEvents

@@ -333,7 +333,7 @@ def test_two_processes_cannot_work_on_one_run(make_run, cache):
 
 def test_a_full_disk_ends_the_run_with_a_sentence_and_no_half_checkpoint(make_run, cache):
     run = make_run()
-    from trainer.training import checkpoint as state
+    from trainer.runs import checkpoints as state
 
     with pytest.MonkeyPatch.context() as patch:
 

@@ -107,7 +107,7 @@ def test_a_bundle_that_cannot_be_written_has_the_advice_of_its_reason(
 @pytest.mark.parametrize(
     ("place", "part"),
     [
-        ("trainer.training.checkpoint.write_atomically", "The checkpoint at step 2 could not be"),
+        ("trainer.runs.checkpoints.write_atomically", "The checkpoint at step 2 could not be"),
         ("trainer.training.artifacts.save_image", "The samples at step 0 could not be saved"),
         ("trainer.training.artifacts.write_aside", "pico.safetensors could not be written"),
     ],

@@ -20,7 +20,7 @@ from app.core.base_models import read_answers
 from app.core.examples import list_examples, read_trigger
 from app.core.lora_files import list_loras
 from app.core.run_contents import view_losses, view_samples
-from app.core.run_views import list_run_views
+from app.core.run_lists import list_run_views
 from app.core.workspace import Workspace
 from app.dataset.captions import undo_last_change
 from app.dataset.images import undo_remove

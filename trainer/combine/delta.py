@@ -9,7 +9,9 @@ from typing import TypeAlias
 
 import torch
 from torch import Tensor
+from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
+from trainer.combine.errors import CombineError
 from trainer.combine.truncated_svd import compute_truncated_svd, measure_squares
 
 Shape: TypeAlias = tuple[int, ...]
@@ -155,7 +157,21 @@ def decompose(delta: Delta, most: int = 0) -> SVD:
         delta: What to decompose.
         most: How many of the largest singular values to compute, which for a large matrix without
             factors takes a fraction of the time, see `compute_truncated_svd`; 0 computes all.
+
+    Raises:
+        CombineError: its numbers are not finite, or too large for that.
     """
+    try:
+        return _decompose(delta, most)
+    except LinAlgError as error:
+        msg = (
+            f"A weight of {delta.shape} cannot be decomposed into singular values: it holds "
+            "numbers that are not finite, or far too large. Use another file."
+        )
+        raise CombineError(msg) from error
+
+
+def _decompose(delta: Delta, most: int) -> SVD:
     rest = 0.0
     if delta.factors is None or delta.rank >= delta.limit:
         matrix = delta.multiply_out()

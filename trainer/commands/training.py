@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from datasets_tools.errors import LorasmithError
+from datasets_tools.files import remove_leftovers
 from trainer.commands.checks import check_run
 from trainer.commands.libraries import quiet_model_libraries
 from trainer.config import change_settings
@@ -22,7 +23,8 @@ from trainer.runs import (
     request,
     save_config,
 )
-from trainer.runs.systems import stop_on_closing, stop_on_signals
+from trainer.runs.checkpoints import set_damaged_aside
+from trainer.runs.systems import end_on_signals, stop_on_closing, stop_on_signals
 from trainer.training.advice import list_warnings
 from trainer.training.artifacts import export_file
 from trainer.training.divergence import DivergenceError, prepare_recovery
@@ -37,8 +39,13 @@ OUT_OF_MEMORY = (
 )
 
 
-def train(run: RunFolder, cache: Path) -> str:
+def train(run: RunFolder, cache: Path, *, take_over: bool = False) -> str:
     """Starts a queued run, or resumes a stopped, failed or lost one.
+
+    Args:
+        run: The run.
+        cache: Folder of encoded images and captions.
+        take_over: Takes the run from a process on another computer that seems to work on it.
 
     Returns:
         "finished" or "stopped".
@@ -48,14 +55,15 @@ def train(run: RunFolder, cache: Path) -> str:
             last event has the same message.
     """
     quiet_model_libraries()
-    with own_folder(run.path):
+    with own_folder(run.path, take_over=take_over):
         if read_status(run.path).state == "finished":
             msg = f"{run.id} is finished. Raise train.steps in its config.toml to train it further."
             if run.config.train.steps <= _last_step(run):
                 raise RunError(msg)
         clear_requests(run.path)
         try:
-            return _train_owned(run, cache)
+            with end_on_signals():
+                return _train_owned(run, cache)
         except BaseException as error:
             # Where the folder cannot be written any more, the error is raised all the same.
             with contextlib.suppress(RunWriteError):
@@ -66,6 +74,10 @@ def train(run: RunFolder, cache: Path) -> str:
 
 
 def _train_owned(run: RunFolder, cache: Path) -> str:
+    remove_leftovers(run.path)
+    for message in set_damaged_aside(run):
+        warn(run, message)
+    _refuse_fewer_steps(run)
     _report_start(run)
     scans = scan_datasets(run.config)
     for message in check_run(run.config, run.models_path, scans.dataset.examples):
@@ -93,6 +105,17 @@ def _learn_and_export(session: Session) -> str:
         export_file(session, f"{session.config.name}.safetensors")
         append_event(run.events_path, "ended", reason=reason, message="", step=session.state.step)
     return reason
+
+
+def _refuse_fewer_steps(run: RunFolder) -> None:
+    """Refuses a run whose last checkpoint is behind its last step."""
+    step, steps = _last_step(run), run.config.train.steps
+    if step > steps:
+        msg = (
+            f"train.steps is {steps}, and {run.id} has a checkpoint at step {step} already. Set "
+            f"it to {step} or more, or remove the later checkpoints from {run.checkpoints_path}."
+        )
+        raise RunError(msg)
 
 
 def _report_start(run: RunFolder) -> None:

@@ -9,11 +9,13 @@ from typing import Any
 import tomlkit
 from pydantic import BaseModel, ValidationError
 
-from datasets_tools.disk import read_text
+from datasets_tools.disk import read_bytes
+from datasets_tools.files import explain_os_error
 from trainer.config.errors import ConfigError, Problem, explain_validation
 from trainer.config.presets import compose, list_choices, list_preset_files
 from trainer.config.run import RunConfig
 
+_MOST_BYTES = 4 * 1024**2
 Tree = dict[str, Any]
 
 
@@ -73,7 +75,7 @@ def parse_assignment(text: str) -> Tree:
         raise ConfigError([Problem("", f"--set {text!r} is not of the form section.name=value")])
     try:
         value: Any = tomllib.loads(f"value = {raw}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = raw.strip()
     return _nest(keys, value)
 
@@ -133,15 +135,24 @@ def _write_rows(rows: list[BaseModel]) -> Any:
 
 def _read_toml(path: Path) -> Tree:
     try:
-        return tomllib.loads(read_text(path))
+        content = read_bytes(path, _MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            problem = Problem("", f"has more than {_MOST_BYTES:,} bytes, as no config file has")
+            raise ConfigError([problem], str(path))
+        return tomllib.loads(content.decode("utf-8"))
     except FileNotFoundError:
         raise ConfigError([Problem("", "there is no such config file")], str(path)) from None
     except IsADirectoryError:
         raise ConfigError([Problem("", "this is a folder, not a config file")], str(path)) from None
     except UnicodeDecodeError:
         raise ConfigError([Problem("", "is not UTF-8 text")], str(path)) from None
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        raise ConfigError([Problem("", "is nested too deeply")], str(path)) from None
+    except ValueError as error:  # also of a number with thousands of digits
         raise ConfigError([Problem("", f"is not valid TOML: {error}")], str(path)) from None
+    except OSError as error:
+        problem = Problem("", f"cannot be read: {explain_os_error(error)}")
+        raise ConfigError([problem], str(path)) from None
 
 
 def _merge(tree: Tree, layer: Mapping[str, Any]) -> None:

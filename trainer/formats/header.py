@@ -4,19 +4,21 @@ A file is eight bytes (the header's length, little-endian), the header (JSON: na
 format, shape, byte range), and the body. Reading costs no more memory than the header.
 """
 
-import json
 import math
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from datasets_tools.bounded_json import UnreadableError, parse_json
 from datasets_tools.errors import LorasmithError
 from datasets_tools.files import explain_os_error
 from trainer.formats.precision import BY_CODE
 
 _LONGEST_HEADER = 100_000_000  # the safetensors library's own limit, in bytes
+_LONGEST_METADATA = 16 * 1024**2
 _AGAIN = "Download or export the file again."
 _SNIFFED_BYTES = 256
 _PAGE = (
@@ -99,12 +101,13 @@ def read_header(path: Path) -> TensorFile:
     """
     text, body_start, size = _read_text(path)
     try:
-        header = json.loads(text, object_pairs_hook=_refuse_twins)
+        header = parse_json(text, make_table=_refuse_twins)
     except _TwinError as error:
         msg = f"{path.name} is damaged: its header names {error} twice. {_AGAIN}"
         raise FormatError(msg) from None
-    except (ValueError, RecursionError):
-        msg = f"{path.name} is not a safetensors file: its header is not JSON. {_AGAIN}"
+    except UnreadableError as error:
+        what = "not JSON" if "not JSON" in str(error) else f"damaged ({error})"
+        msg = f"{path.name} is not a safetensors file: its header is {what}. {_AGAIN}"
         raise FormatError(msg) from None
     if not isinstance(header, dict):
         msg = f"{path.name} is not a safetensors file: its header is not a table. {_AGAIN}"
@@ -158,14 +161,21 @@ class _TwinError(LorasmithError):
 def _refuse_twins(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise _TwinError(next(name for name in table if names.count(name) > 1))
+        counts = Counter(name for name, _ in pairs)
+        raise _TwinError(next(name for name in table if counts[name] > 1))
     return table
 
 
 def _read_metadata(path: Path, metadata: object) -> dict[str, str]:
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         msg = f"{path.name} is damaged: its metadata is not a table of texts. {_AGAIN}"
+        raise FormatError(msg)
+    length = sum(len(key) + len(value) for key, value in metadata.items())
+    if length > _LONGEST_METADATA:
+        msg = (
+            f"{path.name} has {length:,} letters of metadata, more than the {_LONGEST_METADATA:,} "
+            "that are read. Have the program that wrote it leave out its tables or images."
+        )
         raise FormatError(msg)
     return metadata
 

@@ -15,6 +15,8 @@ from trainer.runs.folder import (
     open_run,
     save_config,
 )
+from trainer.runs.listing import RunListing
+from trainer.runs.ownership import is_owned, own_folder
 from trainer.runs.previews import (
     AdapterChoice,
     PreviewFolder,
@@ -23,33 +25,45 @@ from trainer.runs.previews import (
     read_result,
     request_preview,
 )
-from trainer.runs.process import Owner, find_owner, is_alive, own_folder, spawn
-from trainer.runs.status import RunStatus, derive_status, read_status
+from trainer.runs.process import Owner, describe_process, find_owner, is_alive, read_owner, spawn
+from trainer.runs.status import (
+    EventSummary,
+    RunStatus,
+    derive_status,
+    explain_unreadable,
+    read_status,
+)
 
 __all__ = [
     "AdapterChoice",
     "Checkpoint",
     "EventReader",
+    "EventSummary",
     "Owner",
     "PreviewFolder",
     "PreviewRequest",
     "PreviewResult",
     "RunError",
     "RunFolder",
+    "RunListing",
     "RunStatus",
     "RunWriteError",
     "append_event",
     "clear_requests",
     "create_run",
     "derive_status",
+    "describe_process",
     "end_run",
+    "explain_unreadable",
     "find_owner",
     "is_alive",
+    "is_owned",
     "list_runs",
     "open_run",
     "own_folder",
     "read_age",
     "read_events",
+    "read_owner",
     "read_requests",
     "read_result",
     "read_status",

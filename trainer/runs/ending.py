@@ -5,7 +5,8 @@ import time
 from trainer.runs.control import clear_requests
 from trainer.runs.events import append_event
 from trainer.runs.folder import RunFolder
-from trainer.runs.process import Owner, end_process, find_owner, is_alive
+from trainer.runs.ownership import is_owned
+from trainer.runs.process import Owner, end_process, find_owner
 
 ENDED = (
     "Its process did not stop by itself and was ended. Resuming continues from the last checkpoint."
@@ -16,7 +17,7 @@ _POLL_SECONDS = 0.1
 def wait_for_end(run: RunFolder, seconds: float) -> bool:
     """Waits until no process works on a run; returns whether that came in time."""
     end = time.monotonic() + seconds
-    while is_alive(find_owner(run.path)):
+    while is_owned(run.path):
         if time.monotonic() >= end:
             return False
         time.sleep(_POLL_SECONDS)

@@ -8,7 +8,6 @@
 The worker keeps the base model loaded. Changing an adapter's weight only changes a multiplier.
 """
 
-import json
 import time
 import uuid
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
+from datasets_tools.bounded_json import read_table
 from datasets_tools.disk import read_text, remove_quietly
 from datasets_tools.files import write_atomically
 from trainer.config import BaseModelConfig
@@ -109,15 +109,18 @@ def read_result(folder: PreviewFolder, request_id: str) -> PreviewResult:
     """Returns how far a request is."""
     result = folder.results_path / request_id
     try:
-        data = json.loads(read_text(result / "result.json"))
+        data = read_table(result / "result.json")
+        if data.get("error"):
+            return PreviewResult("failed", message=str(data["error"]))
+        seconds, loads = float(data["seconds"]), int(data["base_loads"])
     except FileNotFoundError:
         return PreviewResult("waiting")
-    if data.get("error"):
-        return PreviewResult("failed", message=str(data["error"]))
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        return PreviewResult("failed", message="Its result is damaged. Generate it again.")
     return PreviewResult(
         "done",
-        seconds=float(data["seconds"]),
-        base_loads=int(data["base_loads"]),
+        seconds=seconds,
+        base_loads=loads,
         without_path=result / "without.png",
         with_path=result / "with.png",
     )

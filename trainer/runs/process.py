@@ -1,94 +1,126 @@
-"""Which process owns a folder, whether it still lives, and how one is started."""
+"""Processes: what names one for good, whether it still runs, and how one is started."""
 
 import contextlib
-import json
+import functools
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
-from filelock import FileLock, Timeout
 
-from datasets_tools.disk import read_text, remove_file
-from datasets_tools.files import write_atomically
-from trainer.runs.errors import RunError, explain_writing
+from datasets_tools.bounded_json import UnreadableError, read_table
 from trainer.runs.systems import list_detach_options
 
+OWNER_FILE = "process.json"
 ENDING_SECONDS = 5.0
+_MOST_BYTES = 1024**2
+_LATEST = 1e12  # seconds
+_START_FIELD = 19  # of /proc/PID/stat, behind the name
 
 
 @dataclass(frozen=True)
 class Owner:
-    """A process, distinguished from a later one with the same number by its start time."""
+    """A process, distinguished from a later one with the same number by when it started.
+
+    Attributes:
+        pid: Its number.
+        started: When, in seconds since 1970, for people: it moves when the clock is set.
+        host: The name of its computer, for people: it may be changed.
+        command: Its command line.
+        boot: Names the computer since it was switched on, containers included; "" unknown.
+        ticks: When it started, in ticks since then; 0 where the system has no such number.
+        locks: Whether it holds a lock for as long as it works.
+    """
 
     pid: int
     started: float
     host: str
     command: list[str]
+    boot: str = ""
+    ticks: int = 0
+    locks: bool = False
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is a process of this computer, by whatever name."""
+        boot = read_boot()
+        return self.boot == boot if self.boot and boot else self.host == socket.gethostname()
+
+
+def describe_process(pid: int, command: Sequence[str], *, locks: bool = False) -> Owner:
+    """Returns what distinguishes a process; where it is gone already, nothing matches that."""
+    try:
+        started = psutil.Process(pid).create_time()
+    except psutil.Error:
+        started = 0.0
+    host, boot = socket.gethostname(), read_boot()
+    return Owner(pid, started, host, list(command), boot, read_ticks(pid), locks)
+
+
+def read_owner(path: Path) -> Owner | None:
+    """Returns the process that a file names; None where there is none, or it is damaged."""
+    try:
+        data = read_table(path, _MOST_BYTES)
+    except (OSError, UnreadableError):
+        return None
+    kinds = {"pid": int, "host": str, "command": list, "boot": str, "ticks": int, "locks": bool}
+    known = {name: data[name] for name in kinds if name in data}
+    started: Any = data.get("started")
+    if any(type(value) is not kinds[name] for name, value in known.items()):
+        return None
+    if not {"pid", "host", "command"} <= known.keys() or type(started) not in {int, float}:
+        return None
+    return Owner(started=float(started), **known) if abs(started) < _LATEST else None
 
 
 def find_owner(folder: Path) -> Owner | None:
     """Returns the process that owns the folder, dead or alive; None when there is none."""
-    try:
-        return Owner(**json.loads(read_text(folder / "process.json")))
-    except (FileNotFoundError, ValueError, TypeError):
-        return None
+    return read_owner(folder / OWNER_FILE)
 
 
 def is_alive(owner: Owner | None) -> bool:
-    """Returns whether the owner still runs. A process on another computer counts as alive."""
-    if owner is None:
+    """Returns whether a process still runs on this computer.
+
+    Whether a folder is worked on is another question: `is_owned`.
+    """
+    if owner is None or not owner.is_here or owner.pid <= 0:
         return False
-    if owner.host != socket.gethostname():
-        return True
     try:
         process = psutil.Process(owner.pid)
-        same = bool(abs(process.create_time() - owner.started) < 1.0)
-        return same and str(process.status()) != str(psutil.STATUS_ZOMBIE)
-    except psutil.Error:
+        if str(process.status()) == str(psutil.STATUS_ZOMBIE):
+            return False
+        if owner.ticks:
+            return read_ticks(owner.pid) == owner.ticks
+        return bool(abs(process.create_time() - owner.started) < 1.0)
+    except (psutil.Error, OverflowError):
         return False
 
 
-@contextlib.contextmanager
-def own_folder(folder: Path) -> Iterator[Owner]:
-    """Holds the folder for this process while the block runs.
+def read_ticks(pid: int) -> int:
+    """Returns when a process started, in ticks since the computer did; 0 where that is unknown.
 
-    Raises:
-        RunError: another living process owns it, or it cannot be written.
+    Setting the clock does not move it, unlike the time that psutil makes of it.
     """
-    me = psutil.Process()
-    owner = Owner(me.pid, me.create_time(), socket.gethostname(), sys.argv)
-    # The lock covers only the look and the write, so that two processes that find a dead owner
-    # at the same moment cannot both take over.
     try:
-        with explain_writing(folder), FileLock(str(folder / ".process.lock"), timeout=10):
-            _take_over(folder, owner)
-    except Timeout:
-        msg = f"{folder.name} is being opened by another process. Try again in a moment."
-        raise RunError(msg) from None
-    try:
-        yield owner
-    finally:
-        # What ended the block is raised, not that the folder is gone or read-only meanwhile.
-        with contextlib.suppress(OSError):
-            if find_owner(folder) == owner:
-                remove_file(folder / "process.json", missing_ok=True)
+        # The name before it may hold anything, a bracket as well.
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        return int(fields[_START_FIELD])
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
-def _take_over(folder: Path, owner: Owner) -> None:
-    current = find_owner(folder)
-    if is_alive(current) and current is not None:
-        msg = (
-            f"{folder.name} is already being worked on by process {current.pid} on "
-            f"{current.host}. Wait for it, or stop it with `lorasmith ask`."
-        )
-        raise RunError(msg)
-    write_atomically(folder / "process.json", json.dumps(asdict(owner)))
+@functools.cache
+def read_boot() -> str:
+    """Returns what names this computer since it was switched on; "" where the system has none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""
 
 
 def spawn(
@@ -136,7 +168,7 @@ def end_process(owner: Owner) -> bool:
     Returns:
         Whether it was still there, on this computer.
     """
-    if owner.host != socket.gethostname() or not is_alive(owner):
+    if not is_alive(owner):
         return False
     with contextlib.suppress(psutil.Error):
         process = psutil.Process(owner.pid)

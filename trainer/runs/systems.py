@@ -5,11 +5,16 @@ another one.
 """
 
 import contextlib
+import errno
+import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
+
+from datasets_tools.errors import LorasmithError
 
 # Of Windows' CreateProcess, by number: Python has the names on Windows alone.
 CREATE_NEW_PROCESS_GROUP = 0x00000200
@@ -79,6 +84,32 @@ def stop_on_signals(ask: Callable[[], None], system: str = sys.platform) -> Iter
         restore()
 
 
+class EndedBySignalError(LorasmithError, KeyboardInterrupt):
+    """A signal ended the process where it could not stop in order; the message names it."""
+
+
+@contextlib.contextmanager
+def end_on_signals(system: str = sys.platform) -> Iterator[None]:
+    """Raises EndedBySignalError at a signal while the block runs, so that its end is reported.
+
+    Without it SIGTERM and SIGHUP end a process without a word. One that is ignored stays ignored.
+    """
+
+    def handle(number: int, _frame: object) -> None:
+        name = signal.Signals(number).name
+        raise EndedBySignalError(f"It was ended by {name} before it could save a checkpoint.")
+
+    before = {number: signal.getsignal(number) for number in list_stop_signals(system)}
+    before = {number: known for number, known in before.items() if known != signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, known in before.items():
+            signal.signal(number, known)
+
+
 @contextlib.contextmanager
 def stop_on_closing(
     ask: Callable[[], None], set_handler: Callable[[Handler, bool], None] | None = None
@@ -111,6 +142,31 @@ def stop_on_closing(
     finally:
         set_handler(handle, False)
         ended.set()
+
+
+def find_lock(path: Path) -> bool | None:
+    """Returns whether a process holds the lock of a file; None where looking would take it.
+
+    Windows has no shared locks of whole files among those that Python knows.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    try:
+        if sys.platform == "win32":
+            return None
+        import fcntl
+    except ImportError:  # as in the tests of what Windows lacks
+        return None
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        # Shared: two that look at the same moment do not take each other for the owner.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def find_console() -> Callable[[Handler, bool], None] | None:

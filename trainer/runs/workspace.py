@@ -14,6 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from datasets_tools.bounded_json import read_table
 from datasets_tools.files import explain_os_error, write_atomically
 from trainer.runs.errors import RunError
 
@@ -87,7 +88,7 @@ def read_format(root: Path) -> int:
     """
     path = root / FORMAT_FILE
     try:
-        number = json.loads(path.read_text(encoding="utf-8"))["format"]
+        number = read_table(path)["format"]
         if type(number) is int and number > 0:
             return number
     except (FileNotFoundError, NotADirectoryError):

@@ -98,7 +98,7 @@ def save_state(session: Session) -> None:
     run, step = session.run, session.state.step
     if any(checkpoint.step == step for checkpoint in run.list_checkpoints()):
         return
-    checkpoint = save_checkpoint(run, session.state, session.contents)
+    checkpoint = save_checkpoint(run, session.state, session.origin)
     remove_old_checkpoints(run, session.config.output.keep_checkpoints)
     folder = checkpoint.path.relative_to(run.path).as_posix()
     append_event(run.events_path, "checkpoint", step=step, folder=folder)

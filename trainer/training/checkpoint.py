@@ -11,12 +11,22 @@ from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import Tensor
 
-from datasets_tools.disk import remove_file, remove_folder, remove_quietly, rename
-from datasets_tools.files import explain_os_error, write_atomically
+from datasets_tools.disk import remove_file, remove_folder, remove_quietly, rename, sync_folder
+from datasets_tools.files import explain_os_error
 from trainer.adapters import AdapterSet
 from trainer.optim import Average, pack_optimizer, restore_optimizer
 from trainer.runs import Checkpoint, RunError, RunFolder
+from trainer.runs.checkpoints import (
+    META,
+    META_VERSION,
+    TENSORS,
+    find_damage,
+    name_checkpoint,
+    read_meta,
+    write_files,
+)
 from trainer.tensor_file import load_tensors
+from trainer.training.origin import Origin, compare_origins
 
 
 @dataclass
@@ -88,36 +98,29 @@ class TrainState:
                 value.copy_(tensors[f"average.{name}"])
 
 
-def save_checkpoint(run: RunFolder, state: TrainState, examples: dict[str, str]) -> Checkpoint:
+def save_checkpoint(run: RunFolder, state: TrainState, origin: Origin) -> Checkpoint:
     """Writes a checkpoint aside and renames it.
 
     Args:
         run: Where to.
         state: What to save.
-        examples: Content per image name, so that a resumed run notices a changed dataset.
+        origin: What decides the result, so that a resumed run notices what changed.
 
     Raises:
         RunError: it cannot be written; nothing half-written stays.
     """
     path = run.checkpoints_path / f"step-{state.step:06d}"
     aside = run.checkpoints_path / f".step-{state.step:06d}"
-    tensors, numbers = state.pack()
-    meta = {
-        "step": state.step,
-        "optimizer": numbers,
-        "examples": examples,
-        "scaler": state.scaler.state_dict() if state.scaler else {},
-    }
     try:
         run.checkpoints_path.mkdir(exist_ok=True)
         remove_quietly(aside)
         aside.mkdir()
-        write_atomically(aside / "adapter.safetensors", save(state.adapters.state()))
-        write_atomically(aside / "training.safetensors", save(tensors))
-        write_atomically(aside / "meta.json", json.dumps(meta, indent=1))
+        write_files(aside, _list_contents(state, origin))
         if path.exists():
             remove_folder(path)
         rename(aside, path)
+        # Before an older checkpoint may be removed: a power failure could undo the renaming alone.
+        sync_folder(run.checkpoints_path)
     except OSError as error:
         remove_quietly(aside)
         msg = (
@@ -128,49 +131,68 @@ def save_checkpoint(run: RunFolder, state: TrainState, examples: dict[str, str])
     return Checkpoint(state.step, path)
 
 
-def load_checkpoint(checkpoint: Checkpoint, state: TrainState, examples: dict[str, str]) -> None:
+def _list_contents(state: TrainState, origin: Origin) -> Iterator[tuple[str, bytes]]:
+    """Yields the names and contents of a checkpoint's files."""
+    tensors, numbers = state.pack()
+    meta = {
+        "version": META_VERSION,
+        "step": state.step,
+        "optimizer": numbers,
+        "scaler": state.scaler.state_dict() if state.scaler else {},
+        **origin.to_dict(),
+    }
+    adapter, training = TENSORS
+    yield adapter, save(state.adapters.state())
+    yield training, save(tensors)
+    yield META, json.dumps(meta, indent=1).encode()
+
+
+def load_checkpoint(checkpoint: Checkpoint, state: TrainState, origin: Origin) -> None:
     """Restores a checkpoint.
 
     Raises:
-        RunError: it is damaged, the adapter's settings changed, or the dataset did.
+        RunError: it is damaged, or something changed that decides the result.
     """
-    try:
-        meta = json.loads((checkpoint.path / "meta.json").read_text(encoding="utf-8"))
-        adapter = load_tensors(checkpoint.path / "adapter.safetensors")
-        tensors = load_tensors(checkpoint.path / "training.safetensors")
-    except (OSError, ValueError, SafetensorError) as error:
-        msg = (
-            f"The checkpoint {checkpoint.path.name} is damaged ({error}). Delete its folder to "
-            "continue from the one before."
-        )
-        raise RunError(msg) from error
-    _check_examples(meta["examples"], examples)
+    meta, adapter, tensors = _read_whole(checkpoint)
+    compare_origins(meta, origin)
     try:
         state.adapters.load_state(adapter)
         state.restore(tensors, meta["optimizer"])
-    except (ValueError, KeyError) as error:
+        if state.scaler and meta["scaler"]:
+            state.scaler.load_state_dict(meta["scaler"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         msg = (
             f"The checkpoint {checkpoint.path.name} does not fit the run's config ({error}). The "
             "adapter's settings cannot change within a run; start a new run for that."
         )
         raise RunError(msg) from error
-    if state.scaler and meta["scaler"]:
-        state.scaler.load_state_dict(meta["scaler"])
-    state.step = int(meta["step"])
+    state.step = checkpoint.step
 
 
-def read_weights(checkpoint: Path) -> dict[str, Tensor]:
+def _read_whole(
+    checkpoint: Checkpoint,
+) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor]]:
+    """Returns a checkpoint's meta.json and tensors; raises RunError where it is damaged."""
+    damage = find_damage(checkpoint)
+    try:
+        if not damage:
+            meta = read_meta(checkpoint)
+            adapter, tensors = (load_tensors(checkpoint.path / name) for name in TENSORS)
+            return meta, adapter, tensors
+    except (OSError, ValueError, SafetensorError) as error:
+        damage = str(error)
+    msg = f"The checkpoint {checkpoint.path.name} is damaged ({damage}). Choose another."
+    raise RunError(msg)
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
     """Returns a checkpoint's weights as samples and exports use them: averaged, where they are.
 
     Raises:
         RunError: it is damaged.
     """
-    try:
-        averages = _select(load_tensors(checkpoint / "training.safetensors"), "average.")
-        return load_tensors(checkpoint / "adapter.safetensors") | averages
-    except (OSError, SafetensorError) as error:
-        msg = f"The checkpoint {checkpoint.name} is damaged ({error}). Choose another."
-        raise RunError(msg) from error
+    _, adapter, tensors = _read_whole(name_checkpoint(folder))
+    return adapter | _select(tensors, "average.")
 
 
 def _select(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -187,20 +209,5 @@ def remove_old_checkpoints(run: RunFolder, keep: int) -> None:
         for checkpoint in run.list_checkpoints()[:-keep]:
             with contextlib.suppress(OSError):
                 # First what makes it a checkpoint: nobody continues from what may stay of it.
-                remove_file(checkpoint.path / "meta.json", missing_ok=True)
+                remove_file(checkpoint.path / META, missing_ok=True)
                 remove_quietly(checkpoint.path)
-
-
-def _check_examples(before: dict[str, str], now: dict[str, str]) -> None:
-    changes = {
-        "added": sorted(set(now) - set(before)),
-        "removed": sorted(set(before) - set(now)),
-        "changed": sorted(name for name in set(now) & set(before) if now[name] != before[name]),
-    }
-    texts = [f"{', '.join(names[:3])} {how}" for how, names in changes.items() if names]
-    if texts:
-        msg = (
-            f"The dataset is not the one this run was trained on: {'; '.join(texts)}. Put it back "
-            "as it was to continue, or start a new run."
-        )
-        raise RunError(msg)

@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from datasets_tools.disk import remove_folder
 from trainer.config import SMALLEST_PRODIGY_RATE, RunConfig
 from trainer.runs import Checkpoint, RunError, RunFolder, append_event, read_events, save_config
+from trainer.runs.checkpoints import find_damage
 from trainer.tensor_file import load_tensors
 from trainer.training.progress import warn
 
@@ -94,6 +95,8 @@ def prepare_recovery(run: RunFolder, error: DivergenceError) -> None:
 
 
 def _is_finite(checkpoint: Checkpoint) -> bool:
+    if find_damage(checkpoint):
+        return False
     try:
         tensors = [
             *load_tensors(checkpoint.path / "adapter.safetensors").values(),

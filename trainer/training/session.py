@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from trainer.runs.base_models import locate_base_model
 from trainer.training.attach import attach_adapters, keep_start, make_rules
 from trainer.training.checkpoint import TrainState, load_checkpoint
 from trainer.training.measurement import measure_for_run, needs_measurement
+from trainer.training.origin import Origin, hash_base_model, list_settings
 from trainer.training.sample_requests import list_sample_requests
 from trainer.training.sources import (
     Scans,
@@ -50,6 +51,7 @@ class Session:
     encode_captions: CaptionEncoder
     state: TrainState
     optimizer: Any  # accelerate's wrapper, which skips an update whose fp16 gradients overflowed
+    base_model: dict[str, str] = field(default_factory=dict)  # a hash by part, for checkpoints
 
     @property
     def adapters(self) -> AdapterSet:
@@ -67,12 +69,12 @@ class Session:
         return self.config.dataset.resolution or self.family.default_resolution
 
     @property
-    def contents(self) -> dict[str, str]:
-        """Content per image name: what a resumed run compares."""
+    def origin(self) -> Origin:
+        """What decides the result: what a resumed run compares."""
         contents = {example.name: example.content for example in self.examples}
         if self.prior:
             contents |= {f"prior/{each.name}": each.content for each in self.prior.examples}
-        return contents
+        return Origin(contents, list_settings(self.config), self.base_model)
 
     def facts(self) -> ExportFacts:
         """Returns the facts of an exported file beyond the config."""
@@ -132,8 +134,9 @@ def open_session(
         family.keep_on_device(_choose_models(config, {"image"}))
     sources = open_sources(run, scans, family, context.device, TensorCache(cache))
     session = assemble_session(run, context, family, sources, TensorCache(cache))
+    session.base_model = hash_base_model(family.info)
     if last:
-        load_checkpoint(last, session.state, session.contents)
+        load_checkpoint(last, session.state, session.origin)
     return session
 
 
