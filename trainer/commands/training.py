@@ -38,8 +38,13 @@ OUT_OF_MEMORY = (
 )
 
 
-def train(run: RunFolder, cache: Path) -> str:
+def train(run: RunFolder, cache: Path, processes: int = 0) -> str:
     """Starts a queued run, or resumes a stopped, failed or lost one.
+
+    Args:
+        run: The run.
+        cache: Folder of encoded images and captions.
+        processes: Replaces `train.processes` in the run's settings; 0 leaves it.
 
     Returns:
         "finished" or "stopped".
@@ -56,7 +61,7 @@ def train(run: RunFolder, cache: Path) -> str:
                 raise RunError(msg)
         clear_requests(run.path)
         try:
-            return _train_owned(run, cache)
+            return _train_owned(run, cache, processes)
         except BaseException as error:
             # Where the folder cannot be written any more, the error is raised all the same.
             with contextlib.suppress(RunWriteError):
@@ -66,13 +71,13 @@ def train(run: RunFolder, cache: Path) -> str:
             raise
 
 
-def _train_owned(run: RunFolder, cache: Path) -> str:
+def _train_owned(run: RunFolder, cache: Path, processes: int) -> str:
     _report_start(run)
     scans = scan_datasets(run.config)
     for message in check_run(run.config, run.models_path, scans.dataset.examples):
         warn(run, message)
     _plan_memory(run, scans)
-    count = plan_processes(run)
+    count = plan_processes(run, processes)
     while True:
         with start_processes(run, cache, count) as group:
             session = open_session(run, cache, scans=scans, measure=True, group=group)

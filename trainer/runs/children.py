@@ -96,6 +96,8 @@ class Child:
 
     def describe_end(self) -> str:
         """Returns how it ended, and the last line that it printed, as the end of a sentence."""
+        if self.has_ended():
+            self._process.join()  # the system may not know the code yet
         code = self._process.exitcode
         if code is None:
             how = "does not answer"

@@ -1,6 +1,7 @@
 """How many processes compute the steps of a run, and starting and ending them."""
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -28,17 +29,61 @@ _PROCESS_BYTES = 1_500_000_000
 _READY_SECONDS = 5.0  # between two looks at the processes that load their base model
 
 
-def plan_processes(run: RunFolder) -> int:
+def choose_devices(text: str, config: RunConfig, processes: int = 0) -> int:
+    """Has this process, and those that it starts, use some of the CUDA devices alone.
+
+    Args:
+        text: Their numbers, "0,1".
+        config: The settings of the run that they will train.
+        processes: How many processes are asked for besides; 0 for no number.
+
+    Returns:
+        How many devices there are, which is the number of processes.
+
+    Raises:
+        RunError: they are no numbers, not there, or not as many as processes; or the run names
+            another device.
+    """
+    names = [each.strip() for each in text.split(",")]
+    if not all(each.isdecimal() for each in names) or len(set(names)) < len(names):
+        msg = f"--devices is {text!r}. Give the numbers of different CUDA devices, such as 0,1."
+        raise RunError(msg)
+    if processes not in {0, len(names)}:
+        msg = f"--devices names {len(names)} devices, but --processes is {processes}. Leave it out."
+        raise RunError(msg)
+    if config.train.device not in {"auto", "cuda"}:
+        msg = (
+            f"--devices names CUDA devices, but train.device is {config.train.device}. Set it to "
+            "cuda, or leave out --devices."
+        )
+        raise RunError(msg)
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(names)
+    count = torch.cuda.device_count()
+    if count < len(names):
+        msg = (
+            f"--devices is {text}, but PyTorch sees {count} of these CUDA devices. `lorasmith "
+            "doctor` lists those that are there."
+        )
+        raise RunError(msg)
+    return len(names)
+
+
+def plan_processes(run: RunFolder, processes: int = 0) -> int:
     """Returns how many processes a run takes, and writes it into its settings.
 
     So a run that is resumed, or repeated with its settings, is computed in the same way again.
 
+    Args:
+        run: The run, which this process owns.
+        processes: Replaces the number in its settings; 0 leaves that.
+
     Raises:
+        ConfigError: the number is not in its bounds.
         ModelError, RunError: the base model is missing or damaged, or the settings cannot be saved.
     """
     config = run.config
-    wanted = config.train.processes or choose_processes(run)
-    if config.train.processes == 0:
+    wanted = processes or config.train.processes or choose_processes(run)
+    if config.train.processes != wanted:
         save_config(run, change_settings(config, {"train.processes": wanted}))
     count = min(wanted, _count_images(config))
     possible = _count_places(config)
