@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -19,10 +21,11 @@ from trainer.config import ConfigError
 from trainer.runs import RunError, read_events, read_status, request
 from trainer.training import group as group_module
 from trainer.training import loop, processes
+from trainer.training import step as step_module
 from trainer.training.attach import attach_file
 from trainer.training.group import DIFFERENT, ProcessGroup
 from trainer.training.loop import read_batches
-from trainer.training.processes import choose_devices, divide_images, plan_processes
+from trainer.training.processes import FirstProcess, choose_devices, divide_images, plan_processes
 from trainer.training.session import open_session
 from trainer.training.step import _accumulate
 
@@ -54,6 +57,22 @@ def losses(monkeypatch):
 
 
 @pytest.fixture
+def gradient_norms(monkeypatch):
+    """The norm of each update's gradients, which most optimisers do not depend on."""
+    found, real = {}, step_module._compute_within_memory
+
+    def compute(session, pairs):
+        mean = real(session, pairs)
+        gradients = [p.grad for p in session.adapters.named_parameters().values()]
+        norm = torch.nn.utils.get_total_norm([each for each in gradients if each is not None])
+        found.setdefault(session.run.id, []).append(norm.item())
+        return mean
+
+    monkeypatch.setattr(step_module, "_compute_within_memory", compute)
+    return found
+
+
+@pytest.fixture
 def have_others(monkeypatch):
     """Replaces what the other processes do by a function of `other_processes`."""
     return lambda name: monkeypatch.setattr(processes, "_COMPUTE", OTHERS + name)
@@ -74,7 +93,7 @@ def largest_delta_difference(pico, *runs):
 
 @pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_several_processes_train_what_one_does(
-    make_run, cache, pico, losses, have_others, monkeypatch, count
+    make_run, cache, pico, losses, gradient_norms, have_others, monkeypatch, count
 ):
     words = ("train.steps=50", "train.batch_size=5", "output.checkpoint_every_steps=0")
     one = make_run(*words, "train.processes=1", folder="one")
@@ -88,11 +107,12 @@ def test_several_processes_train_what_one_does(
         return loss
 
     monkeypatch.setattr(loop, "take_step", take_and_record)
-    several = make_run(*words, f"train.processes={count}", 'name="pico"', folder="several")
-    losses_of_one = losses.pop(one.id)
+    several = make_run(*words, f"train.processes={count}", folder="several")
+    losses_of_one, norms_of_one = losses.pop(one.id), gradient_norms.pop(one.id)
     assert train(several, cache) == "finished"
     assert len(losses_of_one) == 50
     assert losses[several.id] == pytest.approx(losses_of_one, abs=1e-6, rel=0)
+    assert gradient_norms[several.id] == pytest.approx(norms_of_one, rel=1e-3)
     assert largest_delta_difference(pico, one, several) < 1e-5
     assert events_of(several, "data")[-1]["processes"] == count
     # The weights of all processes were equal, bit by bit, after every step.
@@ -205,16 +225,16 @@ def test_killed_process_ends_the_run_which_goes_on_with_any_number(
 
 
 def test_requests_are_obeyed_and_a_stop_ends_all_processes(make_run, cache):
-    import threading
-
     run = make_run("train.steps=9", "train.processes=2", "samples.every_steps=100")
-    paused = []
+    paused, listening = [], set()
 
     def resume_when_paused():
         deadline = time.monotonic() + 120
         while read_status(run.path).state != "paused" and time.monotonic() < deadline:
             time.sleep(0.05)
         paused.append(read_status(run.path).state)
+        connections = psutil.Process().net_connections(kind="tcp")
+        listening.update(c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN)
         request(run.path, "resume")
 
     thread = threading.Thread(target=resume_when_paused)
@@ -223,6 +243,7 @@ def test_requests_are_obeyed_and_a_stop_ends_all_processes(make_run, cache):
         assert train(run, cache) == "stopped"
     thread.join()
     assert paused == ["paused"]
+    assert listening == {"127.0.0.1"}  # nobody else can connect
     assert 1 in {event["step"] for event in events_of(run, "sample")}
     assert (run.path / "pico-000001.safetensors").is_file()
     assert read_status(run.path).step == 5
@@ -291,6 +312,23 @@ def test_no_process_is_left_when_the_first_one_is_killed(make_run, cache):
         first.wait()
     assert psutil.wait_procs(others, timeout=60)[1] == []
     assert read_status(run.path).state == "lost"
+
+
+def test_cores_are_shared_while_a_step_is_computed_and_not_beside_it():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        group = ProcessGroup(0, 2, threads=1)
+        with group.sharing_cores():
+            assert torch.get_num_threads() == 1
+            with group.using_all_cores():
+                assert torch.get_num_threads() == 3
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 3
+        assert FirstProcess([], 2, Path()).threads == 1
+        assert FirstProcess([], 8, Path()).threads == 1
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize(

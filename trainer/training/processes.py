@@ -82,13 +82,13 @@ def plan_processes(run: RunFolder, processes: int = 0) -> int:
         ModelError, RunError: the base model is missing or damaged, or the settings cannot be saved.
     """
     config = run.config
-    wanted = processes or config.train.processes or choose_processes(run)
-    if config.train.processes != wanted:
-        save_config(run, change_settings(config, {"train.processes": wanted}))
-    count = min(wanted, _count_images(config))
+    number = processes or config.train.processes or choose_processes(run)
+    if config.train.processes != number:
+        save_config(run, change_settings(config, {"train.processes": number}))
+    count = min(number, _count_images(config))
     possible = _count_places(config)
     if count > possible:
-        warn(run, f"train.processes is {wanted}, of which this computer can run {possible}.")
+        warn(run, f"train.processes is {number}, of which this computer can run {possible}.")
     return min(count, possible)
 
 
