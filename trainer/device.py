@@ -36,17 +36,21 @@ class DeviceContext:
         return DEVICE_KINDS[self.device.type].peak_bytes(self.device)
 
 
-def open_device_context(device: str = "auto", precision: str = "auto") -> DeviceContext:
+def open_device_context(
+    device: str = "auto", precision: str = "auto", process: int = 0
+) -> DeviceContext:
     """Returns the device context of a run or a preview.
 
     Args:
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         precision: "auto" or a number format; auto takes the fastest that the device supports.
+        process: Which of a run's processes this is: each takes a CUDA device of its own, from the
+            named one on.
 
     Raises:
         RunError: the device does not exist or does not support the format.
     """
-    chosen = _choose_device(device)
+    chosen = _choose_device(device, process)
     row = DEVICE_KINDS[chosen.type]
     number_format = row.auto_precision() if precision == "auto" else precision
     if problem := row.explain_precision(number_format):
@@ -61,17 +65,17 @@ def open_device_context(device: str = "auto", precision: str = "auto") -> Device
     return DeviceContext(accelerator, chosen, number_format)
 
 
-def _choose_device(name: str) -> torch.device:
+def _choose_device(name: str, process: int) -> torch.device:
     device = torch.device(find_kind(name) if name == "auto" else name)
     if device.type == "cuda":
-        count = torch.cuda.device_count()
-        if (device.index or 0) >= count:
+        count, index = torch.cuda.device_count(), (device.index or 0) + process
+        if index >= count:
             msg = (
                 f"train.device is {name}, but PyTorch sees {count} CUDA devices. Choose another, "
                 "or install a CUDA build of PyTorch."
             )
             raise RunError(msg)
-        return torch.device("cuda", device.index or 0)
+        return torch.device("cuda", index)
     if device.type == "mps" and not torch.backends.mps.is_available():
         msg = "train.device is mps, but this computer has no MPS device. Set it to auto."
         raise RunError(msg)

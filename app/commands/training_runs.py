@@ -16,7 +16,7 @@ from app.commands.arguments import (
     read_settings,
 )
 from app.commands.downloads import save_measured
-from trainer.config import BaseModelConfig, check_settings
+from trainer.config import BaseModelConfig, change_settings, check_settings
 from trainer.runs import (
     RunError,
     RunFolder,
@@ -47,6 +47,13 @@ def add_commands(commands: Subparsers) -> None:
     )  # fmt: skip
     train.add_argument(
         "--create-only", action="store_true", help="create the run without starting it"
+    )
+    train.add_argument(
+        "--processes", type=int, default=0, metavar="N",
+        help="compute each step in N processes (train.processes), also of a run that is resumed",
+    )  # fmt: skip
+    train.add_argument(
+        "--devices", default="", metavar="0,1", help="the CUDA devices of a run, a process for each"
     )
     ask = add_command(commands, "ask", _run_ask, "ask a living run for something")
     ask.add_argument("run", help="a run's folder or id")
@@ -93,6 +100,12 @@ def _read_gigabytes(text: str) -> float:
 def _run_train(args: argparse.Namespace) -> int:
     config = read_settings(args)
     models = find_models(args)
+    if args.devices:
+        from trainer.commands import choose_devices
+
+        args.processes = choose_devices(args.devices, config, args.processes)
+    if args.processes:
+        config = change_settings(config, {"train.processes": args.processes})
     if args.download:
         _fetch_base_model(config.base_model, models)
     if not args.run:  # before there is a folder of a run
@@ -114,7 +127,8 @@ def _run_train(args: argparse.Namespace) -> int:
     from trainer.commands import train
 
     try:
-        reason = train(run, cache=find_workspace_of(run) / "cache", take_over=args.take_over)
+        cache = find_workspace_of(run) / "cache"
+        reason = train(run, cache, args.processes, take_over=args.take_over)
     finally:
         _save_measured(run)
     print(f"{reason}: {run.path}")

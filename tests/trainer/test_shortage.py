@@ -240,7 +240,7 @@ def test_what_counts_as_out_of_memory(error, expected):
 
 def test_a_part_larger_than_the_batch_is_the_whole(make_run, cache):
     session = open_session(make_run("train.batch_size=2", "train.micro_batch=8"), cache)
-    (part,) = step._split(next(read_batches(session)), 8)
+    (part,) = step._split(next(read_batches(session)), 8, (0, 2))
     assert part[2:] == (1.0, 1.0)
     with pytest.raises(ConfigError):
         layer_config(assignments=["train.micro_batch=-1"])

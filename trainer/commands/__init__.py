@@ -30,12 +30,14 @@ from trainer.export import make_civitai_zip, make_hub_folder
 from trainer.hub import find_token, upload_hub_folder
 from trainer.models.family import GenerationRequest
 from trainer.training.expected_header import expect_header
+from trainer.training.processes import choose_devices
 
 __all__ = [
     "GenerationRequest",
     "MergeRequest",
     "bake",
     "check_before_start",
+    "choose_devices",
     "convert",
     "describe_as_text",
     "describe_file",

@@ -29,6 +29,7 @@ from trainer.training.advice import list_warnings
 from trainer.training.artifacts import export_file
 from trainer.training.divergence import DivergenceError, prepare_recovery
 from trainer.training.loop import learn
+from trainer.training.processes import plan_processes, start_processes
 from trainer.training.progress import log_line, warn
 from trainer.training.session import Session, open_session
 from trainer.training.sources import Scans, count_buckets, scan_datasets
@@ -39,12 +40,13 @@ OUT_OF_MEMORY = (
 )
 
 
-def train(run: RunFolder, cache: Path, *, take_over: bool = False) -> str:
+def train(run: RunFolder, cache: Path, processes: int = 0, *, take_over: bool = False) -> str:
     """Starts a queued run, or resumes a stopped, failed or lost one.
 
     Args:
         run: The run.
         cache: Folder of encoded images and captions.
+        processes: Replaces `train.processes` in the run's settings; 0 leaves it.
         take_over: Takes the run from a process on another computer that seems to work on it.
 
     Returns:
@@ -63,7 +65,7 @@ def train(run: RunFolder, cache: Path, *, take_over: bool = False) -> str:
         clear_requests(run.path)
         try:
             with end_on_signals():
-                return _train_owned(run, cache)
+                return _train_owned(run, cache, processes)
         except BaseException as error:
             # Where the folder cannot be written any more, the error is raised all the same.
             with contextlib.suppress(RunWriteError):
@@ -73,7 +75,7 @@ def train(run: RunFolder, cache: Path, *, take_over: bool = False) -> str:
             raise
 
 
-def _train_owned(run: RunFolder, cache: Path) -> str:
+def _train_owned(run: RunFolder, cache: Path, processes: int) -> str:
     remove_leftovers(run.path)
     for message in set_damaged_aside(run):
         warn(run, message)
@@ -83,16 +85,19 @@ def _train_owned(run: RunFolder, cache: Path) -> str:
     for message in check_run(run.config, run.models_path, scans.dataset.examples):
         warn(run, message)
     _plan_memory(run, scans)
+    count = plan_processes(run, processes)
     while True:
-        session = open_session(run, cache, scans=scans, measure=True)
-        for message in list_warnings(session.config, session.family.info):
-            warn(run, message)
-        _report_training_data(session)
-        try:
-            return _learn_and_export(session)
-        except DivergenceError as error:
-            prepare_recovery(run, error)
-        del session  # before the base model is loaded once more
+        with start_processes(run, cache, count) as group:
+            session = open_session(run, cache, scans=scans, measure=True, group=group)
+            group.open_sessions()
+            for message in list_warnings(session.config, session.family.info):
+                warn(run, message)
+            _report_training_data(session)
+            try:
+                return _learn_and_export(session)
+            except DivergenceError as error:
+                prepare_recovery(run, error)
+            del session  # before the base model is loaded once more
         _report_start(run)
 
 
@@ -186,6 +191,7 @@ def _report_training_data(session: Session) -> None:
         "buckets": {f"{width}x{height}": count for (width, height), count in sorted(sizes.items())},
         "device": str(context.device),
         "precision": context.precision,
+        "processes": session.group.count,
         "layers": len(session.adapters.adapters),
         "parameters": sum(p.numel() for p in session.adapters.named_parameters().values()),
     }
@@ -193,6 +199,7 @@ def _report_training_data(session: Session) -> None:
     log_line(
         f"{session.run.id}: {facts['examples']} images, {facts['layers']} layers, "
         f"{facts['parameters']:,} trained weights, {context.device} in {context.precision}, "
+        f"{f'{session.group.count} processes, ' if session.group.count > 1 else ''}"
         f"from step {session.state.step}"
     )
 

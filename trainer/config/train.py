@@ -29,6 +29,15 @@ class TrainConfig(Section):
         le=256,
         description="Batches per optimiser update: the effect of a larger batch in less memory.",
     )
+    processes: int = Field(
+        default=0,
+        ge=0,
+        le=64,
+        description="Processes that compute a step together, each with its share of the images: "
+        "the same update but for rounding. On a CPU each has its share of the cores, on CUDA a "
+        "GPU of its own. At most one for each image of an update. 0 takes one, and on a CPU with a "
+        "small base model one for each core; the number stands in the run's settings.",
+    )
     gradient_checkpointing: bool = Field(
         default=False,
         description="Recompute instead of remember: far less memory for about a third more time.",

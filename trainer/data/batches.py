@@ -27,17 +27,18 @@ class Batch:
     captions: tuple[str, ...]
     seeds: tuple[int, ...]
 
+    def cut(self, start: int, stop: int) -> "Batch":
+        """Returns the examples from `start` to before `stop`."""
+        return Batch(
+            self.indices[start:stop],
+            self.flips[start:stop],
+            self.captions[start:stop],
+            self.seeds[start:stop],
+        )
+
     def split(self, size: int) -> "list[Batch]":
         """Returns its examples in parts of at most this many."""
-        return [
-            Batch(
-                self.indices[start : start + size],
-                self.flips[start : start + size],
-                self.captions[start : start + size],
-                self.seeds[start : start + size],
-            )
-            for start in range(0, len(self.indices), size)
-        ]
+        return [self.cut(at, at + size) for at in range(0, len(self.indices), size)]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -97,7 +97,7 @@ def simulate(
 class _Run(RunFolder):
     """A run whose config is not on the disk."""
 
-    settings: RunConfig
+    settings: RunConfig = field(kw_only=True)
 
     @property
     def config(self) -> RunConfig:
@@ -159,7 +159,7 @@ class _Simulation:
 
     def assemble(self, folder: Path) -> None:
         """Encodes captions, attaches adapters and allocates the optimizer state."""
-        run = _Run(folder, self.config)
+        run = _Run(folder, settings=self.config)
         context = open_fake_context(self.device)
         examples = [self._make_example()]
         plan = BatchPlan(examples, self.config.dataset, self.config.train.batch_size, 0)

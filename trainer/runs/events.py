@@ -4,7 +4,7 @@
 |---|---|
 | queued | name |
 | started | from_step, steps |
-| data | examples, buckets (`"128x128": count`), device, precision, layers, parameters |
+| data | examples, buckets (`"128x128": count`), device, precision, processes, layers, parameters |
 | cache | what, done, total |
 | measured | base_model, prediction ("": unknown), assumed, margin, distances, evidence, message |
 | memory | settings (by path), needed_bytes, planned_bytes, free_bytes, message |

@@ -26,9 +26,16 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The files of one run. Nothing is kept in memory: every property is a path."""
+    """The files of one run. Nothing is kept in memory: every property is a path.
+
+    Attributes:
+        path: The folder.
+        process: Which of the run's processes writes: the first one, 0, owns all files; the others
+            have events and a log of their own, and write nothing else.
+    """
 
     path: Path
+    process: int = 0
 
     @property
     def id(self) -> str:
@@ -43,12 +50,16 @@ class RunFolder:
     @property
     def events_path(self) -> Path:
         """What happened, one JSON object a line."""
-        return self.path / "events.jsonl"
+        return self.path / f"events{self._suffix}.jsonl"
 
     @property
     def log_path(self) -> Path:
         """Everything the process printed."""
-        return self.path / "log.txt"
+        return self.path / f"log{self._suffix}.txt"
+
+    @property
+    def _suffix(self) -> str:
+        return f"-{self.process + 1}" if self.process else ""
 
     @property
     def checkpoints_path(self) -> Path:

@@ -59,6 +59,12 @@ def list_stop_signals(system: str = sys.platform) -> list[signal.Signals]:
     return [getattr(signal, name) for name in names if hasattr(signal, name)]
 
 
+def ignore_stop_signals(system: str = sys.platform) -> None:
+    """Has this process go on at the signals that ask for a stop."""
+    for number in list_stop_signals(system):
+        signal.signal(number, signal.SIG_IGN)
+
+
 @contextlib.contextmanager
 def stop_on_signals(ask: Callable[[], None], system: str = sys.platform) -> Iterator[None]:
     """Asks for a stop at the first signal, while the block runs; a second one ends at once.

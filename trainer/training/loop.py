@@ -1,5 +1,6 @@
 """The training loop: a run from its start to the exported file, for every family."""
 
+import contextlib
 import time
 from collections.abc import Iterator
 
@@ -21,18 +22,19 @@ def learn(session: Session) -> str:
 
     Raises:
         DivergenceError: the loss is no longer a number, or far above all before.
-        RunError: the disk is full.
+        RunError: the disk is full, or another process of the run has ended.
     """
     state, config = session.state, session.config
     batches = read_batches(session)
     pace, bar = Pace(), Bar(config.train.steps, state.step)
     history = LossHistory(state.step)
-    if state.step == 0:
-        with pace.leave_out():
+    with pace.leave_out():
+        if state.step == 0:
             make_samples(session)
+        session.group.connect(session.fingerprint, session.context.device)
     state.start_learning()
     reported = state.step
-    try:
+    with contextlib.closing(bar), session.group.sharing_cores():
         while state.step < config.train.steps:
             loss = take_step(session, batches)
             if state.step % config.train.log_every_steps == 0 or state.step == config.train.steps:
@@ -45,8 +47,6 @@ def learn(session: Session) -> str:
                 _save_what_is_due(session)
                 if _handle_requests(session) == "stop":
                     return "stopped"
-    finally:
-        bar.close()
     return "finished"
 
 
@@ -80,9 +80,15 @@ def _report_step(session: Session, loss: float, pace: Pace, bar: Bar) -> None:
 def _save_what_is_due(session: Session) -> None:
     step, config = session.state.step, session.config
     if _is_due(step, config.samples.every_steps, config):
-        make_samples(session)
+        _make_samples_meanwhile(session)
     if _is_due(step, config.output.checkpoint_every_steps, config) or step == config.train.steps:
         save_state(session)
+
+
+def _make_samples_meanwhile(session: Session) -> None:
+    """Generates samples while the run's other processes wait for the next step."""
+    with session.group.using_all_cores():
+        make_samples(session)
 
 
 def _is_due(step: int, every: int, config: RunConfig) -> bool:
@@ -93,7 +99,7 @@ def _handle_requests(session: Session) -> str:
     """Does what the files in control/ ask for; returns "stop" when that is among them."""
     run, requests = session.run, read_requests(session.run.path)
     if "sample" in requests:
-        make_samples(session)
+        _make_samples_meanwhile(session)
         clear_requests(run.path, "sample")
     if "save" in requests:
         save_state(session)

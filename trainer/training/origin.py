@@ -30,6 +30,7 @@ MAY_CHANGE = frozenset(
         "base_model.attention",
         "base_model.offload_fraction",
         "train.device",
+        "train.processes",
         "train.micro_batch",
         "train.gradient_checkpointing",
         "train.checkpointing_fraction",

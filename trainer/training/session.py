@@ -1,10 +1,13 @@
 """Setting a run up: from its folder to everything that the loop works with."""
 
+import hashlib
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from trainer.adapters import AdapterSet
 from trainer.config import BaseModelConfig, RunConfig
@@ -22,8 +25,10 @@ from trainer.models.family import list_prompts
 from trainer.optim import Average, group_parameters, make_optimizer
 from trainer.runs import Checkpoint, RunError, RunFolder, read_events
 from trainer.runs.base_models import locate_base_model
+from trainer.seeds import derive_seed
 from trainer.training.attach import attach_adapters, keep_start, make_rules
 from trainer.training.checkpoint import TrainState, load_checkpoint
+from trainer.training.group import ProcessGroup
 from trainer.training.measurement import measure_for_run, needs_measurement
 from trainer.training.origin import Origin, hash_base_model, list_settings
 from trainer.training.sample_requests import list_sample_requests
@@ -52,6 +57,7 @@ class Session:
     state: TrainState
     optimizer: Any  # accelerate's wrapper, which skips an update whose fp16 gradients overflowed
     base_model: dict[str, str] = field(default_factory=dict)  # a hash by part, for checkpoints
+    group: ProcessGroup = field(default_factory=ProcessGroup)
 
     @property
     def adapters(self) -> AdapterSet:
@@ -75,6 +81,20 @@ class Session:
         if self.prior:
             contents |= {f"prior/{each.name}": each.content for each in self.prior.examples}
         return Origin(contents, list_settings(self.config), self.base_model)
+
+    def fingerprint(self) -> int:
+        """Returns 63 bits of the settings, the images, the step and the weights.
+
+        Processes that compute steps together must start from equal ones.
+        """
+        weights = hashlib.sha256()
+        for name, value in sorted(self.adapters.state().items()):
+            weights.update(name.encode())
+            values = value.detach().cpu().contiguous().flatten()
+            weights.update(values.view(torch.uint8).numpy().tobytes())
+        contents = sorted(self.origin.examples.items())
+        settings = self.config.model_dump_json()
+        return derive_seed(self.state.step, settings, str(contents), weights.hexdigest())
 
     def facts(self) -> ExportFacts:
         """Returns the facts of an exported file beyond the config."""
@@ -103,6 +123,7 @@ def open_session(
     scans: Scans | None = None,
     *,
     measure: bool = False,
+    group: ProcessGroup | None = None,
 ) -> Session:
     """Loads the base model, encodes the dataset, and restores a checkpoint.
 
@@ -113,6 +134,7 @@ def open_session(
         scans: Of the run's folders; None reads them.
         measure: Before the first step, measures what the base model predicts where its file does
             not state it.
+        group: The processes that compute the run's steps; None for this one alone.
 
     Raises:
         ConfigError, DatasetError, ModelError, RunError: what is wrong and what to do.
@@ -121,7 +143,8 @@ def open_session(
     # Cheap checks first: a wrong folder is reported at once, not after a minute of loading.
     scans = scans or scan_datasets(config)
     base = locate_base_model(config.base_model, run.models_path)
-    context = open_device_context(config.train.device, base.precision)
+    group = group or ProcessGroup()
+    context = open_device_context(config.train.device, base.precision, group.index)
     last = checkpoint or next(reversed(run.list_checkpoints()), None)
     family = _load_base(base, context, config)
     if measure and last is None and needs_measurement(base, family.info):
@@ -135,6 +158,7 @@ def open_session(
     sources = open_sources(run, scans, family, context.device, TensorCache(cache))
     session = assemble_session(run, context, family, sources, TensorCache(cache))
     session.base_model = hash_base_model(family.info)
+    session.group = group
     if last:
         load_checkpoint(last, session.state, session.origin)
     return session

@@ -50,39 +50,60 @@ def take_step(session: Session, batches: Iterator[Pair]) -> Tensor:
 
 
 def _compute_within_memory(session: Session, pairs: Sequence[Pair]) -> Tensor:
+    parameters = session.adapters.named_parameters().values()
     while True:
+        mean, failed = torch.zeros((), device=session.context.device), False
         try:
-            return _accumulate(session, pairs)
+            _accumulate(session, pairs, mean)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
+            failed = True
+        if not session.group.add_up(parameters, mean, failed=failed):
+            return mean
         # Behind the handler: the error holds the activations of the failed pass.
         session.optimizer.zero_grad(set_to_none=True)
         free_memory(session.context.device)
         _take_less(session)
 
 
-def _accumulate(session: Session, pairs: Sequence[Pair]) -> Tensor:
-    """Adds up the gradients of an update's batches; returns their mean loss."""
-    mean = torch.zeros((), device=session.context.device)
-    for pair in pairs:
-        penalty = session.adapters.penalty()
-        for part in _split(pair, session.config.train.micro_batch):
+def _accumulate(session: Session, pairs: Sequence[Pair], mean: Tensor) -> None:
+    """Adds up the gradients of this process's share of an update, and its part of the mean loss.
+
+    Args:
+        session: The run.
+        pairs: The batches of the update.
+        mean: A scalar, to which the loss is added.
+    """
+    spans = session.group.deal([len(batch.indices) for batch, _ in pairs])
+    for pair, span in zip(pairs, spans, strict=True):
+        # Once for a batch, whoever computes it.
+        penalty = session.adapters.penalty() if span[0] == 0 < span[1] else None
+        for part in _split(pair, session.config.train.micro_batch, span):
             loss = _compute_loss(session, *part) / len(pairs)
             whole = loss if penalty is None else loss + penalty / len(pairs)
-            penalty = None  # once for a batch
+            penalty = None
             session.context.accelerator.backward(whole)
             mean += loss.detach()
-    return mean
 
 
-def _split(pair: Pair, size: int) -> Iterator[tuple[Batch | None, Batch | None, float, float]]:
-    """Yields parts of a batch and of the prior's, each with its share of the whole."""
+def _split(
+    pair: Pair, size: int, span: tuple[int, int]
+) -> Iterator[tuple[Batch | None, Batch | None, float, float]]:
+    """Yields parts of a batch and of the prior's, each with its share of the whole.
+
+    Args:
+        pair: Both batches, which have as many examples.
+        size: The most examples of a part; 0 for any number.
+        span: The examples to yield: the first one, and the one behind the last.
+    """
     batch, prior = pair
-    if not size:
+    if not size and span == (0, len(batch.indices)):
         yield batch, prior, 1.0, 1.0
         return
-    for part, prior_part in zip_longest(batch.split(size), prior.split(size)):
+    own, own_prior = batch.cut(*span), prior.cut(*span)
+    size = size or len(batch.indices)
+    for part, prior_part in zip_longest(own.split(size), own_prior.split(size)):
         share = len(part.indices) / len(batch.indices) if part else 0.0
         prior_share = len(prior_part.indices) / len(prior.indices) if prior_part else 0.0
         yield part, prior_part, share, prior_share
@@ -126,7 +147,8 @@ def _take_less(session: Session) -> None:
         f"{first} = {str(value).lower()} from here on.",
     )
     session.config = change_settings(session.config, settings)
-    save_config(session.run, change_settings(session.run.config, settings))
+    if session.group.is_first:
+        save_config(session.run, change_settings(session.run.config, settings))
 
 
 def _find_leaner(session: Session) -> dict[str, int | float | bool] | None:
@@ -136,7 +158,8 @@ def _find_leaner(session: Session) -> dict[str, int | float | bool] | None:
     cost least, then computing blocks twice, then blocks that wait in main memory.
     """
     train, base = session.config.train, session.config.base_model
-    size = train.micro_batch or train.batch_size
+    share = session.group.count_largest_share(train.batch_size * train.accumulate)
+    size = min(train.micro_batch or train.batch_size, train.batch_size, share)
     if size > 1:
         return {"train.micro_batch": (size + 1) // 2}
     if not train.gradient_checkpointing or train.checkpointing_fraction < 1:
