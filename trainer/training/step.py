@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
-import torch
 from torch import Tensor
 
 from trainer.config import change_settings, schedule_factor
@@ -64,16 +63,16 @@ def _compute_within_memory(session: Session, pairs: Sequence[Pair]) -> Tensor:
 
 def _accumulate(session: Session, pairs: Sequence[Pair]) -> Tensor:
     """Adds up the gradients of an update's batches; returns their mean loss."""
-    mean = torch.zeros((), device=session.context.device)
+    losses: list[Tensor] = []
     for pair in pairs:
         penalty = session.adapters.penalty()
         for part in _split(pair, session.config.train.micro_batch):
-            loss = _compute_loss(session, *part) / len(pairs)
+            loss = _weigh(_compute_loss(session, *part), 1 / len(pairs))
             whole = loss if penalty is None else loss + penalty / len(pairs)
             penalty = None  # once for a batch
             session.context.accelerator.backward(whole)
-            mean += loss.detach()
-    return mean
+            losses.append(loss.detach())
+    return sum(losses[1:], losses[0])
 
 
 def _split(pair: Pair, size: int) -> Iterator[tuple[Batch | None, Batch | None, float, float]]:
@@ -98,11 +97,16 @@ def _compute_loss(
     """Returns a part's contribution to the mean loss of its batch."""
     losses = []
     if batch is not None:
-        losses.append(compute_losses(session, batch).mean() * share)
+        losses.append(_weigh(compute_losses(session, batch).mean(), share))
     prior = None if prior_batch is None else compute_prior_losses(session, prior_batch)
     if prior is not None:
         losses.append(session.config.objective.prior_weight * prior.mean() * prior_share)
     return losses[0] if len(losses) == 1 else losses[0] + losses[1]
+
+
+def _weigh(loss: Tensor, share: float) -> Tensor:
+    """Returns a share of a loss; the whole costs no operation."""
+    return loss if share == 1 else loss * share
 
 
 def _take_less(session: Session) -> None:
