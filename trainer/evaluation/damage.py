@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 
 from trainer.evaluation.ground import Ground, list_parts, measure_ground, widen
@@ -17,12 +18,13 @@ from trainer.evaluation.histograms import SIDE, Array, fit, measure_edges, split
 _SMALL_AREA = 0.02  # share of the image; a separate part that is smaller is a fragment
 _LEAST_AREA = 3  # pixels; less is noise of the decoder
 _RIM = 3  # pixels around the silhouette that may be soft
-_DIRTY = 8  # grey levels from the ground's colour
+_DIRTY = 5  # grey levels from the ground's colour
 _BLOCK = 16  # pixels
-_EDGE_IN_BLOCK = 0.04  # mean answer at the broad width; a block with less has no edge to judge
+_BROAD = 4.0  # width in pixels at which an edge answers whether it is sharp or soft
+_EDGE_IN_BLOCK = 0.06  # answer at that width; a block with less has no edge to judge
 _SOFT_SHARE = 0.7  # of the softest blocks that are normal
-_MISSING_ALLOWED = 0.1  # share of a silhouette by which a style may move it
-_FRAGMENTS_UNIT = 2.0  # so many more fragments per image are a damage of 1 - 1/e
+_MISSING_ALLOWED = 0.3  # share of a silhouette by which a style may move or shrink it
+_FRAGMENTS_UNIT = 4.0  # so many more fragments per image are a damage of 1 - 1/e
 _DIRT_UNIT = 0.1  # share of the ground
 _BLUR_UNIT = 0.3  # share of the blocks with an edge
 
@@ -109,20 +111,34 @@ def _measure_dirt(grounds: Sequence[Ground]) -> float:
 
 
 def _list_sharpness(images: Sequence[Image.Image]) -> Array:
-    """Returns, for each block with an edge, its fine edges over its broad ones."""
+    """Returns, for each block with an edge, its finest edge over its broadest one.
+
+    A step answers alike at both widths; blurred by b pixels it answers with
+    sqrt(16 + b^2) / (4 sqrt(1 + b^2)) of that, which is 0.5 for 2 pixels.
+    """
     ratios = []
     for image in images:
         light = split_colour(fit(image))[0]
-        fine, broad = (_average(measure_edges(light, width)) for width in (1.0, 4.0))
+        # The edge that a broad answer comes from may lie beyond the block.
+        fine = _find_largest(_spread(measure_edges(light, 1.0), round(_BROAD)))
+        broad = _find_largest(measure_edges(light, _BROAD))
         edged = broad > _EDGE_IN_BLOCK
         ratios.append(fine[edged] / broad[edged])
     return np.concatenate(ratios) if ratios else np.zeros(0)
 
 
-def _average(values: Array) -> Array:
+def _spread(values: Array, pixels: int) -> Array:
+    """Returns the largest value so many pixels around each place, at most, in a square."""
+    padded = np.pad(values, pixels, mode="edge")
+    near = sliding_window_view(padded, (2 * pixels + 1, 2 * pixels + 1))
+    largest: Array = near.max(axis=(2, 3))
+    return largest
+
+
+def _find_largest(values: Array) -> Array:
     cells = SIDE // _BLOCK
-    means: Array = values.reshape(cells, _BLOCK, cells, _BLOCK).mean(axis=(1, 3))
-    return means
+    largest: Array = values.reshape(cells, _BLOCK, cells, _BLOCK).max(axis=(1, 3))
+    return largest
 
 
 def _share_below(ratios: Array, limit: float) -> float:

@@ -52,22 +52,32 @@ def measure_ground(image: Image.Image) -> Ground:
 
 def list_parts(mask: Mask) -> list[int]:
     """Returns the areas in pixels of a mask's parts, the largest first; corners connect."""
-    rows, columns = np.nonzero(mask)
-    remaining = set(zip(rows.tolist(), columns.tolist(), strict=True))
-    areas = []
-    while remaining:
-        waiting, area = [remaining.pop()], 0
-        while waiting:
-            row, column = waiting.pop()
-            area += 1
-            for near in (
-                (row + down, column + right) for down in (-1, 0, 1) for right in (-1, 0, 1)
-            ):
-                if near in remaining:
-                    remaining.remove(near)
-                    waiting.append(near)
-        areas.append(area)
-    return sorted(areas, reverse=True)
+    parents: list[int] = []
+    areas: list[int] = []
+    above: list[tuple[int, int, int]] = []  # runs of the row before: start, end, number
+    for row in mask:
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], row, [False]]))).tolist()
+        runs = []
+        for start, end in zip(edges[::2], edges[1::2], strict=True):
+            number = len(parents)
+            parents.append(number)
+            areas.append(end - start)
+            runs.append((start, end, number))
+            for other_start, other_end, other in above:
+                if other_start <= end and start <= other_end:
+                    parents[_find_root(parents, number)] = _find_root(parents, other)
+        above = runs
+    sums: dict[int, int] = {}
+    for number, area in enumerate(areas):
+        root = _find_root(parents, number)
+        sums[root] = sums.get(root, 0) + area
+    return sorted(sums.values(), reverse=True)
+
+
+def _find_root(parents: list[int], number: int) -> int:
+    while parents[number] != number:
+        parents[number] = number = parents[parents[number]]
+    return number
 
 
 def widen(mask: Mask, pixels: int) -> Mask:

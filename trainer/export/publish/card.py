@@ -93,7 +93,7 @@ def _write_trigger(publication: Publication) -> str:
         return ""
     word = f"Use `{publication.trigger}` in the prompt." if publication.trigger else ""
     own = hint if publication.trigger not in hint or not publication.trigger else ""
-    weight = f"Recommended weight: {publication.weight:g}."
+    weight = "" if "Recommended weight" in own else f"Recommended weight: {publication.weight:g}."
     return "## Trigger words\n\n" + " ".join(part for part in (word, own, weight) if part)
 
 
