@@ -50,8 +50,8 @@ STYLES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "ink": make_ink,
     "night": make_night,
 }
-CHOSEN_ON = ("openmoji", "pastel")
-REPORTED = ("ink", "night")
+CHOSEN_ON = ("openmoji", "pastel", "night")
+REPORTED = ("ink",)
 
 
 def write_dataset(style: str, folder: Path) -> Path:

@@ -18,14 +18,14 @@ from trainer.evaluation.histograms import SIDE, Array, fit, measure_edges, split
 _SMALL_AREA = 0.02  # share of the image; a separate part that is smaller is a fragment
 _LEAST_AREA = 3  # pixels; less is noise of the decoder
 _RIM = 3  # pixels around the silhouette that may be soft
-_DIRTY = 5  # grey levels from the ground's colour
+_DIRTY = 12  # grey levels from the ground's colour
 _BLOCK = 16  # pixels
 _BROAD = 4.0  # width in pixels at which an edge answers whether it is sharp or soft
 _EDGE_IN_BLOCK = 0.06  # answer at that width; a block with less has no edge to judge
 _SOFT_SHARE = 0.7  # of the softest blocks that are normal
 _MISSING_ALLOWED = 0.3  # share of a silhouette by which a style may move or shrink it
 _FRAGMENTS_UNIT = 4.0  # so many more fragments per image are a damage of 1 - 1/e
-_DIRT_UNIT = 0.1  # share of the ground
+_DIRT_UNIT = 0.3  # share of the ground
 _BLUR_UNIT = 0.3  # share of the blocks with an edge
 
 

@@ -39,8 +39,12 @@ class Cell:
 
     @property
     def structure(self) -> float:
-        """How much of the base model's image remains: the mean of both cosines, 0 .. 1."""
-        return max(0.0, (max(0.0, self.content) + max(0.0, self.outlines)) / 2)
+        """How much of the base model's image remains: the larger of both cosines, 0 .. 1.
+
+        The larger, because a style that replaces all colours leaves outlines alone, and one that
+        replaces outlines leaves coloured areas.
+        """
+        return max(0.0, self.content, self.outlines)
 
     @property
     def score(self) -> float:

@@ -1,4 +1,4 @@
-"""`lorasmith evaluate` on a run of the small model: results, resuming, stopping, held-out images."""
+"""`lorasmith evaluate` on a run of the small model: results, stopping, held-out images."""
 
 import json
 import shutil

@@ -13,14 +13,15 @@ def make_cell(step, weight, closed, structure, **others):
 
 
 def test_the_score_is_a_product_of_style_structure_damage_and_copies():
-    cell = Cell(10, 1.0, 1.0, 0.6, 0.5, 0.9, 0.25, 2, 8)
+    cell = Cell(10, 1.0, 1.0, 0.6, 0.5, 0.7, 0.25, 2, 8)
     assert cell.structure == pytest.approx(0.7)
     assert cell.score == pytest.approx(0.6 * 0.7**2 * 0.75 * 0.75)
 
 
 def test_a_negative_cosine_counts_as_none():
     assert make_cell(1, 1.0, 1.0, -0.5).score == 0
-    assert Cell(1, 1.0, 1.0, 1.0, -1.0, 0.8, 0.0, 0, 8).structure == pytest.approx(0.4)
+    assert Cell(1, 1.0, 1.0, 1.0, -1.0, 0.8, 0.0, 0, 8).structure == 0.8
+    assert Cell(1, 1.0, 1.0, 1.0, 0.9, 0.8, 0.0, 0, 8).structure == 0.9
 
 
 def test_the_best_cell_is_chosen_and_of_equals_the_one_whose_weight_is_nearest_1():
