@@ -131,7 +131,7 @@ def make_suggestion(view: RunView | None, run: Path) -> Markup:
         return Markup("")
     version = chosen.sheet.stat().st_mtime_ns // 1_000_000
     source = f"media/suggestion/{quote(view.id, safe='')}?v={version}"
-    line = text.suggestion(chosen.step, chosen.weight, chosen.verdict)
+    line = text.suggestion(chosen.step, chosen.weight)
     image = element("img", src=source, alt=text.SUGGESTION_SHEET, loading="lazy")
     return element("details", element("summary", line), image, class_="suggestion")
 

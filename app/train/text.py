@@ -22,8 +22,8 @@ SUGGESTION_SHEET = "Base model, suggestion and last checkpoint, a row per prompt
 SEARCH_LABEL = "Search the settings"
 
 
-def suggestion(step: int, weight: float, verdict: str) -> str:
-    return f"Suggested by evaluation: step {step} at weight {weight:g} ({verdict})."
+def suggestion(step: int, weight: float) -> str:
+    return f"Suggested by evaluation: step {step} at weight {weight:g}."
 
 
 def losses(step: int, raw: float, smoothed: float) -> str:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 
 from trainer.evaluation.ground import Ground, list_parts, measure_ground, widen
@@ -129,10 +128,12 @@ def _list_sharpness(images: Sequence[Image.Image]) -> Array:
 
 def _spread(values: Array, pixels: int) -> Array:
     """Returns the largest value so many pixels around each place, at most, in a square."""
-    padded = np.pad(values, pixels, mode="edge")
-    near = sliding_window_view(padded, (2 * pixels + 1, 2 * pixels + 1))
-    largest: Array = near.max(axis=(2, 3))
-    return largest
+    for axis in (0, 1):
+        margins = [(pixels, pixels) if each == axis else (0, 0) for each in (0, 1)]
+        padded = np.moveaxis(np.pad(values, margins, mode="edge"), axis, 0)
+        shifted = [padded[start : start + SIDE] for start in range(2 * pixels + 1)]
+        values = np.moveaxis(np.maximum.reduce(shifted), 0, axis)
+    return values
 
 
 def _find_largest(values: Array) -> Array:

@@ -155,28 +155,23 @@ def evaluate(evaluation: Evaluation, cache: Path) -> dict[str, Any]:
         name = stored.name_checkpoint(checkpoint)
         losses[checkpoint.step] = _load_or_measure(evaluation, name, probes, 1.0)
     base_losses = _load_or_measure(evaluation, "base", probes, 0.0)
-    judgements = judge_checkpoints([each.cell for each in measured])
     best = choose_best([each.cell for each in measured])
     last = evaluation.checkpoints[-1].step
-    sheet = write_suggestion_sheet(
-        subject.run.path / FOLDER, evaluation.prompts, base, sets, (best.step, best.weight), last
-    )
+    folder = subject.run.path / FOLDER
+    chosen = (best.step, best.weight)
+    sheet = write_suggestion_sheet(folder, evaluation.prompts, base, sets, chosen, last)
     warnings = _list_copies(evaluation, ruler, measured)
-    write_copy_sheet(subject.run.path / FOLDER, warnings, sets, training)
+    write_copy_sheet(folder, warnings, sets, training)
     data = {
-        "version": VERSION,
-        "settings": {
-            "prompts": [asdict(each) for each in evaluation.prompts],
-            "weights": list(evaluation.settings.weights),
-            "inference_steps": evaluation.settings.inference_steps,
-            "guidance": subject.config.samples.guidance,
-            "features": evaluation.settings.features,
-        },
+        **_describe_settings(evaluation),
         "seconds": round(time.monotonic() - started, 1),
         "timesteps": list(TIMESTEPS),
         "base": {"style": round(ruler.base_style, 4), "losses": base_losses},
         "cells": [each.to_dict() for each in measured],
-        "checkpoints": [_describe(each, losses[each.step]) for each in judgements],
+        "checkpoints": [
+            _describe(each, losses[each.step])
+            for each in judge_checkpoints([each.cell for each in measured])
+        ],
         "copies": {
             "threshold": round(ruler.copies.threshold, 4),
             "most_false_alarms": round(ruler.copies.most_false_alarms, 4),
@@ -191,6 +186,20 @@ def evaluate(evaluation: Evaluation, cache: Path) -> dict[str, Any]:
     }
     _save(subject, data)
     return data
+
+
+def _describe_settings(evaluation: Evaluation) -> dict[str, Any]:
+    settings = evaluation.settings
+    return {
+        "version": VERSION,
+        "settings": {
+            "prompts": [asdict(each) for each in evaluation.prompts],
+            "weights": list(settings.weights),
+            "inference_steps": settings.inference_steps,
+            "guidance": evaluation.subject.config.samples.guidance,
+            "features": settings.features,
+        },
+    }
 
 
 def _make_ruler(

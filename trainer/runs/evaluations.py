@@ -31,13 +31,11 @@ class Suggestion:
     Attributes:
         step: Of the checkpoint.
         weight: Of the adapter.
-        verdict: On that checkpoint, in a word.
         sheet: The contact sheet.
     """
 
     step: int
     weight: float
-    verdict: str
     sheet: Path
 
 
@@ -58,10 +56,8 @@ def read_suggestion(run: Path) -> Suggestion | None:
         chosen = data["suggestion"] if data else None
         if not data or not chosen:
             return None
-        verdicts = {row["step"]: row["verdict"] for row in data["checkpoints"]}
-        step = int(chosen["step"])
         sheet = run / str(chosen["sheet"])
-        return Suggestion(step, float(chosen["weight"]), str(verdicts[step]), sheet)
+        return Suggestion(int(chosen["step"]), float(chosen["weight"]), sheet)
     except (KeyError, TypeError, ValueError):
         return None
 
