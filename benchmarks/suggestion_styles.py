@@ -1,4 +1,4 @@
-"""Four styles for the benchmark of suggestions, made from one set of images by filters.
+"""Five styles for the benchmark of suggestions, made from one set of images by filters.
 
 The images are those of `examples/openmoji-style`, the held-out ones those of
 `benchmarks/data/openmoji-heldout`: of each style there are 16 images to learn from and 48 that show
@@ -16,6 +16,8 @@ from benchmarks.images import ROOT, read_held_out, read_image_file
 
 EXAMPLES = ROOT / "examples" / "openmoji-style" / "images"
 _NAVY = (24, 34, 84)
+_WARM = ((60, 10, 10), (220, 90, 30), (255, 200, 80), (255, 255, 255))
+_WARM_LEVELS = (0, 120, 200, 255)  # grey levels of these colours
 _INK_LEVEL = 140  # grey levels; what is darker becomes black
 
 
@@ -44,14 +46,23 @@ def make_night(image: Image.Image) -> Image.Image:
     return Image.fromarray(values.round().astype(np.uint8))
 
 
+def make_warm(image: Image.Image) -> Image.Image:
+    """Returns the image in dark red, orange and yellow on white, by lightness alone."""
+    grey = np.asarray(image.convert("L"), dtype=np.float64)
+    ramp = zip(*_WARM, strict=True)
+    levels = [np.interp(grey, _WARM_LEVELS, channel) for channel in ramp]
+    return Image.fromarray(np.stack(levels, axis=-1).round().astype(np.uint8))
+
+
 STYLES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "openmoji": keep,
     "pastel": make_pastel,
     "ink": make_ink,
     "night": make_night,
+    "warm": make_warm,
 }
 CHOSEN_ON = ("openmoji", "pastel", "night")
-REPORTED = ("ink",)
+REPORTED = ("ink", "warm")
 
 
 def write_dataset(style: str, folder: Path) -> Path:

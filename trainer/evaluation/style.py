@@ -30,7 +30,7 @@ _SMALLEST_UNIT = 0.1
 
 def make_ruler(reference: Sequence[Image.Image]) -> StyleRuler:
     """Returns what measures sets of images against the training images, at least two."""
-    return StyleRuler(reference, _count_features, _SMALLEST_UNIT)
+    return StyleRuler(reference, count_features, _SMALLEST_UNIT)
 
 
 def close_distance(distance: float, base: float) -> float:
@@ -38,7 +38,12 @@ def close_distance(distance: float, base: float) -> float:
     return min(1.0, max(0.0, 1 - distance / base)) if base > 0 else 0.0
 
 
-def _count_features(image: Image.Image) -> Array:
+def count_features(image: Image.Image) -> Array:
+    """Returns the cumulated histograms of an image, [22, bins].
+
+    Sixteen are of the foreground; then come lightness, colourfulness, Cb and Cr of the whole, and
+    lightness and colourfulness of the ground.
+    """
     image = fit(image)
     ground = measure_ground(image)
     light, blue, red = split_colour(image)

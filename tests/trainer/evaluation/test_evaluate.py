@@ -25,6 +25,7 @@ from trainer.models import Geometry, ModelError
 from trainer.models.family import GenerationRequest
 from trainer.runs import RunError, open_run, read_events, read_status, request
 from trainer.runs.evaluations import read_best_weight, read_evaluation, read_suggestion
+from trainer.seeds import derive_seed
 from trainer.training.attach import attach_checkpoint
 
 SETTINGS = EvaluationSettings(
@@ -251,6 +252,28 @@ def test_losses_are_the_same_each_time_and_that_of_two_is_the_mean(model, probe)
     both = measure_losses(model, [probe, other], 1.0)
     mean = (np.array(once) + measure_losses(model, [other], 1.0)) / 2
     assert both == pytest.approx(mean, rel=1e-6)
+
+
+def test_the_loss_is_the_squared_error_of_the_noise_at_fixed_time_steps(model, probe):
+    betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
+    signal = np.cumprod(1 - betas)
+    expected = []
+    for timestep in (125, 375, 625, 875):
+        errors = []
+        for number in (0, 1):
+            generator = torch.Generator().manual_seed(
+                derive_seed("evaluation", "one", timestep, number)
+            )
+            noise = torch.randn(4, 16, 16, generator=generator)
+            share = float(signal[timestep])
+            noisy = share**0.5 * probe.latents + (1 - share) ** 0.5 * noise
+            with torch.no_grad():
+                answer = model.family.predict(
+                    noisy[None], torch.tensor([timestep]), model.family.encode_captions(["a blob"])
+                )
+            errors.append(float((answer[0] - noise).square().mean()))
+        expected.append(sum(errors) / 2)
+    assert measure_losses(model, [probe], 1.0) == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_loss_of_the_base_model_is_that_without_the_adapter(model, probe):

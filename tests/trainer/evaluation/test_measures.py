@@ -11,7 +11,7 @@ from trainer.evaluation.copies import find_nearest, make_copy_ruler, measure_lik
 from trainer.evaluation.ground import list_parts, measure_ground, widen
 from trainer.evaluation.histograms import measure_energy_distance
 from trainer.evaluation.structure import compare_rows, describe_content, describe_outlines
-from trainer.evaluation.style import close_distance, make_ruler
+from trainer.evaluation.style import close_distance, count_features, make_ruler
 
 SIDE = 128
 
@@ -104,6 +104,19 @@ def test_more_images_in_colour_are_farther_from_a_style_without():
     assert distances[1] > distances[0] + 0.1
 
 
+def test_whole_images_and_the_ground_are_counted_by_colour():
+    image = Image.new("RGB", (SIDE, SIDE), "white")
+    ImageDraw.Draw(image).rectangle((32, 32, 95, 95), fill="#ff0000")  # a quarter
+    light, colour, blue, red, ground_light, ground_colour = count_features(image)[16:]
+    assert np.allclose(colour[:10], 0.75)  # the rest is grey, and red is nearly the last bin
+    assert light[2] == pytest.approx(0, abs=1e-9)  # red has a lightness of 0.3
+    assert light[5] == pytest.approx(0.25)
+    assert np.allclose(ground_light, 0)  # all in the last bin
+    assert np.allclose(ground_colour, 1)  # all in the first
+    assert blue[4] == pytest.approx(0.25, abs=0.01)
+    assert red[9] == pytest.approx(0.75, abs=0.01)
+
+
 def test_the_share_closed_is_that_of_the_base_distance():
     assert close_distance(0.5, 2.0) == 0.75
     assert close_distance(3.0, 2.0) == 0.0
@@ -133,6 +146,7 @@ def test_outlines_survive_another_colour_and_not_another_shape(shapes):
     night = [draw_shape(index, colour="#8080a0", ground="#203060") for index in range(8)]
     same = compare_rows(describe_outlines(shapes), describe_outlines(night))
     other = compare_rows(describe_outlines(shapes), describe_outlines(shapes[1:] + shapes[:1]))
+    assert np.allclose(describe_outlines(shapes).mean(axis=1), 0)
     assert same.min() > 0.85
     assert other.mean() < same.min() - 0.1
 
