@@ -6,7 +6,7 @@ from typing import Literal
 
 Verdict = Literal["under-trained", "good", "over-trained"]
 
-# Chosen on three of the benchmark's styles (benchmarks/suggestion_styles.py), reported on the others.
+# Chosen on three styles of the benchmark, reported on others (benchmarks/suggestion_styles.py).
 _ALIKE = 0.05  # scores that differ by less, as a share, are taken as equal
 _CLEARLY = 0.10  # and by more, as different
 
