@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from app.core.examples import folder_signature, list_examples
 from app.core.jobs import read_job
@@ -17,6 +18,7 @@ from app.ui.form import put
 from app.ui.fragments import Params, View
 from app.ui.markup import Markup, element, join, make_log, note
 from trainer.config import ConfigError, layer_config
+from trainer.runs.evaluations import read_suggestion
 
 _BAD = {"failed", "lost", "damaged"}
 HEADER = "header"  # the command that prints the header a file would have
@@ -113,6 +115,18 @@ def make_failure(view: RunView | None, log: str) -> Markup:
         element("p", message, class_="note note-error", role="alert"),
         make_log(log) if log else "",
     )
+
+
+def make_suggestion(view: RunView | None, run: Path) -> Markup:
+    """Returns what an evaluation of a finished run suggests, with its contact sheet."""
+    chosen = read_suggestion(run) if view and view.state == "finished" else None
+    if view is None or chosen is None or not chosen.sheet.is_file():
+        return Markup("")
+    version = chosen.sheet.stat().st_mtime_ns // 1_000_000
+    source = f"media/suggestion/{quote(view.id, safe='')}?v={version}"
+    line = text.suggestion(chosen.step, chosen.weight)
+    image = element("img", src=source, alt=text.SUGGESTION_SHEET, loading="lazy")
+    return element("details", element("summary", line), image, class_="suggestion")
 
 
 def make_samples(run_id: str, grid: SampleGrid) -> Markup:
@@ -223,10 +237,10 @@ def _render_status(workspace: Workspace, params: Params) -> Markup:
 
 def _render_progress(workspace: Workspace, params: Params) -> Markup:
     view = find_shown(workspace, params)
-    log = ""
+    log, run = "", workspace.find_run(view.id).path if view else workspace.root
     if view is not None and view.state in _BAD:
         log = read_log_tail(workspace.find_run(view.id).log_path)
-    return join(make_progress(view), make_failure(view, log))
+    return join(make_progress(view), make_suggestion(view, run), make_failure(view, log))
 
 
 def _render_buttons(workspace: Workspace, params: Params) -> Markup:

@@ -18,7 +18,12 @@ START_ANEW = "Start anew instead"
 FORM_REFUSED = "Not started. Fix these settings, then press Start again:"
 NO_SAMPLES = "Samples appear here while the run learns."
 SAMPLES_HINT = "Rows are steps, columns are prompts. Arrow keys move, Enter enlarges."
+SUGGESTION_SHEET = "Base model, suggestion and last checkpoint, a row per prompt"
 SEARCH_LABEL = "Search the settings"
+
+
+def suggestion(step: int, weight: float) -> str:
+    return f"Suggested by evaluation: step {step} at weight {weight:g}."
 
 
 def losses(step: int, raw: float, smoothed: float) -> str:

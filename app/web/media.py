@@ -22,6 +22,7 @@ from app.core.workspace import Workspace, WorkspaceError
 from app.dataset.images import make_thumbnail
 from app.library.events import find_pack_zip
 from trainer.formats.embedding import find_embedding
+from trainer.runs.evaluations import read_suggestion
 
 _THUMBNAIL = re.compile(r"[0-9a-f]{8,64}\.webp")
 _TYPES = {
@@ -64,6 +65,11 @@ def _find_sample(workspace: Workspace, names: dict[str, str]) -> Path | None:
     return sample_path(run, int(names["step"]), int(names["index"]))
 
 
+def _find_suggestion(workspace: Workspace, names: dict[str, str]) -> Path | None:
+    suggestion = read_suggestion(workspace.find_run(names["run"]).path)
+    return suggestion.sheet if suggestion else None
+
+
 def _find_preview(workspace: Workspace, names: dict[str, str]) -> Path | None:
     request_id, side = names["request"], names["side"]
     if not REQUEST_ID.fullmatch(request_id) or side not in {"without", "with"}:
@@ -99,6 +105,7 @@ _FINDERS: dict[str, Finder] = {
     "thumbnail/{dataset}/{name}": _find_thumbnail,
     "image/{dataset}/{key}": _find_image,
     "sample/{run}/{step:int}/{index:int}": _find_sample,
+    "suggestion/{run}": _find_suggestion,
     "preview/{request}/{side}": _find_preview,
     "export/{run}/{name}": _find_export,
     "word/{run}/{name}": _find_word,

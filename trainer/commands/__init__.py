@@ -14,6 +14,7 @@ from trainer.commands.combining import (
     resize,
     scale,
 )
+from trainer.commands.evaluating import EvaluationSettings, evaluate_run
 from trainer.commands.files import describe_as_text, describe_file, list_findings, verify_files
 from trainer.commands.images import generate_grid, serve_previews
 from trainer.commands.libraries import quiet_libraries, quiet_model_libraries
@@ -33,6 +34,7 @@ from trainer.training.expected_header import expect_header
 from trainer.training.processes import choose_devices
 
 __all__ = [
+    "EvaluationSettings",
     "GenerationRequest",
     "MergeRequest",
     "bake",
@@ -45,6 +47,7 @@ __all__ = [
     "download_captioner",
     "download_model",
     "estimate_run",
+    "evaluate_run",
     "expect_header",
     "export_checkpoint",
     "extract",

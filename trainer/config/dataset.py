@@ -77,3 +77,10 @@ class DatasetConfig(Section):
         default="",
         description="Folder of images of the class with captions, for objective.prior = images.",
     )
+    held_out: int = Field(
+        default=0,
+        ge=0,
+        le=1000,
+        description="So many images are left out of training, for `lorasmith evaluate`: their loss "
+        "shows how much was memorised.",
+    )

@@ -8,6 +8,7 @@ from trainer.data.encode import (
     LatentStore,
     bucket_step_for,
     encode_examples,
+    read_held_out_examples,
     read_training_examples,
 )
 from trainer.data.source import Source
@@ -25,5 +26,6 @@ __all__ = [
     "TensorStore",
     "bucket_step_for",
     "encode_examples",
+    "read_held_out_examples",
     "read_training_examples",
 ]

@@ -91,6 +91,10 @@ class LatentStore:
         whole = torch.ones_like(known)
         return torch.stack([whole if mask is None else mask for mask in masks])
 
+    def mean(self, index: int) -> Tensor:
+        """Returns the mean of one example's distribution, not mirrored, [C, h, w]."""
+        return self._store.get((index, False))["mean"]
+
     def sample(self, indices: Sequence[int], flips: Sequence[bool], noise: Tensor) -> Tensor:
         """Returns latents mean + std * noise, [B, C, h, w]."""
         rows = [self._store.get(key) for key in zip(indices, flips, strict=True)]
@@ -100,11 +104,39 @@ class LatentStore:
 
 
 def read_training_examples(config: DatasetConfig) -> tuple[list[Example], list[Finding]]:
-    """Returns the examples of a dataset and what is odd about it.
+    """Returns the examples of a dataset that are trained on, and what is odd about it.
 
     Raises:
-        DatasetError: the folder is missing, or an image or a caption in it cannot be read.
+        DatasetError: the folder is missing, an image or a caption in it cannot be read, or none is
+            left beside those that are held out.
     """
+    examples, findings = _read_examples(config)
+    chosen = _choose_held_out(examples, config.held_out)
+    return [each for each in examples if each not in chosen], findings
+
+
+def read_held_out_examples(config: DatasetConfig) -> list[Example]:
+    """Returns the examples of a dataset that are left out of training.
+
+    Raises:
+        DatasetError: as for `read_training_examples`.
+    """
+    return _choose_held_out(_read_examples(config)[0], config.held_out)
+
+
+def _choose_held_out(examples: Sequence[Example], count: int) -> list[Example]:
+    """The same ones each time, whatever their names: a run that is resumed must not learn them."""
+    if count and count >= len(examples):
+        msg = (
+            f"dataset.held_out is {count}, but the dataset has {len(examples)} images, so none "
+            "would be trained on. Lower it, or set it to 0."
+        )
+        raise DatasetError(msg)
+    # By a hash of the content: neither the first ones by name, nor other ones after a new name.
+    return sorted(examples, key=lambda each: (each.id, each.path.name))[:count]
+
+
+def _read_examples(config: DatasetConfig) -> tuple[list[Example], list[Finding]]:
     if not config.path:
         msg = "No dataset is set. Give the folder of images with dataset.path."
         raise DatasetError(msg)

@@ -59,6 +59,7 @@ class ExportFacts:
         precision: Of the arithmetic: "fp32", "bf16" or "fp16"; "" is left out.
         class_images: How many images of the class were trained on beside the examples.
         flow_shift: Time-step shift of rectified flow; 0 where something else is predicted.
+        best_weight: At which an evaluation scored the step best; None where there was none.
     """
 
     family: str
@@ -73,6 +74,7 @@ class ExportFacts:
     precision: str = ""
     class_images: int = 0
     flow_shift: float = 0.0
+    best_weight: float | None = None
 
 
 def make_metadata(
@@ -97,17 +99,38 @@ def make_metadata(
         fields |= _describe_captions(config, facts)
     if config.dataset.trigger:
         fields["modelspec.trigger_phrase"] = config.dataset.trigger
-        fields.setdefault("modelspec.usage_hint", write_usage_hint(config))
+    if hint := write_usage_hint(config, facts.best_weight):
+        fields.setdefault("modelspec.usage_hint", hint)
     if thumbnail and config.output.thumbnail:
         fields["modelspec.thumbnail"] = thumbnail
     return fields | describe_settings(config)
 
 
-def write_usage_hint(config: RunConfig) -> str:
-    """Returns the usage hint as given, or one that names the trigger; "" without either."""
-    trigger = config.dataset.trigger
-    if config.output.usage_hint or not trigger:
+def choose_weight(config: RunConfig, best: float | None) -> float:
+    """Returns the weight to recommend: the one that was set, else the measured one, else 1."""
+    own = config.output.preferred_weight
+    return own if best is None or own != 1 else best
+
+
+def write_usage_hint(config: RunConfig, best_weight: float | None = None) -> str:
+    """Returns the usage hint as given, or one that names the trigger; "" without either.
+
+    Args:
+        config: Of the run.
+        best_weight: At which an evaluation scored the file best; None where there was none.
+    """
+    if config.output.usage_hint:
         return config.output.usage_hint
+    parts = [_name_trigger(config)]
+    if best_weight is not None and choose_weight(config, best_weight) == best_weight:
+        parts.append(f"Recommended weight: {best_weight:g}, by measurement.")
+    return " ".join(part for part in parts if part)
+
+
+def _name_trigger(config: RunConfig) -> str:
+    trigger = config.dataset.trigger
+    if not trigger:
+        return ""
     if config.adapter.word_vectors:
         return (
             f"Put {trigger}.safetensors into the folder of embeddings and “{trigger}” in the "

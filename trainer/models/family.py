@@ -135,6 +135,10 @@ class Family(Protocol):
         """Returns a PIL image."""
         ...
 
+    def generate_all(self, requests: "Sequence[GenerationRequest]") -> list[Any]:
+        """Returns PIL images of requests that differ in prompt and seed alone, in one batch."""
+        ...
+
 
 @dataclass(frozen=True)
 class GenerationRequest:

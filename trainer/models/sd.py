@@ -22,6 +22,7 @@ from trainer.models.family import (
 )
 from trainer.models.layers import ModelLayer, list_adaptable_layers, list_all_layers
 from trainer.models.loading import Parts
+from trainer.models.pipelines import generate_latents
 from trainer.models.placement import Placement
 from trainer.models.prompts import (
     empty_chunk,
@@ -31,7 +32,7 @@ from trainer.models.prompts import (
     split_into_chunks,
 )
 from trainer.models.recompute import enable_recomputation
-from trainer.models.samplers import list_sigmas, make_scheduler, name_sampler
+from trainer.models.samplers import make_scheduler, name_sampler
 from trainer.models.vae import decode, encode
 from trainer.models.weights import hash_weights
 
@@ -161,25 +162,20 @@ class StableDiffusion:
 
     def generate(self, request: GenerationRequest) -> Any:
         """Returns the image that diffusers' own pipeline generates from a seed, a PIL image."""
-        encoded = self.encode_prompts(list_prompts(request))
+        return self.generate_all([request])[0]
+
+    def generate_all(self, requests: Sequence[GenerationRequest]) -> list[Any]:
+        """Returns the images of requests that differ in prompt and seed alone, in one batch."""
+        encoded = [self.encode_prompts(list_prompts(each)) for each in requests]
+        rows = [join_rows(row) for row in zip(*encoded, strict=True)]
+        if any("mask" in row for row in rows):  # the pipeline takes none
+            return [self.generate(each) for each in requests]
         with torch.no_grad(), self._placement.needing("unet"):
-            pipeline = self._make_pipeline()
-            # Without a VAE of its own it cannot know.
-            pipeline.vae_scale_factor = self.latent_factor
-            pipeline.set_progress_bar_config(disable=True)
-            latents = pipeline(
-                **self._name_prompts(encoded),
-                num_inference_steps=request.inference_steps,
-                guidance_scale=request.guidance,
-                width=request.width or self.default_resolution,
-                height=request.height or self.default_resolution,
-                # Noise from the CPU, so that a seed means the same image on every device.
-                generator=torch.Generator("cpu").manual_seed(request.seed),
-                output_type="latent",
-                **list_sigmas(self.info, request.inference_steps),
-            ).images
-        pixels = self.decode(latents)
-        return pipeline.image_processor.postprocess(pixels, output_type="pil")[0]
+            pipeline, prompts = self._make_pipeline(), self._name_prompts(rows)
+            size = {"factor": self.latent_factor, "side": self.default_resolution}
+            latents = generate_latents(pipeline, prompts, requests, self.info, **size)
+        pixels = [self.decode(each[None]) for each in latents]
+        return [pipeline.image_processor.postprocess(p, output_type="pil")[0] for p in pixels]
 
     def decode(self, latents: Tensor) -> Tensor:
         """Returns the pixels of latents, in -1 .. 1, [B, 3, H, W].

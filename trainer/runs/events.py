@@ -14,6 +14,7 @@
 | paused, resumed | step |
 | warning | message |
 | diverged | step, from_step (where it goes on, at half the learning rates) |
+| evaluation | checkpoint (its step), verdict, weight, score, losses (by time step) |
 | exported | file, bytes, modules, max_relative_error, sha256 |
 | embedding | step, file (relative to the run), word, vectors |
 | ended | reason (finished, stopped, failed), message, step |
@@ -66,6 +67,7 @@ EventKind = Literal[
     "resumed",
     "warning",
     "diverged",
+    "evaluation",
     "exported",
     "embedding",
     "ended",

@@ -25,6 +25,7 @@ from trainer.models.family import list_prompts
 from trainer.optim import Average, group_parameters, make_optimizer
 from trainer.runs import Checkpoint, RunError, RunFolder, read_events
 from trainer.runs.base_models import locate_base_model
+from trainer.runs.evaluations import read_best_weight
 from trainer.seeds import derive_seed
 from trainer.training.attach import attach_adapters, keep_start, make_rules
 from trainer.training.checkpoint import TrainState, load_checkpoint
@@ -113,6 +114,7 @@ class Session:
             precision=self.context.precision,
             class_images=len(self.prior.examples) if self.prior else 0,
             flow_shift=float(noise.get("shift", 0.0)),
+            best_weight=read_best_weight(self.run.path, self.state.step),
         )
 
 

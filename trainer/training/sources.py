@@ -95,7 +95,7 @@ def describe_geometry(example: EncodedExample, flipped: bool) -> Geometry:
 
 
 def _prior_dataset(config: RunConfig) -> DatasetConfig:
-    changes = {"path": config.dataset.prior_path, "trigger": "", "masks": "off"}
+    changes = {"path": config.dataset.prior_path, "trigger": "", "masks": "off", "held_out": 0}
     return config.dataset.model_copy(update=changes)
 
 

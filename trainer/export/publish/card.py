@@ -93,8 +93,9 @@ def _write_trigger(publication: Publication) -> str:
         return ""
     word = f"Use `{publication.trigger}` in the prompt." if publication.trigger else ""
     own = hint if publication.trigger not in hint or not publication.trigger else ""
-    weight = f"Recommended weight: {publication.weight:g}."
-    return "## Trigger words\n\n" + " ".join(part for part in (word, own, weight) if part)
+    weight = "" if "Recommended weight" in own else f"Recommended weight: {publication.weight:g}."
+    heading = "Trigger words" if publication.trigger else "Use"
+    return f"## {heading}\n\n" + " ".join(part for part in (word, own, weight) if part)
 
 
 def _write_downloads(publication: Publication, formats: Collection[str]) -> str:

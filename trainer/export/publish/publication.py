@@ -7,7 +7,7 @@ from pathlib import Path
 from trainer.config import RunConfig
 from trainer.export.errors import ExportError
 from trainer.export.families import recognise_family
-from trainer.export.metadata import write_usage_hint
+from trainer.export.metadata import choose_weight, write_usage_hint
 from trainer.export.privacy import read_settings
 from trainer.export.publish.images import find_samples
 from trainer.files.read import open_header
@@ -15,6 +15,7 @@ from trainer.formats.embedding import find_embedding
 from trainer.formats.families import FAMILIES, FamilyLabels
 from trainer.runs import RunFolder
 from trainer.runs.base_models import parse_hub_id
+from trainer.runs.evaluations import read_best_weight
 
 _FACTS = {
     "ss_network_dim": "Rank",
@@ -84,9 +85,10 @@ def read_publication(source: Path, base_model: str = "") -> Publication:
     config = run.config if run.config_path.is_file() else None
     metadata = open_header(file).metadata
     family, prediction = recognise_family(metadata)
-    texts = _take_from_config(config) if config else _take_from_header(metadata)
     steps = metadata.get("ss_steps", "")
     step = int(steps) if steps.isdecimal() else 10**9
+    best = read_best_weight(run.path, step) if config else None
+    texts = _take_from_config(config, best) if config else _take_from_header(metadata)
     hub_id = parse_hub_id(config.base_model.path) if config else None
     return Publication(
         file=file,
@@ -95,7 +97,7 @@ def read_publication(source: Path, base_model: str = "") -> Publication:
         labels=FAMILIES[family].get_labels(prediction),
         title=metadata.get("modelspec.title") or file.stem,
         **texts,
-        weight=config.output.preferred_weight if config else _read_weight(metadata),
+        weight=choose_weight(config, best) if config else _read_weight(metadata),
         base_model=base_model or (hub_id.repository if hub_id else ""),
         facts={label: metadata[key] for key, label in _FACTS.items() if metadata.get(key)},
         images=tuple(find_samples(run.samples_path, step)),
@@ -122,12 +124,12 @@ def find_file(source: Path) -> Path:
     return exports[0]
 
 
-def _take_from_config(config: RunConfig) -> dict[str, str]:
+def _take_from_config(config: RunConfig, best: float | None) -> dict[str, str]:
     output = config.output
     return {
         "trigger": config.dataset.trigger,
         "description": output.description,
-        "usage_hint": write_usage_hint(config),
+        "usage_hint": write_usage_hint(config, best),
         "negative_prompt": config.samples.negative_prompt,
         "author": output.author,
         "license": output.license,

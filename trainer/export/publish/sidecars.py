@@ -7,7 +7,7 @@ from pathlib import Path
 from datasets_tools.files import explain_write_error, write_atomically
 from trainer.config import RunConfig
 from trainer.export.errors import ExportError
-from trainer.export.metadata import ExportFacts, write_usage_hint
+from trainer.export.metadata import ExportFacts, choose_weight, write_usage_hint
 from trainer.export.publish.images import write_preview
 from trainer.formats.families import FAMILIES
 
@@ -45,7 +45,7 @@ def describe_card(config: RunConfig, facts: ExportFacts) -> dict[str, object]:
         "description": config.output.description,
         "sd version": FAMILIES[facts.family].get_labels(facts.prediction).sidecar,
         "activation text": config.dataset.trigger,
-        "preferred weight": config.output.preferred_weight,
+        "preferred weight": choose_weight(config, facts.best_weight),
         "negative text": config.samples.negative_prompt,
-        "notes": write_usage_hint(config),
+        "notes": write_usage_hint(config, facts.best_weight),
     }

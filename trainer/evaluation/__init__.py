@@ -1,0 +1,1 @@
+"""Measures of what a run has learned: style, structure, damage, copies, losses; a suggestion."""

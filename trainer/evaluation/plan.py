@@ -1,0 +1,133 @@
+"""What an evaluation generates: prompts, weights, and the key under which results are stored."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from datasets_tools.captions import add_trigger, replace_trigger
+from datasets_tools.examples import Example
+from trainer.config import RunConfig
+from trainer.models.family import GenerationRequest
+
+WEIGHTS = (0.5, 0.75, 1.0, 1.25)
+PROMPTS = 8
+INFERENCE_STEPS = 12
+
+# For a run without sample prompts: its class in new situations, and for a style new subjects.
+_SITUATIONS = (
+    "{} in the snow",
+    "{} on a beach",
+    "{} in a forest",
+    "{} sitting on a chair",
+    "{} beside a bicycle",
+    "{} at night",
+    "{} with an umbrella",
+    "{} in front of a house",
+    "{} in a kitchen",
+    "{} under a tree",
+    "{} on a mountain",
+    "{} reading a book",
+)
+_SUBJECTS = (
+    "a house", "a cat face", "a tree", "a bicycle", "a cup of coffee", "a fish", "a rocket",
+    "a hamburger", "a chair", "an owl", "a flower", "a sailing boat",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """What may be chosen about an evaluation.
+
+    Attributes:
+        prompts: Texts; () takes the run's sample prompts, else new situations of its class.
+        count: How many prompts at most.
+        weights: Of the adapters, each above 0.
+        inference_steps: Denoising steps per image.
+        checkpoints: Their steps; () takes all.
+        features: Folder or hub id of an image model for copies; "" takes coarse latents.
+    """
+
+    prompts: tuple[str, ...] = ()
+    count: int = PROMPTS
+    weights: tuple[float, ...] = WEIGHTS
+    inference_steps: int = INFERENCE_STEPS
+    checkpoints: tuple[int, ...] = ()
+    features: str = ""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt with its noise.
+
+    Attributes:
+        text: With the trigger.
+        base_text: For the base model, which does not know the trigger: with the class instead.
+        seed: Of the noise, the same for both.
+    """
+
+    text: str
+    base_text: str
+    seed: int
+
+
+def choose_prompts(
+    config: RunConfig, examples: Sequence[Example], settings: EvaluationSettings
+) -> list[Prompt]:
+    """Returns the prompts of an evaluation; none that is a training caption if there are others."""
+    dataset = config.dataset
+    texts = list(settings.prompts) or list(config.samples.prompts)
+    if not texts:
+        word = dataset.class_word
+        own = [each.format(word) for each in _SITUATIONS] if word else []
+        known = {example.caption.strip().lower() for example in examples}
+        texts = [each for each in own or _SUBJECTS if each not in known]
+    prompts = []
+    for index, text in enumerate(texts[: settings.count]):
+        whole = add_trigger(text, dataset.trigger)
+        base = replace_trigger(whole, dataset.trigger, dataset.class_word)
+        prompts.append(Prompt(whole, base, config.samples.seed + index))
+    return prompts
+
+
+def make_request(
+    prompt: Prompt, config: RunConfig, settings: EvaluationSettings, size: int, *, base: bool
+) -> GenerationRequest:
+    """Returns what generates a prompt's image.
+
+    Args:
+        prompt: The prompt.
+        config: Of the run.
+        settings: Of the evaluation.
+        size: Side of the image in pixels.
+        base: Whether it is the base model's own image.
+    """
+    return GenerationRequest(
+        prompt=prompt.base_text if base else prompt.text,
+        negative_prompt=config.samples.negative_prompt,
+        seed=prompt.seed,
+        inference_steps=settings.inference_steps,
+        guidance=config.samples.guidance,
+        width=size,
+        height=size,
+    )
+
+
+def make_key(
+    config: RunConfig,
+    prompts: Sequence[Prompt],
+    settings: EvaluationSettings,
+    examples: Sequence[Example],
+) -> str:
+    """Returns a name for all that images and losses depend on beside the checkpoint."""
+    facts = {
+        "prompts": [asdict(each) for each in prompts],
+        "steps": settings.inference_steps,
+        "guidance": config.samples.guidance,
+        "negative": config.samples.negative_prompt,
+        "base": config.base_model.model_dump(mode="json"),
+        "resolution": config.dataset.resolution,
+        "examples": [(each.id, each.caption) for each in examples],
+        "held_out": config.dataset.held_out,
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]

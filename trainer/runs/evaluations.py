@@ -1,0 +1,71 @@
+"""`evaluation.json` of a run: what `lorasmith evaluate` measured, read by everyone.
+
+| key | content |
+|---|---|
+| version | 1 |
+| settings | prompts (text, base_text, seed), weights, inference_steps, guidance, features |
+| seconds | how long the last call took |
+| timesteps | the middle of each range of the losses, out of 1000 |
+| base | style (distance to the training images), losses (training, held_out) |
+| cells | per checkpoint and weight: step, weight, style, closed, content, outlines, structure, \
+fragments, dirt, blur, missing, damage, copies, score |
+| checkpoints | per checkpoint: step, verdict, evidence, weight, score, losses (training, \
+held_out, forgetting) |
+| copies | threshold, most_false_alarms, warnings (step, weight, prompt, training, likeness) |
+| suggestion | step, weight, score, sheet (relative to the run) |
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FILE = "evaluation.json"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """The checkpoint and the weight that an evaluation suggests.
+
+    Attributes:
+        step: Of the checkpoint.
+        weight: Of the adapter.
+        sheet: The contact sheet.
+    """
+
+    step: int
+    weight: float
+    sheet: Path
+
+
+def read_evaluation(run: Path) -> dict[str, Any] | None:
+    """Returns what was measured of a run; None where nothing was, or another version wrote it."""
+    try:
+        data = json.loads((run / FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    known = isinstance(data, dict) and data.get("version") == VERSION
+    return data if known else None
+
+
+def read_suggestion(run: Path) -> Suggestion | None:
+    """Returns what an evaluation of a run suggests; None where there is none."""
+    data = read_evaluation(run)
+    try:
+        chosen = data["suggestion"] if data else None
+        if not data or not chosen:
+            return None
+        sheet = run / str(chosen["sheet"])
+        return Suggestion(int(chosen["step"]), float(chosen["weight"]), sheet)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def read_best_weight(run: Path, step: int) -> float | None:
+    """Returns the weight at which a checkpoint scored best; None where it was not evaluated."""
+    data = read_evaluation(run) or {}
+    for row in data.get("checkpoints", ()):
+        if row.get("step") == step and isinstance(row.get("weight"), int | float):
+            return float(row["weight"])
+    return None
