@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
+import torch
 from torch import Tensor
 
 from trainer.config import change_settings, schedule_factor
