@@ -67,7 +67,7 @@ def report_data(run: RunFolder) -> None:
     total = 3
     for done in range(1, total + 1):
         append_event(run.events_path, "cache", what="images", done=done, total=total)
-    facts = {"device": "cpu", "precision": "fp32", "layers": 2, "parameters": 64}
+    facts = {"device": "cpu", "precision": "fp32", "processes": 1, "layers": 2, "parameters": 64}
     append_event(run.events_path, "data", examples=total, buckets={"128x128": total}, **facts)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from starlette.responses import PlainTextResponse
@@ -9,6 +10,12 @@ from starlette.responses import PlainTextResponse
 from app.web.security import LOOPBACK, Guard
 
 HOST = (b"host", b"127.0.0.1:7860")
+
+
+def run_apart(work):
+    """Runs a coroutine in a thread: a browser of other tests may have a loop in this one."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()
 
 
 async def store(scope, receive, send):
@@ -70,7 +77,7 @@ def test_a_length_beside_a_chunked_body_is_refused(guard, tmp_path):
         await client.task
         return client.status
 
-    assert asyncio.run(attack()) == 411
+    assert run_apart(attack()) == 411
     assert list(tmp_path.iterdir()) == []
 
 
@@ -81,7 +88,7 @@ def test_a_length_beyond_the_quota_is_refused(guard, tmp_path, length):
         await client.task
         return client.status
 
-    assert asyncio.run(attack()) in {411, 413}
+    assert run_apart(attack()) in {411, 413}
 
 
 def test_uploads_that_are_announced_at_once_share_the_quota(guard, tmp_path):
@@ -94,7 +101,7 @@ def test_uploads_that_are_announced_at_once_share_the_quota(guard, tmp_path):
             await client.task
         return refused, [client.status for client in clients]
 
-    refused, statuses = asyncio.run(attack())
+    refused, statuses = run_apart(attack())
     assert refused == [0, 0, 413, 413]
     assert statuses == [200, 200, 413, 413]
 
@@ -111,7 +118,7 @@ def test_what_arrived_is_not_counted_twice(guard, tmp_path):
         await first.task
         return first.status, second.status, third.status
 
-    assert asyncio.run(send()) == (200, 200, 413)
+    assert run_apart(send()) == (200, 200, 413)
 
 
 def test_an_upload_that_is_broken_off_leaves_nothing_and_blocks_nobody(guard, tmp_path):
@@ -128,7 +135,7 @@ def test_an_upload_that_is_broken_off_leaves_nothing_and_blocks_nobody(guard, tm
         await after.task
         return after.status
 
-    assert asyncio.run(send()) == 200
+    assert run_apart(send()) == 200
     assert sorted(path.name for path in tmp_path.iterdir()) == ["whole-0", "whole-2"]
 
 
@@ -143,7 +150,7 @@ def test_a_broken_upload_leaves_the_others_alone(guard, tmp_path):
         await going.task
         return going.status
 
-    assert asyncio.run(send()) == 200
+    assert run_apart(send()) == 200
     assert [path.name for path in tmp_path.iterdir()] == ["whole-1"]
 
 
@@ -176,7 +183,7 @@ def test_an_event_names_no_address(tmp_path, data, status):
         await client.task
         return client.status, client.body
 
-    found, came = asyncio.run(post())
+    found, came = run_apart(post())
     assert found == status
     assert status != 200 or came == body
 
@@ -191,4 +198,4 @@ def test_an_escaped_address_is_an_address(tmp_path):
         await client.task
         return client.status
 
-    assert asyncio.run(post()) == 400
+    assert run_apart(post()) == 400

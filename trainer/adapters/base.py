@@ -65,11 +65,6 @@ class Adapter(nn.Module, ABC):
         """Sets what is left out at random while training: of the input, of the ranks, of all."""
         self.dropout, self.rank_dropout, self.module_dropout = inputs, ranks, module
 
-    @property
-    def drops(self) -> bool:
-        """Whether training leaves anything out at random."""
-        return any((self.dropout, self.rank_dropout, self.module_dropout))
-
     @abstractmethod
     def delta(self) -> Tensor:
         """Returns the weight difference at multiplier 1, in the layer's shape."""
@@ -159,14 +154,6 @@ def geometry_of(layer: Layer) -> dict[str, Any] | None:
         "dilation": layer.dilation,
         "groups": layer.groups,
     }
-
-
-def keeps_channels_last(layer: Layer) -> bool:
-    """Returns whether a convolution's weight has the channels of a position side by side."""
-    weight, form = layer.weight, torch.channels_last
-    if weight.ndim != 4 or weight.is_contiguous():
-        return False
-    return weight.is_contiguous(memory_format=form)
 
 
 def apply_weight(x: Tensor, weight: Tensor, conv: dict[str, Any] | None) -> Tensor:

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from trainer.adapters.base import Adapter
-from trainer.adapters.fused import FusedLayer, fuse
 from trainer.adapters.low_rank import LowRank
 from trainer.adapters.rules import Rule, gather_memory, restore_memory
 from trainer.adapters.targets import Role, Target
@@ -56,10 +55,8 @@ class AdapterSet:
     def __init__(self, targets: Mapping[str, Target], adapters: Mapping[str, Adapter]) -> None:
         self.targets = dict(targets)
         self.adapters = dict(adapters)
-        layers = {name: target.layer for name, target in self.targets.items()}
-        self._fused, self._groups = fuse(layers, self.adapters)
         self._hooks = [
-            layers[name].register_forward_hook(_make_hook(adapter, self._fused.get(name)))
+            targets[name].layer.register_forward_hook(_make_hook(adapter))
             for name, adapter in adapters.items()
         ]
         self.rules: list[Rule] = []
@@ -120,9 +117,7 @@ class AdapterSet:
         """Takes the adapters off; the model is the base model again."""
         for hook in self._hooks:
             hook.remove()
-        for fused in self._fused.values():
-            fused.remove()
-        self._hooks, self._fused, self._groups = [], {}, []
+        self._hooks = []
         if self.word:
             self.word.forget()
         self.word = None
@@ -136,8 +131,6 @@ class AdapterSet:
         """Moves the adapters' weights; they stay fp32."""
         for adapter in self.adapters.values():
             adapter.to(device)
-        for group in self._groups:
-            group.share_storage()
         if self.word:
             self.word.to(device)
 
@@ -281,12 +274,8 @@ def _to_factors(adapter: LowRank) -> Factors:
     return down.detach().float().cpu(), up.detach().float().cpu(), scale
 
 
-def _make_hook(
-    adapter: Adapter, fused: FusedLayer | None
-) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor]:
+def _make_hook(adapter: Adapter) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor]:
     def add_change(_layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
-        if adapter.multiplier == 0 or (fused and fused.take_added()):
-            return output
-        return adapter.add_to(output, inputs[0])
+        return output if adapter.multiplier == 0 else adapter.add_to(output, inputs[0])
 
     return add_change

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from trainer.adapters.base import Layer, fill, init_kaiming, keeps_channels_last
+from trainer.adapters.base import Layer, fill, init_kaiming
 from trainer.adapters.low_rank import TwoFactors
 
 
@@ -35,10 +35,7 @@ class LoRA(TwoFactors):
         outputs, inputs = self.shape[:2]
         kernel = self.shape[2:]
         point = (1,) * len(kernel)
-        down = torch.zeros(rank, inputs, *kernel)
-        if keeps_channels_last(layer):
-            down = down.to(memory_format=torch.channels_last)  # as its gradient will be
-        self.down = nn.Parameter(down)
+        self.down = nn.Parameter(torch.zeros(rank, inputs, *kernel))
         self.up = nn.Parameter(torch.zeros(outputs, rank, *point))
 
     @classmethod

@@ -22,7 +22,7 @@ def add_product(output: Tensor, hidden: Tensor, up: Tensor, scale: float) -> Ten
         up: [out, rank] or [out, rank, 1, 1].
         scale: alpha / rank, times the adapter's multiplier.
     """
-    if output.dtype != hidden.dtype or not (_is_last(output, up) or output.is_contiguous()):
+    if output.dtype != hidden.dtype or not output.is_contiguous():
         change = multiply(hidden, up) * scale
         return output + change.to(output.dtype)
     result: Tensor = _AddProduct.apply(output, hidden, up.to(hidden.dtype), scale)
@@ -42,14 +42,15 @@ class _AddProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, output: Tensor, hidden: Tensor, up: Tensor, scale: float) -> Tensor:
         ctx.save_for_backward(hidden, up)
-        ctx.scale, ctx.is_rows = scale, up.ndim == 2 or _is_last(output, up)
+        ctx.scale = scale
         # Not `mark_dirty`: the output is often a view, whose gradient autograd would then copy.
         torch.autograd.graph.increment_version(output)
         output = output.data
         # Autocast would cast what has the right format already, and remember it without gradients.
         with torch.autocast(output.device.type, enabled=False):
-            if up.ndim == 2 or _is_last(output, up):
-                _to_rows(output, up).addmm_(_to_rows(hidden, up), up.flatten(1).T, alpha=scale)
+            if up.ndim == 2:
+                rows = output.view(-1, output.shape[-1])
+                rows.addmm_(hidden.reshape(-1, hidden.shape[-1]), up.T, alpha=scale)
             else:
                 matrix = up.flatten(1).expand(len(output), -1, -1)
                 output.flatten(2).baddbmm_(matrix, hidden.flatten(2), alpha=scale)
@@ -60,39 +61,22 @@ class _AddProduct(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         hidden, up = ctx.saved_tensors
         with torch.autocast(gradient.device.type, enabled=False):
-            if ctx.is_rows:
-                rows = _to_rows(gradient, up)
-                of_hidden = scaled_product(rows, up.flatten(1), ctx.scale)
-                of_up = scaled_product(rows.T, _to_rows(hidden, up), ctx.scale)
-                if up.ndim == 4:
-                    batch, _, height, width = hidden.shape
-                    of_hidden = of_hidden.view(batch, height, width, -1).permute(0, 3, 1, 2)
-                else:
-                    of_hidden = of_hidden.view(hidden.shape)
+            if up.ndim == 2:
+                rows = gradient.reshape(-1, gradient.shape[-1])
+                of_hidden = _scaled(rows, up, ctx.scale)
+                of_up = _scaled(rows.T, hidden.reshape(-1, hidden.shape[-1]), ctx.scale)
             else:
                 columns = gradient.flatten(2)
                 matrix = up.flatten(1).T.expand(len(columns), -1, -1)
-                of_hidden = scaled_product(matrix, columns, ctx.scale)
-                of_up = scaled_product(columns, hidden.flatten(2).transpose(1, 2), ctx.scale).sum(0)
-                of_hidden = of_hidden.view(hidden.shape)
-        return gradient, of_hidden, of_up.view(up.shape), None
+                of_hidden = _scaled(matrix, columns, ctx.scale)
+                of_up = _scaled(columns, hidden.flatten(2).transpose(1, 2), ctx.scale).sum(0)
+        return gradient, of_hidden.view(hidden.shape), of_up.view(up.shape), None
 
 
-def _is_last(output: Tensor, up: Tensor) -> bool:
-    """Returns whether a convolution's output has the channels of a position side by side."""
-    return up.ndim == 4 and output.is_contiguous(memory_format=torch.channels_last)
-
-
-def _to_rows(tensor: Tensor, up: Tensor) -> Tensor:
-    """Returns one row per position, [rows, channels], of [..., channels] or [B, channels, h, w]."""
-    last = tensor if up.ndim == 2 else tensor.permute(0, 2, 3, 1)
-    return last.reshape(-1, last.shape[-1])
-
-
-def scaled_product(first: Tensor, second: Tensor, scale: float) -> Tensor:
+def _scaled(first: Tensor, second: Tensor, scale: float) -> Tensor:
     """Returns scale * first @ second without a pass for the scale."""
     if scale == 1:
         return first @ second
-    anything = second[(slice(1),) * second.ndim]  # one number; beta = 0 has it ignored
+    anything = second.flatten()[:1]  # beta = 0 has it ignored
     multiply = torch.addmm if first.ndim == 2 else torch.baddbmm
     return multiply(anything, first, second, beta=0, alpha=scale)

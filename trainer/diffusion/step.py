@@ -55,15 +55,7 @@ def sample_randomness(
     for seed in seeds:
         generator.manual_seed(seed)
         rows.append(_sample_example(seed, shape, process, objective, generator))
-    timesteps, noise, latent_noise, added = zip(*rows, strict=True)
-    stacked = torch.stack(noise)
-    perturbed = added[0] is not noise[0]
-    return BatchNoise(
-        timesteps=torch.stack(timesteps),
-        noise=stacked,
-        latent_noise=torch.stack(latent_noise),
-        added_noise=torch.stack(added) if perturbed else stacked,
-    )
+    return BatchNoise(*(torch.stack(column) for column in zip(*rows, strict=True)))
 
 
 def _sample_example(

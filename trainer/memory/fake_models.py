@@ -108,9 +108,7 @@ def _fill(model: nn.Module, dtype: torch.dtype) -> None:
         for name, weight in module.named_parameters(recurse=False):
             # A weight in 8 bits is packed already.
             stored = dtype if weight.itemsize > 1 else weight.dtype
-            fake = nn.Parameter(
-                torch.empty_like(weight, dtype=stored, device="cpu"), requires_grad=False
-            )
+            fake = nn.Parameter(torch.empty(weight.shape, dtype=stored), requires_grad=False)
             module.register_parameter(name, fake)
         for name, buffer in module.named_buffers(recurse=False):
             fake_buffer = torch.empty(buffer.shape, dtype=buffer.dtype)

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-_ALIGNMENT = 64  # bytes: a cache line of a CPU, and more than a GPU's widest load
+_ALIGNMENT = 256  # bytes, that of CUDA's own allocations
 
 
 @dataclass
@@ -64,11 +64,12 @@ class OffloadedBlock:
     def pack(self) -> None:
         """Moves the block's weights into one storage in main memory."""
         self._weights, end = [], 0
-        # Side by side where they are alike, so that q, k and v can be read as one.
-        for owner, name in sorted(self._list_places(), key=_describe):
-            tensor = owner[name].detach()
-            self._weights.append(_Weight(owner, name, tensor, end))
-            end += -(-tensor.nbytes // _ALIGNMENT) * _ALIGNMENT
+        for module in self._block.modules():
+            for owner in (module._parameters, module._buffers):
+                for name, tensor in owner.items():
+                    if tensor is not None:
+                        self._weights.append(_Weight(owner, name, tensor.detach(), end))
+                        end += -(-tensor.nbytes // _ALIGNMENT) * _ALIGNMENT
         like = self._weights[0].stored
         place = like.device if like.is_meta else torch.device("cpu")
         self._storage = torch.empty(end, dtype=torch.uint8, device=place)
@@ -80,15 +81,6 @@ class OffloadedBlock:
             if isinstance(weight.owner[weight.name], nn.Parameter):
                 stored = nn.Parameter(stored, requires_grad=False)
             weight.owner[weight.name] = weight.stored = stored
-
-    def _list_places(self) -> list[tuple[dict[str, Any], str]]:
-        return [
-            (owner, name)
-            for module in self._block.modules()
-            for owner in (module._parameters, module._buffers)
-            for name, tensor in owner.items()
-            if tensor is not None
-        ]
 
     def _wrap(self, forward: Callable[..., Any]) -> Callable[..., Any]:
         """Returns a forward pass that has the weights on the device."""
@@ -118,11 +110,6 @@ class OffloadedBlock:
         like = weight.stored
         start = weight.offset // like.itemsize
         return storage.view(like.dtype).as_strided(like.shape, like.stride(), start)
-
-
-def _describe(place: tuple[dict[str, Any], str]) -> tuple[str, tuple[int, ...]]:
-    owner, name = place
-    return name, tuple(owner[name].shape)
 
 
 def _pin(storage: Tensor) -> None:

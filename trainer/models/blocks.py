@@ -70,8 +70,8 @@ class UNetBlocks:
                 return checkpoint(block, *inputs, use_reentrant=False)
             return block(*inputs)
 
-        # In the same mode as before: resnets in training mode copy their input to another order.
         self._unet.enable_gradient_checkpointing(run)
+        self._unet.train()
 
 
 def offload_text_layers(

@@ -16,7 +16,6 @@ from trainer.models.family import EVERY_MODEL, Family, Model
 from trainer.models.loading import Parts, load_parts
 from trainer.models.notes import list_notes
 from trainer.models.quantize import quantize_unet
-from trainer.models.redundancy import remove_redundancy, use_channels_last
 from trainer.models.sd import StableDiffusion, TextSettings
 from trainer.models.sdxl import StableDiffusionXL
 
@@ -108,9 +107,6 @@ def make_family(
     Raises:
         ModelError: an extra is not installed.
     """
-    remove_redundancy(parts.unet)
-    if device == torch.device("cpu"):
-        use_channels_last(parts.unet)  # elsewhere not measured
     quantize_unet(parts.unet, config.quantize, dtype, device)
     parts.blocks.offload(config.offload_fraction, device)
     parts.text_layers = offload_text_layers(parts.text_encoders, config.offload_fraction, device)

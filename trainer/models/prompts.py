@@ -36,9 +36,6 @@ def pick_hidden(outputs: Any, encoder: Any, layer: int, normalize: bool) -> Tens
         layer: 1 is the last layer, 2 the one before it: "clip skip".
         normalize: Whether the final layer norm is applied, as SD 1.x and 2.x do.
     """
-    if layer == 1 and normalize:
-        last: Tensor = outputs.last_hidden_state  # normalised already
-        return last
     hidden: Tensor = outputs.hidden_states[-layer]
     # The level text_model is there or not by transformers' version and class.
     core = getattr(encoder, "text_model", encoder)

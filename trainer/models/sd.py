@@ -244,8 +244,7 @@ class StableDiffusion:
         rows = []
         for index in range(len(captions)):
             encoded = [column[index] for column in columns]
-            texts = [each["text"] for each in encoded]
-            row = {"text": texts[0] if len(texts) == 1 else torch.cat(texts, dim=-1)}
+            row = {"text": torch.cat([each["text"] for each in encoded], dim=-1)}
             # Of several encoders the last one that has a pooled output gives it.
             pooled = [each["pooled"] for each in encoded if "pooled" in each]
             rows.append(row | ({"pooled": pooled[-1]} if pooled else {}))

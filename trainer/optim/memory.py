@@ -32,7 +32,6 @@ def pack_optimizer(
     return tensors, {"weights": weights, "groups": groups}
 
 
-@torch.no_grad()
 def restore_optimizer(
     optimizer: Optimizer,
     parameters: Mapping[str, nn.Parameter],
@@ -57,13 +56,8 @@ def restore_optimizer(
         if name not in known:
             msg = f"the optimizer state contains {name}, which is not trained"
             raise ValueError(msg)
-        parameter = parameters[name]
-        # The fused kernel wants its step counter, too, where the weights are, and what it keeps per
-        # number of a weight in the weight's own order.
-        own = value.to(parameter.device)
-        if value.shape == parameter.shape:
-            own = torch.empty_like(parameter, dtype=value.dtype).copy_(own)
-        known[name][key] = own
+        # The fused kernel wants its step counter, too, where the weights are.
+        known[name][key] = value.to(parameters[name].device)
     for name, parameter in parameters.items():
         if known[name]:
             optimizer.state[parameter] = known[name]

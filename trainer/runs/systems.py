@@ -158,9 +158,9 @@ def find_lock(path: Path) -> bool | None:
     Raises:
         OSError: the file cannot be opened.
     """
+    if sys.platform == "win32":
+        return None
     try:
-        if sys.platform == "win32":
-            return None
         import fcntl
     except ImportError:  # as in the tests of what Windows lacks
         return None

@@ -80,7 +80,7 @@ def _accumulate(session: Session, pairs: Sequence[Pair], mean: Tensor) -> None:
         # Once for a batch, whoever computes it.
         penalty = session.adapters.penalty() if span[0] == 0 < span[1] else None
         for part in _split(pair, session.config.train.micro_batch, span):
-            loss = _weigh(_compute_loss(session, *part), 1 / len(pairs))
+            loss = _compute_loss(session, *part) / len(pairs)
             whole = loss if penalty is None else loss + penalty / len(pairs)
             penalty = None
             session.context.accelerator.backward(whole)
@@ -119,16 +119,11 @@ def _compute_loss(
     """Returns a part's contribution to the mean loss of its batch."""
     losses = []
     if batch is not None:
-        losses.append(_weigh(compute_losses(session, batch).mean(), share))
+        losses.append(compute_losses(session, batch).mean() * share)
     prior = None if prior_batch is None else compute_prior_losses(session, prior_batch)
     if prior is not None:
         losses.append(session.config.objective.prior_weight * prior.mean() * prior_share)
     return losses[0] if len(losses) == 1 else losses[0] + losses[1]
-
-
-def _weigh(loss: Tensor, share: float) -> Tensor:
-    """Returns a share of a loss; the whole costs no operation."""
-    return loss if share == 1 else loss * share
 
 
 def _take_less(session: Session) -> None:
