@@ -31,8 +31,10 @@ _SETTINGS = "lorasmith.config"
 
 def describe_settings(config: RunConfig) -> dict[str, str]:
     """Returns the header entry from which the settings of a run can be opened again."""
-    settings = json.dumps(strip_settings(config), ensure_ascii=False, separators=(",", ":"))
-    return {_SETTINGS: settings}
+    # How many processes computed it is a matter of the computer.
+    train = config.train.model_copy(update={"processes": 0})
+    public = strip_settings(config.model_copy(update={"train": train}))
+    return {_SETTINGS: json.dumps(public, ensure_ascii=False, separators=(",", ":"))}
 
 
 def read_settings(metadata: Mapping[str, str]) -> dict[str, Any]:
