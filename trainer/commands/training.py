@@ -9,7 +9,7 @@ from datasets_tools.files import remove_leftovers
 from trainer.commands.checks import check_run
 from trainer.commands.libraries import quiet_model_libraries
 from trainer.config import change_settings
-from trainer.device import is_out_of_memory
+from trainer.device import free_memory, is_out_of_memory
 from trainer.device_kinds import DEVICE_KINDS, find_kind
 from trainer.memory import explain_plan, plan_run, warn_of_shortage
 from trainer.runs import (
@@ -28,10 +28,12 @@ from trainer.runs.systems import end_on_signals, stop_on_closing, stop_on_signal
 from trainer.training.advice import list_warnings
 from trainer.training.artifacts import export_file
 from trainer.training.divergence import DivergenceError, prepare_recovery
+from trainer.training.group import ProcessGroup
 from trainer.training.loop import learn
 from trainer.training.processes import plan_processes, start_processes
 from trainer.training.progress import log_line, warn
 from trainer.training.session import Session, open_session
+from trainer.training.shortage import MemoryShortageError, change_to_leaner, retry_leaner
 from trainer.training.sources import Scans, count_buckets, scan_datasets
 
 OUT_OF_MEMORY = (
@@ -88,7 +90,7 @@ def _train_owned(run: RunFolder, cache: Path, processes: int) -> str:
     count = plan_processes(run, processes)
     while True:
         with start_processes(run, cache, count) as group:
-            session = open_session(run, cache, scans=scans, measure=True, group=group)
+            session = _open_within_memory(run, cache, scans, group)
             group.open_sessions()
             for message in list_warnings(session.config, session.family.info):
                 warn(run, message)
@@ -97,8 +99,19 @@ def _train_owned(run: RunFolder, cache: Path, processes: int) -> str:
                 return _learn_and_export(session)
             except DivergenceError as error:
                 prepare_recovery(run, error)
+            except MemoryShortageError as error:
+                change_to_leaner(run, error)
+            device = session.context.device
             del session  # before the base model is loaded once more
+        free_memory(device)
         _report_start(run)
+
+
+def _open_within_memory(run: RunFolder, cache: Path, scans: Scans, group: ProcessGroup) -> Session:
+    def attempt() -> Session:
+        return open_session(run, cache, scans=scans, measure=True, group=group)
+
+    return retry_leaner(run, attempt)
 
 
 def _learn_and_export(session: Session) -> str:
@@ -178,7 +191,7 @@ def export_checkpoint(run: RunFolder, cache: Path, step: int = 0) -> Path:
         steps = ", ".join(str(each.step) for each in run.list_checkpoints()) or "none"
         msg = f"{run.id} has no checkpoint at step {step}; there are: {steps}."
         raise RunError(msg)
-    session = open_session(run, cache, matching[-1])
+    session = retry_leaner(run, lambda: open_session(run, cache, matching[-1]))
     name = f"{session.config.name}-{session.state.step:06d}.safetensors"
     export_file(session, name)
     return run.path / name

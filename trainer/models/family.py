@@ -1,9 +1,11 @@
 """The interface of a model family to the rest of the trainer."""
 
 from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from trainer.formats.families import FamilySpec
@@ -53,6 +55,7 @@ class Family(Protocol):
 
     name: str
     info: BaseModelInfo
+    device: torch.device
     spec: FamilySpec
     prediction: str
     noise: str  # the noise process, a key of `trainer.diffusion.PROCESSES`
@@ -107,6 +110,10 @@ class Family(Protocol):
         """Returns the pixels of latents, in -1 .. 1, [B, 3, H, W]."""
         ...
 
+    def save_vae_memory(self) -> bool:
+        """Has the VAE take the least memory from here on; returns whether that changes anything."""
+        ...
+
     def image_fingerprint(self) -> str:
         """Names the image encoder's weights, for cache keys."""
         ...
@@ -121,6 +128,10 @@ class Family(Protocol):
 
     def keep_on_device(self, models: Collection[Model]) -> None:
         """Keeps these models on the device; offloads the others to main memory until needed."""
+        ...
+
+    def offloading_all(self) -> AbstractContextManager[None]:
+        """All models wait in main memory while the block runs."""
         ...
 
     def enable_gradient_checkpointing(self, fraction: float = 1.0) -> None:

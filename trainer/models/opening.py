@@ -15,8 +15,9 @@ from trainer.models.errors import ModelError
 from trainer.models.family import EVERY_MODEL, Family, Model
 from trainer.models.loading import Parts, load_parts
 from trainer.models.notes import list_notes
+from trainer.models.prompts import TextSettings
 from trainer.models.quantize import quantize_unet
-from trainer.models.sd import StableDiffusion, TextSettings
+from trainer.models.sd import StableDiffusion
 from trainer.models.sdxl import StableDiffusionXL
 
 # The class of each family's models.

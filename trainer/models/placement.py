@@ -56,6 +56,15 @@ class Placement:
         finally:
             self._move(self._kept)
 
+    @contextlib.contextmanager
+    def offloading_all(self) -> Iterator[None]:
+        """Every model waits in main memory while the block runs, whatever was kept."""
+        try:
+            self._move(())
+            yield
+        finally:
+            self._move(self._kept)
+
     def _move(self, present: Collection[Model]) -> None:
         # First those that leave, to free memory for those that come.
         for name in sorted(self._models, key=lambda each: each in present):

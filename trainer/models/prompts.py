@@ -1,6 +1,7 @@
 """Captions as rows of tokens: chunks of 75 between a start and an end, as many as needed."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,6 +10,19 @@ from torch.nn import functional
 
 Conditioning = dict[str, Tensor]
 _MASK_STEP = 8  # xformers wants attention masks whose rows are multiples of this
+
+
+@dataclass(frozen=True)
+class TextSettings:
+    """How captions are read.
+
+    Attributes:
+        layer: Which layer's output is used, counted from the last; 0 is the family's own.
+        max_windows: Chunks of 75 tokens that a caption may fill.
+    """
+
+    layer: int = 0
+    max_windows: int = 3
 
 
 def split_into_chunks(tokenizer: Any, tokens: list[int], max_windows: int) -> list[list[int]]:

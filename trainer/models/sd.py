@@ -1,7 +1,7 @@
 """Stable Diffusion 1.x and 2.x: one text encoder, one UNet, one VAE."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, ClassVar
 
@@ -25,6 +25,7 @@ from trainer.models.loading import Parts
 from trainer.models.pipelines import generate_latents
 from trainer.models.placement import Placement
 from trainer.models.prompts import (
+    TextSettings,
     empty_chunk,
     gather_chunks,
     join_rows,
@@ -35,19 +36,6 @@ from trainer.models.recompute import enable_recomputation
 from trainer.models.samplers import make_scheduler, name_sampler
 from trainer.models.vae import decode, encode
 from trainer.models.weights import hash_weights
-
-
-@dataclass(frozen=True)
-class TextSettings:
-    """How captions are read.
-
-    Attributes:
-        layer: Which layer's output is used, counted from the last; 0 is the family's own.
-        max_windows: Chunks of 75 tokens that a caption may fill.
-    """
-
-    layer: int = 0
-    max_windows: int = 3
 
 
 class StableDiffusion:
@@ -78,7 +66,7 @@ class StableDiffusion:
         self.sampler = name_sampler(info)
         self.device, self.dtype, self.text = device, dtype, text
         # A device has an index where its memory is its own, a simulated one, too.
-        self._in_strips = device.index is not None
+        self._in_strips, self._recomputes = device.index is not None, False
         self.unet: Any = parts.unet
         self.blocks = parts.blocks
         self.vae: Any = parts.vae
@@ -189,8 +177,18 @@ class StableDiffusion:
                 self.vae,
                 latents.float() / factor,
                 in_strips=self._in_strips,
-                recompute=bool(self.blocks.offloaded),
+                recompute=self._recomputes or bool(self.blocks.offloaded),
             )
+
+    def save_vae_memory(self) -> bool:
+        """Has the VAE work on strips, and compute again what it could store.
+
+        Returns:
+            Whether it had not done so before.
+        """
+        changed = not (self._in_strips and self._recomputes)
+        self._in_strips = self._recomputes = True
+        return changed
 
     def image_fingerprint(self) -> str:
         """Names the VAE by its weights, wherever they were read from."""
@@ -217,6 +215,10 @@ class StableDiffusion:
     def keep_on_device(self, models: Collection[Model]) -> None:
         """Keeps these models on the device; the others wait in main memory until needed."""
         self._placement.keep(models)
+
+    def offloading_all(self) -> AbstractContextManager[None]:
+        """All models wait in main memory while the block runs; then they are where they were."""
+        return self._placement.offloading_all()
 
     def enable_gradient_checkpointing(self, fraction: float = 1.0) -> None:
         """Recompute activations in the backward pass, in the UNet and the text encoders.

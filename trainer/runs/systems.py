@@ -158,21 +158,22 @@ def find_lock(path: Path) -> bool | None:
     Raises:
         OSError: the file cannot be opened.
     """
-    if sys.platform == "win32":
-        return None
-    try:
-        import fcntl
-    except ImportError:  # as in the tests of what Windows lacks
-        return None
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        # Shared: two that look at the same moment do not take each other for the owner.
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno in {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
-    finally:
-        os.close(descriptor)
-    return False
+    held: bool | None = None
+    if sys.platform != "win32":
+        try:
+            import fcntl
+        except ImportError:  # as in the tests of what Windows lacks
+            return None
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            # Shared: two that look at the same moment do not take each other for the owner.
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            held = False
+        except OSError as error:
+            held = error.errno in {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
+        finally:
+            os.close(descriptor)
+    return held
 
 
 def find_console() -> Callable[[Handler, bool], None] | None:

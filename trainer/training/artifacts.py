@@ -6,7 +6,9 @@ from pathlib import Path
 from PIL import Image
 
 from datasets_tools.files import explain_os_error, explain_write_error, write_aside
+from trainer.config import change_settings
 from trainer.device import free_memory, is_out_of_memory
+from trainer.device_kinds import DEVICE_KINDS
 from trainer.export import (
     ExportError,
     Module,
@@ -25,12 +27,17 @@ from trainer.export import (
 )
 from trainer.inference.sampling import generate, save_image, weighted
 from trainer.models.family import GenerationRequest
-from trainer.runs import RunError, append_event
+from trainer.runs import RunError, append_event, save_config
 from trainer.training.attach import describe_layers, make_rebuild
 from trainer.training.checkpoint import remove_old_checkpoints, save_checkpoint
 from trainer.training.progress import log_line, warn
 from trainer.training.sample_requests import list_sample_requests
-from trainer.training.session import Session
+from trainer.training.session import Session, choose_models
+from trainer.training.shortage import name_shortage
+
+EXPORT_REMEDY = (
+    "Close other programs that use the device, then resume the run: its last checkpoint is saved."
+)
 
 
 def make_samples(session: Session) -> None:
@@ -47,9 +54,9 @@ def make_samples(session: Session) -> None:
     with session.state.shown(), weighted([session.adapters], [config.weight]):
         requests = list_sample_requests(session.config, session.examples, session.resolution)
         for index, request in enumerate(requests):
-            image = _generate_within_memory(session, request)
+            image = _generate_within_memory(session, request, index)
             if image is None:
-                return
+                continue
             path = folder / f"{index:02d}.png"
             try:
                 # A run's folder that was deleted meanwhile is not made again with nothing in it.
@@ -72,21 +79,49 @@ def make_samples(session: Session) -> None:
             )
 
 
-def _generate_within_memory(session: Session, request: GenerationRequest) -> Image.Image | None:
+def _generate_within_memory(
+    session: Session, request: GenerationRequest, index: int
+) -> Image.Image | None:
     """Returns a sample; None where the memory is too small for it, which does not end the run."""
-    try:
-        return generate(session.family, session.context, request)
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-    # Behind the handler: the error holds what was computed.
-    free_memory(session.context.device)
-    message = (
-        f"The device ran out of memory while samples were generated at step {session.state.step}: "
-        "the run goes on without them. Set samples.every_steps to 0, or base_model.quantize to fp8."
+    name = f"sample {index + 1} at step {session.state.step}"
+    while True:
+        try:
+            return generate(session.family, session.context, request)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+        # Behind the handler: the error holds what was computed.
+        free_memory(session.context.device)
+        change = _take_less_for_samples(session)
+        if not change:
+            break
+        warn(
+            session.run,
+            f"The device ran out of memory while {name} was generated, which is done again: "
+            f"{change} from here on.",
+        )
+    warn(
+        session.run,
+        f"The device ran out of memory while {name} was generated: the run goes on without it. "
+        "Set samples.every_steps to 0, or base_model.quantize to fp8.",
     )
-    warn(session.run, message)
     return None
+
+
+def _take_less_for_samples(session: Session) -> str:
+    """Has samples take less memory; returns how, and "" where nothing is left.
+
+    Only what makes no training step slower: a step does not need what waits, and blocks of the
+    UNet that waited for the samples would be copied in every step, too.
+    """
+    config, kind = session.config, session.context.device.type
+    if not config.train.offload and not DEVICE_KINDS[kind].shares_memory:
+        settings = {"train.offload": True}
+        session.config = change_settings(config, settings)
+        save_config(session.run, change_settings(session.run.config, settings))
+        session.family.keep_on_device(choose_models(session.config, session.needed_models))
+        return "train.offload = true"
+    return "the VAE on strips" if session.family.save_vae_memory() else ""
 
 
 def save_state(session: Session) -> None:
@@ -116,7 +151,26 @@ def export_file(session: Session, name: str) -> None:
 
     Raises:
         ExportError: the disk is full, a weight is not finite, or the file differs.
+        MemoryShortageError: the device ran out of memory.
     """
+    try:
+        _export_all(session, name)
+        return
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+    # Behind the handler: the error holds what was computed.
+    free_memory(session.context.device)
+    warn(
+        session.run,
+        f"The device ran out of memory while exporting {name}, which is done again: all models "
+        "wait in main memory meanwhile.",
+    )
+    with name_shortage("exporting", EXPORT_REMEDY), session.family.offloading_all():
+        _export_all(session, name)
+
+
+def _export_all(session: Session, name: str) -> None:
     run, output = session.run, session.config.output
     path = run.path / name
     images = find_samples(run.samples_path, session.state.step) if output.thumbnail else []

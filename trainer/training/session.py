@@ -33,6 +33,7 @@ from trainer.training.group import ProcessGroup
 from trainer.training.measurement import measure_for_run, needs_measurement
 from trainer.training.origin import Origin, hash_base_model, list_settings
 from trainer.training.sample_requests import list_sample_requests
+from trainer.training.shortage import name_shortage
 from trainer.training.sources import (
     Scans,
     count_buckets,
@@ -41,6 +42,12 @@ from trainer.training.sources import (
     scan_datasets,
 )
 from trainer.training.trigger_embedding import add_trigger_embedding
+
+_OTHERS = "Close other programs that use the device"
+LOAD_REMEDY = f"{_OTHERS}, or set base_model.quantize to fp8, which halves the UNet's weights."
+MEASURE_REMEDY = f"{_OTHERS}, or set base_model.prediction, so that nothing has to be measured."
+IMAGES_REMEDY = f"{_OTHERS}, or lower dataset.resolution."
+CAPTIONS_REMEDY = f"{_OTHERS}, or lower base_model.max_windows."
 
 
 @dataclass
@@ -57,6 +64,7 @@ class Session:
     encode_captions: CaptionEncoder
     state: TrainState
     optimizer: Any  # accelerate's wrapper, which skips an update whose fp16 gradients overflowed
+    needed_models: frozenset[Model]  # by a training step
     base_model: dict[str, str] = field(default_factory=dict)  # a hash by part, for checkpoints
     group: ProcessGroup = field(default_factory=ProcessGroup)
 
@@ -140,6 +148,7 @@ def open_session(
 
     Raises:
         ConfigError, DatasetError, ModelError, RunError: what is wrong and what to do.
+        MemoryShortageError: the device ran out of memory; nothing of the run was changed.
     """
     config = run.config
     # Cheap checks first: a wrong folder is reported at once, not after a minute of loading.
@@ -151,13 +160,15 @@ def open_session(
     family = _load_base(base, context, config)
     if measure and last is None and needs_measurement(base, family.info):
         assumed = family.prediction
-        prediction = measure_for_run(run, family, context, scans.dataset.examples)
+        with name_shortage("measuring the base model", MEASURE_REMEDY):
+            prediction = measure_for_run(run, family, context, scans.dataset.examples)
         if prediction != assumed:
             del family  # before it is loaded once more
             base = base.model_copy(update={"prediction": prediction})
             family = _load_base(base, context, config)
-        family.keep_on_device(_choose_models(config, {"image"}))
-    sources = open_sources(run, scans, family, context.device, TensorCache(cache))
+        family.keep_on_device(choose_models(config, {"image"}))
+    with name_shortage("encoding images", IMAGES_REMEDY):
+        sources = open_sources(run, scans, family, context.device, TensorCache(cache))
     session = assemble_session(run, context, family, sources, TensorCache(cache))
     session.base_model = hash_base_model(family.info)
     session.group = group
@@ -195,10 +206,13 @@ def assemble_session(
         repeats=repeats,
     )
     if not trains_text:
-        family.keep_on_device(_choose_models(config, {"text"}))
-        _encode_texts(config, context, family, encode_captions, sources)
+        with name_shortage("encoding captions", CAPTIONS_REMEDY):
+            family.keep_on_device(choose_models(config, {"text"}))
+            _encode_texts(config, context, family, encode_captions, sources)
     rests = not trains_text and repeats
-    family.keep_on_device(_choose_models(config, {"unet"} if rests else {"unet", "text"}))
+    needed: frozenset[Model] = frozenset({"unet"} if rests else {"unet", "text"})
+    with name_shortage("loading the base model", LOAD_REMEDY):
+        family.keep_on_device(choose_models(config, needed))
     if config.train.gradient_checkpointing:
         family.enable_gradient_checkpointing(config.train.checkpointing_fraction)
     if config.train.recompute != "nothing":
@@ -218,14 +232,17 @@ def assemble_session(
         encode_captions=encode_captions,
         state=state,
         optimizer=optimizer,
+        needed_models=needed,
     )
 
 
 def _load_base(base: BaseModelConfig, context: DeviceContext, config: RunConfig) -> Family:
-    return load_family(base, context.device, context.dtype, _choose_models(config, {"image"}))
+    with name_shortage("loading the base model", LOAD_REMEDY):
+        return load_family(base, context.device, context.dtype, choose_models(config, {"image"}))
 
 
-def _choose_models(config: RunConfig, needed: Collection[Model]) -> Collection[Model]:
+def choose_models(config: RunConfig, needed: Collection[Model]) -> Collection[Model]:
+    """Returns the models that are on the device where some are needed."""
     return needed if config.train.offload else EVERY_MODEL
 
 

@@ -22,6 +22,7 @@ from trainer.data import (
 from trainer.models import Family, Geometry
 from trainer.runs import RunError, RunFolder, append_event
 from trainer.seeds import derive_seed
+from trainer.training.shortage import encode_within_memory
 
 
 class Scan(NamedTuple):
@@ -118,7 +119,7 @@ def _open_source(
         raise RunError(msg)
 
     def encode(pixels: Tensor) -> tuple[Tensor, Tensor]:
-        distribution = family.encode_images(pixels)
+        distribution = encode_within_memory(run, family, pixels)
         return distribution.mean, distribution.std
 
     encoded, latents = encode_examples(

@@ -14,6 +14,7 @@ from trainer.runs import RunError, save_config
 from trainer.training.loss import compute_losses, compute_prior_losses
 from trainer.training.progress import warn
 from trainer.training.session import Session
+from trainer.training.shortage import name_shortage
 
 Pair = tuple[Batch, Batch]  # a batch, and the one that the prior is measured on
 
@@ -21,6 +22,11 @@ NOTHING_LEFT = (
     "The device ran out of memory with one image at a time and gradient checkpointing. A smaller "
     "dataset.resolution or base_model.quantize = fp8 takes less; `lorasmith estimate` shows what "
     "fits."
+)
+
+UPDATE_REMEDY = (
+    "optimizer.kind = adamw8bit or a smaller adapter.rank takes less. A run that is resumed goes "
+    "on from its last checkpoint."
 )
 
 
@@ -32,21 +38,32 @@ def take_step(session: Session, batches: Iterator[Pair]) -> Tensor:
 
     Raises:
         RunError: it runs out with one image at a time, too.
+        MemoryShortageError: it runs out while the weights are updated.
     """
-    accelerator, optimizer = session.context.accelerator, session.optimizer
     config, state = session.config, session.state
     _set_learning_rates(session)
     mean = _compute_within_memory(session, [next(batches) for _ in range(config.train.accumulate)])
-    if config.optimizer.max_grad_norm:
+    with name_shortage(f"updating the weights at step {state.step + 1}", UPDATE_REMEDY):
+        _update(session)
+    return mean
+
+
+def _update(session: Session) -> None:
+    """Changes the weights by their gradients.
+
+    Where the memory runs out in here, some weights are updated and others are not: only the last
+    checkpoint is sound.
+    """
+    config, state = session.config.optimizer, session.state
+    if config.max_grad_norm:
         parameters = session.adapters.named_parameters().values()
-        accelerator.clip_grad_norm_(parameters, config.optimizer.max_grad_norm)
-    optimizer.step()
+        session.context.accelerator.clip_grad_norm_(parameters, config.max_grad_norm)
+    session.optimizer.step()
     state.step += 1
     session.adapters.after_step(state.step)
-    optimizer.zero_grad(set_to_none=True)
+    session.optimizer.zero_grad(set_to_none=True)
     if state.average:
         state.average.update(state.step)
-    return mean
 
 
 def _compute_within_memory(session: Session, pairs: Sequence[Pair]) -> Tensor:
