@@ -9,6 +9,7 @@ import pytest
 MAX_FILE_BYTES = 16 * 1024**2
 MAX_TOTAL_BYTES = 60 * 10**6
 MAX_README_LINES = 150
+TEXT_SUFFIXES = (".py", ".md", ".toml", ".txt", ".js", ".css", ".yaml")
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +28,23 @@ def test_no_tracked_file_is_over_16_mib(tracked_bytes):
 
 def test_all_tracked_files_together_are_under_60_mb(tracked_bytes):
     assert sum(tracked_bytes.values()) < MAX_TOTAL_BYTES
+
+
+def has_merge_marker(content):
+    return re.search(r"^(<{7}|>{7}) ", content, flags=re.MULTILINE) is not None
+
+
+def test_no_text_holds_what_a_merge_could_not_decide(tracked_bytes, root):
+    texts = [name for name in tracked_bytes if name.endswith(TEXT_SUFFIXES)]
+    assert len(texts) > 500
+    found = [name for name in texts if has_merge_marker((root / name).read_text(encoding="utf-8"))]
+    assert found == []
+
+
+@pytest.mark.parametrize("mark", ["<", ">"])
+def test_a_merge_marker_is_found(mark):
+    assert has_merge_marker(f"a\n{mark * 7} HEAD\nb\n")
+    assert not has_merge_marker(f"a {mark * 7} b\n")
 
 
 def find_make_targets(markdown):
