@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from trainer.evaluation.images import to_images
 from trainer.models import Family
 from trainer.models.samplers import list_sigmas, make_scheduler
 
@@ -97,7 +98,7 @@ def pass_through_vae(family: Any, images: Sequence[Image.Image]) -> list[Image.I
     """Returns images encoded and decoded once: the best that the base model could generate."""
     latents = encode(family, images) / float(family.vae.config.scaling_factor)
     with torch.no_grad():
-        return _to_images(family.vae.decode(latents, return_dict=False)[0])
+        return to_images(family.vae.decode(latents, return_dict=False)[0])
 
 
 def _generate_batch(
@@ -130,9 +131,4 @@ def _generate_batch(
             **list_sigmas(family.info, how.inference_steps),
         ).images
         factor = float(family.vae.config.scaling_factor)
-        return _to_images(family.vae.decode(latents.float() / factor, return_dict=False)[0])
-
-
-def _to_images(pixels: Tensor) -> list[Image.Image]:
-    levels = ((pixels.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return [Image.fromarray(each) for each in levels.permute(0, 2, 3, 1).cpu().numpy()]
+        return to_images(family.vae.decode(latents.float() / factor, return_dict=False)[0])

@@ -20,6 +20,10 @@ class UnreadableError(LorasmithError, ValueError):
     """A text that is not JSON within the bounds; the message states what is wrong, without end."""
 
 
+class NotJsonError(UnreadableError):
+    """A text that is not JSON at all."""
+
+
 def parse_json(
     data: bytes | str,
     levels: int = MOST_LEVELS,
@@ -33,7 +37,8 @@ def parse_json(
         make_table: Makes a table of its rows; None takes the last of two rows of a name.
 
     Raises:
-        UnreadableError: it is not JSON, nested too deeply, has a number of thousands of digits, or
+        NotJsonError: it is not JSON, or has a number of thousands of digits.
+        UnreadableError: it is nested too deeply, has a number of thousands of digits, or
             half of a surrogate pair.
     """
     try:
@@ -49,7 +54,7 @@ def parse_json(
     except ValueError as error:
         if isinstance(error, UnreadableError):
             raise
-        raise UnreadableError("it is not JSON") from None
+        raise NotJsonError("it is not JSON") from None
     return value
 
 

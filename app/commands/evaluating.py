@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from app.commands.arguments import Subparsers, add_command, find_run, find_workspace_of
+from trainer.runs.evaluations import INFERENCE_STEPS, PROMPTS, WEIGHTS
 
 
 def add_commands(commands: Subparsers) -> None:
@@ -15,7 +16,7 @@ def add_commands(commands: Subparsers) -> None:
     )
     evaluate.add_argument("run", help="a run's folder or id")
     evaluate.add_argument(
-        "--prompts", type=int, default=8, metavar="N",
+        "--prompts", type=int, default=PROMPTS, metavar="N",
         help="how many prompts at most; their number times weights times checkpoints is the time",
     )  # fmt: skip
     evaluate.add_argument(
@@ -23,10 +24,12 @@ def add_commands(commands: Subparsers) -> None:
         help="a prompt of your own; repeat for more; left out, the run's sample prompts",
     )  # fmt: skip
     evaluate.add_argument(
-        "--weights", type=float, nargs="+", default=[0.5, 0.75, 1.0, 1.25], metavar="WEIGHT",
+        "--weights", type=float, nargs="+", default=WEIGHTS, metavar="WEIGHT",
         help="weights of the adapter to try",
     )  # fmt: skip
-    evaluate.add_argument("--steps", type=int, default=12, help="denoising steps per image")
+    evaluate.add_argument(
+        "--steps", type=int, default=INFERENCE_STEPS, help="denoising steps per image"
+    )
     evaluate.add_argument(
         "--checkpoints", type=int, nargs="+", default=[], metavar="STEP",
         help="only those of these steps; all if left out",

@@ -117,10 +117,10 @@ def make_failure(view: RunView | None, log: str) -> Markup:
     )
 
 
-def make_suggestion(view: RunView | None, run: Path) -> Markup:
+def make_suggestion(view: RunView, run: Path) -> Markup:
     """Returns what an evaluation of a finished run suggests, with its contact sheet."""
-    chosen = read_suggestion(run) if view and view.state == "finished" else None
-    if view is None or chosen is None or not chosen.sheet.is_file():
+    chosen = read_suggestion(run) if view.state == "finished" else None
+    if chosen is None or not chosen.sheet.is_file():
         return Markup("")
     version = chosen.sheet.stat().st_mtime_ns // 1_000_000
     source = f"media/suggestion/{quote(view.id, safe='')}?v={version}"
@@ -237,10 +237,11 @@ def _render_status(workspace: Workspace, params: Params) -> Markup:
 
 def _render_progress(workspace: Workspace, params: Params) -> Markup:
     view = find_shown(workspace, params)
-    log, run = "", workspace.find_run(view.id).path if view else workspace.root
-    if view is not None and view.state in _BAD:
-        log = read_log_tail(workspace.find_run(view.id).log_path)
-    return join(make_progress(view), make_suggestion(view, run), make_failure(view, log))
+    if view is None:
+        return join(make_progress(view))
+    run = workspace.find_run(view.id)
+    log = read_log_tail(run.log_path) if view.state in _BAD else ""
+    return join(make_progress(view), make_suggestion(view, run.path), make_failure(view, log))
 
 
 def _render_buttons(workspace: Workspace, params: Params) -> Markup:

@@ -52,13 +52,9 @@ def evaluate_run(
 
 
 def _choose_checkpoints(run: RunFolder, settings: EvaluationSettings) -> list[Checkpoint]:
-    known = {each.step: each for each in run.list_checkpoints()}
-    steps = ", ".join(map(str, known)) or "none"
+    known = run.list_checkpoints()
     if not known:
         msg = f"{run.id} has no checkpoint to evaluate. Train it first."
         raise RunError(msg)
-    for step in settings.checkpoints:
-        if step not in known:
-            msg = f"{run.id} has no checkpoint at step {step}; there are: {steps}."
-            raise RunError(msg)
-    return [known[step] for step in sorted(settings.checkpoints or known)]
+    chosen = [run.find_checkpoint(step) for step in sorted(settings.checkpoints)]
+    return chosen or known

@@ -186,12 +186,8 @@ def export_checkpoint(run: RunFolder, cache: Path, step: int = 0) -> Path:
         ConfigError, DatasetError, ModelError, ExportError, RunError: with what to do.
     """
     quiet_model_libraries()
-    matching = [each for each in run.list_checkpoints() if step in {0, each.step}]
-    if not matching:
-        steps = ", ".join(str(each.step) for each in run.list_checkpoints()) or "none"
-        msg = f"{run.id} has no checkpoint at step {step}; there are: {steps}."
-        raise RunError(msg)
-    session = retry_leaner(run, lambda: open_session(run, cache, matching[-1]))
+    checkpoint = run.find_checkpoint(step or _last_step(run))
+    session = retry_leaner(run, lambda: open_session(run, cache, checkpoint))
     name = f"{session.config.name}-{session.state.step:06d}.safetensors"
     export_file(session, name)
     return run.path / name

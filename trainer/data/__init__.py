@@ -8,8 +8,8 @@ from trainer.data.encode import (
     LatentStore,
     bucket_step_for,
     encode_examples,
-    read_held_out_examples,
     read_training_examples,
+    split_examples,
 )
 from trainer.data.source import Source
 from trainer.data.store import LIMIT_BYTES, TensorStore
@@ -26,6 +26,6 @@ __all__ = [
     "TensorStore",
     "bucket_step_for",
     "encode_examples",
-    "read_held_out_examples",
     "read_training_examples",
+    "split_examples",
 ]

@@ -110,18 +110,19 @@ def read_training_examples(config: DatasetConfig) -> tuple[list[Example], list[F
         DatasetError: the folder is missing, an image or a caption in it cannot be read, or none is
             left beside those that are held out.
     """
-    examples, findings = _read_examples(config)
-    chosen = _choose_held_out(examples, config.held_out)
-    return [each for each in examples if each not in chosen], findings
+    training, _, findings = split_examples(config)
+    return training, findings
 
 
-def read_held_out_examples(config: DatasetConfig) -> list[Example]:
-    """Returns the examples of a dataset that are left out of training.
+def split_examples(config: DatasetConfig) -> tuple[list[Example], list[Example], list[Finding]]:
+    """Returns the examples that are trained on, those that are held out, and what is odd.
 
     Raises:
         DatasetError: as for `read_training_examples`.
     """
-    return _choose_held_out(_read_examples(config)[0], config.held_out)
+    examples, findings = _read_examples(config)
+    held_out = _choose_held_out(examples, config.held_out)
+    return [each for each in examples if each not in held_out], held_out, findings
 
 
 def _choose_held_out(examples: Sequence[Example], count: int) -> list[Example]:

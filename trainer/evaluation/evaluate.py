@@ -4,6 +4,7 @@ Images and losses are stored as they are made, so that an evaluation that was st
 it was, and one with a weight more generates only what is new. All measures are computed anew.
 """
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 
 from PIL import Image
 
+from datasets_tools.bounded_json import UnreadableError, read_table
 from datasets_tools.files import explain_os_error, write_atomically
 from trainer.evaluation import images as stored
 from trainer.evaluation.features import describe_by_latents, load_features
@@ -36,6 +38,7 @@ from trainer.models.family import GenerationRequest
 from trainer.runs import Checkpoint, RunError, append_event
 from trainer.runs.evaluations import FILE, VERSION
 
+_BASE = "base"  # names what is stored of the base model
 _TOGETHER = 8  # images between two looks at whether to stop
 
 Report = Callable[[int, int, str], None]
@@ -74,14 +77,21 @@ class Evaluation:
         cells = 1 + len(self.checkpoints) * len(self.settings.weights)
         return cells * len(self.prompts)
 
-    def generate(self, checkpoint: Checkpoint | None, weight: float) -> list[Image.Image]:
+    def generate(
+        self, checkpoint: Checkpoint | None, weight: float, name: str
+    ) -> list[Image.Image]:
         """Returns a cell's images: the stored ones, and new ones of the adapters as loaded.
+
+        Args:
+            checkpoint: The one that is loaded; None for the base model.
+            weight: Of the adapters.
+            name: Under which the images are stored.
 
         Raises:
             EvaluationStopped: a stop was asked for.
             OSError: one cannot be stored.
         """
-        name, subject = stored.name_cell(checkpoint, weight), self.subject
+        subject = self.subject
         images = [self.store.read(name, index) for index in range(len(self.prompts))]
         missing = [index for index, image in enumerate(images) if image is None]
         for start in range(0, len(missing), _TOGETHER):
@@ -140,7 +150,7 @@ def evaluate(evaluation: Evaluation, cache: Path) -> dict[str, Any]:
         DatasetError, ModelError, RunError: with what to do.
     """
     started, subject = time.monotonic(), evaluation.subject
-    base = evaluation.generate(None, 0.0)
+    base = evaluation.generate(None, 0.0, _BASE)
     ruler, training = _make_ruler(evaluation, base)
     probes = make_probes(subject, cache, base, evaluation.prompts)
     measured: list[MeasuredCell] = []
@@ -148,13 +158,13 @@ def evaluate(evaluation: Evaluation, cache: Path) -> dict[str, Any]:
     losses: dict[int, dict[str, Any]] = {}
     for checkpoint in evaluation.checkpoints:
         subject.load(checkpoint)
+        name = stored.name_checkpoint(checkpoint)
         for weight in evaluation.settings.weights:
-            images = evaluation.generate(checkpoint, weight)
+            images = evaluation.generate(checkpoint, weight, f"{name}_weight-{weight:g}")
             sets[checkpoint.step, weight] = images
             measured.append(ruler.measure(checkpoint.step, weight, images))
-        name = stored.name_checkpoint(checkpoint)
         losses[checkpoint.step] = _load_or_measure(evaluation, name, probes, 1.0)
-    base_losses = _load_or_measure(evaluation, "base", probes, 0.0)
+    base_losses = _load_or_measure(evaluation, _BASE, probes, 0.0)
     best = choose_best([each.cell for each in measured])
     last = evaluation.checkpoints[-1].step
     folder = subject.run.path / FOLDER
@@ -225,11 +235,9 @@ def _load_or_measure(
 ) -> dict[str, Any]:
     """Returns the losses of the adapters as loaded, by what they are measured on."""
     path = evaluation.store.path / f"losses-{name}.json"
-    if path.is_file():
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            pass  # cut off; they are measured again
+    # Where they are cut off they are measured again.
+    with contextlib.suppress(FileNotFoundError, UnreadableError):
+        return read_table(path)
     model = evaluation.subject.model
     losses: dict[str, Any] = {"training": measure_losses(model, probes.training, weight)}
     if probes.held_out:

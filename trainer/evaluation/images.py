@@ -63,13 +63,6 @@ class ImageStore:
         return self.path / cell / f"{index:02d}.png"
 
 
-def name_cell(checkpoint: Checkpoint | None, weight: float) -> str:
-    """Returns the name of a cell's folder, which is another one once the checkpoint is."""
-    if checkpoint is None:
-        return "base"
-    return f"{name_checkpoint(checkpoint)}_weight-{weight:g}"
-
-
 def name_checkpoint(checkpoint: Checkpoint) -> str:
     """Returns a name for a checkpoint by its step and its weights.
 
@@ -116,7 +109,11 @@ def decode(family: Family, latents: Tensor, device: torch.device) -> list[Image.
     """Returns what the VAE makes of latents: the best image that the base model can generate."""
     images = []
     for each in latents:
-        pixels = family.decode(each[None].to(device))[0].float().clamp(-1, 1)
-        levels = ((pixels + 1) * 127.5).round().to(torch.uint8)
-        images.append(Image.fromarray(levels.permute(1, 2, 0).cpu().numpy()))
+        images += to_images(family.decode(each[None].to(device)).float())
     return images
+
+
+def to_images(pixels: Tensor) -> list[Image.Image]:
+    """Returns images of pixels in -1 .. 1, [B, 3, H, W]; what is beyond is cut off."""
+    levels = ((pixels.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return [Image.fromarray(each) for each in levels.permute(0, 2, 3, 1).cpu().numpy()]

@@ -9,10 +9,7 @@ from datasets_tools.captions import add_trigger, replace_trigger
 from datasets_tools.examples import Example
 from trainer.config import RunConfig
 from trainer.models.family import GenerationRequest
-
-WEIGHTS = (0.5, 0.75, 1.0, 1.25)
-PROMPTS = 8
-INFERENCE_STEPS = 12
+from trainer.runs.evaluations import INFERENCE_STEPS, PROMPTS, WEIGHTS
 
 # For a run without sample prompts: its class in new situations, and for a style new subjects.
 _SITUATIONS = (
@@ -45,7 +42,7 @@ class EvaluationSettings:
         weights: Of the adapters, each above 0.
         inference_steps: Denoising steps per image.
         checkpoints: Their steps; () takes all.
-        features: Folder or hub id of an image model for copies; "" takes coarse latents.
+        features: Folder of an image model for copies; "" takes coarse latents.
     """
 
     prompts: tuple[str, ...] = ()

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor
-
 from datasets_tools.examples import Example
 from trainer.adapters import AdapterSet
 from trainer.config import RunConfig
@@ -13,8 +11,7 @@ from trainer.data import (
     TensorCache,
     bucket_step_for,
     encode_examples,
-    read_held_out_examples,
-    read_training_examples,
+    split_examples,
 )
 from trainer.device import DeviceContext, open_device_context
 from trainer.diffusion import PROCESSES
@@ -24,7 +21,7 @@ from trainer.runs import Checkpoint, RunError, RunFolder
 from trainer.runs.base_models import locate_base_model
 from trainer.training.attach import attach_checkpoint
 from trainer.training.checkpoint import read_weights
-from trainer.training.sources import describe_geometry
+from trainer.training.sources import describe_geometry, make_encoder
 
 _MOST_PROBES = 8  # images whose loss is measured; more change the mean little and cost much
 
@@ -77,17 +74,12 @@ class Subject:
             return []
         family, device = self.family, self.context.device
         dataset = self.config.dataset.model_copy(update={"flip": False, "masks": "off"})
-
-        def encode(pixels: Tensor) -> tuple[Tensor, Tensor]:
-            distribution = family.encode_images(pixels)
-            return distribution.mean, distribution.std
-
         encoded, latents = encode_examples(
             chosen,
             dataset,
             bucket_step_for(dataset.bucket_step, family.size_step),
             dataset.resolution or family.default_resolution,
-            (family.image_fingerprint(), encode),
+            (family.image_fingerprint(), make_encoder(self.run, family)),
             TensorCache(cache),
             device,
             lambda _done, _total: None,
@@ -107,11 +99,10 @@ def open_subject(run: RunFolder, checkpoint: Checkpoint) -> Subject:
         ConfigError, DatasetError, ModelError, RunError: what is wrong and what to do.
     """
     config = run.config
-    training, _ = read_training_examples(config.dataset)
+    training, held_out, _ = split_examples(config.dataset)
     if len(training) < 2:
         msg = "One training image is too few to evaluate by: a style is measured on two or more."
         raise RunError(msg)
-    held_out = read_held_out_examples(config.dataset) if config.dataset.held_out else []
     base = locate_base_model(config.base_model, run.models_path)
     context = open_device_context(config.train.device, base.precision)
     family = load_family(base, context.device, context.dtype)

@@ -7,18 +7,19 @@ format, shape, byte range), and the body. Reading costs no more memory than the 
 import math
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datasets_tools.bounded_json import UnreadableError, parse_json
+from datasets_tools.bounded_json import NotJsonError, UnreadableError, parse_json
 from datasets_tools.errors import LorasmithError
 from datasets_tools.files import explain_os_error
 from trainer.formats.precision import BY_CODE
 
 _LONGEST_HEADER = 100_000_000  # the safetensors library's own limit, in bytes
 _LONGEST_METADATA = 16 * 1024**2
+_PIECE_BYTES = 8 * 1024**2
 _AGAIN = "Download or export the file again."
 _SNIFFED_BYTES = 256
 _PAGE = (
@@ -92,6 +93,17 @@ class TensorFile:
         """The shape of each tensor, by name."""
         return {name: entry.shape for name, entry in self.tensors.items()}
 
+    def read_body(self) -> Iterator[bytes]:
+        """Yields the body in pieces.
+
+        Raises:
+            OSError: From the system.
+        """
+        with self.path.open("rb") as file:
+            file.seek(self.body_start)
+            while piece := file.read(_PIECE_BYTES):
+                yield piece
+
 
 def read_header(path: Path) -> TensorFile:
     """Returns the checked header of a safetensors file.
@@ -106,7 +118,7 @@ def read_header(path: Path) -> TensorFile:
         msg = f"{path.name} is damaged: its header names {error} twice. {_AGAIN}"
         raise FormatError(msg) from None
     except UnreadableError as error:
-        what = "not JSON" if "not JSON" in str(error) else f"damaged ({error})"
+        what = "not JSON" if isinstance(error, NotJsonError) else f"damaged ({error})"
         msg = f"{path.name} is not a safetensors file: its header is {what}. {_AGAIN}"
         raise FormatError(msg) from None
     if not isinstance(header, dict):

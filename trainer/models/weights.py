@@ -213,9 +213,14 @@ def _name_files(part: Part, info: BaseModelInfo) -> str:
 
 
 def hash_weights(model: nn.Module) -> str:
-    """Names a model by its weights: a SHA-256 over their names, types, shapes and bytes."""
+    """Names a model by its weights: see `hash_tensors`."""
+    return hash_tensors(model.state_dict())
+
+
+def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """Returns a SHA-256 over the names, types, shapes and bytes of tensors."""
     digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
+    for name, value in sorted(tensors.items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -15,13 +15,19 @@ held_out, forgetting) |
 | suggestion | step, weight, score, sheet (relative to the run) |
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from datasets_tools.bounded_json import UnreadableError, read_table
+
 FILE = "evaluation.json"
 VERSION = 1
+
+# What an evaluation generates where nothing else is chosen.
+WEIGHTS = (0.5, 0.75, 1.0, 1.25)
+PROMPTS = 8
+INFERENCE_STEPS = 12
 
 
 @dataclass(frozen=True)
@@ -42,11 +48,10 @@ class Suggestion:
 def read_evaluation(run: Path) -> dict[str, Any] | None:
     """Returns what was measured of a run; None where nothing was, or another version wrote it."""
     try:
-        data = json.loads((run / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        data = read_table(run / FILE)
+    except (OSError, UnreadableError):
         return None
-    known = isinstance(data, dict) and data.get("version") == VERSION
-    return data if known else None
+    return data if data.get("version") == VERSION else None
 
 
 def read_suggestion(run: Path) -> Suggestion | None:

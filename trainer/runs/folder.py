@@ -92,6 +92,19 @@ class RunFolder:
                 checkpoints.append(Checkpoint(int(match[1]), path))
         return sorted(checkpoints)
 
+    def find_checkpoint(self, step: int) -> Checkpoint:
+        """Returns the complete checkpoint of a step.
+
+        Raises:
+            RunError: there is none.
+        """
+        known = {each.step: each for each in self.list_checkpoints()}
+        if step not in known:
+            steps = ", ".join(map(str, known)) or "none"
+            msg = f"{self.id} has no checkpoint at step {step}; there are: {steps}."
+            raise RunError(msg)
+        return known[step]
+
     def list_exports(self) -> list[Path]:
         """Returns the exported files, newest first."""
         files = (path for path in self.path.glob("*.safetensors") if not path.name.startswith("."))

@@ -71,21 +71,33 @@ def stop_on_signals(ask: Callable[[], None], system: str = sys.platform) -> Iter
 
     A signal that is ignored stays ignored: `nohup` starts a process so, to survive its terminal.
     """
-    before = {number: signal.getsignal(number) for number in list_stop_signals(system)}
-    before = {number: known for number, known in before.items() if known != signal.SIG_IGN}
 
-    def handle(_number: int, _frame: object) -> None:
+    def handle(_number: int) -> None:
         ask()
         restore()
+
+    with _handling_signals(handle, system) as restore:
+        yield
+
+
+@contextlib.contextmanager
+def _handling_signals(handle: Callable[[int], None], system: str) -> Iterator[Callable[[], None]]:
+    """Calls a function at the signals that ask for a stop, while the block runs.
+
+    Yields:
+        What gives the signals their former handlers back before the block ends.
+    """
+    before = {number: signal.getsignal(number) for number in list_stop_signals(system)}
+    before = {number: known for number, known in before.items() if known != signal.SIG_IGN}
 
     def restore() -> None:
         for number, known in before.items():
             signal.signal(number, known)
 
     for number in before:
-        signal.signal(number, handle)
+        signal.signal(number, lambda number, _frame: handle(number))
     try:
-        yield
+        yield restore
     finally:
         restore()
 
@@ -101,19 +113,12 @@ def end_on_signals(system: str = sys.platform) -> Iterator[None]:
     Without it SIGTERM and SIGHUP end a process without a word. One that is ignored stays ignored.
     """
 
-    def handle(number: int, _frame: object) -> None:
+    def handle(number: int) -> None:
         name = signal.Signals(number).name
         raise EndedBySignalError(f"It was ended by {name} before it could save a checkpoint.")
 
-    before = {number: signal.getsignal(number) for number in list_stop_signals(system)}
-    before = {number: known for number, known in before.items() if known != signal.SIG_IGN}
-    for number in before:
-        signal.signal(number, handle)
-    try:
+    with _handling_signals(handle, system):
         yield
-    finally:
-        for number, known in before.items():
-            signal.signal(number, known)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,6 @@ from pathlib import Path
 from PIL import Image
 
 from datasets_tools.files import explain_os_error, explain_write_error, write_aside
-from trainer.config import change_settings
 from trainer.device import free_memory, is_out_of_memory
 from trainer.device_kinds import DEVICE_KINDS
 from trainer.export import (
@@ -27,13 +26,13 @@ from trainer.export import (
 )
 from trainer.inference.sampling import generate, save_image, weighted
 from trainer.models.family import GenerationRequest
-from trainer.runs import RunError, append_event, save_config
+from trainer.runs import RunError, append_event
 from trainer.training.attach import describe_layers, make_rebuild
 from trainer.training.checkpoint import remove_old_checkpoints, save_checkpoint
 from trainer.training.progress import log_line, warn
 from trainer.training.sample_requests import list_sample_requests
 from trainer.training.session import Session, choose_models
-from trainer.training.shortage import name_shortage
+from trainer.training.shortage import name_shortage, warn_of_retry
 
 EXPORT_REMEDY = (
     "Close other programs that use the device, then resume the run: its last checkpoint is saved."
@@ -95,11 +94,7 @@ def _generate_within_memory(
         change = _take_less_for_samples(session)
         if not change:
             break
-        warn(
-            session.run,
-            f"The device ran out of memory while {name} was generated, which is done again: "
-            f"{change} from here on.",
-        )
+        warn_of_retry(session.run, f"{name} was generated", change)
     warn(
         session.run,
         f"The device ran out of memory while {name} was generated: the run goes on without it. "
@@ -116,9 +111,7 @@ def _take_less_for_samples(session: Session) -> str:
     """
     config, kind = session.config, session.context.device.type
     if not config.train.offload and not DEVICE_KINDS[kind].shares_memory:
-        settings = {"train.offload": True}
-        session.config = change_settings(config, settings)
-        save_config(session.run, change_settings(session.run.config, settings))
+        session.change_settings({"train.offload": True})
         session.family.keep_on_device(choose_models(session.config, session.needed_models))
         return "train.offload = true"
     return "the VAE on strips" if session.family.save_vae_memory() else ""

@@ -47,7 +47,6 @@ MAY_CHANGE = frozenset(
         "optimizer.word_learning_rate",
     }
 )
-_PIECE = 8 * 1024**2
 _NAMED = 3
 
 
@@ -168,10 +167,8 @@ def _hash_tensors(file: TensorFile) -> str:
     for name, entry in sorted(file.tensors.items()):
         digest.update(f"{name} {entry.dtype} {entry.shape} {entry.start}\n".encode())
     try:
-        with file.path.open("rb") as content:
-            content.seek(file.body_start)
-            while piece := content.read(_PIECE):
-                digest.update(piece)
+        for piece in file.read_body():
+            digest.update(piece)
     except OSError as error:
         msg = f"{file.path} cannot be read: {explain_os_error(error)}"
         raise RunError(msg) from error

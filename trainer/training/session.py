@@ -1,16 +1,13 @@
 """Setting a run up: from its folder to everything that the loop works with."""
 
-import hashlib
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from trainer.adapters import AdapterSet
-from trainer.config import BaseModelConfig, RunConfig
+from trainer.config import BaseModelConfig, RunConfig, change_settings
 from trainer.data import (
     CaptionEncoder,
     EncodedExample,
@@ -22,8 +19,9 @@ from trainer.diffusion import PROCESSES, NoiseProcess
 from trainer.export import ExportFacts, name_base_model
 from trainer.models import EVERY_MODEL, Family, Model, load_family
 from trainer.models.family import list_prompts
+from trainer.models.weights import hash_tensors
 from trainer.optim import Average, group_parameters, make_optimizer
-from trainer.runs import Checkpoint, RunError, RunFolder, read_events
+from trainer.runs import Checkpoint, RunError, RunFolder, read_events, save_config
 from trainer.runs.base_models import locate_base_model
 from trainer.runs.evaluations import read_best_weight
 from trainer.seeds import derive_seed
@@ -91,19 +89,21 @@ class Session:
             contents |= {f"prior/{each.name}": each.content for each in self.prior.examples}
         return Origin(contents, list_settings(self.config), self.base_model)
 
+    def change_settings(self, settings: Mapping[str, int | float | bool]) -> None:
+        """Changes settings, by dotted path, of the session and of the run on the disk."""
+        self.config = change_settings(self.config, settings)
+        if self.group.is_first:
+            save_config(self.run, change_settings(self.run.config, settings))
+
     def fingerprint(self) -> int:
         """Returns 63 bits of the settings, the images, the step and the weights.
 
         Processes that compute steps together must start from equal ones.
         """
-        weights = hashlib.sha256()
-        for name, value in sorted(self.adapters.state().items()):
-            weights.update(name.encode())
-            values = value.detach().cpu().contiguous().flatten()
-            weights.update(values.view(torch.uint8).numpy().tobytes())
         contents = sorted(self.origin.examples.items())
         settings = self.config.model_dump_json()
-        return derive_seed(self.state.step, settings, str(contents), weights.hexdigest())
+        weights = hash_tensors(self.adapters.state())
+        return derive_seed(self.state.step, settings, str(contents), weights)
 
     def facts(self) -> ExportFacts:
         """Returns the facts of an exported file beyond the config."""

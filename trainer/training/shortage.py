@@ -78,12 +78,16 @@ def change_to_leaner(run: RunFolder, error: MemoryShortageError) -> None:
     if settings is None:
         raise error
     assignments = ", ".join(f"{name} = {str(value).lower()}" for name, value in settings.items())
+    warn_of_retry(run, error.phase, assignments)
+    save_config(run, change_settings(run.config, settings))
+
+
+def warn_of_retry(run: RunFolder, phase: str, change: str) -> None:
+    """Warns that a device ran out of memory, and of what takes less from then on."""
     warn(
         run,
-        f"The device ran out of memory while {error.phase}, which is done again: {assignments} "
-        "from here on.",
+        f"The device ran out of memory while {phase}, which is done again: {change} from here on.",
     )
-    save_config(run, change_settings(run.config, settings))
 
 
 def encode_within_memory(run: RunFolder, family: Family, pixels: Tensor) -> LatentDistribution:
@@ -96,11 +100,7 @@ def encode_within_memory(run: RunFolder, family: Family, pixels: Tensor) -> Late
     # Behind the handler: the error holds activations.
     free_memory(family.device)
     if family.save_vae_memory():
-        warn(
-            run,
-            "The device ran out of memory while encoding an image, which is done again: the VAE "
-            "works on strips from here on.",
-        )
+        warn_of_retry(run, "encoding an image", "the VAE works on strips")
     return family.encode_images(pixels)
 
 
@@ -115,15 +115,18 @@ def find_leaner_setup(config: RunConfig, kind: str) -> Settings | None:
         config: Of the run.
         kind: Of its device, a key of `DEVICE_KINDS`.
     """
-    if DEVICE_KINDS[kind].shares_memory:
-        return None
-    if not config.train.offload:
+    if not config.train.offload and not DEVICE_KINDS[kind].shares_memory:
         return {"train.offload": True}
-    base = config.base_model
-    if base.offload_fraction < 1 and base.quantize != "nf4":
+    if can_offload_blocks(config, kind):
         return {
             "base_model.offload_fraction": 1.0,
             "train.gradient_checkpointing": True,
             "train.checkpointing_fraction": 1.0,
         }
     return None
+
+
+def can_offload_blocks(config: RunConfig, kind: str) -> bool:
+    """Whether more blocks could wait in main memory; packed weights of 4 bits cannot."""
+    base, apart = config.base_model, not DEVICE_KINDS[kind].shares_memory
+    return apart and base.offload_fraction < 1 and base.quantize != "nf4"

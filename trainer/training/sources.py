@@ -1,6 +1,7 @@
 """What a run is shown: the dataset and, where asked for, images of the class, encoded."""
 
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -117,22 +118,27 @@ def _open_source(
             f"dataset.resolution is {resolution}, but this base model needs at least {step} pixels."
         )
         raise RunError(msg)
-
-    def encode(pixels: Tensor) -> tuple[Tensor, Tensor]:
-        distribution = encode_within_memory(run, family, pixels)
-        return distribution.mean, distribution.std
-
     encoded, latents = encode_examples(
         scan.examples,
         dataset,
         step,
         resolution,
-        (fingerprint, encode),
+        (fingerprint, make_encoder(run, family)),
         cache,
         device,
         partial(_report_cache, run),
     )
     return Source(encoded, latents, BatchPlan(encoded, dataset, run.config.train.batch_size, seed))
+
+
+def make_encoder(run: RunFolder, family: Family) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """Returns what makes an image's latents, their mean and standard deviation, for the cache."""
+
+    def encode(pixels: Tensor) -> tuple[Tensor, Tensor]:
+        distribution = encode_within_memory(run, family, pixels)
+        return distribution.mean, distribution.std
+
+    return encode
 
 
 def _report_cache(run: RunFolder, done: int, total: int) -> None:

@@ -6,15 +6,14 @@ from itertools import zip_longest
 import torch
 from torch import Tensor
 
-from trainer.config import change_settings, schedule_factor
+from trainer.config import schedule_factor
 from trainer.data import Batch
 from trainer.device import free_memory, is_out_of_memory
-from trainer.device_kinds import DEVICE_KINDS
-from trainer.runs import RunError, save_config
+from trainer.runs import RunError
 from trainer.training.loss import compute_losses, compute_prior_losses
 from trainer.training.progress import warn
 from trainer.training.session import Session
-from trainer.training.shortage import name_shortage
+from trainer.training.shortage import can_offload_blocks, name_shortage
 
 Pair = tuple[Batch, Batch]  # a batch, and the one that the prior is measured on
 
@@ -163,9 +162,7 @@ def _take_less(session: Session) -> None:
         f"The device ran out of memory at step {step}, which is computed again: "
         f"{first} = {str(value).lower()} from here on.",
     )
-    session.config = change_settings(session.config, settings)
-    if session.group.is_first:
-        save_config(session.run, change_settings(session.run.config, settings))
+    session.change_settings(settings)
 
 
 def _find_leaner(session: Session) -> dict[str, int | float | bool] | None:
@@ -174,15 +171,14 @@ def _find_leaner(session: Session) -> dict[str, int | float | bool] | None:
     All of them leave the update as it is but for rounding: smaller parts of the batch first, which
     cost least, then computing blocks twice, then blocks that wait in main memory.
     """
-    train, base = session.config.train, session.config.base_model
+    train = session.config.train
     share = session.group.count_largest_share(train.batch_size * train.accumulate)
     size = min(train.micro_batch or train.batch_size, train.batch_size, share)
     if size > 1:
         return {"train.micro_batch": (size + 1) // 2}
     if not train.gradient_checkpointing or train.checkpointing_fraction < 1:
         return {"train.gradient_checkpointing": True, "train.checkpointing_fraction": 1.0}
-    apart = not DEVICE_KINDS[session.context.device.type].shares_memory
-    if apart and base.offload_fraction < 1 and base.quantize != "nf4":
+    if can_offload_blocks(session.config, session.context.device.type):
         return {"base_model.offload_fraction": 1.0}
     return None
 

@@ -13,7 +13,7 @@ from datasets_tools.errors import DatasetError
 from tests.trainer.conftest import load_plain, write_images
 from trainer.commands import EvaluationSettings, evaluate_run, export_checkpoint, train
 from trainer.config import DatasetConfig
-from trainer.data import read_held_out_examples, read_training_examples
+from trainer.data import read_training_examples, split_examples
 from trainer.device import open_device_context
 from trainer.diffusion import PROCESSES
 from trainer.evaluation.evaluate import EvaluationStopped
@@ -208,12 +208,12 @@ def test_a_run_without_a_checkpoint_is_refused(make_run, cache):
 
 def test_held_out_images_are_not_trained_on_whatever_their_names(images):
     config = DatasetConfig(path=str(images), held_out=2)
-    out = {each.id for each in read_held_out_examples(config)}
+    out = {each.id for each in split_examples(config)[1]}
     trained_on = {each.id for each in read_training_examples(config)[0]}
     assert (len(out), len(trained_on), len(out & trained_on)) == (2, 4, 0)
     for path in sorted(images.iterdir(), reverse=True):
         path.rename(path.with_name(f"{9 - int(path.stem)}{path.suffix}"))
-    assert {each.id for each in read_held_out_examples(config)} == out
+    assert {each.id for each in split_examples(config)[1]} == out
 
 
 def test_held_out_images_are_no_part_of_a_run(trained):

@@ -19,7 +19,6 @@ from trainer.formats.spellings import KOHYA, ParsedName, parse_names
 from trainer.formats.unet_names import UNetNames
 
 Shapes = Mapping[str, tuple[int, ...]]
-_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -162,8 +161,6 @@ def _read_values(
 
 def _hash_body(header: TensorFile) -> str:
     digest = hashlib.sha256()
-    with header.path.open("rb") as file:
-        file.seek(header.body_start)
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
+    for piece in header.read_body():
+        digest.update(piece)
     return digest.hexdigest()
