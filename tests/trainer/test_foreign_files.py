@@ -3,6 +3,7 @@
 Each row is a file, what `inspect` has to answer, and what the commands that write files do with it.
 """
 
+import contextlib
 import json
 from dataclasses import dataclass, field
 
@@ -531,6 +532,23 @@ def test_an_alpha_of_0_does_not_switch_oft_off(tmp_path):
     make = lambda _, s: {"oft_blocks": noise(4, s[0] // 4, s[0] // 4), "alpha": torch.tensor(0.0)}  # noqa: E731
     path = write(tmp_path / "x.safetensors", make_parts("sdxl", make))
     assert "switches these layers off" not in list_lines(path)
+
+
+@pytest.mark.parametrize("part", ["ia3_l", "oft_R.weight"])
+def test_a_conversion_is_advised_only_where_it_reads_the_kind(part, tmp_path):
+    stem = "base_model.model.unet.mid_block.attentions.0.transformer_blocks.0.attn2"
+    lora = {
+        f"{stem}.to_k.lora_A.weight": noise(4, 768),
+        f"{stem}.to_k.lora_B.weight": noise(1280, 4),
+    }
+    plain = write(tmp_path / "plain.safetensors", lora)
+    other = {f"{stem}.to_q.{part}": noise(*((1280, 1) if part == "ia3_l" else (320, 6)))}
+    foreign = write(tmp_path / "x.safetensors", lora | other)
+    for path, advised in ((foreign, False), (plain, True)):
+        names = next(f.message for f in verify_file(path) if f.rule == "format")
+        assert ("`lorasmith convert` gives" in names) == advised
+        with contextlib.nullcontext() if advised else pytest.raises(ExportError, match="cannot be"):
+            convert_file(path, "kohya", tmp_path / "to.safetensors", force=True)
 
 
 def test_a_file_that_no_program_applies_fails(tmp_path):

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from trainer.files.read.keys import find_adapters
+from trainer.files.read.keys import READABLE_KINDS, VECTOR_KINDS, find_adapters
 from trainer.files.verify.facts import FileFacts
 from trainer.files.verify.findings import (
     LEAVES_OUT,
@@ -84,11 +84,18 @@ def check_format(facts: FileFacts) -> Iterator[Finding]:
         whose = (
             f"which only {join_words(readers)} {'reads' if len(readers) == 1 else 'read'}"
             if readers
-            else "which none of these programs reads as a whole; `lorasmith convert` gives the "
-            "layers the names of kohya"
+            else f"which none of these programs reads as a whole{_advise_conversion(facts)}"
         )
         severity: Severity = "note" if readers else "error"  # refused or ruined by every program
         yield Finding(severity, "format", f"The names are those of {titles}, {whose}.", effects)
+
+
+def _advise_conversion(facts: FileFacts) -> str:
+    """Returns the end of a sentence that names the remedy, "" where `convert` has none."""
+    kinds = {group.kind for group in facts.groups.values()}
+    if not kinds <= READABLE_KINDS | VECTOR_KINDS:
+        return ""
+    return "; `lorasmith convert` gives the layers the names of kohya"
 
 
 def check_blocks(facts: FileFacts) -> Iterator[Finding]:
