@@ -33,7 +33,7 @@ from trainer.runs.control import Request
 
 
 def add_commands(commands: Subparsers) -> None:
-    """Adds `train`, `ask`, `status`, `export`, then `estimate` and `probe`."""
+    """Adds `train`, `batches`, `ask`, `status`, `export`, then `estimate` and `probe`."""
     train = add_command(commands, "train", _run_train, "start, resume or create a run")
     add_run_or_settings(train)
     train.add_argument(
@@ -55,6 +55,7 @@ def add_commands(commands: Subparsers) -> None:
     train.add_argument(
         "--devices", default="", metavar="0,1", help="the CUDA devices of a run, a process for each"
     )
+    _add_batches(commands)
     ask = add_command(commands, "ask", _run_ask, "ask a living run for something")
     ask.add_argument("run", help="a run's folder or id")
     ask.add_argument("what", choices=get_args(Request), help="what to do after the current step")
@@ -68,6 +69,21 @@ def add_commands(commands: Subparsers) -> None:
     export.add_argument("run", help="a run's folder or id")
     export.add_argument("--step", type=int, default=0, help="the checkpoint's step; 0 is the last")
     _add_memory_commands(commands)
+
+
+def _add_batches(commands: Subparsers) -> None:
+    batches = add_command(
+        commands, "batches", _run_batches, "show what a run's steps are shown: cuts and captions"
+    )
+    add_run_or_settings(batches)
+    batches.add_argument("--steps", type=int, default=4, help="how many steps")
+    batches.add_argument("--first", type=int, default=1, help="the first of these steps")
+    batches.add_argument(
+        "--to", type=Path, metavar="FOLDER",
+        help="write each image as the VAE gets it, batches.png with all, and batches.json",
+    )  # fmt: skip
+    batches.add_argument("--json", action="store_true", help="print the list as JSON")
+    batches.epilog = "Nothing is loaded but the images; the run sees exactly these."
 
 
 def _add_memory_commands(commands: Subparsers) -> None:
@@ -143,6 +159,19 @@ def _save_measured(run: RunFolder) -> None:
         if event["event"] == "measured":
             place, prediction = Path(event["base_model"]), str(event["prediction"])
             save_measured(find_workspace_of(run), place, prediction, str(event["message"]))
+
+
+def _run_batches(args: argparse.Namespace) -> int:
+    config = read_settings(args)
+    from trainer.commands import describe_batches, list_batches, write_batches
+
+    rows = list_batches(config, find_models(args), (args.first, args.steps))
+    entries = write_batches(rows, args.to) if args.to else [row.to_dict("") for row in rows]
+    if args.json:
+        print(json.dumps(entries, indent=1, ensure_ascii=False))
+    else:
+        print(describe_batches(rows))
+    return 0
 
 
 def _run_ask(args: argparse.Namespace) -> int:

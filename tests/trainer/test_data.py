@@ -2,6 +2,7 @@
 
 from collections import Counter
 from itertools import islice
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from trainer.data import (
     EncodedExample,
     TensorCache,
     TensorStore,
-    bucket_step_for,
+    choose_sizes,
     encode_examples,
     read_training_examples,
 )
@@ -102,7 +103,13 @@ def encode(folder, cache, encoder, fingerprint="vae", **config):
     examples, _ = scan_folder(folder)
     settings = DatasetConfig(path=str(folder), **config)
     return encode_examples(
-        examples, settings, 8, 32, (fingerprint, encoder), TensorCache(cache), CPU, lambda *_: None
+        examples,
+        settings,
+        (8, 32),
+        (fingerprint, encoder),
+        TensorCache(cache),
+        CPU,
+        lambda *_: None,
     )
 
 
@@ -168,10 +175,13 @@ def test_a_missing_dataset_is_told(tmp_path, path):
 
 
 def test_bucket_step_must_suit_the_model():
-    assert bucket_step_for(0, 64) == 64
-    assert bucket_step_for(128, 64) == 128
+    model = SimpleNamespace(size_step=64, default_resolution=512)
+    assert choose_sizes(DatasetConfig(), model) == (64, 512)
+    assert choose_sizes(DatasetConfig(bucket_step=128, resolution=768), model) == (128, 768)
     with pytest.raises(DatasetError, match="multiple of 64"):
-        bucket_step_for(32, 64)
+        choose_sizes(DatasetConfig(bucket_step=32), model)
+    with pytest.raises(DatasetError, match="needs at least 64 pixels"):
+        choose_sizes(DatasetConfig(resolution=63), model)
 
 
 def test_captions_are_encoded_once_when_the_text_encoder_is_frozen(tmp_path):

@@ -4,6 +4,7 @@ The only heavy package that `app` may import, and only `app.commands`, inside fu
 """
 
 from trainer.combine import MergeRequest
+from trainer.commands.batches import describe_batches, list_batches, write_batches
 from trainer.commands.checks import check_before_start
 from trainer.commands.combining import (
     bake,
@@ -42,6 +43,7 @@ __all__ = [
     "choose_devices",
     "convert",
     "describe_as_text",
+    "describe_batches",
     "describe_file",
     "describe_model",
     "download_captioner",
@@ -54,6 +56,7 @@ __all__ = [
     "find_token",
     "generate_grid",
     "is_base_model",
+    "list_batches",
     "list_findings",
     "list_models",
     "make_civitai_zip",
@@ -71,4 +74,5 @@ __all__ = [
     "train",
     "upload_hub_folder",
     "verify_files",
+    "write_batches",
 ]

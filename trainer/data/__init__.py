@@ -4,13 +4,19 @@ from trainer.data.batches import Batch, BatchPlan
 from trainer.data.cache import TensorCache
 from trainer.data.conditioning import CaptionEncoder
 from trainer.data.encode import (
-    EncodedExample,
     LatentStore,
-    bucket_step_for,
     encode_examples,
     read_training_examples,
     split_examples,
 )
+from trainer.data.placing import (
+    EncodedExample,
+    choose_sizes,
+    cut_image,
+    cut_mask,
+    place_examples,
+)
+from trainer.data.shown import ShownExample, list_shown
 from trainer.data.source import Source
 from trainer.data.store import LIMIT_BYTES, TensorStore
 
@@ -21,11 +27,16 @@ __all__ = [
     "CaptionEncoder",
     "EncodedExample",
     "LatentStore",
+    "ShownExample",
     "Source",
     "TensorCache",
     "TensorStore",
-    "bucket_step_for",
+    "choose_sizes",
+    "cut_image",
+    "cut_mask",
     "encode_examples",
+    "list_shown",
+    "place_examples",
     "read_training_examples",
     "split_examples",
 ]

@@ -7,7 +7,7 @@ from itertools import islice
 
 from datasets_tools.captions import shuffle_tags
 from trainer.config import DatasetConfig
-from trainer.data.encode import EncodedExample
+from trainer.data.placing import EncodedExample
 from trainer.seeds import derive_seed
 
 

@@ -1,54 +1,25 @@
 """Examples as latents: read, fitted to their bucket, encoded by the VAE, kept by content."""
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from datasets_tools.buckets import Bucket, Placement, make_buckets, place_image
-from datasets_tools.captions import add_trigger
-from datasets_tools.crop import fit_image
+from datasets_tools.buckets import Placement
 from datasets_tools.errors import DatasetError
 from datasets_tools.examples import Example, Finding, scan_folder
-from datasets_tools.images import read_image
-from datasets_tools.masks import MaskSource, read_mask
 from trainer.config import DatasetConfig
 from trainer.data.cache import TensorCache
+from trainer.data.placing import EncodedExample, cut_image, cut_mask, place_examples
 from trainer.data.store import TensorStore
 
 # Raised when the way pixels become latents changes, so that old cache files are not found.
 _LAYOUT = 1
 Encode = Callable[[Tensor], tuple[Tensor, Tensor]]
-
-
-@dataclass(frozen=True)
-class EncodedExample:
-    """An example ready for training.
-
-    Attributes:
-        name: File name of the image.
-        content: Hash of the image's bytes and of the caption; changes when either does.
-        caption: With the trigger in front.
-        original: Width and height of the image, in pixels.
-        placement: How it was cut to its bucket.
-    """
-
-    name: str
-    content: str
-    caption: str
-    original: tuple[int, int]
-    placement: Placement
-
-    @property
-    def bucket(self) -> Bucket:
-        """Its size in pixels."""
-        return self.placement.bucket
 
 
 class LatentStore:
@@ -149,26 +120,10 @@ def _read_examples(config: DatasetConfig) -> tuple[list[Example], list[Finding]]
     return examples, findings
 
 
-def bucket_step_for(step: int, size_step: int) -> int:
-    """Returns the step of bucket sides: as wanted, or the smallest the model can take.
-
-    Raises:
-        DatasetError: the wanted step is no multiple of what the model can take.
-    """
-    if step and step % size_step:
-        msg = (
-            f"dataset.bucket_step is {step}, but this base model takes multiples of {size_step} "
-            f"pixels. Set it to a multiple of {size_step}, or to 0."
-        )
-        raise DatasetError(msg)
-    return step or size_step
-
-
 def encode_examples(
     examples: Sequence[Example],
     config: DatasetConfig,
-    step: int,
-    resolution: int,
+    sizes: tuple[int, int],
     encoder: tuple[str, Encode],
     cache: TensorCache,
     device: torch.device,
@@ -179,31 +134,23 @@ def encode_examples(
     Args:
         examples: What to encode.
         config: Buckets, trigger and flips.
-        step: Bucket sides are multiples of this.
-        resolution: Side of the square bucket.
+        sizes: The step of bucket sides, and the side of the square bucket; from `choose_sizes`.
         encoder: Fingerprint of the VAE, and a function from pixels [1, 3, H, W] in -1 .. 1 to
             mean and std [1, C, h, w].
         cache: Where encoded images are looked for and kept.
         device: Where the latents will live.
         report: Called with (done, total) after each example.
     """
-    buckets = make_buckets(resolution, step, config.max_aspect)
-    store, encoded = LatentStore(TensorStore(cache, device)), []
-    for index, example in enumerate(examples):
-        placement = place_image(example.width, example.height, buckets, step, config.max_upscale)
+    store, placed = LatentStore(TensorStore(cache, device)), place_examples(examples, config, sizes)
+    for index, (example, shown) in enumerate(zip(examples, placed, strict=True)):
         for flipped in (False, True) if config.flip else (False,):
-            key, tensors = _encode_one(example, placement, flipped, encoder, cache)
+            key, tensors = _encode_one(example, shown.placement, flipped, encoder, cache)
             store.add(index, flipped, tensors, *key)
-            cells = tensors["mean"].shape[-2:]
-            mask = _fit_mask(example, placement, flipped, config.masks, cells)
+            mask = cut_mask(example, shown.placement, flipped, config.masks)
             if mask is not None:
-                store.add_mask(index, flipped, mask)
-        caption = add_trigger(example.caption, config.trigger)
-        content = hashlib.sha256(f"{example.id}/{caption}".encode()).hexdigest()[:16]
-        size = (example.width, example.height)
-        encoded.append(EncodedExample(example.path.name, content, caption, size, placement))
+                store.add_mask(index, flipped, _shrink_mask(mask, tensors["mean"].shape[-2:]))
         report(index + 1, len(examples))
-    return encoded, store
+    return placed, store
 
 
 def _encode_one(
@@ -227,33 +174,18 @@ def _encode_one(
     )
     distribution = cache.get(*key)
     if distribution is None:
-        image = fit_image(read_image(example.path), placement)
-        if flipped:
-            image = ImageOps.mirror(image)
-        mean, std = encode(_to_pixels(image))
+        mean, std = encode(_to_pixels(cut_image(example, placement, flipped)))
         distribution = {"mean": mean[0].float().cpu(), "std": std[0].float().cpu()}
         cache.put(distribution, *key)
     return key, distribution
 
 
-def _fit_mask(
-    example: Example,
-    placement: Placement,
-    flipped: bool,
-    source: MaskSource,
-    size: torch.Size,
-) -> Tensor | None:
-    """Returns an example's mask cut as its image was, averaged over each latent pixel."""
-    mask = read_mask(example.path, source, (example.width, example.height))
-    if mask is None:
-        return None
-    cut = fit_image(mask, placement)
-    if flipped:
-        cut = ImageOps.mirror(cut)
-    values = torch.from_numpy(np.array(cut, dtype=np.float32) / 255.0)[None, None]
-    return functional.adaptive_avg_pool2d(values, (size[0], size[1]))[0]  # [1, h, w]
+def _shrink_mask(mask: Image.Image, size: torch.Size) -> Tensor:
+    """Returns a mask averaged over each latent pixel, [1, h, w] in 0 .. 1."""
+    values = torch.from_numpy(np.array(mask, dtype=np.float32) / 255.0)[None, None]
+    return functional.adaptive_avg_pool2d(values, (size[0], size[1]))[0]
 
 
 def _to_pixels(image: Image.Image) -> Tensor:
-    values = np.asarray(image.convert("RGB"), dtype=np.float32) / 127.5 - 1.0
+    values = np.asarray(image, dtype=np.float32) / 127.5 - 1.0
     return torch.from_numpy(values).permute(2, 0, 1).unsqueeze(0).contiguous()  # [1, 3, H, W]

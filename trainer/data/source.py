@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from trainer.data.batches import BatchPlan
-from trainer.data.encode import EncodedExample, LatentStore
+from trainer.data.encode import LatentStore
+from trainer.data.placing import EncodedExample
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from trainer.adapters import AdapterSet
 from trainer.config import RunConfig
 from trainer.data import (
     TensorCache,
-    bucket_step_for,
+    choose_sizes,
     encode_examples,
     split_examples,
 )
@@ -77,8 +77,7 @@ class Subject:
         encoded, latents = encode_examples(
             chosen,
             dataset,
-            bucket_step_for(dataset.bucket_step, family.size_step),
-            dataset.resolution or family.default_resolution,
+            choose_sizes(dataset, family),
             (family.image_fingerprint(), make_encoder(self.run, family)),
             TensorCache(cache),
             device,

@@ -7,7 +7,7 @@ from datasets_tools.buckets import make_buckets, place_image
 from datasets_tools.captions import add_trigger
 from datasets_tools.examples import Example
 from trainer.config import DatasetConfig
-from trainer.data import bucket_step_for
+from trainer.data import choose_sizes
 from trainer.models import BaseModelInfo
 
 _USUAL_EXAMPLES = 20
@@ -38,8 +38,7 @@ def read_workload(
     Raises:
         DatasetError: the config's bucket step or resolution does not suit the base model.
     """
-    step = bucket_step_for(config.bucket_step, info.size_step)
-    resolution = config.resolution or info.default_resolution
+    step, resolution = choose_sizes(config, info)
     buckets = make_buckets(resolution, step, config.max_aspect)
     used = [
         place_image(each.width, each.height, buckets, step, config.max_upscale).bucket

@@ -6,7 +6,7 @@ from pathlib import Path
 from datasets_tools.buckets import count_buckets, make_buckets
 from datasets_tools.captions import add_trigger
 from trainer.config import RunConfig
-from trainer.data import bucket_step_for
+from trainer.data import choose_sizes
 from trainer.export import ExportFacts, find_samples, make_metadata, make_thumbnail, name_base_model
 from trainer.models import BaseModelInfo, check_config
 from trainer.runs import RunFolder
@@ -39,8 +39,7 @@ def _expect_facts(config: RunConfig, info: BaseModelInfo) -> ExportFacts:
     dataset, base = config.dataset, config.base_model
     scans = scan_datasets(config)
     examples = scans.dataset.examples
-    step = bucket_step_for(dataset.bucket_step, info.size_step)
-    resolution = dataset.resolution or info.default_resolution
+    step, resolution = choose_sizes(dataset, info)
     buckets = count_buckets(
         [(example.width, example.height) for example in examples],
         make_buckets(resolution, step, dataset.max_aspect),

@@ -16,12 +16,12 @@ from trainer.data import (
     EncodedExample,
     Source,
     TensorCache,
-    bucket_step_for,
+    choose_sizes,
     encode_examples,
     read_training_examples,
 )
 from trainer.models import Family, Geometry
-from trainer.runs import RunError, RunFolder, append_event
+from trainer.runs import RunFolder, append_event
 from trainer.seeds import derive_seed
 from trainer.training.shortage import encode_within_memory
 
@@ -49,7 +49,13 @@ def scan_datasets(config: RunConfig) -> Scans:
     dataset = Scan(*read_training_examples(config.dataset))
     if config.objective.prior != "images":
         return Scans(dataset, None)
-    return Scans(dataset, Scan(*read_training_examples(_prior_dataset(config))))
+    return Scans(dataset, Scan(*read_training_examples(make_prior_dataset(config))))
+
+
+def make_prior_dataset(config: RunConfig) -> DatasetConfig:
+    """Returns the settings of the folder of class images, for objective.prior = images."""
+    changes = {"path": config.dataset.prior_path, "trigger": "", "masks": "off", "held_out": 0}
+    return config.dataset.model_copy(update=changes)
 
 
 def open_sources(
@@ -58,7 +64,7 @@ def open_sources(
     """Returns the dataset, and the images of the class if the prior needs them.
 
     Raises:
-        DatasetError, RunError: what is wrong and what to do.
+        DatasetError: what is wrong and what to do.
     """
     config = run.config
     encoding = (family, family.image_fingerprint(), device, cache)
@@ -66,7 +72,7 @@ def open_sources(
     if scans.prior is None:
         return source, None
     seed = derive_seed(config.train.seed, "prior")
-    return source, _open_source(run, _prior_dataset(config), scans.prior, seed, encoding)
+    return source, _open_source(run, make_prior_dataset(config), scans.prior, seed, encoding)
 
 
 def list_captions(config: RunConfig, sources: tuple[Source, Source | None]) -> list[str]:
@@ -96,11 +102,6 @@ def describe_geometry(example: EncodedExample, flipped: bool) -> Geometry:
     return Geometry((height, width), (top, left), (place.bucket.height, place.bucket.width))
 
 
-def _prior_dataset(config: RunConfig) -> DatasetConfig:
-    changes = {"path": config.dataset.prior_path, "trigger": "", "masks": "off", "held_out": 0}
-    return config.dataset.model_copy(update=changes)
-
-
 def _open_source(
     run: RunFolder,
     dataset: DatasetConfig,
@@ -111,18 +112,10 @@ def _open_source(
     family, fingerprint, device, cache = encoding
     for finding in scan.findings:
         append_event(run.events_path, "warning", message=finding.message)
-    step = bucket_step_for(dataset.bucket_step, family.size_step)
-    resolution = dataset.resolution or family.default_resolution
-    if resolution < step:
-        msg = (
-            f"dataset.resolution is {resolution}, but this base model needs at least {step} pixels."
-        )
-        raise RunError(msg)
     encoded, latents = encode_examples(
         scan.examples,
         dataset,
-        step,
-        resolution,
+        choose_sizes(dataset, family),
         (fingerprint, make_encoder(run, family)),
         cache,
         device,
