@@ -1,8 +1,7 @@
-"""The text beside an image: reading, writing, trigger words, tags, and the trash with its undo."""
+"""The text beside an image: reading, writing, trigger words, and the trash with its undo."""
 
 import contextlib
 import hashlib
-import random
 import re
 import unicodedata
 from pathlib import Path
@@ -135,14 +134,6 @@ def replace_trigger(caption: str, trigger: str, word: str) -> str:
     if not word:
         return _remove_words(caption, pattern)
     return pattern.sub(lambda _match: word, caption)
-
-
-def shuffle_tags(caption: str, keep: int, rng: random.Random) -> str:
-    """Return the comma-separated tags in random order, the first `keep` of them in place."""
-    tags = [tag.strip() for tag in caption.split(",") if tag.strip()]
-    fixed, loose = tags[: max(keep, 0)], tags[max(keep, 0) :]
-    rng.shuffle(loose)
-    return ", ".join(fixed + loose)
 
 
 def move_to_trash(image_path: Path) -> Path:

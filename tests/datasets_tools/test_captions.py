@@ -2,7 +2,6 @@
 
 import errno
 import os
-import random
 import stat
 
 import pytest
@@ -18,7 +17,6 @@ from datasets_tools.captions import (
     normalise_caption,
     read_caption,
     revision_of,
-    shuffle_tags,
     write_caption,
 )
 from datasets_tools.errors import DatasetError
@@ -220,17 +218,3 @@ def test_normal_caption_is_one_line_that_can_be_saved(text):
     assert normalise_caption(normal) == normal
     assert len(normal.splitlines()) <= 1
     assert normal.encode().decode("utf-8-sig") == normal
-
-
-@given(st.lists(words), st.integers(-1, 10), st.randoms(use_true_random=False))
-def test_shuffled_tags_keep_the_first_and_lose_none(tags, keep, rng):
-    shuffled = [tag for tag in shuffle_tags(",".join(tags), keep, rng).split(", ") if tag]
-    assert sorted(shuffled) == sorted(tags)
-    assert shuffled[: max(keep, 0)] == tags[: max(keep, 0)]
-
-
-def test_shuffle_follows_its_seed_and_does_shuffle():
-    caption = ", ".join("abcdefghij")
-    orders = {shuffle_tags(caption, 1, random.Random(seed)) for seed in range(5)}
-    assert len(orders) == 5
-    assert shuffle_tags(caption, 1, random.Random(3)) == shuffle_tags(caption, 1, random.Random(3))

@@ -114,7 +114,11 @@ EMOJI = r"examples/starter-model/(README\.md|recipe/(words|sheets)\.py)"
 ALLOWED = (
     ("stage", r"examples/starter-model/", "(?i)stage"),  # a build has stages
     ("drawing", r"examples/", "(?i)dr[ae]w"),  # emoji are drawings, the mascot is drawn as SVG
-    ("drawing", r"trainer/inference/sampling", "_draw_"),  # Pillow's ImageDraw
+    (
+        "drawing",
+        r"trainer/(inference/sampling|commands/batches)",
+        "(?i)_?draw_",
+    ),  # Pillow's ImageDraw
     ("bench", r"datasets_tools/captioners/wording", "sitting on a bench"),  # what BLIP writes
     ("say", r"datasets_tools/captioners/vlm", "Say only what can be seen"),  # a measured prompt
     ("bound", r"app/commands/arguments", "^_bound_$"),  # of a type variable

@@ -11,17 +11,19 @@ from datasets_tools.buckets import Bucket, Placement
 from datasets_tools.errors import DatasetError
 from datasets_tools.examples import scan_folder
 from tests.trainer.conftest import write_images
-from trainer.config import DatasetConfig
+from trainer.config import DatasetConfig, RunConfig
 from trainer.data import (
     BatchPlan,
     CaptionEncoder,
     EncodedExample,
+    Source,
     TensorCache,
     TensorStore,
     choose_sizes,
     encode_examples,
     read_training_examples,
 )
+from trainer.training.sources import list_captions
 
 CPU = torch.device("cpu")
 
@@ -85,6 +87,30 @@ def test_captions_are_dropped_and_tags_shuffled_as_asked():
     kept = [caption for caption in captions if caption]
     assert all(caption.startswith("a, ") for caption in kept)
     assert len({caption for caption in kept if "c 0" in caption}) == 2
+
+
+def test_the_trigger_is_never_left_out():
+    config = {"tag_dropout": 0.9, "keep_tags": 0, "trigger": "A", "protected_tags": "b, C 1"}
+    rows = flatten(islice(plan_of([4], 4, **config).read(0), 100))
+    shown = {caption for _, _, caption, _ in rows}
+    assert all(caption.startswith("a, b") for caption in shown)
+    assert {caption.removeprefix("a, b") for caption in shown} == {
+        "",
+        ", c 0",
+        ", c 1",
+        ", c 2",
+        ", c 3",
+    }
+
+
+def test_captions_that_do_not_vary_are_known_before_the_first_step():
+    """Otherwise a text encoder that was set aside would be asked for them."""
+    config = RunConfig(dataset=DatasetConfig(keep_separator=" b", caption_dropout=0.5))
+    plan = plan_of([4], 4, **config.dataset.model_dump())
+    source = Source(list(plan.examples), None, plan)
+    shown = {caption for _, _, caption, _ in flatten(islice(plan.read(0), 20))}
+    assert shown == set(list_captions(config, (source, None)))
+    assert shown == {"", *(f"a, c {n}" for n in range(4))}
 
 
 class CountingEncoder:

@@ -27,7 +27,7 @@ _THUMBNAIL = 192
 _TEXT_LINES = 3
 _LINE_HEIGHT = 13
 _GAP = 8
-_HIDDEN = 0.25  # how light what a mask leaves out is drawn
+_HIDDEN = 0.25  # the strength with which what a mask leaves out is shown
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,13 @@ readable. `check_settings` is called before a start, with the same sentences eve
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import reduce
-from typing import Any
 
 from trainer.config.errors import ConfigError, Problem
 from trainer.config.optimizer import Part
 from trainer.config.rates import list_parts
 from trainer.config.recognition import check_recognition
 from trainer.config.run import RunConfig
+from trainer.config.uses import check_uses, get_default, get_setting
 
 Size = tuple[int, int]
 _USUAL_RATE, _USUAL_FACTOR = 2e-4, 1.0  # the second for prodigy, which multiplies what it finds
@@ -26,33 +24,6 @@ _PARTS: dict[Part, tuple[str, str]] = {
 }
 
 
-@dataclass(frozen=True)
-class _Use:
-    """A setting that only matters beside certain values of another one.
-
-    Attributes:
-        path: The setting.
-        other: The other one.
-        values: Those beside which it matters.
-    """
-
-    path: str
-    other: str
-    values: tuple[str, ...]
-
-
-_USES = (
-    _Use("optimizer.restarts", "optimizer.schedule", ("cosine_restarts",)),
-    _Use("optimizer.decay_share", "optimizer.schedule", ("stable_decay",)),
-    _Use("objective.min_snr_gamma", "objective.weighting", ("min_snr", "soft_min_snr")),
-    _Use("objective.huber_c", "objective.loss", ("huber", "smooth_l1")),
-    _Use("objective.huber_schedule", "objective.loss", ("huber", "smooth_l1")),
-    _Use("objective.unmasked_weight", "dataset.masks", ("folder", "alpha")),
-    _Use("objective.prior_weight", "objective.prior", ("teacher", "images")),
-    _Use("dataset.prior_path", "objective.prior", ("images",)),
-    _Use("adapter.dora_axis", "adapter.kind", ("dora",)),
-    _Use("adapter.lokr_factor", "adapter.kind", ("lokr",)),
-)
 # Every setting that is looked at, for a form that checks while somebody types.
 CHECKED_SETTINGS = (
     "adapter.blocks",
@@ -71,8 +42,10 @@ CHECKED_SETTINGS = (
     "dataset.keep_tags",
     "dataset.masks",
     "dataset.prior_path",
+    "dataset.protected_tags",
     "dataset.resolution",
     "dataset.shuffle_tags",
+    "dataset.tag_dropout",
     "objective.huber_c",
     "objective.huber_schedule",
     "objective.loss",
@@ -127,7 +100,7 @@ def check_settings(
         *_check_schedule(config),
         *_check_images(config, sizes, resolution),
         *_check_shares(config),
-        *_check_uses(config),
+        *check_uses(config),
         *check_recognition(config, family),
     ]
 
@@ -177,11 +150,11 @@ def _check_rates(config: RunConfig) -> Iterator[Problem]:
                 "or a learning rate above 0",
             )
         # Prodigy wants one rate for all, also for what is not trained.
-        is_default = rate == _get_default(path)
+        is_default = rate == get_default(path)
         if part not in parts and rate > 0 and not is_default and not finds_rate:
             layers = config.adapter.layers
-            why = f"adapter.layers is {layers}" if _get(config, rank) else f"{rank} is 0"
-            remedy = "adapter.layers to all" if _get(config, rank) else f"{rank} above 0"
+            why = f"adapter.layers is {layers}" if get_setting(config, rank) else f"{rank} is 0"
+            remedy = "adapter.layers to all" if get_setting(config, rank) else f"{rank} above 0"
             yield Problem(
                 path,
                 f"is {rate:g} and has no effect, because {why} and the {title} is not trained: set "
@@ -255,6 +228,17 @@ def _check_shares(config: RunConfig) -> Iterator[Problem]:
             "is 0, so that dataset.shuffle_tags moves the trigger away from the front, where "
             "prompts have it: set it to 1",
         )
+    if dataset.protected_tags and not dataset.tag_dropout:
+        yield Problem(
+            "dataset.protected_tags",
+            "has no effect, because dataset.tag_dropout is 0 and leaves no tag out: raise that to "
+            "0.1, or remove these",
+        )
+    if dataset.tag_dropout == 1:
+        yield Problem(
+            "dataset.tag_dropout",
+            "is 1, so that only kept and protected tags are ever shown: set it to 0.1 or 0.2",
+        )
     if dataset.masks != "off" and objective.unmasked_weight == 1:
         yield Problem(
             "objective.unmasked_weight",
@@ -273,23 +257,3 @@ def _check_shares(config: RunConfig) -> Iterator[Problem]:
             "is 0, so that samples show the base model without the adapter: set it to 1, or "
             "samples.every_steps to 0",
         )
-
-
-def _check_uses(config: RunConfig) -> Iterator[Problem]:
-    for use in _USES:
-        value, other = _get(config, use.path), _get(config, use.other)
-        if other in use.values or value == _get_default(use.path):
-            continue
-        yield Problem(
-            use.path,
-            f"is {value} and has no effect while {use.other} is {other}: set {use.other} to "
-            f"{' or '.join(use.values)}, or leave {use.path} out",
-        )
-
-
-def _get(config: RunConfig, path: str) -> Any:
-    return reduce(getattr, path.split("."), config)
-
-
-def _get_default(path: str) -> Any:
-    return _get(RunConfig(), path)

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from datasets_tools.caption_variants import CaptionVariation
 from trainer.config.section import Section
 
 
@@ -51,7 +52,29 @@ class DatasetConfig(Section):
         default=1,
         ge=0,
         le=100,
-        description="The first tags that stay in place when tags are shuffled.",
+        description="The first tags that are neither shuffled nor left out.",
+    )
+    keep_separator: str = Field(
+        default="",
+        max_length=20,
+        description="In a caption with this text, such as |||, the tags before it are kept instead "
+        "of the first dataset.keep_tags, and those after a second one stay last.",
+    )
+    tag_dropout: float = Field(
+        default=0.0,
+        ge=0.0,
+        le=1.0,
+        description="Share of times that each tag is left out of a caption; kept tags and the "
+        "trigger never are.",
+    )
+    protected_tags: str = Field(
+        default="",
+        max_length=2000,
+        description="Tags that dataset.tag_dropout never leaves out, with commas between them.",
+    )
+    alternatives: bool = Field(
+        default=False,
+        description="Replace {a|b} in captions by one of its parts, another each time.",
     )
     caption_dropout: float = Field(
         default=0.0,
@@ -84,3 +107,18 @@ class DatasetConfig(Section):
         description="So many images are left out of training, for `lorasmith evaluate`: their loss "
         "shows how much was memorised.",
     )
+
+    @property
+    def variation(self) -> CaptionVariation:
+        """What changes in a caption each time it is shown."""
+        protected = {
+            tag.strip().lower() for tag in f"{self.protected_tags},{self.trigger}".split(",")
+        }
+        return CaptionVariation(
+            shuffle=self.shuffle_tags,
+            keep=self.keep_tags,
+            separator=self.keep_separator,
+            tag_dropout=self.tag_dropout,
+            protected=frozenset(protected),
+            alternatives=self.alternatives,
+        )

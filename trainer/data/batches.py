@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from datasets_tools.captions import shuffle_tags
+from datasets_tools.caption_variants import vary_caption
 from trainer.config import DatasetConfig
 from trainer.data.placing import EncodedExample
 from trainer.seeds import derive_seed
@@ -92,9 +92,7 @@ class BatchPlan:
             rng = random.Random(seed)
             # Always sample all three, so that switching one off does not change the others.
             flip, drop = rng.random() < 0.5, rng.random() < self.config.caption_dropout
-            caption = self.examples[index].caption
-            if self.config.shuffle_tags:
-                caption = shuffle_tags(caption, self.config.keep_tags, rng)
+            caption = vary_caption(self.examples[index].caption, self.config.variation, rng)
             flips.append(flip and self.config.flip)
             captions.append("" if drop else caption)
             seeds.append(seed)

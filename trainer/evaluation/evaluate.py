@@ -167,9 +167,8 @@ def evaluate(evaluation: Evaluation, cache: Path) -> dict[str, Any]:
     base_losses = _load_or_measure(evaluation, _BASE, probes, 0.0)
     best = choose_best([each.cell for each in measured])
     last = evaluation.checkpoints[-1].step
-    folder = subject.run.path / FOLDER
-    chosen = (best.step, best.weight)
-    sheet = write_suggestion_sheet(folder, evaluation.prompts, base, sets, chosen, last)
+    folder, cell = subject.run.path / FOLDER, (best.step, best.weight)
+    sheet = write_suggestion_sheet(folder, evaluation.prompts, base, sets, cell, last)
     warnings = _list_copies(evaluation, ruler, measured)
     write_copy_sheet(folder, warnings, sets, training)
     data = {
@@ -185,7 +184,10 @@ def evaluate(evaluation: Evaluation, cache: Path) -> dict[str, Any]:
         "copies": {
             "threshold": round(ruler.copies.threshold, 4),
             "most_false_alarms": round(ruler.copies.most_false_alarms, 4),
-            "warnings": [_drop_places(each) for each in warnings],
+            "warnings": [
+                {key: value for key, value in each.items() if key not in {"index", "place"}}
+                for each in warnings
+            ],
         },
         "suggestion": {
             "step": best.step,
@@ -273,10 +275,6 @@ def _list_copies(
         for index, nearest in enumerate(each.nearest)
         if nearest.likeness > ruler.copies.threshold
     ]
-
-
-def _drop_places(warning: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in warning.items() if key not in {"index", "place"}}
 
 
 def _describe(judgement: Judgement, losses: dict[str, Any]) -> dict[str, Any]:

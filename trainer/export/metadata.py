@@ -220,6 +220,7 @@ def _describe_dataset(config: RunConfig, facts: ExportFacts) -> dict[str, str]:
         "ss_max_bucket_reso": str(max(sides)),
         "ss_bucket_info": json.dumps(_describe_buckets(facts.buckets)),
         "ss_caption_dropout_rate": str(config.dataset.caption_dropout),
+        "ss_caption_tag_dropout_rate": str(config.dataset.tag_dropout),
         "ss_shuffle_caption": str(config.dataset.shuffle_tags),
         "ss_keep_tokens": str(config.dataset.keep_tags),
         "ss_flip_aug": str(config.dataset.flip),

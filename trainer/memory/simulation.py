@@ -234,7 +234,7 @@ class _Simulation:
         others = self.workload.examples - 1
         latents = cells * self.family.latent_channels * 2 * 4 * (1 + self.config.dataset.flip)
         lasting = min(others * latents, LIMIT_BYTES)
-        if not self.session.adapters.changes_text and not self.config.dataset.shuffle_tags:
+        if not self.session.adapters.changes_text and not self.config.dataset.variation.changes:
             row = self.session.encode_captions([self.workload.caption])
             lasting += min(others * sum(map(_size_of, row.values())), LIMIT_BYTES)
         self.meter.add(lasting)

@@ -195,8 +195,7 @@ def assemble_session(
     adapters.rules = make_rules(adapters, config)
     adapters.word = add_trigger_embedding(family, config, context.device)
     trains_text = adapters.changes_text
-    # Captions whose tags are shuffled are other ones in every batch.
-    repeats = not config.dataset.shuffle_tags
+    repeats = not config.dataset.variation.changes
     encode_captions = CaptionEncoder(
         family.encode_captions,
         family.join_conditioning,
@@ -254,7 +253,7 @@ def _encode_texts(
     sources: tuple[Source, Source | None],
 ) -> None:
     """Reads what a frozen text encoder makes of captions and prompts, so that it can wait."""
-    if not config.dataset.shuffle_tags:
+    if not config.dataset.variation.changes:
         encode_captions.prepare(list_captions(config, sources))
     if config.samples.every_steps:
         resolution = config.dataset.resolution or family.default_resolution

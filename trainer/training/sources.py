@@ -1,5 +1,6 @@
 """What a run is shown: the dataset and, where asked for, images of the class, encoded."""
 
+import random
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -8,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from datasets_tools.caption_variants import vary_caption
 from datasets_tools.captions import replace_trigger
 from datasets_tools.examples import Example, Finding
 from trainer.config import DatasetConfig, RunConfig
@@ -76,14 +78,16 @@ def open_sources(
 
 
 def list_captions(config: RunConfig, sources: tuple[Source, Source | None]) -> list[str]:
-    """Returns every caption that a run without shuffled tags will show."""
+    """Returns every caption that a run whose captions do not vary will show."""
     source, prior = sources
-    captions = ["", *(example.caption for example in source.examples)]
+    variation, rng = config.dataset.variation, random.Random(0)  # of which nothing depends
+    shown = [vary_caption(example.caption, variation, rng) for example in source.examples]
+    captions = ["", *shown]
     if config.objective.prior == "teacher":
         dataset = config.dataset
         captions += [replace_trigger(c, dataset.trigger, dataset.class_word) for c in captions]
     if prior:
-        captions += [example.caption for example in prior.examples]
+        captions += [vary_caption(each.caption, variation, rng) for each in prior.examples]
     return list(dict.fromkeys(captions))
 
 
