@@ -109,6 +109,16 @@ def free_names(tmp_path):
 
 
 @pytest.fixture
+def removes_open_files(tmp_path):
+    """Skips the test where the system does not let go of a file that is open."""
+    with (tmp_path / "open").open("w"):
+        try:
+            (tmp_path / "open").unlink()
+        except OSError:
+            pytest.skip("the test removes a file that is open, which this system refuses")
+
+
+@pytest.fixture
 def browser(chromium):
     """The browser; its pages are closed with the test.
 

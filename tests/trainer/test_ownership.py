@@ -195,6 +195,7 @@ def test_a_person_takes_over_from_another_computer(tmp_path):
     assert not is_owned(tmp_path)
 
 
+@pytest.mark.usefixtures("removes_open_files")  # where the lock is kept no process has it open
 def test_a_lock_that_a_server_keeps_for_another_computer_is_taken_over(tmp_path, held):
     change(tmp_path, boot="another")
     with own_folder(tmp_path, take_over=True) as owner:

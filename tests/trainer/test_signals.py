@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSI
 
 # The command line, which waits where the test wants the signal.
 WAITING = """
-import sys, time
+import signal, sys, time
 from app.cli import main
 from trainer.commands import training
 from trainer.training import loop
@@ -24,6 +24,7 @@ def wait(*_args, **_kwargs):
     print("here", flush=True)
     time.sleep(900)
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup, which may run the tests, ignores it
 if sys.argv.pop(1) == "loading":
     training.open_session = wait
 else:

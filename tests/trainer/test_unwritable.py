@@ -145,6 +145,7 @@ def test_settings_that_cannot_be_saved_have_the_advice_of_the_reason(make_run, m
 # --- folders that are gone ----------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("removes_open_files")
 def test_a_run_that_is_deleted_while_it_trains_ends_with_a_sentence(make_run, cache, monkeypatch):
     run = make_run("samples.every_steps=1")
     from trainer.training import loop
@@ -178,6 +179,7 @@ def test_a_deleted_folder_is_named_and_not_made_again(tmp_path, act):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("removes_open_files")
 def test_the_first_error_is_told_where_the_folder_went_with_it(make_run, cache, monkeypatch):
     run = make_run()
 
