@@ -6,17 +6,18 @@ One folder a subject: `dataset`, `train`, `models`, `preview`, `library`, `combi
 
 import os
 
+from datasets_tools.telemetry import switch_off_telemetry
+
 
 def seal_environment() -> None:
-    """Drops stray GRADIO_* variables and switches off every call home.
+    """Drops stray GRADIO_* variables and switches off the reports of libraries.
 
     Such a variable, left over from another program, could bind all interfaces, open a tunnel,
     serve more folders or let visitors edit code; only arguments of our own command may do that.
     """
     for name in [name for name in os.environ if name.startswith("GRADIO_")]:
         del os.environ[name]
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    switch_off_telemetry()
 
 
 # Gradio reads its switches while it is imported, so they are set before anyone here imports it.

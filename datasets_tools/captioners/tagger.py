@@ -124,7 +124,6 @@ def prepare_image(image: Image.Image, side: int) -> Any:
 def _open_session(path: Path, device: str) -> Any:
     import onnxruntime
 
-    onnxruntime.disable_telemetry_events()
     onnxruntime.set_default_logger_severity(4)  # only what is fatal
     there = onnxruntime.get_available_providers()
     providers = [each for each in _PROVIDERS.get(device, ()) if each in there]
