@@ -32,6 +32,7 @@ from app.ui.fragments import Params, View, fragment
 from app.ui.markup import element, join
 from app.ui.wire import wire_in_browser
 from app.web import banner, text
+from app.web.login import LOGOUT_PATH
 
 _UPLOAD_SECONDS = 3600
 
@@ -70,14 +71,19 @@ def list_views() -> dict[str, View]:
     return views
 
 
-def build(workspace: Workspace) -> gr.Blocks:
-    """Returns the app on a workspace, whose folders are made if they are not there."""
+def build(workspace: Workspace, *, has_password: bool = False) -> gr.Blocks:
+    """Returns the app on a workspace, whose folders are made if they are not there.
+
+    Args:
+        workspace: The folders.
+        has_password: Whether there is a session to leave.
+    """
     workspace.prepare()
     os.environ["GRADIO_TEMP_DIR"] = str(workspace.uploads_path)
     age = (600, _UPLOAD_SECONDS)
     demo = gr.Blocks(title=APP_NAME, analytics_enabled=False, delete_cache=age)
     with demo:
-        gr.HTML(join(element("h1", APP_NAME), element("p", text.TAGLINE)), elem_id="heading")
+        gr.HTML(_make_heading(has_password), elem_id="heading")
         fragment("computer", elem_id="computer", polled=False)
         fragment("status", elem_id="run-bar", placeholder=train_html.make_run_bar(None))
         choices = fragment("choices", elem_id="choices", data=True)
@@ -88,6 +94,15 @@ def build(workspace: Workspace) -> gr.Blocks:
                     tab.build(context)
         _wire_choices(context, choices)
     return demo
+
+
+def _make_heading(has_password: bool) -> str:
+    heading = [element("h1", APP_NAME), element("p", text.TAGLINE)]
+    if has_password:
+        button = element("button", text.LOG_OUT, type="submit")
+        form = element("form", button, method="post", action=f".{LOGOUT_PATH}")
+        heading.insert(0, form)  # it floats beside what follows
+    return join(*heading)
 
 
 def _render_choices(workspace: Workspace, _params: Params) -> str:

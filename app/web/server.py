@@ -13,9 +13,10 @@ import app
 from app.core.workspace import MAX_LORA_BYTES, Workspace
 from app.ui.theme import make_theme, read_css
 from app.web import captions_routes, media, routes, text
+from app.web.login import PasswordGuard
 from app.web.page import build, list_views
 from app.web.proxy import ProxyHeaders, name_of, read_prefix
-from app.web.security import LOOPBACK, Guard, PasswordGuard, list_hosts
+from app.web.security import LOOPBACK, Guard, list_hosts
 from datasets_tools.disk import remove_quietly
 from datasets_tools.files import remove_leftovers
 from trainer.runs import RunError
@@ -59,7 +60,7 @@ def launch(
     _check_proxy(host_names, root_path)
     # A browser on another computer may not go through the paths of this one.
     workspace = replace(workspace, takes_paths=not outside)
-    demo = build(workspace)
+    demo = build(workspace, has_password=bool(password))
     # Gradio looks for events a thousand times a second, which took 5 % of a core from the training;
     # 20 times, as it does on Windows, is soon enough for a press.
     demo._queue.sleep_when_free = _QUEUE_SECONDS

@@ -2,7 +2,8 @@
 
 TAGLINE = "A style or a character from a handful of images, as a LoRA for Stable Diffusion."
 LOGIN_HEADING = "This Lorasmith asks for its password."
-LOGIN_WRONG = "That was not the password."
+LOGIN_TOO_LONG = "This is longer than any password."
+LOG_OUT = "Log out"
 LOGIN_LABEL = "Password"
 LOGIN_BUTTON = "Open"
 WRONG_HOST = "This address is not one that Lorasmith answers to."
@@ -16,6 +17,18 @@ NO_REVISION = "A text is saved with the revision that it was made from (If-Match
 NOT_JSON = "A text is sent as JSON with the one entry “text”."
 TEXT_TOO_LARGE = "This text is too long. Shorten it."
 UPLOADS_FULL = "Too much has been uploaded and not taken in yet. Wait a minute and try again."
+
+
+def login_wrong(seconds: int) -> str:
+    return f"That was not the password. {_name_wait(seconds)}"
+
+
+def login_wait(seconds: int) -> str:
+    return f"There were wrong passwords from your address. {_name_wait(seconds)}"
+
+
+def _name_wait(seconds: int) -> str:
+    return f"Try again in {seconds} second{'s' if seconds != 1 else ''}."
 
 
 def password_needed(host: str) -> str:

@@ -7,8 +7,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from app.web.login import LOGIN_PATH, PasswordGuard
 from app.web.proxy import ProxyHeaders, read_prefix
-from app.web.security import LOGIN_PATH, LOOPBACK, Guard, PasswordGuard
+from app.web.security import LOOPBACK, Guard
 from app.web.server import ServerError, launch
 
 NAME = "gpu.example.org"
@@ -30,7 +31,7 @@ def make_client(tmp_path, names=(NAME,), root_path="", password=""):
         Middleware(Guard, hosts=LOOPBACK, uploads=tmp_path, host_names=names),
     ]
     if password:
-        guards.append(Middleware(PasswordGuard, password=password, delay_seconds=0))
+        guards.append(Middleware(PasswordGuard, password=password))
     site = Starlette(
         routes=[Route("/{path:path}", tell, methods=["GET", "PUT"])], middleware=guards
     )

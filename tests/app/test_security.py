@@ -1,5 +1,6 @@
 """The guard, the password door and the routes of media and captions, asked as an attacker would."""
 
+import json
 import urllib.parse
 
 import pytest
@@ -13,8 +14,10 @@ from app.core.examples import image_url, thumbnail_url, view_tiles
 from app.core.lora_files import export_url
 from app.core.run_contents import sample_url, view_samples
 from app.web import captions_routes
+from app.web.login import LOGIN_PATH, LOGOUT_PATH, PasswordGuard, WrongGuesses
 from app.web.media import make_routes
-from app.web.security import LOGIN_PATH, LOOPBACK, Guard, PasswordGuard, list_hosts
+from app.web.page import build
+from app.web.security import LOOPBACK, Guard, list_hosts
 from app.web.server import ServerError, launch, launch_options
 from datasets_tools.captions import revision_of
 from tests.app.conftest import add_sample
@@ -107,10 +110,20 @@ def test_nothing_is_shared_recorded_or_documented(workspace):
     assert options["app_kwargs"]["openapi_url"] is None
 
 
+class Clock:
+    """A time that goes on when a test says so."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
 @pytest.fixture
 def locked():
     app = Starlette(routes=[Route("/{path:path}", hello, methods=["GET", "POST"])])
-    door = PasswordGuard(app, "open sesame", delay_seconds=0)
+    door = PasswordGuard(app, "open sesame", Clock())
     return TestClient(door, base_url=HERE, follow_redirects=False)
 
 
@@ -124,6 +137,7 @@ def test_nothing_answers_without_the_password(locked, path):
 def test_right_password_opens_and_a_wrong_one_does_not(locked):
     assert locked.post(LOGIN_PATH, data={"password": "open"}).status_code == 401
     assert locked.get("/").status_code == 401
+    locked.app.guesses._clock.now += 1
     answer = locked.post(LOGIN_PATH, data={"password": "open sesame"})
     assert answer.status_code == 303
     assert "httponly" in answer.headers["set-cookie"].lower()
@@ -133,6 +147,75 @@ def test_right_password_opens_and_a_wrong_one_does_not(locked):
 
 def test_made_up_session_does_not_open(locked):
     assert locked.get("/", headers={"cookie": "lorasmith-session=guess"}).status_code == 401
+
+
+def test_each_wrong_password_doubles_the_wait_of_its_address_and_of_no_other():
+    app = Starlette(routes=[Route("/{path:path}", hello, methods=["GET", "POST"])])
+    clock = Clock()
+    door = PasswordGuard(app, "open sesame", clock)
+    first, second = (
+        TestClient(door, base_url=HERE, follow_redirects=False, client=(address, 1))
+        for address in ("192.0.2.1", "192.0.2.2")
+    )
+    for seconds in (1, 2, 4, 8, 16, 32, 60, 60):
+        wrong = first.post(LOGIN_PATH, data={"password": "guess"})
+        assert (wrong.status_code, wrong.headers["retry-after"]) == (401, str(seconds))
+        assert f"Try again in {seconds} second" in wrong.text
+        clock.now += seconds - 0.5
+        # Not even the right one is looked at before its time, nor does asking prolong the wait.
+        early = first.post(LOGIN_PATH, data={"password": "open sesame"})
+        assert (early.status_code, early.headers["retry-after"]) == (429, "1")
+        clock.now += 0.5
+    assert second.post(LOGIN_PATH, data={"password": "open sesame"}).status_code == 303
+    assert first.post(LOGIN_PATH, data={"password": "open sesame"}).status_code == 303
+    # It starts anew after the right one.
+    first.cookies.clear()
+    wrong = first.post(LOGIN_PATH, data={"password": "guess"})
+    assert wrong.headers["retry-after"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("192.0.2.1", "192.0.2.2", False),
+        ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2", True),
+        ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
+        ("fe80::1%eth0", "fe80::2%eth0", True),
+        ("::ffff:192.0.2.1", "192.0.2.1", True),
+        ("testclient", "other", False),
+    ],
+)
+def test_a_network_of_a_person_counts_as_one_address(one, other, same):
+    guesses = WrongGuesses(Clock())
+    guesses.add(one)
+    assert (guesses.wait_of(other) > 0) == same
+
+
+def test_guesses_from_many_addresses_do_not_fill_the_memory():
+    guesses = WrongGuesses(Clock())
+    for number in range(10_100):
+        guesses.add(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}")
+    assert len(guesses._known) == 10_000
+    assert guesses.wait_of("10.0.0.0") == 0
+    assert guesses.wait_of("10.0.39.0") == 1
+
+
+def test_logging_out_ends_the_session_for_good(locked):
+    locked.post(LOGIN_PATH, data={"password": "open sesame"})
+    session = locked.cookies["lorasmith-session"]
+    assert locked.get("/").text == "hello"
+    answer = locked.post(LOGOUT_PATH)
+    assert (answer.status_code, answer.headers["location"]) == (303, "./")
+    assert locked.get("/").status_code == 401
+    # Who copied the cookie is out, too, and other sessions stay.
+    assert locked.get("/", headers={"cookie": f"lorasmith-session={session}"}).status_code == 401
+    assert locked.post(LOGOUT_PATH).status_code == 303
+
+
+def test_the_page_has_the_button_where_there_is_a_session_to_end(workspace):
+    assert "Log out" not in json.dumps(build(workspace).config, default=str)
+    heading = build(workspace, has_password=True).config["components"][0]["props"]["value"]
+    assert 'action="./lorasmith-logout"' in heading
 
 
 @pytest.fixture
@@ -286,7 +369,7 @@ def test_text_with_odd_letters_is_one_line_of_utf8(editor, dataset):
 
 def test_captions_too_are_behind_the_password(workspace, dataset):
     app = Starlette(routes=captions_routes.make_routes(workspace))
-    client = TestClient(PasswordGuard(app, "open sesame", delay_seconds=0), base_url=HERE)
+    client = TestClient(PasswordGuard(app, "open sesame"), base_url=HERE)
     key = view_tiles(dataset)[0].key
     for address in (f"/captions/cats/{key}", "/trigger/cats"):
         assert client.get(address).status_code == 401
