@@ -8,6 +8,7 @@ from typing import Literal
 from datasets_tools import captions
 from datasets_tools.errors import DatasetError, show_name
 from datasets_tools.files import explain_os_error
+from datasets_tools.formats import FORMAT_NAMES
 from datasets_tools.images import IMAGE_SUFFIXES, inspect_image
 from datasets_tools.masks import MASK_FOLDER
 
@@ -58,7 +59,7 @@ def scan_folder(folder: Path) -> tuple[list[Example], list[Finding]]:
         nested = "".join(f" {finding.message}" for finding in findings)
         raise DatasetError(
             f"The folder {show_name(folder)} contains no images. "
-            f"Add PNG, JPEG, WebP or BMP files to it.{nested}"
+            f"Add {FORMAT_NAMES} files to it.{nested}"
         )
     examples = []
     for path in files:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from PIL import Image
 
-from datasets_tools.decode import DAMAGE, TURNS, damaged, open_image, read_orientation
+from datasets_tools.decode import DAMAGE, TURNS, damaged, load_image, open_image, read_orientation
 from datasets_tools.errors import DatasetError, show_name
 from datasets_tools.images import IMAGE_SUFFIXES
 
@@ -58,13 +58,13 @@ def _read_channel(path: Path, channel: Literal["A", "L"]) -> Image.Image | None:
     with open_image(path) as image:
         try:
             turn = read_orientation(path, image)
-            image.load()
+            loaded = load_image(path, image)
             if channel == "A":
-                if not image.has_transparency_data:
+                if not loaded.has_transparency_data:
                     return None
-                grey = image.convert("RGBA").getchannel("A")
+                grey = loaded.convert("RGBA").getchannel("A")
             else:
-                grey = image.convert("L")
+                grey = loaded.convert("L")
             return grey.transpose(TURNS[turn]) if turn in TURNS else grey
         except DAMAGE as error:
             raise damaged(path) from error

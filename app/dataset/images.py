@@ -19,9 +19,10 @@ from datasets_tools.captions import move_to_trash, restore_from_trash
 from datasets_tools.checks import check_dataset
 from datasets_tools.disk import remove_empty_folder, remove_quietly
 from datasets_tools.errors import DatasetError, show_name
-from datasets_tools.images import IMAGE_SUFFIXES, import_image, write_thumbnail
+from datasets_tools.images import IMAGE_SUFFIXES, encode_copy, import_image, write_thumbnail
 
 THUMBNAIL_SIDE = 256
+_WEB_COPY_SIDE = 2048
 _FULL_STEP = 64
 _SMALL_MODEL = 384
 
@@ -108,6 +109,15 @@ def make_thumbnail(workspace: Workspace, folder: Path, name: str) -> Path | None
         except DatasetError:
             return None  # the tile shows its name instead; the check names the image
     return to
+
+
+def make_web_copy(path: Path) -> bytes | None:
+    """Returns an image of a format that browsers do not show as WebP; None if it cannot be read."""
+    with _thumbnail_slots:
+        try:
+            return encode_copy(path, _WEB_COPY_SIDE)
+        except DatasetError:
+            return None
 
 
 def remove_image(folder: Path, key: str) -> str:

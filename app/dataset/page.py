@@ -9,8 +9,9 @@ from app.ui.context import Choice, PageContext
 from app.ui.fragments import fragment
 from app.ui.markup import element
 from app.ui.wire import MOUNT, wire, wire_in_browser
+from datasets_tools.formats import IMAGE_SUFFIXES
 
-FILE_TYPES = [".png", ".jpg", ".jpeg", ".webp", ".bmp"]
+FILE_TYPES = sorted(IMAGE_SUFFIXES)
 
 
 def build_dataset_page(context: PageContext) -> None:

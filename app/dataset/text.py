@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from datasets_tools.formats import FORMAT_NAMES
+
 DATASET_EMPTY = "No images yet. Add 10 to 20 images that show what is to be learned."
 NOT_AN_UPLOAD = "A file was refused because it was not uploaded through this page."
 IMAGE_GONE = "This image is not in the dataset any more. Choose another one."
@@ -74,7 +76,7 @@ NEW_NAME = "New dataset"
 NEW_NAME_EXAMPLE = "for example my-cat"
 CREATE = "Make it"
 CHOOSE = "Dataset"
-UPLOAD = "Add images: PNG, JPEG, WebP or BMP"
+UPLOAD = f"Add images: {FORMAT_NAMES}"
 TRIGGER = "Trigger word"
 TRIGGER_SAVED = "The trigger word is kept."
 TRIGGER_CONFLICT = "Not saved: the trigger word was changed elsewhere in the meantime."

@@ -51,7 +51,7 @@ def test_hidden_files_and_other_files_are_ignored(tmp_path, make_image):
     make_image("a.png")
     make_image(".hidden.png")
     make_image(".trash/000001/b.png")
-    make_image("animated.gif")
+    (tmp_path / "clip.mp4").write_bytes(b"video")
     (tmp_path / "._a.png").write_bytes(b"\0\5\26\7")
     (tmp_path / "notes.md").write_text("x")
     (tmp_path / "empty").mkdir()
