@@ -9,8 +9,9 @@ from datasets_tools import captions
 from datasets_tools.errors import DatasetError, show_name
 from datasets_tools.files import explain_os_error
 from datasets_tools.formats import FORMAT_NAMES
-from datasets_tools.images import IMAGE_SUFFIXES, inspect_image
-from datasets_tools.masks import MASK_FOLDER
+from datasets_tools.images import inspect_image
+from datasets_tools.leftovers import describe_leftovers
+from datasets_tools.sidecars import Neighbours
 
 
 @dataclass(frozen=True)
@@ -47,34 +48,45 @@ def scan_folder(folder: Path) -> tuple[list[Example], list[Finding]]:
     """Return the examples of a folder in natural name order, and findings about the rest.
 
     Every image is decoded to its end, so an example that is returned can be trained; files that
-    have not changed since the last scan are not read again. Hidden files and files that do not
-    have the name of an image are ignored, and so are sub-folders, with a warning unless it is the
-    one of the masks.
+    have not changed since the last scan are not read again. What lies in the folder and is not
+    used is named in one warning; hidden files are not.
 
     Raises:
         DatasetError: The folder is missing, cannot be read, or holds no image file at all.
     """
-    files, findings = _list_images(folder)
+    neighbours = _list_folder(folder)
+    files = sorted(
+        (folder / name for name in neighbours.names if neighbours.is_image(name)), key=natural_order
+    )
+    files = [path for path in files if path.is_file()]
     if not files:
-        nested = "".join(f" {finding.message}" for finding in findings)
+        leftovers = describe_leftovers(folder, neighbours, files, {})
         raise DatasetError(
             f"The folder {show_name(folder)} contains no images. "
-            f"Add {FORMAT_NAMES} files to it.{nested}"
+            f"Add {FORMAT_NAMES} files to it. {leftovers}".rstrip()
         )
     examples = []
+    findings = [
+        Finding("error", "unreadable_metadata", problem, None)
+        for problem in neighbours.metadata.problems
+    ]
+    texts = {}
     for path in files:
+        try:
+            texts[path.name] = caption = captions.read_caption(path, neighbours)
+        except DatasetError as error:
+            findings.append(Finding("error", "unreadable_caption", str(error), path))
+            caption = ""
         try:
             facts = inspect_image(path)
         except DatasetError as error:
             findings.append(Finding("error", "unreadable_image", str(error), path))
             continue
-        try:
-            caption = captions.read_caption(path)
-        except DatasetError as error:
-            findings.append(Finding("error", "unreadable_caption", str(error), path))
-            caption = ""
         examples.append(Example(path, caption, facts.width, facts.height, facts.id))
-    return examples, findings + _find_shared_captions(files)
+    findings += _find_shared_captions(files, neighbours)
+    if leftovers := describe_leftovers(folder, neighbours, files, texts):
+        findings.append(Finding("warning", "leftovers", leftovers, None))
+    return examples, findings
 
 
 def natural_order(path: Path) -> tuple[list[tuple[int, int, str]], str]:
@@ -84,53 +96,26 @@ def natural_order(path: Path) -> tuple[list[tuple[int, int, str]], str]:
     return keys, path.name
 
 
-def _list_images(folder: Path) -> tuple[list[Path], list[Finding]]:
-    """Return the image files of a folder in order, and a warning per sub-folder with images."""
+def _list_folder(folder: Path) -> Neighbours:
     name = show_name(folder)
     if not folder.is_dir():
         raise DatasetError(f"There is no folder {name}. Check the path, or create the folder.")
-    files, findings = [], []
     try:
-        for path in sorted(folder.iterdir(), key=natural_order):
-            if _is_image_name(path) and path.is_file():
-                files.append(path)
-            elif path.name != MASK_FOLDER and _is_open_folder(path) and _holds_images(path):
-                message = (
-                    f"The images in the sub-folder {show_name(path)} are not used. "
-                    f"Move them into {name} itself if they belong to the dataset."
-                )
-                findings.append(Finding("warning", "ignored_subfolder", message, path))
+        return Neighbours(folder, [path.name for path in folder.iterdir()])
     except OSError as error:
         message = f"The folder {name} cannot be read: {explain_os_error(error)}"
         raise DatasetError(message) from error
-    return files, findings
 
 
-def _is_image_name(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-
-
-def _is_open_folder(path: Path) -> bool:
-    return not path.name.startswith(".") and path.is_dir()
-
-
-def _holds_images(folder: Path) -> bool:
-    try:
-        return any(_is_image_name(path) for path in folder.iterdir())
-    except OSError:
-        return False  # what cannot be looked into is not part of the dataset either
-
-
-def _find_shared_captions(files: list[Path]) -> list[Finding]:
+def _find_shared_captions(files: list[Path], neighbours: Neighbours) -> list[Finding]:
     """Return a warning for every caption file that two images would share."""
-    by_stem: dict[str, list[Path]] = {}
+    by_caption: dict[Path, list[Path]] = {}
     for path in files:
-        by_stem.setdefault(path.stem, []).append(path)
+        by_caption.setdefault(neighbours.caption_path(path), []).append(path)
     findings = []
-    for same in by_stem.values():
+    for caption, same in by_caption.items():
         if len(same) > 1:
             names = " and ".join(show_name(path) for path in same)
-            caption = show_name(captions.caption_path(same[0]))
-            message = f"{names} share the caption {caption}. Rename one of the images."
+            message = f"{names} share the caption {show_name(caption)}. Rename one of the images."
             findings.append(Finding("warning", "shared_caption", message, same[-1]))
     return findings

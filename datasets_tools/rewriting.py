@@ -67,9 +67,10 @@ class Rewriting:
         Raises:
             DatasetError: it could not be written; the old caption is untouched.
         """
-        before, after = read_caption_file(image_path), normalise_caption(text)
-        if normalise_caption(before or "") == after:
+        after = normalise_caption(text)
+        if read_caption(image_path) == after:
             return False
+        before = read_caption_file(image_path)
         entry = Entry(image_path.name, before, after)
         try:
             # An undo of the first half meanwhile has removed the log.

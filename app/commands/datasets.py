@@ -102,7 +102,7 @@ def _undo(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
-    examples, _ = scan_folder(args.dataset)
+    examples, findings = scan_folder(args.dataset)
     tags = count_tags(example.caption for example in examples)
     last = find_last_rewriting(args.dataset)
     if args.json:
@@ -114,6 +114,8 @@ def _list(args: argparse.Namespace) -> int:
         print(f"{count:5} {tag}")
     bare = sum(not example.caption for example in examples)
     print(f"{len(examples)} images, {bare} without a caption, {len(tags)} different tags.")
+    for finding in findings:
+        print(f"{finding.severity}: {finding.message}")
     if last is not None:
         print(f"--undo undoes: {last}")
     return 0

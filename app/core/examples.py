@@ -17,12 +17,10 @@ from datasets_tools.bounded_json import read_table
 from datasets_tools.captions import TRASH_FOLDER
 from datasets_tools.errors import DatasetError, show_name
 from datasets_tools.examples import Example, scan_folder
-from datasets_tools.images import IMAGE_SUFFIXES
 
 TRIGGER_FILE = "dataset.json"
 SUGGESTING = "caption"  # the kind of job that suggests captions
 _THUMBNAIL_ID = 32
-_DATASET_SUFFIXES = (*IMAGE_SUFFIXES, ".txt", ".json")
 
 
 @dataclass(frozen=True)
@@ -142,8 +140,9 @@ def _read_signature(folder: Path) -> str:
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.name.lower().endswith(_DATASET_SUFFIXES):
-                    state = entry.stat()
+                if not entry.name.startswith("."):
+                    # A link that leads nowhere is still something in the folder.
+                    state = entry.stat(follow_symlinks=Path(entry.path).exists())
                     facts.append((entry.name, state.st_size, state.st_mtime_ns, state.st_ino))
     except OSError:
         return ""

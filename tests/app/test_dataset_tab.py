@@ -16,6 +16,7 @@ from app.dataset import captions, text
 from app.dataset.captions import open_caption, open_trigger, save_caption, save_trigger
 from app.dataset.events import DatasetEvents
 from app.dataset.html import VIEWS
+from app.dataset.images import view_check
 from datasets_tools.edits import change_words
 from tests.app.conftest import draw_images
 
@@ -229,3 +230,17 @@ def test_thumbnails_are_addressed_by_dataset_and_content(tab, workspace, dataset
     draw_images(workspace.datasets_path / "dogs & more", 1)
     tab.params["dataset"] = "dogs & more"
     assert 'src="media/thumbnail/dogs%20%26%20more/' in tab.look()["dataset-grid"]
+
+
+def test_broken_link_is_said_and_does_not_hide_later_images(dataset):
+    for path in dataset.iterdir():
+        path.unlink()
+    (dataset / "gone.png").symlink_to(dataset / "nowhere.png")
+    (dataset / "notes.md").write_text("x")
+    draw_images(dataset, 1)
+    assert len(list_examples(dataset)) == 1
+    draw_images(dataset, 2)
+    assert len(list_examples(dataset)) == 2
+    said = " ".join(message for _, message in view_check(dataset, "", 64).findings)
+    assert "1 broken link (gone.png)" in said
+    assert "1 other file (notes.md)" in said

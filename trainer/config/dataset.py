@@ -63,8 +63,8 @@ class DatasetConfig(Section):
     masks: Literal["off", "folder", "alpha"] = Field(
         default="off",
         description="Which part of each image is learned: folder takes a grey image of the "
-        "same name from the sub-folder masks (white is learned), alpha the image's own "
-        "transparency. "
+        "same name from the sub-folder masks, or NAME-masklabel beside the image (white is "
+        "learned), alpha the image's own transparency. "
         "Images without a mask are learned whole.",
     )
     class_word: str = Field(

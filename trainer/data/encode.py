@@ -17,7 +17,7 @@ from datasets_tools.crop import fit_image
 from datasets_tools.errors import DatasetError
 from datasets_tools.examples import Example, Finding, scan_folder
 from datasets_tools.images import read_image
-from datasets_tools.masks import MaskSource, read_mask
+from datasets_tools.masks import MaskSource, find_unused_masks, read_mask
 from trainer.config import DatasetConfig
 from trainer.data.cache import TensorCache
 from trainer.data.store import TensorStore
@@ -146,6 +146,8 @@ def _read_examples(config: DatasetConfig) -> tuple[list[Example], list[Finding]]
     errors = [finding.message for finding in findings if finding.severity == "error"]
     if errors:
         raise DatasetError("\n".join(errors))
+    if config.masks != "folder":
+        findings += find_unused_masks(examples)
     return examples, findings
 
 
