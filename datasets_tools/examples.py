@@ -1,7 +1,7 @@
 """From a folder to the examples in it, and to findings about what could not be used."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +9,7 @@ from datasets_tools import captions
 from datasets_tools.errors import DatasetError, show_name
 from datasets_tools.files import explain_os_error
 from datasets_tools.formats import FORMAT_NAMES
+from datasets_tools.groups import list_groups, read_repeats
 from datasets_tools.images import inspect_image
 from datasets_tools.leftovers import describe_leftovers
 from datasets_tools.sidecars import Neighbours
@@ -19,7 +20,9 @@ class Example:
     """One image with its caption.
 
     `width` and `height` are those of the upright image. `id` is the fingerprint of the image
-    file: it survives moving and renaming, and two identical files in a folder share it.
+    file: it survives moving and renaming, and two identical files in a folder share it. `group` is
+    the sub-folder or further folder it lies in (see `groups`), and `repeats` how often it is shown
+    in an epoch.
     """
 
     path: Path
@@ -27,6 +30,13 @@ class Example:
     width: int
     height: int
     id: str
+    group: str = ""
+    repeats: int = 1
+
+    @property
+    def name(self) -> str:
+        """Its name, which no other example of its dataset has."""
+        return f"{self.group}/{self.path.name}" if self.group else self.path.name
 
     @property
     def caption_path(self) -> Path:
@@ -45,8 +55,9 @@ class Finding:
 
 
 def scan_folder(folder: Path) -> tuple[list[Example], list[Finding]]:
-    """Return the examples of a folder in natural name order, and findings about the rest.
+    """Return the examples of a dataset in natural name order, and findings about the rest.
 
+    Sub-folders like ``10_cat`` are groups of the dataset, behind the images of the folder itself.
     Every image is decoded to its end, so an example that is returned can be trained; files that
     have not changed since the last scan are not read again. What lies in the folder and is not
     used is named in one warning; hidden files are not.
@@ -54,17 +65,29 @@ def scan_folder(folder: Path) -> tuple[list[Example], list[Finding]]:
     Raises:
         DatasetError: The folder is missing, cannot be read, or holds no image file at all.
     """
-    neighbours = _list_folder(folder)
-    files = sorted(
-        (folder / name for name in neighbours.names if neighbours.is_image(name)), key=natural_order
-    )
-    files = [path for path in files if path.is_file()]
-    if not files:
-        leftovers = describe_leftovers(folder, neighbours, files, {})
+    places = [(_list_folder(folder), "", 1)]
+    groups = list_groups(folder)
+    places += [(_list_folder(path), path.name, read_repeats(path.name)) for path in groups]
+    examples: list[Example] = []
+    findings: list[Finding] = []
+    count = 0
+    for neighbours, name, repeats in places:
+        files = _list_images(neighbours)
+        count += len(files)
+        scanned, problems = _scan_images(neighbours, files)
+        examples += [replace(each, group=name, repeats=repeats) for each in scanned]
+        findings += problems
+    if not count:
+        leftovers = " ".join(finding.message for finding in findings)
         raise DatasetError(
             f"The folder {show_name(folder)} contains no images. "
             f"Add {FORMAT_NAMES} files to it. {leftovers}".rstrip()
         )
+    return examples, findings
+
+
+def _scan_images(neighbours: Neighbours, files: list[Path]) -> tuple[list[Example], list[Finding]]:
+    """Return the examples of one folder, and findings about the rest."""
     examples = []
     findings = [
         Finding("error", "unreadable_metadata", problem, None)
@@ -84,7 +107,7 @@ def scan_folder(folder: Path) -> tuple[list[Example], list[Finding]]:
             continue
         examples.append(Example(path, caption, facts.width, facts.height, facts.id))
     findings += _find_shared_captions(files, neighbours)
-    if leftovers := describe_leftovers(folder, neighbours, files, texts):
+    if leftovers := describe_leftovers(neighbours, files, texts):
         findings.append(Finding("warning", "leftovers", leftovers, None))
     return examples, findings
 
@@ -94,6 +117,11 @@ def natural_order(path: Path) -> tuple[list[tuple[int, int, str]], str]:
     parts = [part for part in re.split(r"([0-9]+)", path.stem.casefold()) if part]
     keys = [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
     return keys, path.name
+
+
+def _list_images(neighbours: Neighbours) -> list[Path]:
+    paths = [neighbours.folder / name for name in neighbours.names if neighbours.is_image(name)]
+    return sorted((path for path in paths if path.is_file()), key=natural_order)
 
 
 def _list_folder(folder: Path) -> Neighbours:

@@ -7,6 +7,7 @@ from pathlib import Path, PurePath
 from datasets_tools.captions import normalise_caption
 from datasets_tools.errors import show_name
 from datasets_tools.formats import IMAGE_SUFFIXES
+from datasets_tools.groups import read_repeats
 from datasets_tools.metadata import is_metadata
 from datasets_tools.sidecars import (
     CAPTION_SUFFIXES,
@@ -63,7 +64,9 @@ _OTHER_ROWS = _Kind(
     "remove one of the two",
 )
 _FOLDERS = _Kind(
-    "sub-folder with images", "sub-folders with images", "move their images up to use them"
+    "sub-folder with images",
+    "sub-folders with images",
+    "move their images up, or name them like 1_cat, to use them",
 )
 _OTHER = _Kind("other file", "other files", "move them away if nothing is missing")
 _BY_SUFFIX: tuple[tuple[tuple[str, ...], _Kind], ...] = (
@@ -91,17 +94,16 @@ class _Collection:
 
 
 def describe_leftovers(
-    folder: Path, neighbours: Neighbours, images: Iterable[Path], captions: Mapping[str, str]
+    neighbours: Neighbours, images: Iterable[Path], captions: Mapping[str, str]
 ) -> str:
     """Return one line about everything in a folder that is not used; "" where nothing is.
 
     Args:
-        folder: The dataset.
-        neighbours: What is in it.
+        neighbours: What is in the folder.
         images: Its images.
         captions: What each image has, by its name, as far as it can be read.
     """
-    names = [path.name for path in images]
+    names, folder = [path.name for path in images], neighbours.folder
     used, leftovers = set(names), _Collection()
     for name in names:
         used |= {*neighbours.list_captions(name)[:1], *neighbours.list_masks(name)}
@@ -116,7 +118,7 @@ def describe_leftovers(
             leftovers.add(kind, name)
     leftovers.add(_STRAY_MASK, *_list_stray_masks(folder, names))
     _add_rows(leftovers, neighbours, names, captions)
-    return _describe(leftovers)
+    return _describe(leftovers, folder.name if read_repeats(folder.name) else "")
 
 
 def _find_kind(path: Path) -> _Kind | None:
@@ -125,7 +127,8 @@ def _find_kind(path: Path) -> _Kind | None:
     if name.startswith(".") or name.lower() in _OWN_FILES or is_metadata(name):
         return None
     if path.is_dir():
-        return _FOLDERS if name != MASK_FOLDER and _holds_images(path) else None
+        is_used = name == MASK_FOLDER or read_repeats(name)
+        return None if is_used or not _holds_images(path) else _FOLDERS
     if not path.exists():
         return _BROKEN
     if suffix in IMAGE_SUFFIXES:
@@ -163,7 +166,7 @@ def _add_rows(
             leftovers.add(_OTHER_ROWS, name)
 
 
-def _describe(leftovers: _Collection) -> str:
+def _describe(leftovers: _Collection, group: str) -> str:
     parts = []
     for kind, names in leftovers.names.items():
         if not names:
@@ -172,7 +175,8 @@ def _describe(leftovers: _Collection) -> str:
         more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
         title = kind.one if len(names) == 1 else kind.several
         parts.append(f"{len(names)} {title} ({shown}{more}): {kind.remedy}")
-    return f"Not used: {'; '.join(parts)}." if parts else ""
+    place = f" in {show_name(Path(group))}" if group else ""
+    return f"Not used{place}: {'; '.join(parts)}." if parts else ""
 
 
 def _show(name: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path, PurePath
 from datasets_tools.disk import remove_empty_folder, remove_file, rename
 from datasets_tools.errors import DatasetError, show_name
 from datasets_tools.files import explain_os_error, save_for_person
+from datasets_tools.groups import is_group, list_groups, locate
 from datasets_tools.sidecars import MASK_FOLDER, Neighbours, caption_path, fold_name
 
 TRASH_FOLDER = ".trash"
@@ -14,10 +15,14 @@ TRASH_FOLDER = ".trash"
 _ENTRY_DIGITS = 6
 
 
-def move_to_trash(image_path: Path) -> Path:
+def move_to_trash(image_path: Path, dataset: Path | None = None) -> Path:
     """Move an image with its captions and masks into the folder's trash; return where it is now.
 
     Every removal has a numbered folder of its own, so nothing in the trash is ever overwritten.
+
+    Args:
+        image_path: The image.
+        dataset: The folder of the dataset, where the image is in one of its groups.
 
     Raises:
         DatasetError: The image is gone or cannot be moved; nothing has changed.
@@ -28,7 +33,10 @@ def move_to_trash(image_path: Path) -> Path:
     neighbours = Neighbours(folder)
     files = _list_sidecars(neighbours, image_path.name)
     try:
-        entry = _make_trash_entry(folder / TRASH_FOLDER)
+        entry = _make_trash_entry((dataset or folder) / TRASH_FOLDER)
+        if dataset is not None and dataset != folder:
+            entry /= folder.name
+            entry.mkdir()
         try:
             # Copies first: another image of the same stem may go on using these files.
             for file in files:
@@ -37,6 +45,8 @@ def move_to_trash(image_path: Path) -> Path:
         except (OSError, DatasetError):
             with contextlib.suppress(OSError):
                 _remove_entry(entry, files)
+                if is_group(entry.name):
+                    remove_empty_folder(entry.parent)
             raise
     except OSError as error:
         raise DatasetError(f"{name} could not be removed: {explain_os_error(error)}") from error
@@ -58,10 +68,13 @@ def restore_from_trash(folder: Path) -> Path | None:
     trash = folder / TRASH_FOLDER
     try:
         for entry in reversed(_list_trash(trash)):
-            neighbours = Neighbours(entry)
-            images = [name for name in sorted(neighbours.names) if neighbours.is_image(name)]
-            if images:
-                return _restore_entry(neighbours, entry / images[0], folder)
+            for place in (entry, *list_groups(entry)):
+                neighbours = Neighbours(place)
+                images = [name for name in sorted(neighbours.names) if neighbours.is_image(name)]
+                if images:
+                    target = folder if place == entry else locate(folder, f"{place.name}/x").parent
+                    target.mkdir(exist_ok=True)
+                    return _restore_entry(neighbours, place / images[0], target)
     except OSError as error:
         message = f"The last removed image could not be restored: {explain_os_error(error)}"
         raise DatasetError(message) from error
@@ -140,6 +153,8 @@ def _restore_entry(neighbours: Neighbours, image: Path, folder: Path) -> Path:
     rename(image, target)
     with contextlib.suppress(OSError):
         _remove_entry(entry, files)
+        if is_group(entry.name):
+            remove_empty_folder(entry.parent)
     return target
 
 

@@ -16,6 +16,7 @@ from datasets_tools.edits import (
 )
 from datasets_tools.errors import DatasetError
 from datasets_tools.examples import scan_folder
+from datasets_tools.groups import describe_share, measure_shares
 from datasets_tools.rewriting import find_last_rewriting, rewrite_all, undo_rewriting
 
 
@@ -132,6 +133,9 @@ def _run_check(args: argparse.Namespace) -> int:
         print(json.dumps(report.to_json(), indent=1, ensure_ascii=False))
         return 0 if report.ok else 1
     print(f"{len(report.examples)} images can be read.")
+    shares = measure_shares([(example.group, example.repeats) for example in report.examples])
+    for share in shares if len(shares) > 1 else ():
+        print(f"  {describe_share(share)}")
     for finding in report.findings:
         print(f"{finding.severity}: {finding.message}")
     print("Ready to train." if report.ok else "This cannot be trained on yet.")

@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from app.core.workspace import Workspace, WorkspaceError
-from app.dataset import captions, images, suggestions, text
+from app.dataset import captions, folders, images, suggestions, text
 from app.ui.markup import element, join, note
 from datasets_tools.edits import CaptionChange, change_by_adding, change_by_removing, change_words
 from datasets_tools.errors import DatasetError
@@ -80,6 +80,14 @@ class DatasetEvents:
         except WorkspaceError as error:
             return {"message": note(str(error), "error")}
         return {"message": note(line, "good")}
+
+    def change_folders(self, event: gr.EventData) -> Changes:
+        """Gives a folder of the dataset that was shown other repeats."""
+        try:
+            folders.change_repeats(self.workspace, _read(event, "dataset"), _read(event, "key"))
+        except WorkspaceError as error:
+            return {"message": note(str(error), "error")}
+        return {"message": ""}
 
     def list_captioners(self) -> Changes:
         """Lists the captioners that there are now: one may have been downloaded since the start."""

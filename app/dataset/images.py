@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.core.examples import find_example, list_examples, thumbnail_of
+from app.core.examples import find_example, list_examples, show_example, thumbnail_of
 from app.core.workspace import (
     MAX_DATASET_BYTES,
     MAX_DATASET_IMAGES,
@@ -19,6 +19,7 @@ from datasets_tools.captions import move_to_trash, restore_from_trash
 from datasets_tools.checks import check_dataset
 from datasets_tools.disk import remove_empty_folder, remove_quietly
 from datasets_tools.errors import DatasetError, show_name
+from datasets_tools.groups import list_groups
 from datasets_tools.images import IMAGE_SUFFIXES, encode_copy, import_image, write_thumbnail
 
 THUMBNAIL_SIDE = 256
@@ -131,10 +132,10 @@ def remove_image(folder: Path, key: str) -> str:
         raise WorkspaceError(text.IMAGE_GONE)
     try:
         with CAPTION_LOCK:
-            move_to_trash(example.path)
+            move_to_trash(example.path, folder)
     except DatasetError as error:
         raise WorkspaceError(str(error)) from error
-    return show_name(example.path)
+    return show_example(example)
 
 
 def undo_remove(folder: Path) -> str:
@@ -173,7 +174,8 @@ def view_check(folder: Path, trigger: str, resolution: int) -> CheckCard:
 
 
 def _list_images(folder: Path) -> set[Path]:
-    return {path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES}
+    files = (path for place in (folder, *list_groups(folder)) for path in place.iterdir())
+    return {path for path in files if path.suffix.lower() in IMAGE_SUFFIXES}
 
 
 def _check_quota(images: set[Path], source: Path) -> None:

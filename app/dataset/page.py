@@ -18,6 +18,8 @@ def build_dataset_page(context: PageContext) -> None:
     """Builds the tab and wires it."""
     events = DatasetEvents(context.workspace)
     message = _build_images(context, events)
+    shares = fragment("dataset-folders", "dataset", elem_id="dataset-folders")
+    wire(shares.select, events.change_folders, outputs={"message": message})
     _build_suggesting(context, events)
     _build_editor(events, message)
     _build_all_captions(context, events)

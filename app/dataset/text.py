@@ -91,6 +91,11 @@ UNDO = "Undo remove"
 CHECK_HEADING = "Dataset check"
 GRID_LABEL = "Images of the dataset; arrow keys move"
 NO_CAPTION = "no caption"
+FOLDERS = "Folders and repeats"
+FOLDERS_INFO = (
+    "How often each image of a folder is shown in an epoch. The number is the first part of the "
+    "folder's name, as in kohya's layout."
+)
 NOT_SAVED_YET = (
     "Not saved yet: the server does not answer. The text is kept in this window, also when the "
     "page is reloaded, and is sent again."
@@ -100,6 +105,10 @@ YOUR_TEXT = "Your text:"
 USE_NEWER = "Use the newer text"
 KEEP_MINE = "Keep my text"
 DISMISS = "Dismiss"
+
+
+def show_more_often(folder: str, repeats: int) -> str:
+    return f"Show the images of {folder} {repeats} times in an epoch"
 
 
 def more_findings(count: int) -> str:

@@ -42,8 +42,8 @@ def test_missing_and_empty_folders_are_refused_with_the_remedy(tmp_path, make_im
 
 
 def test_folder_whose_images_lie_deeper_says_so(tmp_path, make_image):
-    make_image("set/10_cat/a.png")
-    words = r"Not used: 1 sub-folder with images \(10_cat\): move their images up"
+    make_image("set/cat/a.png")
+    words = r"Not used: 1 sub-folder with images \(cat\): move their images up"
     with pytest.raises(DatasetError, match=words):
         scan_folder(tmp_path / "set")
 

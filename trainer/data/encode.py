@@ -15,7 +15,8 @@ from datasets_tools.buckets import Bucket, Placement, make_buckets, place_image
 from datasets_tools.captions import add_trigger
 from datasets_tools.crop import fit_image
 from datasets_tools.errors import DatasetError
-from datasets_tools.examples import Example, Finding, scan_folder
+from datasets_tools.examples import Example, Finding
+from datasets_tools.folders import scan_folders
 from datasets_tools.images import read_image
 from datasets_tools.masks import MaskSource, find_unused_masks, read_mask
 from trainer.config import DatasetConfig
@@ -32,11 +33,13 @@ class EncodedExample:
     """An example ready for training.
 
     Attributes:
-        name: File name of the image.
-        content: Hash of the image's bytes and of the caption; changes when either does.
+        name: File name of the image, below its group where it has one.
+        content: Hash of the image's bytes, of the caption and of how often it is shown; changes
+            when one of them does.
         caption: With the trigger in front.
         original: Width and height of the image, in pixels.
         placement: How it was cut to its bucket.
+        repeats: How often it is shown in an epoch.
     """
 
     name: str
@@ -44,6 +47,7 @@ class EncodedExample:
     caption: str
     original: tuple[int, int]
     placement: Placement
+    repeats: int = 1
 
     @property
     def bucket(self) -> Bucket:
@@ -134,14 +138,14 @@ def _choose_held_out(examples: Sequence[Example], count: int) -> list[Example]:
         )
         raise DatasetError(msg)
     # By a hash of the content: neither the first ones by name, nor other ones after a new name.
-    return sorted(examples, key=lambda each: (each.id, each.path.name))[:count]
+    return sorted(examples, key=lambda each: (each.id, each.name))[:count]
 
 
 def _read_examples(config: DatasetConfig) -> tuple[list[Example], list[Finding]]:
     if not config.path:
         msg = "No dataset is set. Give the folder of images with dataset.path."
         raise DatasetError(msg)
-    examples, findings = scan_folder(Path(config.path))
+    examples, findings = scan_folders(Path(config.path), config.folders)
     # An image that is silently left out is noticed after the training, so nothing is left out.
     errors = [finding.message for finding in findings if finding.severity == "error"]
     if errors:
@@ -201,9 +205,12 @@ def encode_examples(
             if mask is not None:
                 store.add_mask(index, flipped, mask)
         caption = add_trigger(example.caption, config.trigger)
-        content = hashlib.sha256(f"{example.id}/{caption}".encode()).hexdigest()[:16]
+        repeats = f"/{example.repeats}" if example.repeats != 1 else ""
+        content = hashlib.sha256(f"{example.id}/{caption}{repeats}".encode()).hexdigest()[:16]
         size = (example.width, example.height)
-        encoded.append(EncodedExample(example.path.name, content, caption, size, placement))
+        encoded.append(
+            EncodedExample(example.name, content, caption, size, placement, example.repeats)
+        )
         report(index + 1, len(examples))
     return encoded, store
 

@@ -97,8 +97,8 @@ def describe_geometry(example: EncodedExample, flipped: bool) -> Geometry:
 
 
 def _prior_dataset(config: RunConfig) -> DatasetConfig:
-    changes = {"path": config.dataset.prior_path, "trigger": "", "masks": "off", "held_out": 0}
-    return config.dataset.model_copy(update=changes)
+    changes = {"path": config.dataset.prior_path, "folders": [], "trigger": "", "masks": "off"}
+    return config.dataset.model_copy(update={**changes, "held_out": 0})
 
 
 def _open_source(
