@@ -25,6 +25,7 @@ __all__ = [
     "normalise_caption",
     "read_caption",
     "read_caption_file",
+    "read_caption_text",
     "replace_trigger",
     "restore_from_trash",
     "revision_of",
@@ -60,7 +61,17 @@ def read_caption_file(image_path: Path, neighbours: Neighbours | None = None) ->
     Raises:
         DatasetError: As for `read_caption`.
     """
-    path = neighbours.caption_path(image_path) if neighbours else caption_path(image_path)
+    return read_caption_text(
+        neighbours.caption_path(image_path) if neighbours else caption_path(image_path)
+    )
+
+
+def read_caption_text(path: Path) -> str | None:
+    """Return all that is in a caption file; None when there is no such file.
+
+    Raises:
+        DatasetError: As for `read_caption`.
+    """
     name = show_name(path)
     try:
         data = read_bytes(path, LARGEST_CAPTION_BYTES + 1)

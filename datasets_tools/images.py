@@ -169,6 +169,15 @@ def import_image(source: Path, folder: Path) -> Path:
     Raises:
         DatasetError: The image cannot be used or cannot be written; nothing is left behind.
     """
+    return import_new_image(source, folder, source.stem)[0]
+
+
+def import_new_image(source: Path, folder: Path, stem: str) -> tuple[Path, bool]:
+    """Do what `import_image` does, for a source of another name; also return whether it is new.
+
+    Raises:
+        DatasetError: As for `import_image`.
+    """
     image = read_image(source)
     with open_image(source) as header:
         kind, suffix = ("JPEG", ".jpg") if header.format in ("JPEG", "MPO") else ("PNG", ".png")
@@ -181,10 +190,10 @@ def import_image(source: Path, folder: Path) -> Path:
     with _import_lock:
         existing = _find_image(folder, image.size, digests)
         if existing is not None:
-            return existing
-        path = folder / f"{_choose_stem(source.stem, folder)}{suffix}"
+            return existing, False
+        path = folder / f"{_choose_stem(stem, folder)}{suffix}"
         save_for_person(path, data, f"The image {show_name(source)}")
-    return path
+    return path, True
 
 
 FileState = tuple[int, int, int, int]
@@ -265,11 +274,16 @@ def _find_image(folder: Path, size: tuple[int, int], digests: set[str]) -> Path 
     return None
 
 
-def _choose_stem(wish: str, folder: Path) -> str:
-    """Return a harmless file stem like `wish` that no image or caption in `folder` has."""
+def make_stem(wish: str) -> str:
+    """Return a harmless file stem like `wish`."""
     plain = unicodedata.normalize("NFKD", wish).encode("ascii", "ignore").decode()
     stem = re.sub(r"[^A-Za-z0-9_]+", "-", plain).strip("-_")[:_LONGEST_STEM]
-    stem = change_name(stem, "image")
+    return change_name(stem, "image")
+
+
+def _choose_stem(wish: str, folder: Path) -> str:
+    """Return a harmless file stem like `wish` that no image or caption in `folder` has."""
+    stem = make_stem(wish)
     used = {path.stem.lower() for path in _list_folder(folder)}
     free, number = stem, 2
     while free.lower() in used:

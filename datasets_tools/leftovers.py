@@ -94,7 +94,10 @@ class _Collection:
 
 
 def describe_leftovers(
-    neighbours: Neighbours, images: Iterable[Path], captions: Mapping[str, str]
+    neighbours: Neighbours,
+    images: Iterable[Path],
+    captions: Mapping[str, str],
+    paths: Mapping[str, Path] | None = None,
 ) -> str:
     """Return one line about everything in a folder that is not used; "" where nothing is.
 
@@ -102,6 +105,7 @@ def describe_leftovers(
         neighbours: What is in the folder.
         images: Its images.
         captions: What each image has, by its name, as far as it can be read.
+        paths: Where the files lie, by name, where that is not the folder.
     """
     names, folder = [path.name for path in images], neighbours.folder
     used, leftovers = set(names), _Collection()
@@ -113,7 +117,7 @@ def describe_leftovers(
         )
     used.update(leftovers.names.get(_SECOND_TEXT, ()))
     for name in sorted(neighbours.names):
-        kind = None if name in used else _find_kind(folder / name)
+        kind = None if name in used else _find_kind(name, (paths or {}).get(name, folder / name))
         if kind is not None:
             leftovers.add(kind, name)
     leftovers.add(_STRAY_MASK, *_list_stray_masks(folder, names))
@@ -121,9 +125,9 @@ def describe_leftovers(
     return _describe(leftovers, folder.name if read_repeats(folder.name) else "")
 
 
-def _find_kind(path: Path) -> _Kind | None:
+def _find_kind(name: str, path: Path) -> _Kind | None:
     """Return what kind of leftover an unused file or folder is; None for what may lie there."""
-    name, suffix = path.name, path.suffix.lower()
+    suffix = PurePath(name).suffix.lower()
     if name.startswith(".") or name.lower() in _OWN_FILES or is_metadata(name):
         return None
     if path.is_dir():

@@ -1,6 +1,7 @@
 """Masks: which part of an image is to be learned. White is learned, black is not."""
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Literal
 
@@ -9,7 +10,8 @@ from PIL import Image
 from datasets_tools.decode import DAMAGE, TURNS, damaged, load_image, open_image, read_orientation
 from datasets_tools.errors import DatasetError, show_name
 from datasets_tools.examples import Example, Finding
-from datasets_tools.images import IMAGE_SUFFIXES
+from datasets_tools.files import save_for_person
+from datasets_tools.images import IMAGE_SUFFIXES, read_size
 from datasets_tools.sidecars import MASK_FOLDER, Neighbours
 
 MaskSource = Literal["off", "folder", "alpha"]
@@ -38,7 +40,7 @@ def read_mask(image_path: Path, source: MaskSource, size: tuple[int, int]) -> Im
     if path is None:
         return None
     mask = _read_channel(path, "L")
-    if mask is None or abs(mask.width / mask.height * size[1] / size[0] - 1) > _ASPECT_TOLERANCE:
+    if mask is None or _has_other_shape(mask, size):
         shape = f"{mask.width} x {mask.height}" if mask else "unknown"
         raise DatasetError(
             f"The mask {_show_mask(path)} has another shape ({shape} pixels) than its "
@@ -61,6 +63,26 @@ def find_mask(image_path: Path, neighbours: Neighbours | None = None) -> Path | 
     return image_path.with_name(beside[0]) if beside else None
 
 
+def import_mask(source: Path, image_path: Path) -> Path:
+    """Take a mask into the mask folder of an image of a dataset, and return where it lies.
+
+    Raises:
+        DatasetError: It cannot be read, has another shape than the image, or cannot be written.
+    """
+    mask, (width, height) = _read_channel(source, "L"), read_size(image_path)
+    path = image_path.parent / MASK_FOLDER / f"{image_path.stem}.png"
+    if mask is None or _has_other_shape(mask, (width, height)):
+        raise DatasetError(
+            f"The mask {show_name(source)} has another shape than its image "
+            f"({width} x {height} pixels), so it was not added. Save it with the same proportions."
+        )
+    memory = BytesIO()
+    mask.save(memory, "PNG")
+    path.parent.mkdir(exist_ok=True)
+    save_for_person(path, memory.getvalue(), f"The mask {show_name(source)}")
+    return path
+
+
 def find_unused_masks(examples: Sequence[Example]) -> list[Finding]:
     """Return a warning where images have masks, for a training that does not use these."""
     folders = {one.path.parent: Neighbours(one.path.parent) for one in examples}
@@ -73,6 +95,10 @@ def find_unused_masks(examples: Sequence[Example]) -> list[Finding]:
         "dataset.masks to folder to learn only what is white in them."
     )
     return [Finding("warning", "unused_masks", message, None)]
+
+
+def _has_other_shape(mask: Image.Image, size: tuple[int, int]) -> bool:
+    return abs(mask.width / mask.height * size[1] / size[0] - 1) > _ASPECT_TOLERANCE
 
 
 def _show_mask(path: Path) -> str:

@@ -46,16 +46,16 @@ def is_metadata(name: str) -> bool:
     return name.lower() in METADATA_NAMES
 
 
-def read_metadata(folder: Path, names: Sequence[str]) -> Metadata:
-    """Return what the metadata files of a folder hold; what is wrong with them is in `problems`.
+def read_metadata(paths: Sequence[Path]) -> Metadata:
+    """Return what the metadata files of one folder hold, and what is wrong with them.
 
     A file that has not changed since the last call is not read again.
     """
     captions: dict[str, str] = {}
     spelt: dict[str, str] = {}
     problems: list[str] = []
-    for name in sorted(names, reverse=True):  # the CSV first, so that the other one wins
-        path = folder / name
+    # The CSV first, so that the other one wins.
+    for path in sorted(paths, key=lambda path: (path.suffix.lower() != ".csv", path.name)):
         try:
             state = path.stat()
             read = _read_file(path, (state.st_ino, state.st_size, state.st_mtime_ns))

@@ -37,10 +37,16 @@ class Neighbours:
     Args:
         folder: The folder; one that cannot be read has no files.
         names: What is in it, where that is known already.
+        metadata: What its metadata files hold, where they lie elsewhere.
     """
 
-    def __init__(self, folder: Path, names: Iterable[str] | None = None) -> None:
-        self.folder = folder
+    def __init__(
+        self,
+        folder: Path,
+        names: Iterable[str] | None = None,
+        metadata: Metadata | None = None,
+    ) -> None:
+        self.folder, self._metadata = folder, metadata
         self.names = list(_list_names(folder) if names is None else names)
         self._by_fold: dict[str, list[str]] = {}
         for name in self.names:
@@ -52,7 +58,9 @@ class Neighbours:
     @functools.cached_property
     def metadata(self) -> Metadata:
         """The captions in the folder's metadata files."""
-        return read_metadata(self.folder, [name for name in self.names if is_metadata(name)])
+        if self._metadata is not None:
+            return self._metadata
+        return read_metadata([self.folder / name for name in self.names if is_metadata(name)])
 
     def is_image(self, name: str) -> bool:
         """Return whether a file is an image by its name, and no mask of another one."""

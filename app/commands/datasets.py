@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 from app.commands.arguments import Subparsers, add_command
+from app.dataset.text import imported
 from datasets_tools.checks import check_dataset
 from datasets_tools.edits import (
     CaptionChange,
@@ -17,6 +18,8 @@ from datasets_tools.edits import (
 from datasets_tools.errors import DatasetError
 from datasets_tools.examples import scan_folder
 from datasets_tools.groups import describe_share, measure_shares
+from datasets_tools.intake import list_sources, take_in
+from datasets_tools.names import explain_path
 from datasets_tools.rewriting import find_last_rewriting, rewrite_all, undo_rewriting
 
 
@@ -27,6 +30,17 @@ def add_commands(commands: Subparsers) -> None:
     check.add_argument("--trigger", default="", help="trigger word that captions should hold")
     check.add_argument("--resolution", type=int, default=512, help="training size in pixels")
     check.add_argument("--json", action="store_true", help="print the report as JSON")
+    taken = add_command(
+        commands, "import", _run_import, "take images into a dataset with captions and masks"
+    )
+    taken.add_argument("sources", type=Path, nargs="+", help="images, folders and zip archives")
+    taken.add_argument("--to", type=Path, required=True, help="folder of the dataset")
+    taken.epilog = (
+        "Images are encoded anew, so that nothing of them but their pixels arrives. Captions are "
+        "read from .txt, .caption, "
+        "a.png.txt and metadata files, masks from a-masklabel.png and a folder masks. Folders like "
+        "10_cat keep their repeats. What is not used is listed."
+    )
     captions = add_command(
         commands, "captions", _run_captions, "list the tags of a dataset, or change all captions"
     )
@@ -52,6 +66,19 @@ def add_commands(commands: Subparsers) -> None:
         "frequent first. --undo undoes suggested captions, too; one that was edited since stays as "
         "it is."
     )
+
+
+def _run_import(args: argparse.Namespace) -> int:
+    for path in args.sources:
+        if not path.exists():
+            raise DatasetError(f"There is no file or folder {path}. Check the path.")
+    if problem := explain_path(args.to):
+        raise DatasetError(problem)
+    done = take_in(list_sources(args.sources), args.to)
+    print(imported(len(done.images), done.known, done.captions, done.masks))
+    for line in (*done.unused, *done.refused):
+        print(line)
+    return 1 if done.refused else 0
 
 
 def _run_captions(args: argparse.Namespace) -> int:

@@ -51,8 +51,12 @@ class DatasetEvents:
             done = images.import_uploads(self.workspace, folder, uploads or [])
         except (WorkspaceError, OSError) as error:
             return {"message": note(str(error), "error"), "uploads": None}
-        line = text.imported(done.added, done.known)
-        message = note(line, "good" if done.added or done.known else "info")
+        line = text.imported(done.added, done.known, done.captions, done.masks)
+        arrived = done.added or done.known or done.captions
+        message = join(
+            note(line, "good" if arrived else "info"),
+            *(note(unused, "warning") for unused in done.unused),
+        )
         if done.refused:
             lines = [element("li", line) for line in done.refused]
             inner = join(text.refused(len(done.refused)), element("ul", *lines))

@@ -9,9 +9,6 @@ from app.ui.context import Choice, PageContext
 from app.ui.fragments import fragment
 from app.ui.markup import element
 from app.ui.wire import MOUNT, wire, wire_in_browser
-from datasets_tools.formats import IMAGE_SUFFIXES
-
-FILE_TYPES = sorted(IMAGE_SUFFIXES)
 
 
 def build_dataset_page(context: PageContext) -> None:
@@ -45,7 +42,7 @@ def _build_images(context: PageContext, events: DatasetEvents) -> gr.HTML:
         create = gr.Button(text.CREATE, elem_id="dataset-create", scale=0, min_width=120)
     with gr.Row():
         uploads = gr.File(
-            label=text.UPLOAD, file_count="multiple", file_types=FILE_TYPES, height=170,
+            label=text.UPLOAD, file_count="multiple", height=170,
             elem_id="dataset-upload", min_width=280,
         )  # fmt: skip
         with gr.Column(min_width=280):

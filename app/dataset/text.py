@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-from datasets_tools.formats import FORMAT_NAMES
-
 DATASET_EMPTY = "No images yet. Add 10 to 20 images that show what is to be learned."
 NOT_AN_UPLOAD = "A file was refused because it was not uploaded through this page."
 IMAGE_GONE = "This image is not in the dataset any more. Choose another one."
@@ -37,8 +35,16 @@ def trigger_too_long(limit: int) -> str:
     return f"The trigger word was not kept: it is longer than {limit} signs."
 
 
-def imported(added: int, known: int) -> str:
-    parts = [f"{added} {'image' if added == 1 else 'images'} added."]
+def imported(added: int, known: int, captions: int, masks: int) -> str:
+    along = [
+        f"{count} {name if count == 1 else f'{name}s'}"
+        for count, name in ((captions, "caption"), (masks, "mask"))
+        if count
+    ]
+    images = f"{added} {'image' if added == 1 else 'images'}"
+    parts = [f"{' and '.join(along)} added."] if along and not added else []
+    if added or not along:
+        parts = [f"{images} added{' with ' if along else ''}{' and '.join(along)}."]
     if known:
         parts.append(f"{known} {'was' if known == 1 else 'were'} in the dataset already.")
     return " ".join(parts)
@@ -76,7 +82,7 @@ NEW_NAME = "New dataset"
 NEW_NAME_EXAMPLE = "for example my-cat"
 CREATE = "Make it"
 CHOOSE = "Dataset"
-UPLOAD = f"Add images: {FORMAT_NAMES}"
+UPLOAD = "Add images, folders or a zip; captions and masks beside them come along"
 TRIGGER = "Trigger word"
 TRIGGER_SAVED = "The trigger word is kept."
 TRIGGER_CONFLICT = "Not saved: the trigger word was changed elsewhere in the meantime."
