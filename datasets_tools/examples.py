@@ -12,6 +12,7 @@ from datasets_tools.formats import FORMAT_NAMES
 from datasets_tools.groups import list_groups, read_repeats
 from datasets_tools.images import inspect_image
 from datasets_tools.leftovers import describe_leftovers
+from datasets_tools.prompt_syntax import describe_prompt_syntax
 from datasets_tools.sidecars import Neighbours
 
 
@@ -77,6 +78,9 @@ def scan_folder(folder: Path) -> tuple[list[Example], list[Finding]]:
         scanned, problems = _scan_images(neighbours, files)
         examples += [replace(each, group=name, repeats=repeats) for each in scanned]
         findings += problems
+    named = ((show_name(each.path), each.caption) for each in examples)
+    if syntax := describe_prompt_syntax(named):
+        findings.append(Finding("warning", "prompt_syntax", syntax, None))
     if not count:
         leftovers = " ".join(finding.message for finding in findings)
         raise DatasetError(

@@ -20,6 +20,7 @@ from datasets_tools.examples import scan_folder
 from datasets_tools.groups import describe_share, measure_shares
 from datasets_tools.intake import list_sources, take_in
 from datasets_tools.names import explain_path
+from datasets_tools.prompt_syntax import change_by_cleaning
 from datasets_tools.rewriting import find_last_rewriting, rewrite_all, undo_rewriting
 
 
@@ -56,6 +57,9 @@ def add_commands(commands: Subparsers) -> None:
         "--add", metavar="TAG", help="add a tag to every caption without it; several with commas"
     )
     change.add_argument("--remove", metavar="TAG", help="take a tag out of every caption")
+    change.add_argument(
+        "--clean", action="store_true", help="take prompt syntax out: weights, wildcards, <lora:…>"
+    )
     change.add_argument("--undo", action="store_true", help="undo the last change of many captions")
     captions.add_argument(
         "--first", action="store_true", help="with --add: put the tag first, not last"
@@ -95,6 +99,8 @@ def _run_captions(args: argparse.Namespace) -> int:
 def _read_change(args: argparse.Namespace) -> CaptionChange | None:
     if args.replace is not None:
         return change_words(*args.replace)
+    if args.clean:
+        return change_by_cleaning()
     if args.add is not None:
         return change_by_adding(args.add, first=args.first)
     return change_by_removing(args.remove) if args.remove is not None else None

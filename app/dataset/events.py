@@ -14,6 +14,7 @@ from app.dataset import captions, folders, images, suggestions, text
 from app.ui.markup import element, join, note
 from datasets_tools.edits import CaptionChange, change_by_adding, change_by_removing, change_words
 from datasets_tools.errors import DatasetError
+from datasets_tools.prompt_syntax import change_by_cleaning
 
 _FIRST_DATASET = "my-dataset"
 
@@ -125,6 +126,10 @@ class DatasetEvents:
     def remove_tag(self, dataset: str | None, tag: str | None) -> Changes:
         """Removes a tag from all captions."""
         return self._change(dataset, lambda: change_by_removing(tag or ""))
+
+    def clean(self, dataset: str | None) -> Changes:
+        """Takes prompt syntax out of all captions."""
+        return self._change(dataset, change_by_cleaning)
 
     def undo(self, event: gr.EventData) -> Changes:
         """Undoes the last change of many captions in the dataset that was shown."""

@@ -115,6 +115,9 @@ def _build_all_captions(context: PageContext, events: DatasetEvents) -> None:
                     ("remove", text.REMOVE_TAG),
                 )
             )
+        with gr.Row(elem_classes="with-button"):
+            gr.HTML(element("p", text.CLEAN_INFO, class_="quiet"))
+            clean = gr.Button(text.CLEAN, scale=0, min_width=150, elem_id="captions-clean")
         undo = fragment("captions-undo", "dataset", elem_id="captions-undo-row")
         message = {"message": gr.HTML("", elem_id="captions-told")}
         tags = fragment("captions-tags", "dataset", elem_id="captions-tags")
@@ -124,6 +127,7 @@ def _build_all_captions(context: PageContext, events: DatasetEvents) -> None:
     wire([add_last.click, tag.submit], events.add_last, tagged, message)
     wire(add_first.click, events.add_first, tagged, message)
     wire(remove.click, events.remove_tag, tagged, message)
+    wire(clean.click, events.clean, dataset, message)
     wire(undo.select, events.undo, outputs=message)
     wire_in_browser(tags.select, "takeTag", outputs={"tag": tag})
 

@@ -148,6 +148,11 @@ REPLACE = "Replace in all"
 TAG = "Tag"
 TAG_INFO = "What stands between two commas; several with commas"
 ADD_LAST, ADD_FIRST, REMOVE_TAG = "Add last", "Add first", "Remove"
+CLEAN = "Clean"
+CLEAN_INFO = (
+    "Takes prompt syntax out of all captions: weights as in (word:1.3), wildcards, choices as in "
+    "{red|blue} (the first one stays), <lora:…>. Training reads such signs as letters."
+)
 NOTHING_TO_UNDO = "Nothing to undo"
 NO_SUCH_CHANGE = "There is no change of many captions to undo."
 TAGS_LABEL = "Tags; choosing one puts it into the box “Tag”"

@@ -23,6 +23,8 @@ from trainer.data import (
     encode_examples,
     read_training_examples,
 )
+from trainer.runs import read_events
+from trainer.training.session import open_session
 
 CPU = torch.device("cpu")
 
@@ -295,3 +297,18 @@ def test_what_the_cache_could_not_keep_stays_in_memory(tmp_path):
     store = TensorStore(TensorCache(tmp_path / "none"), CPU, limit_bytes=0)
     store.add(0, pair(1.0), "latents", 0)
     assert torch.equal(store.get(0)["mean"], torch.ones(4, 8, 8))
+
+
+def test_captions_beyond_the_chunks_are_named_in_a_warning(make_run, cache, images):
+    (images / "02.txt").write_text("a red blob " * 60)
+    run = make_run("base_model.max_windows=1")
+    session = open_session(run, cache)
+    warnings = [one["message"] for one in read_events(run.events_path) if one["event"] == "warning"]
+    (warning,) = [each for each in warnings if "not read" in each]
+    tokenizer = session.family.tokenizers[0]
+    caption = session.source.examples[2].caption
+    beyond = len(tokenizer(caption, add_special_tokens=False, verbose=False).input_ids) - (
+        tokenizer.model_max_length - 2
+    )
+    assert f"02.png ({beyond} tokens)" in warning
+    assert "are beyond 1 chunks. Shorten the captions" in warning
