@@ -1,44 +1,75 @@
-"""The text beside an image: reading, writing, trigger words, and the trash with its undo."""
+"""The text beside an image: reading, writing, trigger words."""
 
-import contextlib
 import hashlib
 import re
 import unicodedata
 from pathlib import Path
 
-from datasets_tools.disk import read_bytes, remove_empty_folder, remove_file, rename
+from datasets_tools.disk import read_bytes
 from datasets_tools.errors import DatasetError, show_name
 from datasets_tools.files import explain_os_error, save_for_person
+from datasets_tools.sidecars import CAPTION_SUFFIX, Neighbours, caption_path
+from datasets_tools.text_files import decode_text
+from datasets_tools.trash import TRASH_FOLDER, move_to_trash, restore_from_trash
 
-CAPTION_SUFFIX = ".txt"
-TRASH_FOLDER = ".trash"
-LARGEST_CAPTION_BYTES = 65_536
+__all__ = [
+    "CAPTION_SUFFIX",
+    "LARGEST_CAPTION_BYTES",
+    "TRASH_FOLDER",
+    "add_trigger",
+    "caption_path",
+    "count_trigger",
+    "has_trigger",
+    "move_to_trash",
+    "normalise_caption",
+    "read_caption",
+    "read_caption_file",
+    "read_caption_text",
+    "replace_trigger",
+    "restore_from_trash",
+    "revision_of",
+    "write_caption",
+]
+
+LARGEST_CAPTION_BYTES = 262_144  # 27,000 signs of any script fit
 
 _REVISION_LENGTH = 16
-_ENTRY_DIGITS = 6
 
 
-def caption_path(image_path: Path) -> Path:
-    """Return where the caption of an image lies: same folder, same stem, ``.txt``."""
-    return image_path.with_suffix(CAPTION_SUFFIX)
-
-
-def read_caption(image_path: Path) -> str:
+def read_caption(image_path: Path, neighbours: Neighbours | None = None) -> str:
     """Return the caption of an image as one line, "" when it has none.
 
+    Args:
+        image_path: The image.
+        neighbours: The files of its folder, where they have been listed already.
+
     Raises:
-        DatasetError: The caption file is not UTF-8 text, far too long, or cannot be read.
+        DatasetError: The caption file is not Unicode text, far too long, or cannot be read.
     """
-    return normalise_caption(read_caption_file(image_path) or "")
+    text = read_caption_file(image_path, neighbours)
+    if text is None:
+        neighbours = neighbours or Neighbours(image_path.parent)
+        text = neighbours.find_metadata(image_path.name)
+    return normalise_caption(text or "")
 
 
-def read_caption_file(image_path: Path) -> str | None:
+def read_caption_file(image_path: Path, neighbours: Neighbours | None = None) -> str | None:
     """Return all that is in the caption file of an image; None when there is no such file.
 
     Raises:
         DatasetError: As for `read_caption`.
     """
-    path = caption_path(image_path)
+    return read_caption_text(
+        neighbours.caption_path(image_path) if neighbours else caption_path(image_path)
+    )
+
+
+def read_caption_text(path: Path) -> str | None:
+    """Return all that is in a caption file; None when there is no such file.
+
+    Raises:
+        DatasetError: As for `read_caption`.
+    """
     name = show_name(path)
     try:
         data = read_bytes(path, LARGEST_CAPTION_BYTES + 1)
@@ -53,12 +84,9 @@ def read_caption_file(image_path: Path) -> str | None:
             "Write a sentence or a few tags into it, or move it out of the folder."
         )
     try:
-        text = data.decode()  # with a byte order mark, which goes when the text is made one line
+        return decode_text(data)
     except UnicodeDecodeError as error:
         raise _not_utf8(name) from error
-    if "\0" in text:  # UTF-16 without its mark decodes, into letters with zeros in between
-        raise _not_utf8(name)
-    return text
 
 
 def write_caption(image_path: Path, text: str) -> None:
@@ -136,60 +164,6 @@ def replace_trigger(caption: str, trigger: str, word: str) -> str:
     return pattern.sub(lambda _match: word, caption)
 
 
-def move_to_trash(image_path: Path) -> Path:
-    """Move an image and its caption into the folder's trash and return where the image is now.
-
-    Every removal has a numbered folder of its own, so nothing in the trash is ever overwritten.
-
-    Raises:
-        DatasetError: The image is gone or cannot be moved; nothing has changed.
-    """
-    name = show_name(image_path)
-    if not image_path.is_file():
-        raise DatasetError(f"{name} is not in the dataset any more. Reload the dataset.")
-    caption = caption_path(image_path)
-    try:
-        entry = _make_trash_entry(image_path.parent / TRASH_FOLDER)
-        try:
-            if caption.is_file():
-                # A copy first: another image of the same stem may go on using this caption.
-                text = caption.read_bytes()
-                save_for_person(entry / caption.name, text, f"The caption of {name} in the trash")
-            rename(image_path, entry / image_path.name)
-        except (OSError, DatasetError):
-            with contextlib.suppress(OSError):
-                remove_file(entry / caption.name, missing_ok=True)
-                remove_empty_folder(entry)
-            raise
-    except OSError as error:
-        raise DatasetError(f"{name} could not be removed: {explain_os_error(error)}") from error
-    if not _shares_stem(image_path):
-        with contextlib.suppress(OSError):  # a caption without an image does no harm
-            remove_file(caption, missing_ok=True)
-    return entry / image_path.name
-
-
-def restore_from_trash(folder: Path) -> Path | None:
-    """Bring back the image that was removed last and return its path; None for an empty trash.
-
-    If its name has been taken since, it comes back under a free one; nothing is overwritten.
-
-    Raises:
-        DatasetError: The image cannot be moved; it stays in the trash.
-    """
-    trash = folder / TRASH_FOLDER
-    try:
-        for entry in reversed(_list_trash(trash)):
-            files = sorted(path for path in entry.iterdir() if path.is_file())
-            images = [path for path in files if path.suffix != CAPTION_SUFFIX]
-            if images:
-                return _restore_entry(entry, images[0], folder)
-    except OSError as error:
-        message = f"The last removed image could not be restored: {explain_os_error(error)}"
-        raise DatasetError(message) from error
-    return None
-
-
 def _not_utf8(name: str) -> DatasetError:
     return DatasetError(
         f"The caption {name} is not UTF-8 text. Open it in a text editor and save it again with "
@@ -209,56 +183,3 @@ def _remove_words(text: str, pattern: re.Pattern[str]) -> str:
         text = ", ".join(" ".join(tag.split()) for tag in tags if tag.strip())
         text = re.sub(r" +([.;:!?])", r"\1", text)
     return text.strip(" ,")
-
-
-def _make_trash_entry(trash: Path) -> Path:
-    """Make the next numbered folder in the trash."""
-    trash.mkdir(exist_ok=True)
-    while True:
-        last = _list_trash(trash)[-1:]
-        number = int(last[0].name) + 1 if last else 1
-        entry = trash / f"{number:0{_ENTRY_DIGITS}d}"
-        try:
-            entry.mkdir()
-        except FileExistsError:
-            continue  # someone else took that number in this moment
-        return entry
-
-
-def _list_trash(trash: Path) -> list[Path]:
-    """Return the entries of the trash, oldest first."""
-    if not trash.is_dir():
-        return []
-    entries = [path for path in trash.iterdir() if re.fullmatch(r"[0-9]+", path.name)]
-    return sorted(entries, key=lambda path: int(path.name))
-
-
-def _shares_stem(image_path: Path) -> bool:
-    """Return whether another file but the caption has the stem of a removed image."""
-    own = (image_path.name, caption_path(image_path).name)
-    return any(
-        path.stem == image_path.stem and path.name not in own
-        for path in image_path.parent.iterdir()
-    )
-
-
-def _restore_entry(entry: Path, image: Path, folder: Path) -> Path:
-    """Move one trashed image and its caption back and remove the entry."""
-    caption = caption_path(image)
-    text = caption.read_bytes() if caption.is_file() else None
-    target, number = folder / image.name, 2
-    while target.exists() or not _caption_fits(caption_path(target), text):
-        target = folder / f"{image.stem}-{number}{image.suffix}"
-        number += 1
-    if text is not None and not caption_path(target).exists():
-        save_for_person(caption_path(target), text, f"The caption of {show_name(image)}")
-    rename(image, target)
-    with contextlib.suppress(OSError):
-        remove_file(caption, missing_ok=True)
-        remove_empty_folder(entry)
-    return target
-
-
-def _caption_fits(path: Path, text: bytes | None) -> bool:
-    """Return whether the caption file is free or already has the restored text."""
-    return not path.exists() or (text is not None and path.read_bytes() == text)

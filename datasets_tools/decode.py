@@ -1,21 +1,37 @@
 """Opening an image file: which files are accepted, how large, which way up."""
 
 import contextlib
+import itertools
 import struct
 import zlib
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from datasets_tools.errors import DatasetError, show_name
 from datasets_tools.files import explain_os_error
+from datasets_tools.formats import (
+    HEIC,
+    explain_damage,
+    explain_unreadable,
+    find_kind,
+    load_heic_decoder,
+    read_head,
+)
 
 MAX_PIXELS = 64_000_000
 MIN_SIDE = 16
 
 # Only these decoders are used, whatever the file name is: some of Pillow's others start programs.
-_FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
+_RARE_MODES = ("F", "LAB")  # of TIFF; what their numbers mean as colours is a guess
+# Two endings for a JPEG without its own: what was decoded to the last block is the same with both.
+_JPEG_ENDINGS = (
+    b"\xff\xd9",
+    bytes(itertools.chain.from_iterable([range(1, 255)] * 9)) + b"\xff\xd9",
+)
 _PNG_SIGNATURE_BYTES = 8
 # What makes an image upright, by EXIF orientation; the sideways ones swap width and height.
 TURNS = {
@@ -50,14 +66,13 @@ def open_image(path: Path) -> Iterator[Image.Image]:
     try:
         if not path.is_file():  # a named pipe would block for ever
             raise DatasetError(f"There is no image file {name}. Check the path, then try again.")
-        image = Image.open(path, formats=_FORMATS)
+        head = read_head(path)
+        heic = find_kind(head) is HEIC and load_heic_decoder()
+        image = Image.open(path, formats=("HEIF",) if heic else _FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_large(path) from error
     except UnidentifiedImageError as error:
-        raise DatasetError(
-            f"{name} is not an image that can be read, despite its name. "
-            "Save it as PNG, JPEG, WebP or BMP, or remove it."
-        ) from error
+        raise DatasetError(explain_unreadable(path, head)) from error
     except PermissionError as error:
         raise DatasetError(f"{name} cannot be read: {explain_os_error(error)}") from error
     except DAMAGE as error:
@@ -81,17 +96,59 @@ def _too_large(path: Path) -> DatasetError:
     )
 
 
+def load_image(path: Path, image: Image.Image) -> Image.Image:
+    """Decode an open image to its end and return it; a JPEG may lack its last two bytes.
+
+    Raises:
+        One of `DAMAGE`: The data does not hold together.
+    """
+    try:
+        image.load()
+    except OSError:
+        # Of a progressive one, whole passes may be missing without a trace.
+        is_plain = image.format in ("JPEG", "MPO") and not image.info.get("progressive")
+        complete = _complete_jpeg(path) if is_plain else None
+        if complete is None:
+            raise
+        return complete
+    if image.mode in _RARE_MODES:
+        msg = f"mode {image.mode}"
+        raise ValueError(msg)
+    return image
+
+
 def damaged(path: Path) -> DatasetError:
     """Return the error for an image whose data does not hold together."""
-    return DatasetError(
-        f"{show_name(path)} is damaged or cut short, so it cannot be read to its end. "
-        "Copy it again from where it came from, or remove it."
-    )
+    try:
+        kind = find_kind(read_head(path))
+    except OSError:
+        kind = None
+    return DatasetError(explain_damage(path, kind))
+
+
+def _complete_jpeg(path: Path) -> Image.Image | None:
+    """Return a JPEG that lacks only its end marker; None where part of the image is missing.
+
+    The decoder fills a missing part with whatever comes next, so two different endings give two
+    different images then.
+    """
+    data, images = path.read_bytes().rstrip(b"\xff"), []  # half of a marker, or of its escape
+    for ending in _JPEG_ENDINGS:
+        image = Image.open(BytesIO(data + ending), formats=("JPEG",))
+        try:
+            image.load()
+        except DAMAGE:
+            return None
+        images.append(image)
+    first, second = images
+    return first if first.tobytes() == second.tobytes() else None
 
 
 def read_orientation(path: Path, image: Image.Image) -> int:
     """Return the EXIF orientation, 1 (upright) where there is none or it makes no sense."""
     try:
+        if image.format == "TIFF":
+            return 1  # Pillow has turned it, and its size
         if image.format != "PNG" or "exif" in image.info or "Raw profile type exif" in image.info:
             exif = image.getexif()
         else:  # here getexif would decode the whole image to look behind it

@@ -1,15 +1,19 @@
 """From a folder to the examples in it, and to findings about what could not be used."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from datasets_tools import captions
 from datasets_tools.errors import DatasetError, show_name
 from datasets_tools.files import explain_os_error
-from datasets_tools.images import IMAGE_SUFFIXES, inspect_image
-from datasets_tools.masks import MASK_FOLDER
+from datasets_tools.formats import FORMAT_NAMES
+from datasets_tools.groups import list_groups, read_repeats
+from datasets_tools.images import inspect_image
+from datasets_tools.leftovers import describe_leftovers
+from datasets_tools.prompt_syntax import describe_prompt_syntax
+from datasets_tools.sidecars import Neighbours
 
 
 @dataclass(frozen=True)
@@ -17,7 +21,9 @@ class Example:
     """One image with its caption.
 
     `width` and `height` are those of the upright image. `id` is the fingerprint of the image
-    file: it survives moving and renaming, and two identical files in a folder share it.
+    file: it survives moving and renaming, and two identical files in a folder share it. `group` is
+    the sub-folder or further folder it lies in (see `groups`), and `repeats` how often it is shown
+    in an epoch.
     """
 
     path: Path
@@ -25,6 +31,13 @@ class Example:
     width: int
     height: int
     id: str
+    group: str = ""
+    repeats: int = 1
+
+    @property
+    def name(self) -> str:
+        """Its name, which no other example of its dataset has."""
+        return f"{self.group}/{self.path.name}" if self.group else self.path.name
 
     @property
     def caption_path(self) -> Path:
@@ -43,37 +56,64 @@ class Finding:
 
 
 def scan_folder(folder: Path) -> tuple[list[Example], list[Finding]]:
-    """Return the examples of a folder in natural name order, and findings about the rest.
+    """Return the examples of a dataset in natural name order, and findings about the rest.
 
+    Sub-folders like ``10_cat`` are groups of the dataset, behind the images of the folder itself.
     Every image is decoded to its end, so an example that is returned can be trained; files that
-    have not changed since the last scan are not read again. Hidden files and files that do not
-    have the name of an image are ignored, and so are sub-folders, with a warning unless it is the
-    one of the masks.
+    have not changed since the last scan are not read again. What lies in the folder and is not
+    used is named in one warning; hidden files are not.
 
     Raises:
         DatasetError: The folder is missing, cannot be read, or holds no image file at all.
     """
-    files, findings = _list_images(folder)
-    if not files:
-        nested = "".join(f" {finding.message}" for finding in findings)
+    places = [(_list_folder(folder), "", 1)]
+    groups = list_groups(folder)
+    places += [(_list_folder(path), path.name, read_repeats(path.name)) for path in groups]
+    examples: list[Example] = []
+    findings: list[Finding] = []
+    count = 0
+    for neighbours, name, repeats in places:
+        files = _list_images(neighbours)
+        count += len(files)
+        scanned, problems = _scan_images(neighbours, files)
+        examples += [replace(each, group=name, repeats=repeats) for each in scanned]
+        findings += problems
+    named = ((show_name(each.path), each.caption) for each in examples)
+    if syntax := describe_prompt_syntax(named):
+        findings.append(Finding("warning", "prompt_syntax", syntax, None))
+    if not count:
+        leftovers = " ".join(finding.message for finding in findings)
         raise DatasetError(
             f"The folder {show_name(folder)} contains no images. "
-            f"Add PNG, JPEG, WebP or BMP files to it.{nested}"
+            f"Add {FORMAT_NAMES} files to it. {leftovers}".rstrip()
         )
+    return examples, findings
+
+
+def _scan_images(neighbours: Neighbours, files: list[Path]) -> tuple[list[Example], list[Finding]]:
+    """Return the examples of one folder, and findings about the rest."""
     examples = []
+    findings = [
+        Finding("error", "unreadable_metadata", problem, None)
+        for problem in neighbours.metadata.problems
+    ]
+    texts = {}
     for path in files:
+        try:
+            texts[path.name] = caption = captions.read_caption(path, neighbours)
+        except DatasetError as error:
+            findings.append(Finding("error", "unreadable_caption", str(error), path))
+            caption = ""
         try:
             facts = inspect_image(path)
         except DatasetError as error:
             findings.append(Finding("error", "unreadable_image", str(error), path))
             continue
-        try:
-            caption = captions.read_caption(path)
-        except DatasetError as error:
-            findings.append(Finding("error", "unreadable_caption", str(error), path))
-            caption = ""
         examples.append(Example(path, caption, facts.width, facts.height, facts.id))
-    return examples, findings + _find_shared_captions(files)
+    findings += _find_shared_captions(files, neighbours)
+    if leftovers := describe_leftovers(neighbours, files, texts):
+        findings.append(Finding("warning", "leftovers", leftovers, None))
+    return examples, findings
 
 
 def natural_order(path: Path) -> tuple[list[tuple[int, int, str]], str]:
@@ -83,53 +123,31 @@ def natural_order(path: Path) -> tuple[list[tuple[int, int, str]], str]:
     return keys, path.name
 
 
-def _list_images(folder: Path) -> tuple[list[Path], list[Finding]]:
-    """Return the image files of a folder in order, and a warning per sub-folder with images."""
+def _list_images(neighbours: Neighbours) -> list[Path]:
+    paths = [neighbours.folder / name for name in neighbours.names if neighbours.is_image(name)]
+    return sorted((path for path in paths if path.is_file()), key=natural_order)
+
+
+def _list_folder(folder: Path) -> Neighbours:
     name = show_name(folder)
     if not folder.is_dir():
         raise DatasetError(f"There is no folder {name}. Check the path, or create the folder.")
-    files, findings = [], []
     try:
-        for path in sorted(folder.iterdir(), key=natural_order):
-            if _is_image_name(path) and path.is_file():
-                files.append(path)
-            elif path.name != MASK_FOLDER and _is_open_folder(path) and _holds_images(path):
-                message = (
-                    f"The images in the sub-folder {show_name(path)} are not used. "
-                    f"Move them into {name} itself if they belong to the dataset."
-                )
-                findings.append(Finding("warning", "ignored_subfolder", message, path))
+        return Neighbours(folder, [path.name for path in folder.iterdir()])
     except OSError as error:
         message = f"The folder {name} cannot be read: {explain_os_error(error)}"
         raise DatasetError(message) from error
-    return files, findings
 
 
-def _is_image_name(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-
-
-def _is_open_folder(path: Path) -> bool:
-    return not path.name.startswith(".") and path.is_dir()
-
-
-def _holds_images(folder: Path) -> bool:
-    try:
-        return any(_is_image_name(path) for path in folder.iterdir())
-    except OSError:
-        return False  # what cannot be looked into is not part of the dataset either
-
-
-def _find_shared_captions(files: list[Path]) -> list[Finding]:
+def _find_shared_captions(files: list[Path], neighbours: Neighbours) -> list[Finding]:
     """Return a warning for every caption file that two images would share."""
-    by_stem: dict[str, list[Path]] = {}
+    by_caption: dict[Path, list[Path]] = {}
     for path in files:
-        by_stem.setdefault(path.stem, []).append(path)
+        by_caption.setdefault(neighbours.caption_path(path), []).append(path)
     findings = []
-    for same in by_stem.values():
+    for caption, same in by_caption.items():
         if len(same) > 1:
             names = " and ".join(show_name(path) for path in same)
-            caption = show_name(captions.caption_path(same[0]))
-            message = f"{names} share the caption {caption}. Rename one of the images."
+            message = f"{names} share the caption {show_name(caption)}. Rename one of the images."
             findings.append(Finding("warning", "shared_caption", message, same[-1]))
     return findings

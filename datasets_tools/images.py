@@ -19,11 +19,13 @@ from datasets_tools.decode import (
     SIDEWAYS,
     TURNS,
     damaged,
+    load_image,
     open_image,
     read_orientation,
 )
 from datasets_tools.errors import DatasetError, show_name
 from datasets_tools.files import explain_os_error, save_for_person
+from datasets_tools.formats import IMAGE_SUFFIXES
 from datasets_tools.names import change_name
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "MAX_PIXELS",
     "MIN_SIDE",
     "ImageFacts",
+    "encode_copy",
     "fingerprint",
     "image_id",
     "import_image",
@@ -40,8 +43,6 @@ __all__ = [
     "read_size",
     "write_thumbnail",
 ]
-
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 
 _SHORT_ID_LENGTH = 16
 _JPEG_QUALITY = 95
@@ -69,8 +70,7 @@ def read_image(path: Path) -> Image.Image:
     with open_image(path) as image:
         try:
             turn = read_orientation(path, image)
-            image.load()
-            upright = to_rgb(image)
+            upright = to_rgb(load_image(path, image))
             return upright.transpose(TURNS[turn]) if turn in TURNS else upright
         except DAMAGE as error:
             raise damaged(path) from error
@@ -142,10 +142,20 @@ def write_thumbnail(path: Path, to: Path, side: int = 256) -> None:
         raise DatasetError(
             f"A thumbnail cannot be written as {show_name(to)}. Use .jpg, .png or .webp."
         )
+    copy = encode_copy(path, side, kind)
+    _make_folder(to.parent)
+    save_for_person(to, copy, f"The thumbnail of {show_name(path)}")
+
+
+def encode_copy(path: Path, side: int, kind: str = "WEBP") -> bytes:
+    """Return a copy whose longer side is at most `side` pixels, in a format by Pillow's name.
+
+    Raises:
+        DatasetError: The image cannot be used.
+    """
     image = read_image(path)
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    _make_folder(to.parent)
-    save_for_person(to, _encode(image, kind), f"The thumbnail of {show_name(path)}")
+    return _encode(image, kind)
 
 
 def import_image(source: Path, folder: Path) -> Path:
@@ -159,6 +169,15 @@ def import_image(source: Path, folder: Path) -> Path:
     Raises:
         DatasetError: The image cannot be used or cannot be written; nothing is left behind.
     """
+    return import_new_image(source, folder, source.stem)[0]
+
+
+def import_new_image(source: Path, folder: Path, stem: str) -> tuple[Path, bool]:
+    """Do what `import_image` does, for a source of another name; also return whether it is new.
+
+    Raises:
+        DatasetError: As for `import_image`.
+    """
     image = read_image(source)
     with open_image(source) as header:
         kind, suffix = ("JPEG", ".jpg") if header.format in ("JPEG", "MPO") else ("PNG", ".png")
@@ -171,10 +190,10 @@ def import_image(source: Path, folder: Path) -> Path:
     with _import_lock:
         existing = _find_image(folder, image.size, digests)
         if existing is not None:
-            return existing
-        path = folder / f"{_choose_stem(source.stem, folder)}{suffix}"
+            return existing, False
+        path = folder / f"{_choose_stem(stem, folder)}{suffix}"
         save_for_person(path, data, f"The image {show_name(source)}")
-    return path
+    return path, True
 
 
 FileState = tuple[int, int, int, int]
@@ -195,7 +214,7 @@ def _inspect(path: Path, state: FileState) -> ImageFacts:  # noqa: ARG001 - stat
     width, height = read_size(path)
     with open_image(path) as image:
         try:
-            image.load()
+            load_image(path, image)
         except DAMAGE as error:
             raise damaged(path) from error
     return ImageFacts(width, height, fingerprint(path))
@@ -255,11 +274,16 @@ def _find_image(folder: Path, size: tuple[int, int], digests: set[str]) -> Path 
     return None
 
 
-def _choose_stem(wish: str, folder: Path) -> str:
-    """Return a harmless file stem like `wish` that no image or caption in `folder` has."""
+def make_stem(wish: str) -> str:
+    """Return a harmless file stem like `wish`."""
     plain = unicodedata.normalize("NFKD", wish).encode("ascii", "ignore").decode()
     stem = re.sub(r"[^A-Za-z0-9_]+", "-", plain).strip("-_")[:_LONGEST_STEM]
-    stem = change_name(stem, "image")
+    return change_name(stem, "image")
+
+
+def _choose_stem(wish: str, folder: Path) -> str:
+    """Return a harmless file stem like `wish` that no image or caption in `folder` has."""
+    stem = make_stem(wish)
     used = {path.stem.lower() for path in _list_folder(folder)}
     free, number = stem, 2
     while free.lower() in used:

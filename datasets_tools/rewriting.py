@@ -21,6 +21,7 @@ from datasets_tools.edits import CaptionChange
 from datasets_tools.errors import DatasetError, show_name
 from datasets_tools.examples import scan_folder
 from datasets_tools.files import explain_os_error, save_for_person
+from datasets_tools.groups import locate
 from datasets_tools.undo_log import (
     Entry,
     append_entry,
@@ -67,10 +68,11 @@ class Rewriting:
         Raises:
             DatasetError: it could not be written; the old caption is untouched.
         """
-        before, after = read_caption_file(image_path), normalise_caption(text)
-        if normalise_caption(before or "") == after:
+        after = normalise_caption(text)
+        if read_caption(image_path) == after:
             return False
-        entry = Entry(image_path.name, before, after)
+        before = read_caption_file(image_path)
+        entry = Entry(image_path.relative_to(self._folder).as_posix(), before, after)
         try:
             # An undo of the first half meanwhile has removed the log.
             if self._log is None or not self._log.exists():
@@ -142,10 +144,10 @@ def undo_rewriting(folder: Path) -> UndoResult | None:
 def _restore_captions(folder: Path, what: str, entries: list[Entry]) -> UndoResult:
     by_caption: dict[Path, list[Entry]] = {}
     for entry in entries:
-        by_caption.setdefault(caption_path(folder / entry.image), []).append(entry)
+        by_caption.setdefault(caption_path(locate(folder, entry.image)), []).append(entry)
     restored, unchanged = 0, []
     for path, changes in by_caption.items():
-        image = folder / changes[-1].image
+        image = locate(folder, changes[-1].image)
         before = changes[0].before
         now = _read_bytes(path)
         if now == (None if before is None else before.encode()):

@@ -19,7 +19,8 @@ from datasets_tools.captions import normalise_caption
 from datasets_tools.disk import remove_empty_folder, remove_file, sync_file
 from datasets_tools.errors import DatasetError, show_name
 from datasets_tools.files import explain_os_error
-from datasets_tools.images import IMAGE_SUFFIXES
+from datasets_tools.formats import IMAGE_SUFFIXES
+from datasets_tools.groups import is_group
 
 UNDO_FOLDER = ".undo"
 MAX_LOGS = 50
@@ -151,11 +152,12 @@ def _parse(line: bytes) -> dict[str, Any]:
 
 
 def _make_entry(fields: dict[str, Any]) -> Entry | None:
-    """Returns an entry that names an image of the dataset itself, and nothing outside of it."""
+    """Returns an entry that names an image of the dataset or a group, and nothing outside of it."""
     image, before, after = (fields.get(name) for name in ("image", "before", "after"))
     if not isinstance(image, str) or not isinstance(before, str | None):
         return None
-    plain = Path(image).name == image and "\0" not in image
+    group, slash, name = image.rpartition("/")
+    plain = Path(name).name == name and "\0" not in image and (not slash or is_group(group))
     if not isinstance(after, str) or not plain or Path(image).suffix.lower() not in IMAGE_SUFFIXES:
         return None
     try:

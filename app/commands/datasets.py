@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 from app.commands.arguments import Subparsers, add_command
+from app.dataset.text import imported
 from datasets_tools.checks import check_dataset
 from datasets_tools.edits import (
     CaptionChange,
@@ -16,6 +17,10 @@ from datasets_tools.edits import (
 )
 from datasets_tools.errors import DatasetError
 from datasets_tools.examples import scan_folder
+from datasets_tools.groups import describe_share, measure_shares
+from datasets_tools.intake import list_sources, take_in
+from datasets_tools.names import explain_path
+from datasets_tools.prompt_syntax import change_by_cleaning
 from datasets_tools.rewriting import find_last_rewriting, rewrite_all, undo_rewriting
 
 
@@ -26,6 +31,17 @@ def add_commands(commands: Subparsers) -> None:
     check.add_argument("--trigger", default="", help="trigger word that captions should hold")
     check.add_argument("--resolution", type=int, default=512, help="training size in pixels")
     check.add_argument("--json", action="store_true", help="print the report as JSON")
+    taken = add_command(
+        commands, "import", _run_import, "take images into a dataset with captions and masks"
+    )
+    taken.add_argument("sources", type=Path, nargs="+", help="images, folders and zip archives")
+    taken.add_argument("--to", type=Path, required=True, help="folder of the dataset")
+    taken.epilog = (
+        "Images are encoded anew, so that nothing of them but their pixels arrives. Captions are "
+        "read from .txt, .caption, "
+        "a.png.txt and metadata files, masks from a-masklabel.png and a folder masks. Folders like "
+        "10_cat keep their repeats. What is not used is listed."
+    )
     captions = add_command(
         commands, "captions", _run_captions, "list the tags of a dataset, or change all captions"
     )
@@ -41,6 +57,9 @@ def add_commands(commands: Subparsers) -> None:
         "--add", metavar="TAG", help="add a tag to every caption without it; several with commas"
     )
     change.add_argument("--remove", metavar="TAG", help="take a tag out of every caption")
+    change.add_argument(
+        "--clean", action="store_true", help="take prompt syntax out: weights, wildcards, <lora:…>"
+    )
     change.add_argument("--undo", action="store_true", help="undo the last change of many captions")
     captions.add_argument(
         "--first", action="store_true", help="with --add: put the tag first, not last"
@@ -51,6 +70,19 @@ def add_commands(commands: Subparsers) -> None:
         "frequent first. --undo undoes suggested captions, too; one that was edited since stays as "
         "it is."
     )
+
+
+def _run_import(args: argparse.Namespace) -> int:
+    for path in args.sources:
+        if not path.exists():
+            raise DatasetError(f"There is no file or folder {path}. Check the path.")
+    if problem := explain_path(args.to):
+        raise DatasetError(problem)
+    done = take_in(list_sources(args.sources), args.to)
+    print(imported(len(done.images), done.known, done.captions, done.masks))
+    for line in (*done.unused, *done.refused):
+        print(line)
+    return 1 if done.refused else 0
 
 
 def _run_captions(args: argparse.Namespace) -> int:
@@ -67,6 +99,8 @@ def _run_captions(args: argparse.Namespace) -> int:
 def _read_change(args: argparse.Namespace) -> CaptionChange | None:
     if args.replace is not None:
         return change_words(*args.replace)
+    if args.clean:
+        return change_by_cleaning()
     if args.add is not None:
         return change_by_adding(args.add, first=args.first)
     return change_by_removing(args.remove) if args.remove is not None else None
@@ -102,7 +136,7 @@ def _undo(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
-    examples, _ = scan_folder(args.dataset)
+    examples, findings = scan_folder(args.dataset)
     tags = count_tags(example.caption for example in examples)
     last = find_last_rewriting(args.dataset)
     if args.json:
@@ -114,6 +148,8 @@ def _list(args: argparse.Namespace) -> int:
         print(f"{count:5} {tag}")
     bare = sum(not example.caption for example in examples)
     print(f"{len(examples)} images, {bare} without a caption, {len(tags)} different tags.")
+    for finding in findings:
+        print(f"{finding.severity}: {finding.message}")
     if last is not None:
         print(f"--undo undoes: {last}")
     return 0
@@ -130,6 +166,9 @@ def _run_check(args: argparse.Namespace) -> int:
         print(json.dumps(report.to_json(), indent=1, ensure_ascii=False))
         return 0 if report.ok else 1
     print(f"{len(report.examples)} images can be read.")
+    shares = measure_shares([(example.group, example.repeats) for example in report.examples])
+    for share in shares if len(shares) > 1 else ():
+        print(f"  {describe_share(share)}")
     for finding in report.findings:
         print(f"{finding.severity}: {finding.message}")
     print("Ready to train." if report.ok else "This cannot be trained on yet.")

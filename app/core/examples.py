@@ -17,12 +17,11 @@ from datasets_tools.bounded_json import read_table
 from datasets_tools.captions import TRASH_FOLDER
 from datasets_tools.errors import DatasetError, show_name
 from datasets_tools.examples import Example, scan_folder
-from datasets_tools.images import IMAGE_SUFFIXES
+from datasets_tools.groups import list_groups, read_title
 
 TRIGGER_FILE = "dataset.json"
 SUGGESTING = "caption"  # the kind of job that suggests captions
 _THUMBNAIL_ID = 32
-_DATASET_SUFFIXES = (*IMAGE_SUFFIXES, ".txt", ".json")
 
 
 @dataclass(frozen=True)
@@ -43,8 +42,16 @@ def key_of(example: Example) -> str:
     Neither a position, which shifts when images come and go, nor the content alone, which two
     copies of an image share, nor the file's name, which would come back as a path.
     """
-    text_of_both = f"{example.path.name}\0{example.id}"
+    # A group keeps its title when it gets other repeats, so that an open editor keeps its image.
+    place = f"{read_title(example.group)}/" if example.group else ""
+    text_of_both = f"{place}{example.path.name}\0{example.id}"
     return hashlib.sha256(text_of_both.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+
+
+def show_example(example: Example) -> str:
+    """Returns the name of an example fit for a sentence, below its group where it has one."""
+    name = show_name(example.path)
+    return f"{show_name(Path(example.group))}/{name}" if example.group else name
 
 
 def thumbnail_of(example: Example) -> str:
@@ -88,7 +95,7 @@ def view_tiles(folder: Path) -> list[Tile]:
     return [
         Tile(
             key=key_of(example),
-            name=show_name(example.path),
+            name=show_example(example),
             caption=example.caption,
             width=example.width,
             height=example.height,
@@ -138,17 +145,22 @@ def folder_signature(folder: Path) -> str:
 
 
 def _read_signature(folder: Path) -> str:
-    facts = []
     try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.lower().endswith(_DATASET_SUFFIXES):
-                    state = entry.stat()
-                    facts.append((entry.name, state.st_size, state.st_mtime_ns, state.st_ino))
+        facts = sorted(
+            fact for place in (folder, *list_groups(folder)) for fact in _stat_all(place)
+        )
     except OSError:
         return ""
-    facts.sort()
     return hashlib.sha256(repr(facts).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _stat_all(folder: Path) -> Iterator[tuple[str, int, int, int]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.name.startswith("."):
+                # A link that leads nowhere is still something in the folder.
+                state = entry.stat(follow_symlinks=Path(entry.path).exists())
+                yield entry.path, state.st_size, state.st_mtime_ns, state.st_ino
 
 
 def has_trash(folder: Path) -> bool:

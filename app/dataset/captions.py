@@ -13,6 +13,7 @@ from app.core.examples import (
     image_url,
     name_suggesting,
     read_trigger,
+    show_example,
 )
 from app.core.jobs import forget_job
 from app.core.workspace import Workspace, WorkspaceError
@@ -21,7 +22,7 @@ from app.dataset.images import CAPTION_LOCK
 from app.dataset.suggestions import list_suggested
 from datasets_tools.captions import normalise_caption, read_caption, revision_of, write_caption
 from datasets_tools.edits import CaptionChange
-from datasets_tools.errors import DatasetError, show_name
+from datasets_tools.errors import DatasetError
 from datasets_tools.files import explain_os_error, write_atomically
 from datasets_tools.rewriting import rewrite_all, undo_rewriting
 
@@ -78,7 +79,7 @@ def open_caption(workspace: Workspace, dataset: str, key: str) -> EditedText:
         caption = read_caption(example.path)
     except DatasetError:  # the check names what is wrong with the file
         caption = ""
-    name = show_name(example.path)
+    name = show_example(example)
     facts = text.image_facts(name, example.width, example.height)
     return EditedText(caption, revision_of(caption), name, image_url(dataset, key), facts)
 
@@ -96,7 +97,7 @@ def save_caption(
         return Saved("gone", str(error))
     if example is None:
         return Saved("gone", text.IMAGE_GONE)
-    name, plain = show_name(example.path), normalise_caption(caption)
+    name, plain = show_example(example), normalise_caption(caption)
     try:
         with CAPTION_LOCK:
             if not example.path.is_file():  # it was removed in this moment

@@ -10,10 +10,11 @@ from typing import Any
 import gradio as gr
 
 from app.core.workspace import Workspace, WorkspaceError
-from app.dataset import captions, images, suggestions, text
+from app.dataset import captions, folders, images, suggestions, text
 from app.ui.markup import element, join, note
 from datasets_tools.edits import CaptionChange, change_by_adding, change_by_removing, change_words
 from datasets_tools.errors import DatasetError
+from datasets_tools.prompt_syntax import change_by_cleaning
 
 _FIRST_DATASET = "my-dataset"
 
@@ -51,8 +52,12 @@ class DatasetEvents:
             done = images.import_uploads(self.workspace, folder, uploads or [])
         except (WorkspaceError, OSError) as error:
             return {"message": note(str(error), "error"), "uploads": None}
-        line = text.imported(done.added, done.known)
-        message = note(line, "good" if done.added or done.known else "info")
+        line = text.imported(done.added, done.known, done.captions, done.masks)
+        arrived = done.added or done.known or done.captions
+        message = join(
+            note(line, "good" if arrived else "info"),
+            *(note(unused, "warning") for unused in done.unused),
+        )
         if done.refused:
             lines = [element("li", line) for line in done.refused]
             inner = join(text.refused(len(done.refused)), element("ul", *lines))
@@ -80,6 +85,14 @@ class DatasetEvents:
         except WorkspaceError as error:
             return {"message": note(str(error), "error")}
         return {"message": note(line, "good")}
+
+    def change_folders(self, event: gr.EventData) -> Changes:
+        """Gives a folder of the dataset that was shown other repeats."""
+        try:
+            folders.change_repeats(self.workspace, _read(event, "dataset"), _read(event, "key"))
+        except WorkspaceError as error:
+            return {"message": note(str(error), "error")}
+        return {"message": ""}
 
     def list_captioners(self) -> Changes:
         """Lists the captioners that there are now: one may have been downloaded since the start."""
@@ -113,6 +126,10 @@ class DatasetEvents:
     def remove_tag(self, dataset: str | None, tag: str | None) -> Changes:
         """Removes a tag from all captions."""
         return self._change(dataset, lambda: change_by_removing(tag or ""))
+
+    def clean(self, dataset: str | None) -> Changes:
+        """Takes prompt syntax out of all captions."""
+        return self._change(dataset, change_by_cleaning)
 
     def undo(self, event: gr.EventData) -> Changes:
         """Undoes the last change of many captions in the dataset that was shown."""

@@ -13,7 +13,7 @@ from app.core.examples import (
 from app.core.run_contents import read_resolution
 from app.core.text import image_count
 from app.core.workspace import Workspace
-from app.dataset import captions_html, text
+from app.dataset import captions_html, folders, text
 from app.dataset.images import CheckCard, find_folder, view_check
 from app.ui.components import make_button
 from app.ui.fragments import Params, View
@@ -169,6 +169,7 @@ def _read_buttons_version(workspace: Workspace, params: Params) -> object:
 
 
 VIEWS = {
+    **folders.VIEWS,
     "dataset-grid": View(_render_grid, _read_signature),
     "dataset-check": View(_render_check, _read_check_version),
     "image-buttons": View(_render_image_buttons, _read_buttons_version),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.core.examples import find_example, list_examples, thumbnail_of
+from app.core.examples import find_example, list_examples, show_example, thumbnail_of
 from app.core.workspace import (
     MAX_DATASET_BYTES,
     MAX_DATASET_IMAGES,
@@ -19,9 +19,14 @@ from datasets_tools.captions import move_to_trash, restore_from_trash
 from datasets_tools.checks import check_dataset
 from datasets_tools.disk import remove_empty_folder, remove_quietly
 from datasets_tools.errors import DatasetError, show_name
-from datasets_tools.images import IMAGE_SUFFIXES, import_image, write_thumbnail
+from datasets_tools.groups import list_groups
+from datasets_tools.images import IMAGE_SUFFIXES, encode_copy, write_thumbnail
+from datasets_tools.intake import Source, take_in
 
 THUMBNAIL_SIDE = 256
+# Between the names of folders and files in an upload's name; Gradio keeps it, where it drops "/".
+FOLDER_SIGN = "\u2215"
+_WEB_COPY_SIDE = 2048
 _FULL_STEP = 64
 _SMALL_MODEL = 384
 
@@ -34,11 +39,23 @@ _thumbnail_slots = threading.Semaphore(2)
 
 @dataclass(frozen=True)
 class Imported:
-    """How many images arrived, and a sentence for each that did not."""
+    """What arrived.
+
+    Attributes:
+        added: Number of new images.
+        known: Number of images that were there.
+        captions: Number of captions that came along.
+        masks: Number of masks that came along.
+        refused: A sentence for each file that cannot be used.
+        unused: What else was among the files, in a line per folder.
+    """
 
     added: int
     known: int
+    captions: int
+    masks: int
     refused: tuple[str, ...]
+    unused: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -59,27 +76,31 @@ def find_folder(workspace: Workspace, dataset: object) -> Path | None:
 
 
 def import_uploads(workspace: Workspace, folder: Path, uploads: Sequence[str]) -> Imported:
-    """Takes uploaded files into a dataset; each upload is deleted afterwards, whatever it was."""
+    """Takes uploaded files into a dataset; each upload is deleted afterwards, whatever it was.
+
+    Captions, masks and zip archives are taken in, too. A file of a folder that was dropped has the
+    folder in its name (`js/folders.js`).
+    """
     root = workspace.uploads_path.resolve()
-    added = known = 0
-    refused = []
-    for name in uploads:
-        source = Path(name).resolve()
-        if not source.is_relative_to(root):
-            refused.append(text.NOT_AN_UPLOAD)
-            continue
-        before = _list_images(folder)
-        try:
-            _check_quota(before, source)
-            path = import_image(source, folder)
-            added, known = (added, known + 1) if path in before else (added + 1, known)
-        except (DatasetError, WorkspaceError) as error:
-            refused.append(str(error))
-        finally:
-            remove_quietly(source)
+    paths = [Path(name).resolve() for name in uploads]
+    inside = [path for path in paths if path.is_relative_to(root)]
+    sources = [Source(path, path.name.replace(FOLDER_SIGN, "/")) for path in inside]
+    refused = [text.NOT_AN_UPLOAD] * (len(paths) - len(inside))
+    try:
+        done = take_in(sources, folder, lambda source: _check_quota(_list_images(folder), source))
+    finally:
+        for path in inside:
+            remove_quietly(path)
             with contextlib.suppress(OSError):  # the folder that Gradio made for this one file
-                remove_empty_folder(source.parent)
-    return Imported(added, known, tuple(refused))
+                remove_empty_folder(path.parent)
+    return Imported(
+        added=len(done.images),
+        known=done.known,
+        captions=done.captions,
+        masks=done.masks,
+        refused=(*refused, *(line.replace(FOLDER_SIGN, "/") for line in done.refused)),
+        unused=tuple(done.unused),
+    )
 
 
 def make_thumbnail(workspace: Workspace, folder: Path, name: str) -> Path | None:
@@ -110,6 +131,15 @@ def make_thumbnail(workspace: Workspace, folder: Path, name: str) -> Path | None
     return to
 
 
+def make_web_copy(path: Path) -> bytes | None:
+    """Returns an image of a format that browsers do not show as WebP; None if it cannot be read."""
+    with _thumbnail_slots:
+        try:
+            return encode_copy(path, _WEB_COPY_SIDE)
+        except DatasetError:
+            return None
+
+
 def remove_image(folder: Path, key: str) -> str:
     """Moves an image and its caption to the dataset's trash and returns its name.
 
@@ -121,10 +151,10 @@ def remove_image(folder: Path, key: str) -> str:
         raise WorkspaceError(text.IMAGE_GONE)
     try:
         with CAPTION_LOCK:
-            move_to_trash(example.path)
+            move_to_trash(example.path, folder)
     except DatasetError as error:
         raise WorkspaceError(str(error)) from error
-    return show_name(example.path)
+    return show_example(example)
 
 
 def undo_remove(folder: Path) -> str:
@@ -163,7 +193,8 @@ def view_check(folder: Path, trigger: str, resolution: int) -> CheckCard:
 
 
 def _list_images(folder: Path) -> set[Path]:
-    return {path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES}
+    files = (path for place in (folder, *list_groups(folder)) for path in place.iterdir())
+    return {path for path in files if path.suffix.lower() in IMAGE_SUFFIXES}
 
 
 def _check_quota(images: set[Path], source: Path) -> None:

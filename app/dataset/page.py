@@ -10,13 +10,13 @@ from app.ui.fragments import fragment
 from app.ui.markup import element
 from app.ui.wire import MOUNT, wire, wire_in_browser
 
-FILE_TYPES = [".png", ".jpg", ".jpeg", ".webp", ".bmp"]
-
 
 def build_dataset_page(context: PageContext) -> None:
     """Builds the tab and wires it."""
     events = DatasetEvents(context.workspace)
     message = _build_images(context, events)
+    shares = fragment("dataset-folders", "dataset", elem_id="dataset-folders")
+    wire(shares.select, events.change_folders, outputs={"message": message})
     _build_suggesting(context, events)
     _build_editor(events, message)
     _build_all_captions(context, events)
@@ -42,7 +42,7 @@ def _build_images(context: PageContext, events: DatasetEvents) -> gr.HTML:
         create = gr.Button(text.CREATE, elem_id="dataset-create", scale=0, min_width=120)
     with gr.Row():
         uploads = gr.File(
-            label=text.UPLOAD, file_count="multiple", file_types=FILE_TYPES, height=170,
+            label=text.UPLOAD, file_count="multiple", height=170,
             elem_id="dataset-upload", min_width=280,
         )  # fmt: skip
         with gr.Column(min_width=280):
@@ -115,6 +115,9 @@ def _build_all_captions(context: PageContext, events: DatasetEvents) -> None:
                     ("remove", text.REMOVE_TAG),
                 )
             )
+        with gr.Row(elem_classes="with-button"):
+            gr.HTML(element("p", text.CLEAN_INFO, class_="quiet"))
+            clean = gr.Button(text.CLEAN, scale=0, min_width=150, elem_id="captions-clean")
         undo = fragment("captions-undo", "dataset", elem_id="captions-undo-row")
         message = {"message": gr.HTML("", elem_id="captions-told")}
         tags = fragment("captions-tags", "dataset", elem_id="captions-tags")
@@ -124,6 +127,7 @@ def _build_all_captions(context: PageContext, events: DatasetEvents) -> None:
     wire([add_last.click, tag.submit], events.add_last, tagged, message)
     wire(add_first.click, events.add_first, tagged, message)
     wire(remove.click, events.remove_tag, tagged, message)
+    wire(clean.click, events.clean, dataset, message)
     wire(undo.select, events.undo, outputs=message)
     wire_in_browser(tags.select, "takeTag", outputs={"tag": tag})
 

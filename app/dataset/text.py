@@ -35,8 +35,16 @@ def trigger_too_long(limit: int) -> str:
     return f"The trigger word was not kept: it is longer than {limit} signs."
 
 
-def imported(added: int, known: int) -> str:
-    parts = [f"{added} {'image' if added == 1 else 'images'} added."]
+def imported(added: int, known: int, captions: int, masks: int) -> str:
+    along = [
+        f"{count} {name if count == 1 else f'{name}s'}"
+        for count, name in ((captions, "caption"), (masks, "mask"))
+        if count
+    ]
+    images = f"{added} {'image' if added == 1 else 'images'}"
+    parts = [f"{' and '.join(along)} added."] if along and not added else []
+    if added or not along:
+        parts = [f"{images} added{' with ' if along else ''}{' and '.join(along)}."]
     if known:
         parts.append(f"{known} {'was' if known == 1 else 'were'} in the dataset already.")
     return " ".join(parts)
@@ -74,7 +82,7 @@ NEW_NAME = "New dataset"
 NEW_NAME_EXAMPLE = "for example my-cat"
 CREATE = "Make it"
 CHOOSE = "Dataset"
-UPLOAD = "Add images: PNG, JPEG, WebP or BMP"
+UPLOAD = "Add images, folders or a zip; captions and masks beside them come along"
 TRIGGER = "Trigger word"
 TRIGGER_SAVED = "The trigger word is kept."
 TRIGGER_CONFLICT = "Not saved: the trigger word was changed elsewhere in the meantime."
@@ -89,6 +97,11 @@ UNDO = "Undo remove"
 CHECK_HEADING = "Dataset check"
 GRID_LABEL = "Images of the dataset; arrow keys move"
 NO_CAPTION = "no caption"
+FOLDERS = "Folders and repeats"
+FOLDERS_INFO = (
+    "How often each image of a folder is shown in an epoch. The number is the first part of the "
+    "folder's name, as in kohya's layout."
+)
 NOT_SAVED_YET = (
     "Not saved yet: the server does not answer. The text is kept in this window, also when the "
     "page is reloaded, and is sent again."
@@ -98,6 +111,10 @@ YOUR_TEXT = "Your text:"
 USE_NEWER = "Use the newer text"
 KEEP_MINE = "Keep my text"
 DISMISS = "Dismiss"
+
+
+def show_more_often(folder: str, repeats: int) -> str:
+    return f"Show the images of {folder} {repeats} times in an epoch"
 
 
 def more_findings(count: int) -> str:
@@ -131,6 +148,11 @@ REPLACE = "Replace in all"
 TAG = "Tag"
 TAG_INFO = "What stands between two commas; several with commas"
 ADD_LAST, ADD_FIRST, REMOVE_TAG = "Add last", "Add first", "Remove"
+CLEAN = "Clean"
+CLEAN_INFO = (
+    "Takes prompt syntax out of all captions: weights as in (word:1.3), wildcards, choices as in "
+    "{red|blue} (the first one stays), <lora:…>. Training reads such signs as letters."
+)
 NOTHING_TO_UNDO = "Nothing to undo"
 NO_SUCH_CHANGE = "There is no change of many captions to undo."
 TAGS_LABEL = "Tags; choosing one puts it into the box “Tag”"

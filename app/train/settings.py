@@ -21,6 +21,7 @@ from app.train.preset_rows import describe_preset, describe_rows
 from app.ui.form import make_form, put
 from app.ui.fragments import Params, View
 from app.ui.markup import note
+from datasets_tools.groups import read_folder_line
 from trainer.config import ConfigError, RunConfig, config_to_toml, layer_config
 
 # The form, without what is asked for elsewhere on the page or comes from the dataset.
@@ -28,7 +29,7 @@ FORM = make_form(without=("base_model.path", "dataset.path", "dataset.trigger"))
 NAME, START_FROM = "name", "adapter.start_from"
 CONFIG_FILE = "config.toml"  # the settings that a command is asked about
 # Settings of the form that hold paths.
-PATHS = ("base_model.vae", "dataset.prior_path", START_FROM)
+PATHS = ("base_model.vae", "dataset.folders", "dataset.prior_path", START_FROM)
 # What belongs to the run, the base model or the file that is continued, whatever the preset.
 NOT_BY_PRESET = {
     NAME,
@@ -37,6 +38,7 @@ NOT_BY_PRESET = {
     "base_model.zero_snr",
     "base_model.flow_shift",
     "base_model.vae",
+    "dataset.folders",
     START_FROM,
 }
 
@@ -80,9 +82,15 @@ def _refuse_far_paths(workspace: Workspace, config: RunConfig) -> None:
     root = workspace.root.resolve()
     for name in PATHS:
         section, _, setting = name.partition(".")
-        path = str(getattr(getattr(config, section), setting))
-        if path and not workspace.takes_paths and not Path(path).resolve().is_relative_to(root):
-            raise WorkspaceError(text.far_path(name))
+        for path in _list_paths(getattr(getattr(config, section), setting)):
+            if not workspace.takes_paths and not path.resolve().is_relative_to(root):
+                raise WorkspaceError(text.far_path(name))
+
+
+def _list_paths(value: str | list[str]) -> list[Path]:
+    if isinstance(value, list):
+        return [read_folder_line(line)[0] for line in value]
+    return [Path(value)] if value else []
 
 
 def ask_about_settings(workspace: Workspace, word: str, config: RunConfig) -> Job:

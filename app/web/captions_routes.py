@@ -31,8 +31,8 @@ from app.dataset.captions import (
 from app.web import text
 from datasets_tools.errors import LorasmithError
 
-# Of JSON, in which a letter may take six bytes; a caption may have 64 KB.
-MAX_BODY_BYTES = 512 * 1024
+# Of JSON, in which a letter may take six bytes; a caption may have 256 KB.
+MAX_BODY_BYTES = 2 * 1024 * 1024
 _HEADERS = {"cache-control": "private, no-store"}
 _STATUS = {"saved": 200, "unchanged": 200, "conflict": 412, "gone": 404, "refused": 422}
 

@@ -19,7 +19,7 @@ from app.core.generation import REQUEST_ID
 from app.core.lora_files import MADE, find_file
 from app.core.run_contents import sample_path
 from app.core.workspace import Workspace, WorkspaceError
-from app.dataset.images import make_thumbnail
+from app.dataset.images import make_thumbnail, make_web_copy
 from app.library.events import find_pack_zip
 from trainer.formats.embedding import find_embedding
 from trainer.runs.evaluations import read_suggestion
@@ -31,6 +31,10 @@ _TYPES = {
     ".jpeg": "image/jpeg",
     ".webp": "image/webp",
     ".bmp": "image/bmp",
+    ".jpe": "image/jpeg",
+    ".jfif": "image/jpeg",
+    ".gif": "image/gif",
+    ".avif": "image/avif",
 }
 # Addresses carry the content's id or its time, so a browser may keep what it has.
 _KEEP = "private, max-age=86400"
@@ -128,11 +132,14 @@ def _answer_with(workspace: Workspace, find: Finder) -> Callable[[Request], Resp
         if find in _DOWNLOADS:
             headers = {"cache-control": _FRESH}
             return FileResponse(path, 200, headers, "application/octet-stream", filename=path.name)
-        kind = _TYPES.get(path.suffix.lower())
-        if kind is None:
-            return PlainTextResponse("Not found", 404)
         headers = {"cache-control": _KEEP, "content-security-policy": _SANDBOX}
-        return FileResponse(path, 200, headers, kind)
+        kind = _TYPES.get(path.suffix.lower())
+        if kind is not None:
+            return FileResponse(path, 200, headers, kind)
+        copy = make_web_copy(path) if find is _find_image else None
+        if copy is None:
+            return PlainTextResponse("Not found", 404)
+        return Response(copy, 200, headers, "image/webp")
 
     return answer
 

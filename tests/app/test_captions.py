@@ -211,7 +211,7 @@ def test_versions_change_while_captions_are_suggested(workspace, dataset):
     assert look() == before
     suggest(workspace)
     after = look()
-    assert [name for name in VIEWS if after[name] == before[name]] == []
+    assert [name for name in VIEWS if after[name] == before[name]] == ["dataset-folders"]
     captions.undo_last_change(workspace, "cats")
     assert look() == before
 
@@ -342,3 +342,12 @@ def test_unreadable_undo_log_is_told_and_the_rest_is_shown(workspace, dataset, m
     monkeypatch.setattr(view, "find_last_rewriting", fail)
     assert "The undo log cannot be read." in render(workspace, "captions-tags")
     assert not can_press(render(workspace, "captions-undo"), "captions-undo")
+
+
+def test_prompt_syntax_is_cleaned_and_undone(workspace, dataset):
+    (dataset / "image-0.txt").write_text("(red:1.2) cat, __colour__")
+    events = DatasetEvents(workspace)
+    assert "1 caption was changed" in events.clean("cats")["message"]
+    assert (dataset / "image-0.txt").read_text() == "red cat"
+    captions.undo_last_change(workspace, "cats")
+    assert (dataset / "image-0.txt").read_text() == "(red:1.2) cat, __colour__"

@@ -6,6 +6,7 @@ import gradio as gr
 import pytest
 
 from app.core.examples import (
+    find_example,
     folder_signature,
     list_examples,
     look_once,
@@ -16,6 +17,7 @@ from app.dataset import captions, text
 from app.dataset.captions import open_caption, open_trigger, save_caption, save_trigger
 from app.dataset.events import DatasetEvents
 from app.dataset.html import VIEWS
+from app.dataset.images import view_check
 from datasets_tools.edits import change_words
 from tests.app.conftest import draw_images
 
@@ -229,3 +231,40 @@ def test_thumbnails_are_addressed_by_dataset_and_content(tab, workspace, dataset
     draw_images(workspace.datasets_path / "dogs & more", 1)
     tab.params["dataset"] = "dogs & more"
     assert 'src="media/thumbnail/dogs%20%26%20more/' in tab.look()["dataset-grid"]
+
+
+def test_folders_of_a_dataset_are_shown_and_get_other_repeats(workspace, dataset, tab):
+    draw_images(dataset / "10_tabby", 2, size=48)
+    (dataset / "10_tabby" / "image-0.txt").write_text("a tabby")
+    key = next(tile.key for tile in view_tiles(dataset) if tile.name == "10_tabby/image-0.png")
+    shown = tab.look()["dataset-folders"]
+    assert "10_tabby: 2 images × 10, 87% of what is shown" in shown  # 20 of 23
+    assert 'data-key="9:10_tabby"' in shown
+    events = DatasetEvents(workspace)
+    assert events.change_folders(press(dataset="cats", key="11:10_tabby"))["message"] == ""
+    assert [path.name for path in dataset.iterdir() if path.is_dir()] == ["11_tabby"]
+    assert "11_tabby: 2 images × 11" in tab.look()["dataset-folders"]
+    opened = open_caption(workspace, "cats", key)  # an open editor still has its image
+    assert (opened.text, opened.name) == ("a tabby", "11_tabby/image-0.png")
+    assert save_caption(workspace, "cats", key, opened.revision, "a cat").outcome == "saved"
+    assert (dataset / "11_tabby" / "image-0.txt").read_text() == "a cat"
+    for wrong in ("0:11_tabby", "x:11_tabby", "5:../cats", ""):
+        assert "note-error" in events.change_folders(press(dataset="cats", key=wrong))["message"]
+    press_remove = press(key="remove", dataset="cats", image=key)
+    assert "11_tabby/image-0.png was removed" in events.change_images(press_remove)["message"]
+    events.change_images(press(key="undo", dataset="cats"))
+    assert find_example(dataset, key).caption == "a cat"
+
+
+def test_broken_link_is_said_and_does_not_hide_later_images(dataset):
+    for path in dataset.iterdir():
+        path.unlink()
+    (dataset / "gone.png").symlink_to(dataset / "nowhere.png")
+    (dataset / "notes.md").write_text("x")
+    draw_images(dataset, 1)
+    assert len(list_examples(dataset)) == 1
+    draw_images(dataset, 2)
+    assert len(list_examples(dataset)) == 2
+    said = " ".join(message for _, message in view_check(dataset, "", 64).findings)
+    assert "1 broken link (gone.png)" in said
+    assert "1 other file (notes.md)" in said

@@ -34,6 +34,8 @@ def test_tags_are_listed_with_their_counts(folder, capsys):
         (["--replace", "red", "blue"], "Replaced “red” by “blue”",
          ["blue cat, sitting", "blue cat, lying"]),
         (["--replace", "red cat", ""], "Removed the words “red cat”", ["sitting", "lying"]),
+        (["--replace", "cat", "(cat:1.2)"], "Replaced “cat” by “(cat:1.2)”",
+         ["red (cat:1.2), sitting", "Red (cat:1.2), lying"]),
         (["--remove", "SITTING"], "Removed the tag “SITTING”", ["red cat", "Red cat, lying"]),
         (["--add", "photo"], "Added “photo” at the end",
          ["red cat, sitting, photo", "Red cat, lying, photo", "photo"]),
@@ -110,3 +112,15 @@ def test_folder_that_is_not_there_is_named(tmp_path, capsys, options):
 def test_two_changes_at_once_are_refused(folder):
     with pytest.raises(SystemExit):
         main(["captions", str(folder), "--add", "x", "--remove", "y"])
+
+
+def test_prompt_syntax_is_listed_removed_and_restored(folder, capsys):
+    (folder / "2.txt").write_text("(red:1.2) {cat|dog}, <lora:x:1>")
+    before = read_all(folder)
+    main(["captions", str(folder)])
+    assert "warning: 1 caption has prompt syntax" in capsys.readouterr().out
+    assert main(["captions", str(folder), "--clean"]) == 0
+    assert "Removed prompt syntax: 1 caption was changed." in capsys.readouterr().out
+    assert read_all(folder) == {**before, "2.txt": "red cat"}
+    assert main(["captions", str(folder), "--undo"]) == 0
+    assert read_all(folder) == before

@@ -57,22 +57,30 @@ def test_byte_order_mark_and_line_ends_are_tolerated(image):
     assert read_caption(image) == "a cat, black"
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-16-le"])
-def test_caption_that_is_not_utf8_is_named_with_the_remedy(image, encoding):
-    caption_path(image).write_bytes("un chat en été".encode(encoding))
+@pytest.mark.parametrize(
+    "content", ["un chat en été".encode("latin-1"), b"a\0b c", "猫 犬".encode("utf-16-le")]
+)
+def test_caption_that_is_not_unicode_text_is_named_with_the_remedy(image, content):
+    caption_path(image).write_bytes(content)
     with pytest.raises(DatasetError, match=r"cat\.v2\.txt is not UTF-8.*encoding UTF-8"):
         read_caption(image)
 
 
-def test_utf16_without_its_mark_is_not_taken_for_a_caption(image):
-    caption_path(image).write_bytes("a cat".encode("utf-16-le"))
-    with pytest.raises(DatasetError, match=r"cat\.v2\.txt is not UTF-8"):
-        read_caption(image)
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_caption_in_another_unicode_encoding_is_read(image, encoding):
+    caption_path(image).write_bytes("un chat en été,\r\nnoir".encode(encoding))
+    assert read_caption(image) == "un chat en été, noir"
+
+
+@pytest.mark.parametrize("sign", ["a", "ä", "猫", "🐈", "ש", "e\u0301"])
+def test_caption_of_27000_signs_is_kept_whole(image, sign):
+    write_caption(image, sign * 27_000)
+    assert read_caption(image) == sign * 27_000
 
 
 def test_file_too_long_for_a_caption_is_refused(image):
     caption_path(image).write_bytes(b"x" * (LARGEST_CAPTION_BYTES + 1))
-    with pytest.raises(DatasetError, match=r"cat\.v2\.txt is larger than 64 KB"):
+    with pytest.raises(DatasetError, match=r"cat\.v2\.txt is larger than 256 KB"):
         read_caption(image)
     caption_path(image).write_text("old")
     with pytest.raises(DatasetError, match="was not saved"):

@@ -53,7 +53,7 @@ def test_folder_without_one_usable_image_is_an_error(tmp_path):
 def test_unreadable_image_and_caption_are_errors_and_come_first(make_dataset):
     folder = make_dataset(6)
     (folder / "text.png").write_text("x")
-    (folder / "image3.txt").write_bytes(b"\xff\xfe")
+    (folder / "image3.txt").write_bytes(b"\xff\xfa")
     report = check_dataset(folder)
     assert codes(report) == ["unreadable_caption", "unreadable_image", "few_images"]
     assert [finding.path.name for finding in report.errors] == ["image3.png", "text.png"]

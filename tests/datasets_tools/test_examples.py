@@ -42,33 +42,23 @@ def test_missing_and_empty_folders_are_refused_with_the_remedy(tmp_path, make_im
 
 
 def test_folder_whose_images_lie_deeper_says_so(tmp_path, make_image):
-    make_image("set/10_cat/a.png")
-    with pytest.raises(DatasetError, match=r"sub-folder 10_cat are not used\. Move them into set"):
+    make_image("set/cat/a.png")
+    words = r"Not used: 1 sub-folder with images \(cat\): move their images up"
+    with pytest.raises(DatasetError, match=words):
         scan_folder(tmp_path / "set")
 
 
-def test_hidden_files_and_other_files_are_ignored(tmp_path, make_image):
+def test_hidden_files_and_files_of_systems_are_ignored(tmp_path, make_image):
     make_image("a.png")
     make_image(".hidden.png")
     make_image(".trash/000001/b.png")
-    make_image("animated.gif")
-    (tmp_path / "._a.png").write_bytes(b"\0\5\26\7")
-    (tmp_path / "notes.md").write_text("x")
+    make_image("__MACOSX/b.png")
+    for name in ("._a.png", ".DS_Store", "Thumbs.db", "desktop.ini", "dataset.json"):
+        (tmp_path / name).write_bytes(b"\0\5\26\7")
     (tmp_path / "empty").mkdir()
     examples, findings = scan_folder(tmp_path)
     assert [example.path.name for example in examples] == ["a.png"]
     assert findings == []
-
-
-def test_sub_folder_with_images_is_named_in_a_warning(tmp_path, make_image):
-    make_image("a.png")
-    make_image("more/b.png")
-    examples, findings = scan_folder(tmp_path)
-    assert len(examples) == 1
-    assert [(finding.severity, finding.code) for finding in findings] == [
-        ("warning", "ignored_subfolder")
-    ]
-    assert "more" in findings[0].message
 
 
 def test_each_unreadable_file_is_an_error_and_the_rest_is_used(tmp_path, make_image):

@@ -1,6 +1,7 @@
 """Batches in a fixed order, latents and captions kept by content."""
 
 from collections import Counter
+from dataclasses import replace
 from itertools import islice
 from types import SimpleNamespace
 
@@ -11,7 +12,8 @@ from datasets_tools.buckets import Bucket, Placement
 from datasets_tools.errors import DatasetError
 from datasets_tools.examples import scan_folder
 from tests.trainer.conftest import write_images
-from trainer.config import DatasetConfig, RunConfig
+from trainer.commands.checks import describe_balance
+from trainer.config import ConfigError, DatasetConfig, RunConfig, layer_config
 from trainer.data import (
     BatchPlan,
     CaptionEncoder,
@@ -23,6 +25,8 @@ from trainer.data import (
     encode_examples,
     read_training_examples,
 )
+from trainer.runs import read_events
+from trainer.training.session import open_session
 from trainer.training.sources import list_captions
 
 CPU = torch.device("cpu")
@@ -71,6 +75,55 @@ def test_batches_are_full_of_one_bucket_and_examples_are_shown_equally_often():
         assert len({plan.examples[index].bucket for index in batch.indices}) == 1
     shown = Counter(index for batch in batches for index in batch.indices)
     assert max(shown.values()) - min(shown.values()) <= 4
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_examples_are_shown_as_often_as_their_repeats_demand(batch_size):
+    plan = plan_of([3, 2], batch_size)
+    repeats = [10, 1, 4, 3, 2]  # 20 an epoch: 15 in one bucket, 5 in the other
+    examples = [replace(each, repeats=n) for each, n in zip(plan.examples, repeats, strict=True)]
+    batches = islice(replace(plan, examples=examples).read(0), 40 * 20 // batch_size)
+    shown = Counter(index for batch in batches for index in batch.indices)
+    for index, count in enumerate(repeats):
+        assert abs(shown[index] - 40 * count) <= count + batch_size
+    # Within one bucket an epoch shows each exactly so often.
+    only = replace(plan_of([3], 1), examples=examples[:3])
+    epoch = Counter(index for batch in islice(only.read(0), 15) for index in batch.indices)
+    assert epoch == {0: 10, 1: 1, 2: 4}
+
+
+def test_folders_of_a_config_are_one_dataset_and_repeats_change_its_content(tmp_path):
+    write_images(tmp_path / "set" / "4_cat", [(64, 64)] * 2)
+    write_images(tmp_path / "more", [(64, 64)])
+    config = DatasetConfig(path=str(tmp_path / "set"), folders=[f"3 x {tmp_path / 'more'}"])
+    examples, _ = read_training_examples(config)
+    assert [(one.name, one.repeats) for one in examples] == [
+        ("4_cat/00.png", 4),
+        ("4_cat/01.png", 4),
+        ("more/00.png", 3),
+    ]
+
+    def encode(examples):
+        mean = torch.zeros(1, 4, 4, 4)
+        encoder = ("vae", lambda pixels: (mean, mean.clone()))
+        cache = TensorCache(tmp_path / "cache")
+        encoded, _ = encode_examples(examples, config, (8, 32), encoder, cache, CPU, print)
+        return [(one.name, one.content, one.repeats) for one in encoded]
+
+    first, second = encode(examples), encode([replace(one, repeats=1) for one in examples])
+    assert [one[0] for one in first] == [one.name for one in examples]
+    assert all(a[1] != b[1] for a, b in zip(first, second, strict=True))
+    assert describe_balance(examples) == [
+        "Dataset: 4_cat: 2 images × 4, 73% of what is shown.",  # 8 of 11
+        "Dataset: more: 1 image × 3, 27% of what is shown.",
+    ]
+    assert describe_balance(examples[:2]) == []
+
+
+@pytest.mark.parametrize("line", ["0 x /sets/cats", "1001 x /sets/cats"])
+def test_line_of_a_folder_that_makes_no_sense_is_refused(line):
+    with pytest.raises(ConfigError, match=r"dataset\.folders"):
+        layer_config(settings={"dataset": {"path": "/sets", "folders": [line]}})
 
 
 def test_no_seed_comes_twice():
@@ -280,3 +333,18 @@ def test_what_the_cache_could_not_keep_stays_in_memory(tmp_path):
     store = TensorStore(TensorCache(tmp_path / "none"), CPU, limit_bytes=0)
     store.add(0, pair(1.0), "latents", 0)
     assert torch.equal(store.get(0)["mean"], torch.ones(4, 8, 8))
+
+
+def test_captions_beyond_the_chunks_are_named_in_a_warning(make_run, cache, images):
+    (images / "02.txt").write_text("a red blob " * 60)
+    run = make_run("base_model.max_windows=1")
+    session = open_session(run, cache)
+    warnings = [one["message"] for one in read_events(run.events_path) if one["event"] == "warning"]
+    (warning,) = [each for each in warnings if "not read" in each]
+    tokenizer = session.family.tokenizers[0]
+    caption = session.source.examples[2].caption
+    beyond = len(tokenizer(caption, add_special_tokens=False, verbose=False).input_ids) - (
+        tokenizer.model_max_length - 2
+    )
+    assert f"02.png ({beyond} tokens)" in warning
+    assert "are beyond 1 chunks. Shorten the captions" in warning

@@ -223,3 +223,14 @@ def test_weight_differences_are_made_one_at_a_time(pico):
     assert {name: value.shape for name, value in deltas.items()} == {
         name: tuple(target.layer.weight.shape) for name, target in adapters.targets.items()
     }
+
+
+@pytest.mark.parametrize("build", [build_pico, build_pico_xl])
+def test_tokens_beyond_the_chunks_are_counted(tmp_path, build):
+    family = load_plain(build(tmp_path / "model"), max_windows=2)
+    tokenizer = family.tokenizers[0]
+    room = 2 * (tokenizer.model_max_length - 2)
+    words = tokenizer(LONG, add_special_tokens=False, verbose=False).input_ids
+    assert family.count_unread_tokens(LONG) == len(words) - room > 0
+    assert family.count_unread_tokens(tokenizer.decode(words[:room])) == 0
+    assert family.count_unread_tokens("") == 0

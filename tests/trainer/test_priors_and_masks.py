@@ -12,7 +12,8 @@ from datasets_tools.examples import scan_folder
 from datasets_tools.masks import read_mask
 from tests.trainer.conftest import write_images
 from trainer.commands import train
-from trainer.config import ConfigError, ObjectiveConfig, layer_config
+from trainer.config import ConfigError, DatasetConfig, ObjectiveConfig, layer_config
+from trainer.data import read_training_examples
 from trainer.diffusion import DiffusionNoise, make_schedule, sample_randomness, training_loss
 from trainer.runs import read_events
 from trainer.training.expected_header import expect_header
@@ -45,6 +46,18 @@ def test_masks_are_found_by_name_and_are_no_examples(images):
     assert mask[:, :14].max() == 0
     assert mask[:, 18:].min() == 255
     assert read_mask(examples[1].path, "folder", (32, 32)) is None
+
+
+def test_masks_that_a_run_does_not_use_are_said(images):
+    Image.fromarray(half(64).astype(np.uint8)).save(images / "00-masklabel.png")
+    config = DatasetConfig(path=str(images))
+    examples, findings = read_training_examples(config)
+    assert len(examples) == 6
+    assert [(one.severity, one.code) for one in findings] == [("warning", "unused_masks")]
+    assert "Not used: 1 image has a mask (00.png). Set dataset.masks" in findings[0].message
+    used = config.model_copy(update={"masks": "folder"})
+    assert read_training_examples(used)[1] == []
+    assert np.asarray(read_mask(images / "00.png", "folder", (64, 64)))[:, 40:].min() == 255
 
 
 def test_transparency_is_a_mask_where_asked_for(tmp_path):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datasets_tools.examples import Example
+from datasets_tools.groups import describe_share, measure_shares
 from trainer.commands.libraries import quiet_libraries
 from trainer.commands.start_file import check_start_file
 from trainer.config import RunConfig, check_settings
@@ -55,7 +56,13 @@ def check_before_start(config: RunConfig, models: Path) -> list[str]:
     info = check_config(locate_base_model(config.base_model, models))
     waste = [*describe_waste(config, examples, info), *check_start_file(config, info)]
     check_parts(info)
-    return [*waste, *describe_warnings(config, info)]
+    return [*describe_balance(examples), *waste, *describe_warnings(config, info)]
+
+
+def describe_balance(examples: Sequence[Example]) -> list[str]:
+    """Returns a line for each group of a dataset of several: how often it is shown."""
+    shares = measure_shares([(example.group, example.repeats) for example in examples])
+    return [f"Dataset: {describe_share(share)}." for share in shares] if len(shares) > 1 else []
 
 
 def describe_warnings(config: RunConfig, info: BaseModelInfo) -> list[str]:

@@ -2,9 +2,11 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from datasets_tools.caption_variants import CaptionVariation
+from datasets_tools.errors import DatasetError
+from datasets_tools.groups import read_folder_line
 from trainer.config.section import Section
 
 
@@ -12,6 +14,12 @@ class DatasetConfig(Section):
     """A folder of images, each with a caption in a text file of the same name."""
 
     path: str = Field(default="", description="Folder with the images and their captions.")
+    folders: list[str] = Field(
+        default_factory=list,
+        description="Further folders of the same dataset, one per line, with how often each of "
+        "their images is shown in an epoch in front: 3 x PATH. Without a number it is that of a "
+        "name like 3_cats, or 1. Sub-folders with such names are part of a dataset by themselves.",
+    )
     trigger: str = Field(
         default="",
         max_length=200,
@@ -86,8 +94,8 @@ class DatasetConfig(Section):
     masks: Literal["off", "folder", "alpha"] = Field(
         default="off",
         description="Which part of each image is learned: folder takes a grey image of the "
-        "same name from the sub-folder masks (white is learned), alpha the image's own "
-        "transparency. "
+        "same name from the sub-folder masks, or NAME-masklabel beside the image (white is "
+        "learned), alpha the image's own transparency. "
         "Images without a mask are learned whole.",
     )
     class_word: str = Field(
@@ -122,3 +130,14 @@ class DatasetConfig(Section):
             protected=frozenset(protected),
             alternatives=self.alternatives,
         )
+
+    @field_validator("folders")
+    @classmethod
+    def _check_folders(cls, folders: list[str]) -> list[str]:
+        lines = [line.strip() for line in folders if line.strip()]
+        for line in lines:
+            try:
+                read_folder_line(line)
+            except DatasetError as error:
+                raise ValueError(str(error)) from error
+        return lines

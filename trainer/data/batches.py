@@ -47,8 +47,8 @@ class BatchPlan:
 
     Every bucket has its own endless shuffled stream of its examples, so that batches are always
     full. The bucket whose examples have been shown least comes next, so that over the run each
-    example is shown equally often. Nothing depends on the batch size but where the stream is cut:
-    four batches of one hold what one batch of four holds, when there is one bucket.
+    example is shown as often as its repeats demand. Nothing depends on the batch size but where the
+    stream is cut: four batches of one hold what one batch of four holds, when there is one bucket.
     """
 
     examples: Sequence[EncodedExample]
@@ -63,7 +63,7 @@ class BatchPlan:
     def _read_all(self) -> Iterator[Batch]:
         members: dict[object, list[int]] = {}
         for index, example in enumerate(self.examples):
-            members.setdefault(example.bucket, []).append(index)
+            members.setdefault(example.bucket, []).extend([index] * example.repeats)
         streams = {
             bucket: self._shuffle_endlessly(indices, str(bucket))
             for bucket, indices in members.items()

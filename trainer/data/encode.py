@@ -11,7 +11,9 @@ from torch.nn import functional
 
 from datasets_tools.buckets import Placement
 from datasets_tools.errors import DatasetError
-from datasets_tools.examples import Example, Finding, scan_folder
+from datasets_tools.examples import Example, Finding
+from datasets_tools.folders import scan_folders
+from datasets_tools.masks import find_unused_masks
 from trainer.config import DatasetConfig
 from trainer.data.cache import TensorCache
 from trainer.data.placing import EncodedExample, cut_image, cut_mask, place_examples
@@ -105,18 +107,20 @@ def _choose_held_out(examples: Sequence[Example], count: int) -> list[Example]:
         )
         raise DatasetError(msg)
     # By a hash of the content: neither the first ones by name, nor other ones after a new name.
-    return sorted(examples, key=lambda each: (each.id, each.path.name))[:count]
+    return sorted(examples, key=lambda each: (each.id, each.name))[:count]
 
 
 def _read_examples(config: DatasetConfig) -> tuple[list[Example], list[Finding]]:
     if not config.path:
         msg = "No dataset is set. Give the folder of images with dataset.path."
         raise DatasetError(msg)
-    examples, findings = scan_folder(Path(config.path))
+    examples, findings = scan_folders(Path(config.path), config.folders)
     # An image that is silently left out is noticed after the training, so nothing is left out.
     errors = [finding.message for finding in findings if finding.severity == "error"]
     if errors:
         raise DatasetError("\n".join(errors))
+    if config.masks != "folder":
+        findings += find_unused_masks(examples)
     return examples, findings
 
 

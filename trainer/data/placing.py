@@ -22,11 +22,13 @@ class EncodedExample:
     """An example ready for training.
 
     Attributes:
-        name: File name of the image.
-        content: Hash of the image's bytes and of the caption; changes when either does.
+        name: File name of the image, below its group where it has one.
+        content: Hash of the image's bytes, of the caption and of how often it is shown; changes
+            when one of them does.
         caption: With the trigger in front.
         original: Width and height of the image, in pixels.
         placement: How it was cut to its bucket.
+        repeats: How often it is shown in an epoch.
     """
 
     name: str
@@ -34,6 +36,7 @@ class EncodedExample:
     caption: str
     original: tuple[int, int]
     placement: Placement
+    repeats: int = 1
 
     @property
     def bucket(self) -> Bucket:
@@ -92,8 +95,11 @@ def place_examples(
         size = (example.width, example.height)
         placement = place_image(*size, buckets, step, config.max_upscale)
         caption = add_trigger(example.caption, config.trigger)
-        content = hashlib.sha256(f"{example.id}/{caption}".encode()).hexdigest()[:16]
-        placed.append(EncodedExample(example.path.name, content, caption, size, placement))
+        repeats = f"/{example.repeats}" if example.repeats != 1 else ""
+        content = hashlib.sha256(f"{example.id}/{caption}{repeats}".encode()).hexdigest()[:16]
+        placed.append(
+            EncodedExample(example.name, content, caption, size, placement, example.repeats)
+        )
     return placed
 
 

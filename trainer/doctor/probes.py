@@ -26,6 +26,7 @@ OPTIONAL = {
     "bitsandbytes": "bitsandbytes",
     "onnxruntime": "onnxruntime",
     "keyring": "keyring",
+    "pillow-heif": "pillow_heif",
 }
 _NVIDIA_QUERY = ("--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits")
 _AMD = "0x1002"  # the maker's number on the PCI bus

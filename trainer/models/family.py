@@ -88,6 +88,10 @@ class Family(Protocol):
         """Returns the conditioning, with gradients where the text encoder carries adapters."""
         ...
 
+    def count_unread_tokens(self, caption: str) -> int:
+        """Returns how many tokens at the end of a caption are beyond its chunks, and not read."""
+        ...
+
     def encode_prompts(
         self, prompts: Sequence[str], *, remember: bool = False
     ) -> list[Conditioning]:

@@ -1,6 +1,6 @@
 """Captions as rows of tokens: chunks of 75 between a start and an end, as many as needed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,24 @@ def split_into_chunks(tokenizer: Any, tokens: list[int], max_windows: int) -> li
     length = tokenizer.model_max_length - 2
     pieces = [tokens[start : start + length] for start in range(0, len(tokens), length)] or [[]]
     return [_wrap(tokenizer, piece, length) for piece in pieces[:max_windows]]
+
+
+def count_unread(
+    tokenizers: Sequence[Any],
+    tokenize: Callable[[int, str], list[int]],
+    caption: str,
+    text: TextSettings,
+) -> int:
+    """Returns how many tokens of a caption `split_into_chunks` leaves out, for any tokenizer.
+
+    Args:
+        tokenizers: One per text encoder.
+        tokenize: From a tokenizer's number and a text to tokens.
+        caption: The caption.
+        text: How captions are read.
+    """
+    read = [text.max_windows * (tokenizer.model_max_length - 2) for tokenizer in tokenizers]
+    return max(0, *(len(tokenize(n, caption)) - most for n, most in enumerate(read)))
 
 
 def empty_chunk(tokenizer: Any) -> list[int]:

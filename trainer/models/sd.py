@@ -26,6 +26,7 @@ from trainer.models.pipelines import generate_latents
 from trainer.models.placement import Placement
 from trainer.models.prompts import (
     TextSettings,
+    count_unread,
     empty_chunk,
     gather_chunks,
     join_rows,
@@ -235,6 +236,9 @@ class StableDiffusion:
         """Recompute the UNet's cheap activations; of feed-forward layers more than these."""
         enable_recomputation(self.unet, feed_forward=feed_forward)
         self.blocks.pack()  # layers were replaced
+
+    def count_unread_tokens(self, caption: str) -> int:  # noqa: D102 - see `Family`
+        return count_unread(self.tokenizers, self.vocabulary.tokenize, caption, self.text)
 
     def _encode(self, captions: Sequence[str], *, equal: bool = False) -> list[Conditioning]:
         """Returns each caption's conditioning; `equal` pads with empty chunks."""

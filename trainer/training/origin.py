@@ -24,6 +24,7 @@ MAY_CHANGE = frozenset(
         "base_model.path",
         "base_model.vae",
         "dataset.path",
+        "dataset.folders",
         "dataset.prior_path",
         "adapter.start_from",
         # How it is computed, with the same result but for rounding.

@@ -37,6 +37,7 @@ from trainer.training.sources import (
     count_buckets,
     list_captions,
     open_sources,
+    report_long_captions,
     scan_datasets,
 )
 from trainer.training.trigger_embedding import add_trigger_embedding
@@ -169,6 +170,7 @@ def open_session(
         family.keep_on_device(choose_models(config, {"image"}))
     with name_shortage("encoding images", IMAGES_REMEDY):
         sources = open_sources(run, scans, family, context.device, TensorCache(cache))
+    report_long_captions(run, family, sources[0].examples)
     session = assemble_session(run, context, family, sources, TensorCache(cache))
     session.base_model = hash_base_model(family.info)
     session.group = group

@@ -27,6 +27,8 @@ from trainer.runs import RunFolder, append_event
 from trainer.seeds import derive_seed
 from trainer.training.shortage import encode_within_memory
 
+_NAMED = 20
+
 
 class Scan(NamedTuple):
     """The examples of a folder, and what is odd about it."""
@@ -56,8 +58,8 @@ def scan_datasets(config: RunConfig) -> Scans:
 
 def make_prior_dataset(config: RunConfig) -> DatasetConfig:
     """Returns the settings of the folder of class images, for objective.prior = images."""
-    changes = {"path": config.dataset.prior_path, "trigger": "", "masks": "off", "held_out": 0}
-    return config.dataset.model_copy(update=changes)
+    changes = {"path": config.dataset.prior_path, "folders": [], "trigger": "", "masks": "off"}
+    return config.dataset.model_copy(update={**changes, "held_out": 0})
 
 
 def open_sources(
@@ -94,6 +96,21 @@ def list_captions(config: RunConfig, sources: tuple[Source, Source | None]) -> l
 def count_buckets(examples: list[EncodedExample]) -> dict[tuple[int, int], int]:
     """Returns how many examples each size has."""
     return dict(Counter((each.bucket.width, each.bucket.height) for each in examples))
+
+
+def report_long_captions(run: RunFolder, family: Family, examples: list[EncodedExample]) -> None:
+    """Adds a warning to the run's events that names each caption of which the end is not read."""
+    unread = {each.name: family.count_unread_tokens(each.caption) for each in examples}
+    long = [f"{name} ({count} tokens)" for name, count in unread.items() if count]
+    if not long:
+        return
+    more = f" and {len(long) - _NAMED} more" if len(long) > _NAMED else ""
+    message = (
+        f"The end of {len(long)} {'caption is' if len(long) == 1 else 'captions are'} not read: "
+        f"{', '.join(long[:_NAMED])}{more} are beyond {run.config.base_model.max_windows} chunks. "
+        "Shorten the captions, or raise base_model.max_windows."
+    )
+    append_event(run.events_path, "warning", message=message)
 
 
 def describe_geometry(example: EncodedExample, flipped: bool) -> Geometry:

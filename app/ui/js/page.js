@@ -5,6 +5,7 @@ import {mountCaption, mountTrigger} from './captions.js';
 import {applyChoices, reportChoices} from './choices.js';
 import {functions as combine} from './combine.js';
 import {functions as dataset} from './dataset.js';
+import './folders.js';
 import {mountFragment} from './fragments.js';
 import {functions as library} from './library.js';
 import {functions as models} from './models.js';
