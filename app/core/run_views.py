@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Literal
 
 from app.core import text
-from app.core.jobs import find_starter, is_starting
 from trainer.runs import (
     EventReader,
     EventSummary,
@@ -17,6 +16,7 @@ from trainer.runs import (
     read_requests,
 )
 from trainer.runs.events import Event
+from trainer.runs.starting import find_starter, is_starting
 from trainer.runs.status import State
 
 ShownState = State | Literal["starting"]

@@ -8,7 +8,6 @@ from filelock import FileLock, Timeout
 
 from app.core import text as core_text
 from app.core.examples import find_suggesting, list_examples
-from app.core.jobs import find_starter, has_worker, start_process
 from app.core.run_lists import find_busy_run
 from app.core.run_views import view_run
 from app.core.workspace import Workspace, WorkspaceError
@@ -26,6 +25,7 @@ from trainer.runs import (
     read_age,
     request,
 )
+from trainer.runs.starting import find_starter, has_worker, start_process
 
 Request = Literal["pause", "stop", "sample", "save"]
 REQUESTS = get_args(Request)
