@@ -149,8 +149,8 @@ SHARED_NAMES = {"page", "events", "html", "text", "__init__"}
 # and 11,900 before the doctor and proxies, 91 and 12,490 before lists of thousands of runs, uploads
 # that are counted as they arrive, runs in several processes and evaluation: a feature raises them
 # by what it needs.
-MAX_APP_FILES = 94
-MAX_APP_LINES = 12_940
+MAX_APP_FILES = 95
+MAX_APP_LINES = 13_120
 
 
 def test_a_file_name_is_used_once_in_the_app(sources):
