@@ -115,7 +115,7 @@ def _read_or_repair(root: Path) -> tuple[Queue, Queue | None]:
 
 
 def _repair(root: Path) -> Queue:
-    """Sets a damaged file aside and returns a queue, paused, of what can be read in it and in the runs."""
+    """Sets a damaged file aside; returns a queue, paused, of what it and the runs still show."""
     path = find_file(root)
     try:
         queue, _ = from_table(read_table(path, _MOST_BYTES))
