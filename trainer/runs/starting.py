@@ -36,6 +36,17 @@ def find_starter(folder: Path) -> Owner | None:
     return read_owner(folder / STARTER_FILE)
 
 
+def read_start(folder: Path) -> float:
+    """Returns when a process was last started for the folder, in seconds since 1970; 0 for never.
+
+    A process that ended at once has left no time of its own.
+    """
+    try:
+        return (folder / STARTER_FILE).stat().st_mtime
+    except OSError:
+        return 0.0
+
+
 def is_starting(folder: Path) -> bool:
     """Whether a process is on its way that does not own the folder yet."""
     return not is_owned(folder) and is_alive(find_starter(folder))
