@@ -23,6 +23,7 @@ from trainer.runs.queue import (
     Row,
     add_run,
     ensure_worker,
+    has_queue_worker,
     list_rows,
     move_run,
     pause_queue,
@@ -112,7 +113,8 @@ def _run_list(args: argparse.Namespace) -> int:
     root = find_workspace(args)
     queue, rows = read_queue(root), list_rows(root)
     if args.json:
-        facts = {"paused": queue.paused, "notice": queue.notice, "runs": [asdict(r) for r in rows]}
+        facts = {"paused": queue.paused, "notice": queue.notice, "worker": has_queue_worker(root)}
+        facts["runs"] = [asdict(row) for row in rows]
         print(json.dumps(facts, indent=1, ensure_ascii=False))
         return 0
     if not rows:
@@ -123,6 +125,8 @@ def _run_list(args: argparse.Namespace) -> int:
         print(queue.notice)
     if queue.paused:
         print("The queue is paused. `lorasmith queue start` goes on.")
+    elif rows and not has_queue_worker(root):
+        print("No worker is running. `lorasmith queue start`, or the app, starts one.")
     return 0
 
 

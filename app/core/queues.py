@@ -13,7 +13,7 @@ from app.core.run_views import RunView
 from app.core.workspace import Workspace, WorkspaceError, stamp_file
 from datasets_tools.errors import LorasmithError
 from trainer.config import RunConfig, read_config
-from trainer.runs import RunError, create_run
+from trainer.runs import RunError, RunFolder, create_run
 from trainer.runs.queue import Queue, add_run, ensure_worker, read_queue
 from trainer.runs.queue.file import find_file
 from trainer.runs.queue.order import Entry
@@ -86,14 +86,23 @@ def _read_device_of(path: Path, _stamp: object) -> str:
         return "?"
 
 
-def enqueue_run(workspace: Workspace, config: RunConfig) -> int:
-    """Creates a run at the end of the queue and returns its place.
-
-    Raises:
-        WorkspaceError: the folder cannot be written, or the worker cannot be started.
-    """
+def enqueue_new_run(workspace: Workspace, config: RunConfig) -> int:
+    """Creates a run at the end of the queue and returns its place; raises as `enqueue_run`."""
     try:
         run = create_run(workspace.runs_path, config)
+    except RunError as error:
+        raise WorkspaceError(str(error)) from error
+    return enqueue_run(workspace, run)
+
+
+def enqueue_run(workspace: Workspace, run: RunFolder) -> int:
+    """Adds a run to the end of the queue and returns its place.
+
+    Raises:
+        WorkspaceError: it is there already, or the folder cannot be written, or the worker cannot
+            be started.
+    """
+    try:
         add_run(workspace.root, run)
     except RunError as error:
         raise WorkspaceError(str(error)) from error

@@ -23,7 +23,7 @@ def make_queue(queue: QueueView) -> Markup:
     if queue.paused:
         parts.append(element("p", text.PAUSED, class_="quiet"))
     if queue.rows:
-        heads = [element("th", each, scope="col") for each in text.HEADS]
+        heads = [*(element("th", each, scope="col") for each in text.HEADS), element("td", "")]
         rows = [_make_row(row, last=row is queue.rows[-1]) for row in queue.rows]
         table = element("table", element("tr", *heads), *rows, class_="plain queue")
         parts.append(element("div", table, class_="scroll"))

@@ -7,7 +7,7 @@ import gradio as gr
 import pandas  # type: ignore[import-untyped]  # Gradio brings it, without types
 
 from app.core import run_contents as view
-from app.core.queues import enqueue_run
+from app.core.queues import enqueue_new_run
 from app.core.run_lists import choose_run, list_run_views
 from app.core.workspace import Workspace, WorkspaceError
 from app.train import run_actions as training
@@ -84,7 +84,7 @@ class TrainEvents:
         """Adds a run to the queue, or shows next to each setting what is wrong with it."""
 
         def add(config: RunConfig) -> dict[str, Any]:
-            place = enqueue_run(self.workspace, config)
+            place = enqueue_new_run(self.workspace, config)
             return {"message": note(text.queued(config.name, place), "good")}
 
         return self._check_and_do(Chosen(dataset, base_model, values), add)

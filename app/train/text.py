@@ -42,6 +42,10 @@ def queued(name: str, place: int) -> str:
     return f"“{name}” is in the queue, at place {place}. It starts when its device is free."
 
 
+def resumes_after(busy: str, place: int) -> str:
+    return f"“{busy}” is being trained, so this run is in the queue, at place {place}."
+
+
 def already_running(name: str) -> str:
     return f"“{name}” is being trained already. Stop it first, or press “{ADD_TO_QUEUE}” instead."
 

@@ -6,12 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from app.core.queues import QueueRow, QueueView, enqueue_run, keep_worker, view_queue
+from app.core.queues import QueueRow, QueueView, enqueue_new_run, keep_worker, view_queue
 from app.core.run_views import RunView, view_run
 from app.core.workspace import WorkspaceError
 from app.queue.events import QueueEvents
 from app.queue.html import make_count, make_queue
 from app.train.events import TrainEvents
+from app.train.run_actions import continue_run
 from app.train.settings import FORM
 from tests.app.conftest import make_config, wait_for
 from trainer.runs import append_event, create_run, find_owner, is_owned, own_folder
@@ -132,7 +133,7 @@ def read_form(workspace, dataset):
 
 
 def test_a_run_that_is_added_runs_to_its_end(workspace, dataset):
-    place = enqueue_run(workspace, make_config(workspace, dataset, "tabby"))
+    place = enqueue_new_run(workspace, make_config(workspace, dataset, "tabby"))
     assert place == 1
     wait_for(lambda: not read_queue(workspace.root).entries)
     wait_for(lambda: not is_owned(find_worker_folder(workspace.root)))
@@ -161,7 +162,7 @@ def test_a_run_that_cannot_be_created_is_one_sentence(workspace, dataset):
     workspace.runs_path.rmdir()
     workspace.runs_path.write_text("")
     with pytest.raises(WorkspaceError, match="could not be created"):
-        enqueue_run(workspace, config)
+        enqueue_new_run(workspace, config)
 
 
 def test_a_run_that_was_stopped_and_added_again_is_not_taken_for_a_dead_one(workspace, make):
@@ -189,6 +190,18 @@ def test_start_names_the_queue_where_a_run_is_under_way(workspace, dataset, run,
         answer = TrainEvents(workspace).add_to_queue("cats", model, values)
         assert "is in the queue, at place 1" in answer["message"]
     assert list_names(workspace) == ["from-the-form"]
+
+
+def test_a_run_that_is_resumed_while_another_is_trained_waits_in_the_queue(workspace, run, dataset):
+    stopped = create_run(workspace.runs_path, make_config(workspace, dataset, "stopped"))
+    append_event(stopped.events_path, "ended", reason="stopped", message="")
+    pause_queue(workspace.root)
+    with own_folder(run.path):
+        append_event(run.events_path, "started", from_step=0, steps=30)
+        assert "in the queue, at place 1" in continue_run(workspace, stopped)
+        with pytest.raises(WorkspaceError, match="in the queue already"):
+            continue_run(workspace, stopped)
+    assert list_names(workspace) == ["stopped"]
 
 
 def test_wrong_settings_are_not_added(workspace, dataset):

@@ -9,7 +9,7 @@ from app.cli import main
 from tests.trainer.conftest import build_pico, write_images
 from tests.trainer.test_queue_worker import make_run
 from trainer.runs import read_events, read_status
-from trainer.runs.queue import add_run, own_devices, pause_queue, read_queue
+from trainer.runs.queue import add_run, own_devices, pause_queue, read_queue, start_queue
 
 
 @pytest.fixture
@@ -62,6 +62,13 @@ def test_runs_are_listed_moved_and_removed(root, capsys):
     ]
     assert answer["paused"] is True
     assert answer["runs"][0]["status"]["state"] == "queued"
+
+
+def test_a_queue_that_nobody_works_on_reports_it(root, capsys):
+    add_run(root, make_run(root, "a"))
+    start_queue(root)
+    assert call(root, "list") == 0
+    assert "No worker is running" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from trainer.runs.queue.devices import (
 from trainer.runs.queue.file import change_queue, read_queue
 from trainer.runs.queue.order import Entry, Queue, QueueError
 from trainer.runs.queue.rows import Row, list_rows
-from trainer.runs.queue.worker import ensure_worker, serve_queue
+from trainer.runs.queue.worker import ensure_worker, has_queue_worker, serve_queue
 
 __all__ = [
     "DeviceBusyError",
@@ -22,6 +22,7 @@ __all__ = [
     "add_run",
     "change_queue",
     "ensure_worker",
+    "has_queue_worker",
     "is_device_free",
     "list_rows",
     "move_run",

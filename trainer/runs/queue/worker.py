@@ -16,6 +16,7 @@ from pathlib import Path
 from datasets_tools.disk import remove_file
 from datasets_tools.errors import LorasmithError
 from datasets_tools.files import explain_os_error
+from trainer.config import RunConfig
 from trainer.runs.control import clear_requests, request
 from trainer.runs.errors import RunError, explain_writing
 from trainer.runs.events import append_event
@@ -41,6 +42,7 @@ POLL_SECONDS = 0.5
 # How often a run is started in a row whose process ends unexpectedly at the same step.
 MOST_TRIES = 5
 _AGAIN_SECONDS = 5.0  # after which a worker that has ended with work left is started once more
+_REST = 20  # times as long as a look takes, at least
 _PAUSE_SECONDS = 1.0  # before the second try, twice as long before each further one
 _LOG_BYTES = 65_536
 _PROGRAM = "lorasmith: "
@@ -81,6 +83,11 @@ def ensure_worker(root: Path, command: Sequence[str], *, at_once: bool = False) 
     return True
 
 
+def has_queue_worker(root: Path) -> bool:
+    """Whether a worker of this computer is at work on the queue, or on its way."""
+    return has_worker(find_worker_folder(root))
+
+
 def _has_work(root: Path) -> bool:
     queue = read_queue(root)
     return bool(queue.entries) and not queue.paused
@@ -104,6 +111,7 @@ def serve_queue(root: Path, command: Sequence[str]) -> None:
         devices = _find_devices(root, command)
         worker = QueueWorker(root, command, devices)
         while True:
+            began = time.monotonic()
             with change_queue(root) as draft:
                 if not devices or not worker.step(draft):
                     # While nobody can add a run: whoever does next sees that there is no worker.
@@ -111,7 +119,8 @@ def serve_queue(root: Path, command: Sequence[str]) -> None:
                     remove_file(folder / STARTER_FILE, missing_ok=True)
                     stack.close()
                     return
-            time.sleep(POLL_SECONDS)
+            # A long queue takes a while to look through, and must not take the core from training.
+            time.sleep(max(POLL_SECONDS, _REST * (time.monotonic() - began)))
 
 
 def _find_devices(root: Path, command: Sequence[str]) -> tuple[str, ...]:
@@ -139,19 +148,19 @@ class QueueWorker:
     def __init__(self, root: Path, command: Sequence[str], devices: Sequence[str]) -> None:
         self._root, self._command, self._devices = root, command, devices
         self._not_before: dict[str, float] = {}
+        self._configs: dict[Path, tuple[object, RunConfig]] = {}
+        self._looked = False
 
     def step(self, draft: Draft) -> bool:
         """Removes what has ended and starts what is next; returns whether there is work left."""
         waiting, active = self._sort(draft)
         if draft.queue.paused or not waiting:
             return bool(active)
-        due = [entry for entry in waiting if entry.at <= time.time()]
         busy = {each for entry in active for each in entry.devices}
         busy |= {each for each in self._devices if not is_device_free(self._root, each)}
-        if due and not busy >= set(self._devices):
-            busy |= find_others(self._root, self._devices, draft.queue.by_run.keys())
-        for entry in due:
-            if not busy >= set(self._devices):
+        self._looked = False
+        for entry in waiting:
+            if entry.at <= time.time() and not busy >= set(self._devices):
                 busy |= self._start(draft, entry, busy)
         return True
 
@@ -178,12 +187,12 @@ class QueueWorker:
         """Starts a run where a device is free for it; returns the devices that it takes up."""
         run = self._find(entry)
         try:
-            config = run.config
+            config = self._read_config(run)
         except (LorasmithError, OSError) as error:
             reason = explain_os_error(error) if isinstance(error, OSError) else str(error)
             self._give_up(draft, entry, f"Its config.toml cannot be read: {reason}")
             return set()
-        devices, waits_for = choose_devices(config, self._devices, busy)
+        devices, waits_for = self._choose(draft, config, busy)
         if not devices:
             if not waits_for:
                 there = ", ".join(self._devices)
@@ -207,6 +216,25 @@ class QueueWorker:
         draft.save()  # a worker that is killed now must not be taken for one that did nothing
         self._spawn(run, devices)
         return set(devices)
+
+    def _choose(
+        self, draft: Draft, config: RunConfig, busy: set[str]
+    ) -> tuple[list[str], list[str]]:
+        """Returns what `choose_devices` does; looks at runs started by hand before one starts."""
+        devices, waits_for = choose_devices(config, self._devices, busy)
+        if devices and not self._looked:
+            self._looked = True
+            busy |= find_others(self._root, self._devices, draft.queue.by_run.keys())
+            devices, waits_for = choose_devices(config, self._devices, busy)
+        return devices, waits_for
+
+    def _read_config(self, run: RunFolder) -> RunConfig:
+        facts = run.config_path.stat()
+        stamp = facts.st_mtime_ns, facts.st_size, facts.st_ino
+        known = self._configs.get(run.path)
+        if known is None or known[0] != stamp:
+            known = self._configs[run.path] = stamp, run.config
+        return known[1]
 
     def _count(self, entry: Entry, run: RunFolder) -> Entry:
         """Returns the entry with one try more; another checkpoint starts the count anew."""
