@@ -19,6 +19,7 @@ from app.commands import (
     files,
     grids,
     presets,
+    queueing,
     training_runs,
 )
 from datasets_tools.errors import LorasmithError
@@ -29,6 +30,7 @@ SUBJECTS = (
     datasets,
     captioning,
     training_runs,
+    queueing,
     evaluating,
     presets,
     grids,

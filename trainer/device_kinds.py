@@ -60,6 +60,25 @@ def find_kind(name: str) -> str:
     return name.partition(":")[0]
 
 
+def list_device_names() -> list[str]:
+    """Returns the devices of this computer; the first ones are those that "auto" takes."""
+    names = []
+    for kind, row in DEVICE_KINDS.items():
+        if row.is_available():
+            count = torch.cuda.device_count() if kind == "cuda" else 0
+            names += [f"{kind}:{each}" for each in range(count)] if count else [kind]
+    return names
+
+
+def name_devices(device: str, processes: int = 1) -> list[str]:
+    """Returns the names of the devices that a run takes, one for each of its processes on CUDA."""
+    kind = find_kind(device)
+    if kind != "cuda":
+        return [kind]
+    first = int(device.partition(":")[2] or 0)
+    return [f"cuda:{first + each}" for each in range(max(processes, 1))]
+
+
 def check_device_settings(config: RunConfig, kind: str = "") -> None:
     """Rejects settings that the device of a run does not have, before anything is loaded.
 

@@ -17,10 +17,11 @@ from typing import Any
 from app.combine.recipes import MODEL_TASKS, Recipe, load_recipe
 from app.core import text as core_text
 from app.core.generation import WORKBENCH_REQUESTS, Generation, view_generation
-from app.core.jobs import Job, find_starter, read_job, stamp_jobs
+from app.core.jobs import Job, read_job, stamp_jobs
 from app.core.workspace import Workspace, WorkspaceError
 from datasets_tools.disk import read_text
 from datasets_tools.files import explain_os_error, write_atomically
+from trainer.runs.starting import find_starter
 
 DRAFT = "draft"
 BUILD = "build"

@@ -1,7 +1,9 @@
 """Runs: starting them, requests to them, their state, and the memory that one takes."""
 
 import argparse
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
@@ -30,6 +32,8 @@ from trainer.runs import (
 )
 from trainer.runs.base_models import is_hub_id, locate_base_model
 from trainer.runs.control import Request
+from trainer.runs.queue import own_devices, own_free_devices, use_devices
+from trainer.runs.workspace import is_workspace
 
 
 def add_commands(commands: Subparsers) -> None:
@@ -55,6 +59,11 @@ def add_commands(commands: Subparsers) -> None:
     train.add_argument(
         "--devices", default="", metavar="0,1", help="the CUDA devices of a run, a process for each"
     )
+    train.add_argument(
+        "--on", default="", metavar="DEVICE",
+        help="train on cuda:1, for example, and refuse where another process trains there; with a "
+        "comma between several. The queue starts its runs so",
+    )  # fmt: skip
     _add_batches(commands)
     ask = add_command(commands, "ask", _run_ask, "ask a living run for something")
     ask.add_argument("run", help="a run's folder or id")
@@ -116,6 +125,8 @@ def _read_gigabytes(text: str) -> float:
 def _run_train(args: argparse.Namespace) -> int:
     config = read_settings(args)
     models = find_models(args)
+    if args.on:
+        use_devices(args.on.split(","), config)
     if args.devices:
         from trainer.commands import choose_devices
 
@@ -140,17 +151,39 @@ def _run_train(args: argparse.Namespace) -> int:
     if args.create_only:
         print("".join(f"{line}\n" for line in warnings), end="")
         return 0
-    from trainer.commands import train
+    with _own_devices(args, run):
+        from trainer.commands import train
 
-    try:
-        cache = find_workspace_of(run) / "cache"
-        reason = train(run, cache, args.processes, take_over=args.take_over)
-    finally:
-        _save_measured(run)
+        try:
+            cache = find_workspace_of(run) / "cache"
+            reason = train(run, cache, args.processes, take_over=args.take_over)
+        finally:
+            _save_measured(run)
     print(f"{reason}: {run.path}")
     for path in run.list_exports()[:1]:
         print(f"file: {path}")
     return 0
+
+
+@contextlib.contextmanager
+def _own_devices(args: argparse.Namespace, run: RunFolder) -> Iterator[None]:
+    """Holds the devices of a run, so that the queue waits for their end."""
+    root = find_workspace_of(run)
+    if args.on:  # before torch is imported, which takes seconds
+        with own_devices(root, args.on.split(",")):
+            yield
+        return
+    if run.path.parent.name != "runs" or not is_workspace(root):
+        yield
+        return
+    from trainer.commands import name_devices
+
+    numbers, train = args.devices.split(",") if args.devices else [], run.config.train
+    devices = [f"cuda:{each.strip()}" for each in numbers]
+    with own_free_devices(root, devices or name_devices(train.device, train.processes)) as messages:
+        for message in messages:
+            print(f"{message} This run starts all the same, and both are slower.")
+        yield
 
 
 def _save_measured(run: RunFolder) -> None:

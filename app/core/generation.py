@@ -11,7 +11,6 @@ from pydantic import ValidationError
 
 from app.core import text
 from app.core.base_models import read_answers
-from app.core.jobs import has_worker, start_process
 from app.core.lora_files import AdapterEntry, find_adapter, read_adapter_config
 from app.core.run_views import read_log_tail
 from app.core.workspace import Workspace, WorkspaceError
@@ -27,6 +26,7 @@ from trainer.runs import (
     read_result,
     request_preview,
 )
+from trainer.runs.starting import has_worker, start_process
 
 PREVIEW_REQUESTS = "asked"
 WORKBENCH_REQUESTS = "asked-by-workbench"  # those of the Library's workbench

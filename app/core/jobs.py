@@ -9,18 +9,13 @@
 What needs torch, or takes longer than a blink, is left to the same command that a person would
 type. The folder's name is made of the question, so the same question is answered once, for however
 many tabs, and the answer outlives them.
-
-A process takes seconds to import torch and own its folder. `starting.json` holds its pid until
-then, so that a second click does not start a second one, and so that a process that dies on the
-way is noticed instead of being waited for.
 """
 
 import contextlib
 import hashlib
-import json
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,11 +26,11 @@ from app.core import text
 from app.core.workspace import Workspace, WorkspaceError
 from datasets_tools.bounded_json import parse_json
 from datasets_tools.disk import remove_folder, remove_quietly
-from datasets_tools.files import explain_os_error, write_atomically
-from trainer.runs import Owner, describe_process, is_alive, is_owned, read_owner, spawn
+from datasets_tools.files import explain_os_error
+from trainer.runs import is_alive
+from trainer.runs.starting import STARTER_FILE, find_starter, start_process
 
 JOB_ID = re.compile(r"[a-z]+-[0-9a-f]{16}")
-_STARTER = "starting.json"
 _MAX_JOBS = 60
 _PROGRAM = "lorasmith: "
 _STOPPED = "stopped"
@@ -217,7 +212,7 @@ def _read_complaint(log: str) -> str:
 
 def _read_time(folder: Path) -> float:
     with contextlib.suppress(OSError):
-        return (folder / _STARTER).stat().st_mtime
+        return (folder / STARTER_FILE).stat().st_mtime
     return 0.0
 
 
@@ -226,29 +221,3 @@ def _forget_old(workspace: Workspace) -> None:
     for folder in sorted(folders, key=_read_time, reverse=True)[_MAX_JOBS:]:
         if not is_alive(find_starter(folder)):
             remove_quietly(folder)
-
-
-def start_process(
-    folder: Path, command: Sequence[str], log: Path, answer: Path | None = None
-) -> None:
-    """Starts a process that will own `folder`, and saves which one it is.
-
-    What it prints goes into the log, or into `answer`.
-    """
-    owner = describe_process(spawn(command, log, answer), command)
-    write_atomically(folder / _STARTER, json.dumps(asdict(owner)))
-
-
-def find_starter(folder: Path) -> Owner | None:
-    """Returns the process that was last started for the folder, dead or alive."""
-    return read_owner(folder / _STARTER)
-
-
-def is_starting(folder: Path) -> bool:
-    """Whether a process is on its way that does not own the folder yet."""
-    return not is_owned(folder) and is_alive(find_starter(folder))
-
-
-def has_worker(folder: Path) -> bool:
-    """Whether a process owns the folder or is on its way."""
-    return is_owned(folder) or is_alive(find_starter(folder))

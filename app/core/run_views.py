@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Literal
 
 from app.core import text
-from app.core.jobs import find_starter, is_starting
 from trainer.runs import (
     EventReader,
     EventSummary,
@@ -17,6 +16,7 @@ from trainer.runs import (
     read_requests,
 )
 from trainer.runs.events import Event
+from trainer.runs.starting import is_starting, read_start
 from trainer.runs.status import State
 
 ShownState = State | Literal["starting"]
@@ -85,14 +85,11 @@ def view_run(run: RunFolder) -> RunView:
     state: ShownState = status.state
     message = status.message
     if status.can_start:
-        starter = find_starter(run.path)
-        if (
-            starter is not None
-            and is_starting(run.path)
-            and starter.started > summary.last_time - 1
-        ):
+        # A process from before the run came into the queue means nothing any more.
+        recent = read_start(run.path) > summary.last_time - 1
+        if recent and is_starting(run.path):
             state, message = "starting", ""
-        elif status.state == "queued" and starter is not None:
+        elif recent and status.state == "queued":
             state, message = "failed", text.DIED_BEFORE_START
     return RunView(
         id=run.id,
@@ -154,7 +151,7 @@ def describe_run(view: RunView) -> str:
         if view.steps:
             parts.append(text.step_of(view.step, view.steps))
         if view.seconds_left is not None:
-            parts.append(text.time_left(_format_duration(view.seconds_left)))
+            parts.append(text.time_left(format_duration(view.seconds_left)))
         return " · ".join(parts)
     state = text.STATES[view.state]
     if view.state in {"paused", "stopped", "failed", "lost"} and view.steps:
@@ -178,7 +175,7 @@ def title_of(view: RunView | None) -> str:
     return f"{view.percent} % – {view.name} – {text.APP_NAME}"
 
 
-def _format_duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Returns a length of time in plain words."""
     whole = max(0, round(seconds))
     if whole < 60:

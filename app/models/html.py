@@ -4,7 +4,7 @@ import hashlib
 import json
 
 from app.core.base_models import BaseModelView, view_base_model
-from app.core.jobs import Job, find_starter, read_job
+from app.core.jobs import Job, read_job
 from app.core.run_contents import OPENED
 from app.core.text import PREDICTION_QUESTION
 from app.core.workspace import Workspace
@@ -20,6 +20,7 @@ from app.ui.components import make_button
 from app.ui.fragments import Params, View
 from app.ui.markup import Markup, element, join, make_track, note
 from trainer.config import fits_preset, guess_kind, list_presets, suggest_preset
+from trainer.runs.starting import find_starter
 
 
 def make_model_card(view: BaseModelView | None) -> Markup:

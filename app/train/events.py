@@ -1,11 +1,13 @@
 """What happens on the Train tab: values from the browser in, values for the widgets out."""
 
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 import pandas  # type: ignore[import-untyped]  # Gradio brings it, without types
 
 from app.core import run_contents as view
+from app.core.queues import enqueue_new_run
 from app.core.run_lists import choose_run, list_run_views
 from app.core.workspace import Workspace, WorkspaceError
 from app.train import run_actions as training
@@ -22,7 +24,7 @@ from app.train.settings import (
 )
 from app.ui.fragments import fill_fragment
 from app.ui.markup import Markup, note
-from trainer.config import ConfigError, check_settings
+from trainer.config import ConfigError, RunConfig, check_settings
 
 
 class TrainEvents:
@@ -69,13 +71,33 @@ class TrainEvents:
 
     def start(self, dataset: str, base_model: str, values: dict[str, Any]) -> dict[str, Any]:
         """Starts a run, or shows next to each setting what is wrong with it."""
+
+        def start(config: RunConfig) -> dict[str, Any]:
+            run = training.start_run(self.workspace, config)
+            runs = [(f"{one.name} · {one.id}", one.id) for one in list_run_views(self.workspace)]
+            line = note(text.started(config.name), "good")
+            return {"message": line, "run": gr.update(choices=runs, value=run.id)}
+
+        return self._check_and_do(Chosen(dataset, base_model, values), start)
+
+    def add_to_queue(self, dataset: str, base_model: str, values: dict[str, Any]) -> dict[str, Any]:
+        """Adds a run to the queue, or shows next to each setting what is wrong with it."""
+
+        def add(config: RunConfig) -> dict[str, Any]:
+            place = enqueue_new_run(self.workspace, config)
+            return {"message": note(text.queued(config.name, place), "good")}
+
+        return self._check_and_do(Chosen(dataset, base_model, values), add)
+
+    def _check_and_do(
+        self, chosen: Chosen, act: Callable[[RunConfig], dict[str, Any]]
+    ) -> dict[str, Any]:
         fine = {path: gr.update(info=line) for path, line in FORM.explain(()).items()}
         try:
-            training.check_before_start(self.workspace, dataset, base_model)
-            chosen = Chosen(dataset, base_model, values)
+            training.check_before_start(self.workspace, chosen.dataset, chosen.base_model)
             config = read_config_of_form(self.workspace, chosen)
             check_settings(config)  # what is only a waste is shown above the button
-            run = training.start_run(self.workspace, config)
+            changes = act(config)
         except ConfigError as error:
             lines = [str(problem) for problem in error.problems]
             explained = FORM.explain(error.problems)
@@ -87,13 +109,7 @@ class TrainEvents:
             }
         except WorkspaceError as error:
             return {"message": note(str(error), "error"), "problems": "", "values": fine}
-        runs = [(f"{one.name} · {one.id}", one.id) for one in list_run_views(self.workspace)]
-        return {
-            "message": note(text.started(config.name), "good"),
-            "problems": "",
-            "run": gr.update(choices=runs, value=run.id),
-            "values": fine,
-        }
+        return {"problems": "", "values": fine, **changes}
 
     def command(self, event: gr.EventData) -> dict[str, Any]:
         """Asks the run whose buttons were shown for what was pressed."""

@@ -1,5 +1,7 @@
 """The Train tab: settings, the buttons of a run, and its chart and samples while it learns."""
 
+from collections.abc import Callable
+
 import gradio as gr
 
 from app.train import text
@@ -13,14 +15,20 @@ from app.ui.wire import wire
 _COLOURS = {text.RAW: "#93c5fd", text.SMOOTHED: "#1d4ed8"}
 
 
-def build_train_page(context: PageContext, build_base_model: BuildBaseModel) -> None:
+def build_train_page(
+    context: PageContext,
+    build_base_model: BuildBaseModel,
+    build_queue: Callable[[PageContext], None],
+) -> None:
     """Builds the tab and wires it.
 
     Args:
         context: What all pages are given.
         build_base_model: Builds what there is around the base model.
+        build_queue: Builds the queue.
     """
     _build_buttons(context, build_settings(context, build_base_model))
+    build_queue(context)
     context.run.render()
     fragment("progress", "run", elem_id="train-progress")
     with gr.Row():
@@ -37,6 +45,7 @@ def _build_buttons(context: PageContext, settings: Settings) -> None:
         start = gr.Button(
             text.START, variant="primary", elem_id="train-start", scale=0, min_width=180
         )
+        add = gr.Button(text.ADD_TO_QUEUE, elem_id="train-queue", scale=0, min_width=180)
         buttons = fragment(
             "run-buttons", "run", elem_id="train-buttons", placeholder=make_run_buttons(None)
         )
@@ -44,6 +53,7 @@ def _build_buttons(context: PageContext, settings: Settings) -> None:
     chosen = {"dataset": context.dataset, "base_model": context.base_model, "values": widgets}
     shown = {"problems": problems, "run": context.run, "settings": settings.accordion}
     wire(start.click, events.start, chosen, {**message, **shown, "values": widgets})
+    wire(add.click, events.add_to_queue, chosen, {**message, **shown, "values": widgets})
     wire(buttons.select, events.command, outputs=message)
 
 

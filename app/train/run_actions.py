@@ -8,7 +8,7 @@ from filelock import FileLock, Timeout
 
 from app.core import text as core_text
 from app.core.examples import find_suggesting, list_examples
-from app.core.jobs import find_starter, has_worker, start_process
+from app.core.queues import enqueue_run
 from app.core.run_lists import find_busy_run
 from app.core.run_views import view_run
 from app.core.workspace import Workspace, WorkspaceError
@@ -26,6 +26,7 @@ from trainer.runs import (
     read_age,
     request,
 )
+from trainer.runs.starting import find_starter, has_worker, start_process
 
 Request = Literal["pause", "stop", "sample", "save"]
 REQUESTS = get_args(Request)
@@ -51,8 +52,10 @@ def start_run(workspace: Workspace, config: RunConfig) -> RunFolder:
 def continue_run(workspace: Workspace, run: RunFolder) -> str:
     """Lets a paused run go on, or starts the trainer on one that has ended; returns a sentence.
 
+    While another one is being worked on, it waits for its turn in the queue.
+
     Raises:
-        WorkspaceError: the run is finished, or another one is being worked on.
+        WorkspaceError: the run is finished, or waits in the queue already.
     """
     view = view_run(run)
     if view.state == "paused":
@@ -64,7 +67,9 @@ def continue_run(workspace: Workspace, run: RunFolder) -> str:
     if not view.can_resume:
         raise WorkspaceError(text.RUN_FINISHED)
     with _hold_start(workspace):
-        _refuse_second(workspace)
+        busy = find_busy_run(workspace)
+        if busy is not None:
+            return text.resumes_after(busy.name, enqueue_run(workspace, run))
         clear_requests(run.path)  # a stop that nobody obeyed must not end the new process
         _start_trainer(workspace, run)
     return text.RESTARTED

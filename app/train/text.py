@@ -38,8 +38,16 @@ def started(name: str) -> str:
     return f"Started “{name}”. The first samples take a moment."
 
 
+def queued(name: str, place: int) -> str:
+    return f"“{name}” is in the queue, at place {place}. It starts when its device is free."
+
+
+def resumes_after(busy: str, place: int) -> str:
+    return f"“{busy}” is being trained, so this run is in the queue, at place {place}."
+
+
 def already_running(name: str) -> str:
-    return f"“{name}” is being trained already. Stop it or wait for its end, then start again."
+    return f"“{name}” is being trained already. Stop it first, or press “{ADD_TO_QUEUE}” instead."
 
 
 def no_images_to_train(name: str) -> str:
@@ -117,6 +125,7 @@ ROWS = {
 ALL_SETTINGS = "All settings"
 SEARCH_EXAMPLE = "for example rank, or learning rate"
 START = "Start training"
+ADD_TO_QUEUE = "Add to queue"
 RUN_BUTTONS = {
     "pause": "Pause",
     "resume": "Resume",

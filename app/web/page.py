@@ -23,6 +23,8 @@ from app.models import html as models_html
 from app.models.page import build_base_model
 from app.preview import html as preview_html
 from app.preview.page import build_preview_page
+from app.queue import html as queue_html
+from app.queue.page import build_queue
 from app.train import html as train_html
 from app.train import text as train_text
 from app.train.page import build_train_page
@@ -51,8 +53,8 @@ TABS = {
     "dataset": Tab("Dataset", build_dataset_page, dataset_html.VIEWS),
     "train": Tab(
         "Train",
-        partial(build_train_page, build_base_model=build_base_model),
-        {**train_html.VIEWS, **models_html.VIEWS},
+        partial(build_train_page, build_base_model=build_base_model, build_queue=build_queue),
+        {**train_html.VIEWS, **models_html.VIEWS, **queue_html.VIEWS},
     ),
     "preview": Tab("Preview", build_preview_page, preview_html.VIEWS),
     "library": Tab(
@@ -85,7 +87,9 @@ def build(workspace: Workspace, *, has_password: bool = False) -> gr.Blocks:
     with demo:
         gr.HTML(_make_heading(has_password), elem_id="heading")
         fragment("computer", elem_id="computer", polled=False)
-        fragment("status", elem_id="run-bar", placeholder=train_html.make_run_bar(None))
+        with gr.Row(elem_id="status-bar"):
+            fragment("status", elem_id="run-bar", placeholder=train_html.make_run_bar(None))
+            count = fragment("queue-count", elem_id="queue-count")
         choices = fragment("choices", elem_id="choices", data=True)
         context = _make_context(workspace, demo)
         with context.tabs:
@@ -93,6 +97,7 @@ def build(workspace: Workspace, *, has_password: bool = False) -> gr.Blocks:
                 with gr.Tab(f"{number} {tab.title}", id=name, elem_id=f"tab-{name}"):
                     tab.build(context)
         _wire_choices(context, choices)
+        wire_in_browser(count.select, "openQueue", outputs={"tabs": context.tabs})
     return demo
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from starlette.middleware import Middleware
 
 import app
+from app.core.queues import keep_worker
 from app.core.workspace import MAX_LORA_BYTES, Workspace
 from app.ui.theme import make_theme, read_css
 from app.web import captions_routes, media, routes, text
@@ -68,6 +69,7 @@ def launch(
     _drop_old_uploads(workspace)
     _remove_leftovers(workspace)
     _let_workers_find_us()
+    keep_worker(workspace)
     # What lies in the working directory is something Gradio may return, so it is an empty folder.
     os.chdir(workspace.served_path)
     try:

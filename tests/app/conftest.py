@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from app.core.jobs import find_starter
 from app.core.workspace import Workspace
 from tests.app.serve_app import start_server
 from tests.gates import VARIABLE, Gates
 from tests.ports import hold_port
 from trainer.config import layer_config
 from trainer.runs import append_event, create_run, find_owner, is_alive
+from trainer.runs.starting import find_starter
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]

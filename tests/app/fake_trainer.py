@@ -4,6 +4,8 @@ It takes no time. Where a test closes a gate it waits: before a step at `step-N`
 of a preview half made at `preview`.
 
 fake_trainer.py train RUN_FOLDER            fake_trainer.py preview-worker FOLDER
+fake_trainer.py queue work --workspace=...  the worker of the queue, with real locks
+fake_trainer.py queue devices --json        those in TEST_DEVICES, else one CPU
 fake_trainer.py models PATH --json          and the other words of fake_jobs.py
 """
 
@@ -27,6 +29,7 @@ from trainer.runs import (
     read_requests,
 )
 from trainer.runs.previews import list_requests
+from trainer.runs.queue import own_devices, serve_queue
 
 SECONDS_PER_STEP = 0.1  # what it says; the steps themselves take no time
 
@@ -177,10 +180,23 @@ def serve_previews(folder: PreviewFolder) -> None:
             time.sleep(0.05)
 
 
+def answer_queue(what, option):
+    if what == "devices":
+        print(json.dumps(os.environ.get("TEST_DEVICES", "cpu").split(",")))
+        return
+    serve_queue(Path(option.removeprefix("--workspace=")), (sys.executable, __file__))
+
+
 if __name__ == "__main__":
     what, *rest = sys.argv[1:]
-    if what == "train":
+    if what == "train" and len(rest) > 1:
+        folder, on = Path(rest[0]), rest[1].removeprefix("--on=").split(",")
+        with own_devices(folder.parents[1], on):
+            train(folder)
+    elif what == "train":
         train(Path(rest[0]))
+    elif what == "queue":
+        answer_queue(*rest)
     elif what == "preview-worker":
         serve_previews(PreviewFolder(Path(rest[0])))
     else:

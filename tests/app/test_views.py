@@ -10,7 +10,6 @@ from app.core import lora_files as preview
 from app.core import run_contents as train
 from app.core import run_views as runs
 from app.core.generation import view_generation
-from app.core.jobs import start_process
 from app.dataset.images import view_check
 from app.library import html as library
 from app.train.text import describe_exposure
@@ -19,6 +18,7 @@ from datasets_tools.files import write_atomically
 from tests.app.conftest import add_sample, draw_images, wait_for
 from trainer.config import layer_config
 from trainer.runs import append_event, own_folder, request
+from trainer.runs.starting import start_process
 
 
 def test_events_are_read_as_they_are_appended_and_anew_when_the_file_was_replaced(run):

@@ -28,6 +28,7 @@ from trainer.commands.models import (
     list_models,
 )
 from trainer.commands.training import export_checkpoint, train
+from trainer.device_kinds import list_device_names, name_devices
 from trainer.export import make_civitai_zip, make_hub_folder
 from trainer.hub import find_token, upload_hub_folder
 from trainer.models.family import GenerationRequest
@@ -57,6 +58,7 @@ __all__ = [
     "generate_grid",
     "is_base_model",
     "list_batches",
+    "list_device_names",
     "list_findings",
     "list_models",
     "make_civitai_zip",
@@ -64,6 +66,7 @@ __all__ = [
     "measure_file",
     "measure_model",
     "merge",
+    "name_devices",
     "probe_run",
     "quiet_libraries",
     "quiet_model_libraries",

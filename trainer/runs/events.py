@@ -2,7 +2,7 @@
 
 | event | data |
 |---|---|
-| queued | name |
+| queued | name; when it is added to or removed from the queue, in_queue |
 | started | from_step, steps |
 | data | examples, buckets (`"128x128": count`), device, precision, processes, layers, parameters |
 | cache | what, done, total |

@@ -11,13 +11,14 @@ import {functions as library} from './library.js';
 import {functions as models} from './models.js';
 import {functions as preview} from './preview.js';
 import {functions as presets} from './presets.js';
+import {functions as queue} from './queue.js';
 import {keepEvent} from './state.js';
 import {noteTab, rememberTrigger} from './tabs.js';
 import {functions as train} from './train.js';
 
 export const functions = {
   applyChoices, reportChoices, ...dataset, ...train, ...presets, ...models, ...preview, ...library,
-  ...combine,
+  ...combine, ...queue,
 };
 
 // Takes in a component that was put into the page. A function of the

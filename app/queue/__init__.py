@@ -1,0 +1,1 @@
+"""The queue: which runs are trained next, on which device, and when."""
