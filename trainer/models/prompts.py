@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 Conditioning = dict[str, Tensor]
+_MOST_CHUNKS = 4096
 _MASK_STEP = 8  # xformers wants attention masks whose rows are multiples of this
 
 
@@ -57,6 +58,37 @@ def count_unread(
 def empty_chunk(tokenizer: Any) -> list[int]:
     """Returns the chunk of an empty caption."""
     return _wrap(tokenizer, [], tokenizer.model_max_length - 2)
+
+
+def fill_up(tokenizer: Any, captions: Sequence[list[list[int]]]) -> list[list[list[int]]]:
+    """Returns the chunks of captions with empty ones behind, so that all have as many."""
+    most = max(map(len, captions))
+    return [each + [empty_chunk(tokenizer)] * (most - len(each)) for each in captions]
+
+
+class ChunkStore:
+    """Chunks on a device: one that comes again is not copied there again.
+
+    A copy from the main memory in every step would make the device wait for the CPU.
+
+    Args:
+        device: Where they are.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._rows: dict[tuple[int, ...], Tensor] = {}
+
+    def place(self, chunks: Sequence[Sequence[int]]) -> Tensor:
+        """Returns chunks as one tensor, [B, tokens]."""
+        keys = [tuple(each) for each in chunks]
+        if missing := [key for key in dict.fromkeys(keys) if key not in self._rows]:
+            if len(self._rows) + len(missing) > _MOST_CHUNKS:  # of captions that vary
+                self._rows.clear()
+                missing = list(dict.fromkeys(keys))
+            rows = torch.tensor(missing, device=self._device).unbind()
+            self._rows.update(zip(missing, rows, strict=True))
+        return torch.stack([self._rows[key] for key in keys])
 
 
 def pick_hidden(outputs: Any, encoder: Any, layer: int, normalize: bool) -> Tensor:

@@ -25,9 +25,10 @@ from trainer.models.loading import Parts
 from trainer.models.pipelines import generate_latents
 from trainer.models.placement import Placement
 from trainer.models.prompts import (
+    ChunkStore,
     TextSettings,
     count_unread,
-    empty_chunk,
+    fill_up,
     gather_chunks,
     join_rows,
     pick_hidden,
@@ -84,6 +85,7 @@ class StableDiffusion:
             "image": [self.vae], "text": self.text_encoders, "unet": [self.unet]
         }  # fmt: skip
         self._placement = Placement(models, device, {"unet"} if packed else ())
+        self._chunks = ChunkStore(device)
         self._prompts: dict[tuple[str, ...], list[Conditioning]] = {}
 
     def adaptable_models(self) -> dict[str, nn.Module]:
@@ -260,11 +262,9 @@ class StableDiffusion:
         encoder, tokenizer = self.text_encoders[number], self.tokenizers[number]
         split = partial(split_into_chunks, tokenizer, max_windows=self.text.max_windows)
         chunks = [split(self.vocabulary.tokenize(number, each)) for each in captions]
-        if equal:
-            most = max(map(len, chunks))
-            chunks = [each + [empty_chunk(tokenizer)] * (most - len(each)) for each in chunks]
+        chunks = fill_up(tokenizer, chunks) if equal else chunks
         counts = [len(each) for each in chunks]
-        tokens = torch.tensor([ids for each in chunks for ids in each], device=self.device)
+        tokens = self._chunks.place([ids for each in chunks for ids in each])
         outputs = encoder(tokens, output_hidden_states=True)
         layer = self.text.layer or self.own_layer
         hidden = pick_hidden(outputs, encoder, layer, self.normalizes)

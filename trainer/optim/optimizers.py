@@ -13,11 +13,12 @@ from trainer.optim.errors import OptimizerError
 from trainer.optim.groups import Group
 
 Groups = list[dict[str, Any]]
+FUSED = frozenset({"cpu", "cuda"})  # devices with one kernel for an update of all tensors
 
 
 def make_adamw(groups: Groups, config: OptimizerConfig) -> Optimizer:
     """Returns AdamW (Loshchilov and Hutter, arXiv:1711.05101) over all tensors at once."""
-    fused = all(p.device.type in {"cpu", "cuda"} for group in groups for p in group["params"])
+    fused = all(p.device.type in FUSED for group in groups for p in group["params"])
     return AdamW(groups, lr=0.0, betas=(config.beta1, config.beta2), fused=fused)
 
 
