@@ -35,7 +35,7 @@ def make_count(queue: QueueView) -> Markup:
     if not queue.waiting:
         return Markup("")
     line = text.count(queue.waiting, paused=queue.paused)
-    return make_button(line, key="queue", class_="button chip")
+    return make_button(line, key="queue", element_id="queue-waiting")
 
 
 def _make_heading(queue: QueueView) -> Markup:

@@ -134,13 +134,15 @@ def test_what_is_whole_of_a_damaged_file_keeps_its_order(root):
 
 
 def test_runs_that_were_removed_or_have_ended_do_not_come_back(root):
-    removed, ended, stays = (make_run(root, name) for name in ("removed", "ended", "stays"))
-    for run in (removed, ended, stays):
+    names = ("removed", "ended", "stays", "lost")
+    removed, ended, stays, lost = (make_run(root, name) for name in names)
+    for run in (removed, ended, stays, lost):
         add_run(root, run)
     remove_run(root, removed.id)
     append_event(ended.events_path, "ended", reason="finished", message="")
+    append_event(lost.events_path, "started", from_step=0, steps=4)
     find_file(root).write_bytes(b"\xff\xfe")
-    assert ids(root) == [stays.id]
+    assert ids(root) == [stays.id, lost.id]
 
 
 def test_a_change_that_fails_leaves_the_file(root):

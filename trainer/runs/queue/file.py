@@ -23,7 +23,7 @@ from trainer.runs.queue.order import Queue, QueueError, from_table, to_table
 
 _MOST_BYTES = 4 * 1024**2
 _LOCK_SECONDS = 10.0
-_CYCLE = {"queued", "started", "ended"}
+_CYCLE = {"queued", "ended"}
 
 
 class Draft:
@@ -134,14 +134,14 @@ def _repair(root: Path) -> Queue:
         paused=True,
         notice=(
             f"The queue's file was damaged and is now {aside.name}. {known} of its runs could be "
-            f"read, and {added} more were found that wait for a start, in the order in which they "
-            "were added. Check the order, then start the queue."
+            f"read, and {added} more were found that have not ended, in the order in which they "
+            "were added and without their times. Check the order, then start the queue."
         ),
     )
 
 
 def _list_queued(root: Path) -> list[RunFolder]:
-    """Returns the runs that were added to the queue and not started since, by that time."""
+    """Returns the runs that were added to the queue and have not ended since, by that time."""
     queued = []
     for run in list_runs(root / "runs"):
         try:
