@@ -23,6 +23,7 @@ from trainer.data import (
 from trainer.models import Family, Geometry
 from trainer.runs import RunError, RunFolder, append_event
 from trainer.seeds import derive_seed
+from trainer.training.progress import warn
 from trainer.training.shortage import encode_within_memory
 
 _NAMED = 20
@@ -100,7 +101,7 @@ def report_long_captions(run: RunFolder, family: Family, examples: list[EncodedE
         f"{', '.join(long[:_NAMED])}{more} are beyond {run.config.base_model.max_windows} chunks. "
         "Shorten the captions, or raise base_model.max_windows."
     )
-    append_event(run.events_path, "warning", message=message)
+    warn(run, message)
 
 
 def describe_geometry(example: EncodedExample, flipped: bool) -> Geometry:
@@ -127,7 +128,7 @@ def _open_source(
 ) -> Source:
     family, fingerprint, device, cache = encoding
     for finding in scan.findings:
-        append_event(run.events_path, "warning", message=finding.message)
+        warn(run, finding.message)
     step = bucket_step_for(dataset.bucket_step, family.size_step)
     resolution = dataset.resolution or family.default_resolution
     if resolution < step:
