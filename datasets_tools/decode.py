@@ -64,6 +64,10 @@ def open_image(path: Path) -> Iterator[Image.Image]:
     """Open an image lazily and refuse it by its header if its size is out of bounds."""
     name = show_name(path)
     try:
+        if path.is_symlink() and not path.exists():
+            raise DatasetError(
+                f"{name} is a link that leads nowhere. Restore what it points to, or remove it."
+            )
         if not path.is_file():  # a named pipe would block for ever
             raise DatasetError(f"There is no image file {name}. Check the path, then try again.")
         head = read_head(path)

@@ -146,8 +146,11 @@ class _Folder:
         texts: dict[str, str] = {}
         for name in sorted(images):
             try:
-                path = self._take_image(name, target, check, intake)
-                texts[name] = self._take_caption(name, neighbours, path, intake)
+                path, is_new = self._take_image(name, target, check, intake)
+                texts[name] = caption = self._read_caption(name, neighbours)
+                if caption and (is_new or not read_caption(path)):
+                    write_caption(path, caption)
+                    intake.captions += 1
                 self._take_mask(name, neighbours, path, intake)
             except LorasmithError as error:
                 intake.refused.append(str(error))
@@ -158,7 +161,9 @@ class _Folder:
         if line := describe_leftovers(left, [Path(name) for name in images], texts, rest):
             intake.unused.append(line)
 
-    def _take_image(self, name: str, target: Path, check: Check, intake: Intake) -> Path:
+    def _take_image(
+        self, name: str, target: Path, check: Check, intake: Intake
+    ) -> tuple[Path, bool]:
         source = self.files[name]
         check(source)
         path, is_new = import_new_image(source, target, PurePosixPath(name).stem)
@@ -166,19 +171,14 @@ class _Folder:
             intake.images.append(path)
         else:
             intake.known += 1
-        return path
+        return path, is_new
 
-    def _take_caption(self, name: str, neighbours: Neighbours, image: Path, intake: Intake) -> str:
-        """Write the caption of an image unless the dataset's image has one; return it."""
+    def _read_caption(self, name: str, neighbours: Neighbours) -> str:
         files = neighbours.list_captions(name)
         text = read_caption_text(self.files[files[0]]) if files else None
         if text is None:
             text = neighbours.find_metadata(name)
-        caption = normalise_caption(text or "")
-        if caption and not read_caption(image):
-            write_caption(image, caption)
-            intake.captions += 1
-        return caption
+        return normalise_caption(text or "")
 
     def _take_mask(self, name: str, neighbours: Neighbours, image: Path, intake: Intake) -> None:
         stem = fold_name(PurePosixPath(name).stem)

@@ -6,9 +6,11 @@ from pathlib import Path
 from app.commands.arguments import BASE_MODEL_HELP, Subparsers, add_command, find_model
 from trainer.runs import RunError
 
+MOST_CLASS_IMAGES = 5000
+
 
 def add_commands(commands: Subparsers) -> None:
-    """Adds `grid`."""
+    """Adds `grid` and `class-images`."""
     grid = add_command(commands, "grid", _run_grid, "generate prompts at several adapter weights")
     grid.add_argument("file", nargs="?", default="", metavar="LORA", help="a LoRA file")
     grid.add_argument(
@@ -28,6 +30,48 @@ def add_commands(commands: Subparsers) -> None:
     grid.add_argument("--width", type=int, default=0, help="pixels; 0 is the model's own size")
     grid.add_argument("--height", type=int, default=0, help="pixels; 0 is the model's own size")
     grid.add_argument("--to", type=Path, default=Path("grid.png"), help="the image to write")
+
+    classes = add_command(
+        commands, "class-images", _run_class_images, "generate images of a class, for a prior"
+    )
+    classes.add_argument("--base-model", required=True, metavar="MODEL", help=BASE_MODEL_HELP)
+    classes.add_argument(
+        "--prompt", action="append", required=True,
+        help="what the class is called, such as “a photo of a cat”; several take turns",
+    )  # fmt: skip
+    classes.add_argument("--count", type=int, default=100, help="images that the folder shall have")
+    classes.add_argument("--seed", type=int, default=1, help="seed of the first image")
+    classes.add_argument("--steps", type=int, default=25, help="denoising steps")
+    classes.add_argument("--guidance", type=float, default=7.0, help="how strongly to follow them")
+    classes.add_argument("--width", type=int, default=0, help="pixels; 0 is the model's own size")
+    classes.add_argument("--height", type=int, default=0, help="pixels; 0 is the model's own size")
+    classes.add_argument("--to", type=Path, required=True, help="the folder, for prior_path")
+    classes.epilog = (
+        "Train with objective.prior = images and dataset.prior_path = the folder. It goes on where "
+        "it ended when it is run again."
+    )
+
+
+def _run_class_images(args: argparse.Namespace) -> int:
+    if not 1 <= args.count <= MOST_CLASS_IMAGES:
+        raise RunError(f"--count is a number from 1 to {MOST_CLASS_IMAGES}.")
+    from trainer.commands import GenerationRequest, generate_class_images
+
+    request = GenerationRequest(
+        prompt="",
+        seed=args.seed,
+        inference_steps=args.steps,
+        guidance=args.guidance,
+        width=args.width,
+        height=args.height,
+    )
+    base_model = find_model(args, args.base_model)
+    made = generate_class_images(
+        base_model, args.prompt, args.count, request, args.to,
+        lambda done, total: print(f"{done} of {total}", flush=True),
+    )  # fmt: skip
+    print(f"{made} images generated in {args.to}")
+    return 0
 
 
 def _run_grid(args: argparse.Namespace) -> int:

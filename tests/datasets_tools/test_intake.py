@@ -194,3 +194,31 @@ def test_links_to_folders_are_not_followed(tmp_path, make_image, target):
     (tmp_path / "in" / "more").symlink_to(tmp_path / "secret")
     take_in(list_sources([tmp_path / "in"]), target)
     assert [one[0] for one in show(target)] == ["a.png"]
+
+
+def test_500_images_arrive_at_once_and_none_twice(tmp_path, target):
+    colours = [(number % 256, number // 256, 7) for number in range(500)]
+    (tmp_path / "in").mkdir()
+    for number, colour in enumerate(colours):
+        Image.new("RGB", (32, 32), colour).save(tmp_path / "in" / f"img{number}.png")
+        write(tmp_path / "in" / f"img{number}.txt", f"text {number}")
+    intake = take_in(list_sources([tmp_path / "in"]), target)
+    assert (len(intake.images), intake.captions, intake.refused) == (500, 500, [])
+    examples = scan_folder(target)[0]
+    assert [one.caption for one in examples] == [f"text {number}" for number in range(500)]
+    again = take_in(list_sources([tmp_path / "in"]), target)
+    assert (len(again.images), again.known, again.captions) == (0, 500, 0)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_image_of_100_megapixels_is_refused_by_name_and_the_rest_arrives(
+    tmp_path, make_image, target, png_file
+):
+    make_image("in/a.png")
+    side = 10_000
+    huge = png_file((side, side), 1, 0, bytes((side + 7) // 8 + 1) * side)
+    (tmp_path / "in" / "huge.png").write_bytes(huge)
+    intake = take_in(list_sources([tmp_path / "in"]), target)
+    assert [path.name for path in intake.images] == ["a.png"]
+    (refused,) = intake.refused
+    assert "huge.png is too large: it has more than 64 million pixels" in refused

@@ -235,6 +235,13 @@ def test_missing_file_folder_and_pipe_are_refused(tmp_path):
             inspect_image(tmp_path / name)
 
 
+@pytest.mark.parametrize("target", ["nowhere.png", "link.png"])
+def test_link_that_leads_nowhere_is_called_that(tmp_path, target):
+    (tmp_path / "link.png").symlink_to(tmp_path / target)
+    with pytest.raises(DatasetError, match=r"link\.png is a link that leads nowhere"):
+        read_image(tmp_path / "link.png")
+
+
 def small_files() -> list[bytes]:
     image = Image.radial_gradient("L").resize((24, 20)).convert("RGB")
     files = []

@@ -93,7 +93,11 @@ def test_a_malformed_assignment_is_refused(text):
     ("content", "says"),
     [
         (b"steps = ", "not valid TOML"),
-        (b"\xff\xfe", "not UTF-8"),
+        (b"\xff\xfa", "not UTF-8"),
+        (b'dataset.path = "C:\\cats"', r"not valid TOML.*single quotes, 'C:\\cats'"),
+        (b'dataset.path = "C:\\Users\\me"', r"not valid TOML.*single quotes"),
+        (b'dataset.path = "C:\\new\\table"', r"dataset\.path: holds a control character.*single"),
+        (b'dataset.folders = ["2 x D:\\toys"]', r"dataset\.folders: holds a control character"),
         (b"version = 2", "newer Lorasmith"),
     ],
 )
@@ -103,6 +107,14 @@ def test_a_broken_file_is_named(tmp_path, content, says):
     with pytest.raises(ConfigError, match=says) as caught:
         read_config(file)
     assert "broken.toml" in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+def test_files_of_windows_editors_are_read(tmp_path, encoding):
+    text = "[dataset]\r\npath = 'C:\\new\\bilder'\r\ntrigger = \"süß\"\r\n"
+    (tmp_path / "config.toml").write_bytes(text.encode(encoding))
+    dataset = read_config(tmp_path / "config.toml").dataset
+    assert (dataset.path, dataset.trigger) == ("C:\\new\\bilder", "süß")
 
 
 def test_there_are_no_fields_without_a_value():

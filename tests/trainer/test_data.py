@@ -12,6 +12,7 @@ from datasets_tools.buckets import Bucket, Placement
 from datasets_tools.errors import DatasetError
 from datasets_tools.examples import scan_folder
 from tests.trainer.conftest import write_images
+from trainer.commands import train
 from trainer.commands.checks import describe_balance
 from trainer.config import ConfigError, DatasetConfig, RunConfig, layer_config
 from trainer.data import (
@@ -348,3 +349,16 @@ def test_captions_beyond_the_chunks_are_named_in_a_warning(make_run, cache, imag
     )
     assert f"02.png ({beyond} tokens)" in warning
     assert "are beyond 1 chunks. Shorten the captions" in warning
+
+
+def test_a_run_reports_the_balance_and_what_is_not_used(make_run, cache, tmp_path, capsys):
+    more = write_images(tmp_path / "more", [(64, 64)] * 2, seed=3)
+    (more / "clip.mp4").write_bytes(b"video")
+    run = make_run(f"dataset.folders=['3 x {more}']", "train.steps=1")
+    assert train(run, cache) == "finished"
+    lines = capsys.readouterr().err.splitlines()
+    assert "Dataset: the folder itself: 6 images × 1, 50% of what is shown." in lines
+    assert "Dataset: more: 2 images × 3, 50% of what is shown." in lines
+    unused = "Not used: 1 video (clip.mp4): save single frames as PNG."
+    assert unused in lines
+    assert unused in [one.get("message") for one in read_events(run.events_path)]

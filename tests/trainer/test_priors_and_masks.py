@@ -200,7 +200,7 @@ def test_a_run_scans_each_folder_once(make_run, cache, images, tmp_path, monkeyp
         scanned.append(folder)
         return scan_folder(folder)
 
-    monkeypatch.setattr("trainer.data.encode.scan_folder", count)
+    monkeypatch.setattr("datasets_tools.folders.scan_folder", count)
     folder = write_images(tmp_path / "class", [(32, 32)], seed=9)
     run = make_run("objective.prior=images", f'dataset.prior_path="{folder}"', "train.steps=1")
     train(run, cache)

@@ -17,7 +17,7 @@ from trainer.commands.combining import (
 )
 from trainer.commands.evaluating import EvaluationSettings, evaluate_run
 from trainer.commands.files import describe_as_text, describe_file, list_findings, verify_files
-from trainer.commands.images import generate_grid, serve_previews
+from trainer.commands.images import generate_class_images, generate_grid, serve_previews
 from trainer.commands.libraries import quiet_libraries, quiet_model_libraries
 from trainer.commands.measuring import is_base_model, measure_model
 from trainer.commands.memory import estimate_run, probe_run, read_device_bytes
@@ -55,6 +55,7 @@ __all__ = [
     "export_checkpoint",
     "extract",
     "find_token",
+    "generate_class_images",
     "generate_grid",
     "is_base_model",
     "list_batches",

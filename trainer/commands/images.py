@@ -1,9 +1,12 @@
 """Images with LoRA files: a grid of weights, and the worker for the app's previews."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
+from datasets_tools.captions import write_caption
+from datasets_tools.files import save_for_person
 from datasets_tools.names import explain_path
 from trainer.commands.libraries import quiet_model_libraries
 from trainer.config import BaseModelConfig
@@ -55,6 +58,56 @@ def generate_grid(
     grid = make_grid(rows, list(prompts), names)
     to.parent.mkdir(parents=True, exist_ok=True)
     grid.save(to)
+
+
+def generate_class_images(
+    base_model: Path,
+    prompts: Sequence[str],
+    count: int,
+    request: GenerationRequest,
+    to: Path,
+    report: Callable[[int, int], None],
+) -> int:
+    """Generates images of a class with the base model alone, for a prior, each with its caption.
+
+    Those that are in the folder already are not generated again, so it goes on where it ended.
+
+    Args:
+        base_model: A file or a folder.
+        prompts: They take turns; an image's caption is its prompt.
+        count: How many images the folder shall have.
+        request: All but the prompt; its seed is the first image's.
+        to: The folder, made where it is missing.
+        report: Called with (done, total) after each image.
+
+    Returns:
+        How many were generated.
+
+    Raises:
+        DatasetError, ModelError, RunError: with what to do.
+    """
+    if problem := explain_path(to):
+        raise RunError(problem)
+    paths = [to / f"class-{number:04d}.png" for number in range(1, count + 1)]
+    missing = [number for number, path in enumerate(paths) if not path.is_file()]
+    if not missing:
+        return 0
+    quiet_model_libraries()
+    context = open_device_context()
+    family = load_family(BaseModelConfig(path=str(base_model)), context.device, context.dtype)
+    to.mkdir(parents=True, exist_ok=True)
+    for number in missing:
+        prompt = prompts[number % len(prompts)]
+        image = generate(
+            family, context, replace(request, prompt=prompt, seed=request.seed + number)
+        )
+        memory = BytesIO()
+        image.save(memory, "PNG")
+        # The caption first: an image without one would be an example of nothing.
+        write_caption(paths[number], prompt)
+        save_for_person(paths[number], memory.getvalue(), f"The image {paths[number].name}")
+        report(number + 1, count)
+    return len(missing)
 
 
 def serve_previews(folder: PreviewFolder, idle_seconds: float) -> None:

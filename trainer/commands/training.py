@@ -6,7 +6,7 @@ from pathlib import Path
 
 from datasets_tools.errors import LorasmithError
 from datasets_tools.files import remove_leftovers
-from trainer.commands.checks import check_run
+from trainer.commands.checks import check_run, describe_balance
 from trainer.commands.libraries import quiet_model_libraries
 from trainer.config import change_settings
 from trainer.device import free_memory, is_out_of_memory
@@ -86,6 +86,8 @@ def _train_owned(run: RunFolder, cache: Path, processes: int) -> str:
     scans = scan_datasets(run.config)
     for message in check_run(run.config, run.models_path, scans.dataset.examples):
         warn(run, message)
+    for line in describe_balance(scans.dataset.examples):
+        log_line(line)
     _plan_memory(run, scans)
     count = plan_processes(run, processes)
     while True:

@@ -1,8 +1,9 @@
 """Reading, layering and writing configs: defaults < preset < file < `--set`."""
 
 import difflib
+import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,14 @@ from pydantic import BaseModel, ValidationError
 
 from datasets_tools.disk import read_bytes
 from datasets_tools.files import explain_os_error
+from datasets_tools.text_files import decode_text
 from trainer.config.errors import ConfigError, Problem, explain_validation
 from trainer.config.presets import compose, list_choices, list_preset_files
 from trainer.config.run import RunConfig
 
+_BAD_ESCAPES = ("Unescaped", "Invalid hex value", "Escaped character")  # messages of `tomllib`
+_QUOTES = "Write a Windows path in single quotes, 'C:\\cats', as \\ has a meaning in double ones"
+_BROKEN_PATH = re.compile(r"([0-9]+ ?x )?[A-Za-z]:[^\n]*?[\x00-\x1f\x7f]")
 _MOST_BYTES = 4 * 1024**2
 Tree = dict[str, Any]
 
@@ -139,20 +144,37 @@ def _read_toml(path: Path) -> Tree:
         if len(content) > _MOST_BYTES:
             problem = Problem("", f"has more than {_MOST_BYTES:,} bytes, as no config file has")
             raise ConfigError([problem], str(path))
-        return tomllib.loads(content.decode("utf-8"))
+        tree = tomllib.loads(decode_text(content).removeprefix("\ufeff"))
     except FileNotFoundError:
         raise ConfigError([Problem("", "there is no such config file")], str(path)) from None
     except IsADirectoryError:
         raise ConfigError([Problem("", "this is a folder, not a config file")], str(path)) from None
     except UnicodeDecodeError:
-        raise ConfigError([Problem("", "is not UTF-8 text")], str(path)) from None
+        problem = Problem("", "is not UTF-8 text; save it again with the encoding UTF-8")
+        raise ConfigError([problem], str(path)) from None
     except RecursionError:
         raise ConfigError([Problem("", "is nested too deeply")], str(path)) from None
     except ValueError as error:  # also of a number with thousands of digits
-        raise ConfigError([Problem("", f"is not valid TOML: {error}")], str(path)) from None
+        remedy = f". {_QUOTES}" if str(error).startswith(_BAD_ESCAPES) else ""
+        raise ConfigError([Problem("", f"is not valid TOML: {error}{remedy}")], str(path)) from None
     except OSError as error:
         problem = Problem("", f"cannot be read: {explain_os_error(error)}")
         raise ConfigError([problem], str(path)) from None
+    if problems := list(_find_broken_paths(tree, "")):
+        raise ConfigError(problems, str(path))
+    return tree
+
+
+def _find_broken_paths(value: Any, place: str) -> Iterator[Problem]:
+    """Yields the Windows paths of which TOML has read a part as a line end or a tab."""
+    if isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _find_broken_paths(each, f"{place}.{key}" if place else key)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _find_broken_paths(each, place)
+    elif isinstance(value, str) and _BROKEN_PATH.match(value):
+        yield Problem(place, f"holds a control character. {_QUOTES}")
 
 
 def _merge(tree: Tree, layer: Mapping[str, Any]) -> None:

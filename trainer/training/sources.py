@@ -25,6 +25,7 @@ from trainer.data import (
 from trainer.models import Family, Geometry
 from trainer.runs import RunFolder, append_event
 from trainer.seeds import derive_seed
+from trainer.training.progress import warn
 from trainer.training.shortage import encode_within_memory
 
 _NAMED = 20
@@ -110,7 +111,7 @@ def report_long_captions(run: RunFolder, family: Family, examples: list[EncodedE
         f"{', '.join(long[:_NAMED])}{more} are beyond {run.config.base_model.max_windows} chunks. "
         "Shorten the captions, or raise base_model.max_windows."
     )
-    append_event(run.events_path, "warning", message=message)
+    warn(run, message)
 
 
 def describe_geometry(example: EncodedExample, flipped: bool) -> Geometry:
@@ -132,7 +133,7 @@ def _open_source(
 ) -> Source:
     family, fingerprint, device, cache = encoding
     for finding in scan.findings:
-        append_event(run.events_path, "warning", message=finding.message)
+        warn(run, finding.message)
     encoded, latents = encode_examples(
         scan.examples,
         dataset,
