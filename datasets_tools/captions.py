@@ -189,14 +189,24 @@ def restore_from_trash(folder: Path) -> Path | None:
     trash = folder / TRASH_FOLDER
     try:
         for entry in reversed(_list_trash(trash)):
-            files = sorted(path for path in entry.iterdir() if path.is_file())
-            images = [path for path in files if path.suffix != CAPTION_SUFFIX]
-            if images:
-                return _restore_entry(entry, images[0], folder)
+            if (restored := restore_entry(entry)) is not None:
+                return restored
     except OSError as error:
         message = f"The last removed image could not be restored: {explain_os_error(error)}"
         raise DatasetError(message) from error
     return None
+
+
+def restore_entry(entry: Path) -> Path | None:
+    """Bring back the image of one entry of the trash; None where there is no image in it.
+
+    Raises:
+        OSError: From the system; the image stays in the trash.
+        DatasetError: The caption cannot be written; the image stays in the trash.
+    """
+    files = sorted(path for path in entry.iterdir() if path.is_file())
+    images = [path for path in files if path.suffix != CAPTION_SUFFIX]
+    return _restore_entry(entry, images[0], entry.parent.parent) if images else None
 
 
 def _not_utf8(name: str) -> DatasetError:

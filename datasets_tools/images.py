@@ -30,7 +30,9 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
     "MIN_SIDE",
+    "FileState",
     "ImageFacts",
+    "encode_image",
     "fingerprint",
     "image_id",
     "import_image",
@@ -38,6 +40,8 @@ __all__ = [
     "pixel_digest",
     "read_image",
     "read_size",
+    "read_state",
+    "remember_facts",
     "write_thumbnail",
 ]
 
@@ -48,6 +52,8 @@ _JPEG_QUALITY = 95
 _PNG_COMPRESSION = 4  # half the time of Pillow's default for files a few per cent larger
 _LONGEST_STEM = 60
 _THUMBNAIL_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+_MOST_FACTS = 4096
+_facts_lock = threading.Lock()
 _import_lock = threading.Lock()  # two uploads at once must not choose the same free name
 
 
@@ -58,6 +64,10 @@ class ImageFacts:
     width: int
     height: int
     id: str
+
+
+FileState = tuple[int, int, int, int]
+_facts: dict[tuple[Path, FileState], ImageFacts] = {}
 
 
 def read_image(path: Path) -> Image.Image:
@@ -98,7 +108,27 @@ def inspect_image(path: Path) -> ImageFacts:
     Raises:
         DatasetError: The image cannot be used; the message names the file.
     """
-    return _inspect(path, _file_state(path))
+    state = read_state(path)
+    known = _facts.get((path, state))
+    if known is not None:
+        return known
+    width, height = read_size(path)
+    with open_image(path) as image:
+        try:
+            image.load()
+        except DAMAGE as error:
+            raise damaged(path) from error
+    facts = ImageFacts(width, height, fingerprint(path))
+    remember_facts(path, state, facts)
+    return facts
+
+
+def remember_facts(path: Path, state: FileState, facts: ImageFacts) -> None:
+    """Spare `inspect_image` a file in this state, because somebody has decoded all of it."""
+    with _facts_lock:
+        while len(_facts) >= _MOST_FACTS:
+            del _facts[next(iter(_facts))]
+        _facts[path, state] = facts
 
 
 def pixel_digest(path: Path) -> str:
@@ -109,7 +139,7 @@ def pixel_digest(path: Path) -> str:
     Raises:
         DatasetError: The image cannot be used; the message names the file.
     """
-    return _digest_file(path, _file_state(path))
+    return _digest_file(path, read_state(path))
 
 
 def fingerprint(path: Path) -> str:
@@ -145,7 +175,7 @@ def write_thumbnail(path: Path, to: Path, side: int = 256) -> None:
     image = read_image(path)
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     _make_folder(to.parent)
-    save_for_person(to, _encode(image, kind), f"The thumbnail of {show_name(path)}")
+    save_for_person(to, encode_image(image, kind), f"The thumbnail of {show_name(path)}")
 
 
 def import_image(source: Path, folder: Path) -> Path:
@@ -162,7 +192,7 @@ def import_image(source: Path, folder: Path) -> Path:
     image = read_image(source)
     with open_image(source) as header:
         kind, suffix = ("JPEG", ".jpg") if header.format in ("JPEG", "MPO") else ("PNG", ".png")
-    data = _encode(image, kind)
+    data = encode_image(image, kind)
     digests = {_digest_pixels(image)}
     if kind == "JPEG":  # encoding has changed the pixels a little; the folder may hold either
         with Image.open(BytesIO(data)) as encoded:
@@ -177,28 +207,18 @@ def import_image(source: Path, folder: Path) -> Path:
     return path
 
 
-FileState = tuple[int, int, int, int]
+def read_state(path: Path) -> FileState:
+    """Return what changes when a file does: place on the disk, size, times.
 
-
-def _file_state(path: Path) -> FileState:
-    """Return what changes when a file does: place on the disk, size, times."""
+    Raises:
+        DatasetError: The file cannot be read.
+    """
     try:
         state = path.stat()
     except OSError as error:
         message = f"The image {show_name(path)} cannot be read: {explain_os_error(error)}"
         raise DatasetError(message) from error
     return state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
-
-
-@lru_cache(maxsize=4096)
-def _inspect(path: Path, state: FileState) -> ImageFacts:  # noqa: ARG001 - state is the cache's key
-    width, height = read_size(path)
-    with open_image(path) as image:
-        try:
-            image.load()
-        except DAMAGE as error:
-            raise damaged(path) from error
-    return ImageFacts(width, height, fingerprint(path))
 
 
 @lru_cache(maxsize=4096)
@@ -212,7 +232,7 @@ def _digest_pixels(image: Image.Image) -> str:
     return digest.hexdigest()
 
 
-def _encode(image: Image.Image, kind: str) -> bytes:
+def encode_image(image: Image.Image, kind: str) -> bytes:
     """Return the image in a file format, with none of its metadata."""
     bare = Image.new("RGB", image.size)
     bare.paste(image)

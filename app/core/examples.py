@@ -21,7 +21,7 @@ from datasets_tools.images import IMAGE_SUFFIXES
 
 TRIGGER_FILE = "dataset.json"
 SUGGESTING = "caption"  # the kind of job that suggests captions
-_THUMBNAIL_ID = 32
+THUMBNAIL_ID = 32  # letters of an image's content id
 _DATASET_SUFFIXES = (*IMAGE_SUFFIXES, ".txt", ".json")
 
 
@@ -49,7 +49,7 @@ def key_of(example: Example) -> str:
 
 def thumbnail_of(example: Example) -> str:
     """Returns the file name of an example's small copy, which is its content."""
-    return f"{example.id[:_THUMBNAIL_ID]}.webp"
+    return f"{example.id[:THUMBNAIL_ID]}.webp"
 
 
 def thumbnail_url(dataset: str, name: str) -> str:
