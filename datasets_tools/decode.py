@@ -54,6 +54,7 @@ DAMAGE = (
     LookupError,
     ArithmeticError,
     MemoryError,
+    RuntimeError,  # of the AVIF decoder
     struct.error,
     zlib.error,
 )

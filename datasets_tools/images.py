@@ -1,10 +1,7 @@
-"""Reading one image safely, and what hangs on that: identity, thumbnails, taking in uploads."""
+"""Reading one image safely, and what hangs on that: identity, facts, encoding, thumbnails."""
 
 import hashlib
-import os
-import re
 import threading
-import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
@@ -27,31 +24,34 @@ from datasets_tools.decode import (
 from datasets_tools.errors import DatasetError, show_name
 from datasets_tools.files import explain_os_error, save_for_person
 from datasets_tools.formats import IMAGE_SUFFIXES
-from datasets_tools.names import change_name
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
     "MIN_SIDE",
+    "FileState",
     "ImageFacts",
+    "digest_pixels",
     "encode_copy",
+    "encode_image",
     "fingerprint",
     "image_id",
-    "import_image",
     "inspect_image",
+    "make_folder",
     "pixel_digest",
     "read_image",
     "read_size",
+    "read_state",
+    "remember_facts",
     "write_thumbnail",
 ]
 
-_ENDINGS = tuple(IMAGE_SUFFIXES)
 _SHORT_ID_LENGTH = 16
 _JPEG_QUALITY = 95
 _PNG_COMPRESSION = 4  # half the time of Pillow's default for files a few per cent larger
-_LONGEST_STEM = 60
 _THUMBNAIL_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
-_import_lock = threading.Lock()  # two uploads at once must not choose the same free name
+_MOST_FACTS = 4096
+_facts_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,10 @@ class ImageFacts:
     width: int
     height: int
     id: str
+
+
+FileState = tuple[int, int, int, int]
+_facts: dict[tuple[Path, FileState], ImageFacts] = {}
 
 
 def read_image(path: Path) -> Image.Image:
@@ -100,7 +104,27 @@ def inspect_image(path: Path) -> ImageFacts:
     Raises:
         DatasetError: The image cannot be used; the message names the file.
     """
-    return _inspect(path, _file_state(path))
+    state = read_state(path)
+    known = _facts.get((path, state))
+    if known is not None:
+        return known
+    width, height = read_size(path)
+    with open_image(path) as image:
+        try:
+            load_image(path, image)
+        except DAMAGE as error:
+            raise damaged(path) from error
+    facts = ImageFacts(width, height, fingerprint(path))
+    remember_facts(path, state, facts)
+    return facts
+
+
+def remember_facts(path: Path, state: FileState, facts: ImageFacts) -> None:
+    """Spare `inspect_image` a file in this state, because somebody has decoded all of it."""
+    with _facts_lock:
+        while len(_facts) >= _MOST_FACTS:
+            del _facts[next(iter(_facts))]
+        _facts[path, state] = facts
 
 
 def pixel_digest(path: Path) -> str:
@@ -111,7 +135,7 @@ def pixel_digest(path: Path) -> str:
     Raises:
         DatasetError: The image cannot be used; the message names the file.
     """
-    return _digest_file(path, _file_state(path))
+    return _digest_file(path, read_state(path))
 
 
 def fingerprint(path: Path) -> str:
@@ -145,7 +169,7 @@ def write_thumbnail(path: Path, to: Path, side: int = 256) -> None:
             f"A thumbnail cannot be written as {show_name(to)}. Use .jpg, .png or .webp."
         )
     copy = encode_copy(path, side, kind)
-    _make_folder(to.parent)
+    make_folder(to.parent)
     save_for_person(to, copy, f"The thumbnail of {show_name(path)}")
 
 
@@ -157,52 +181,15 @@ def encode_copy(path: Path, side: int, kind: str = "WEBP") -> bytes:
     """
     image = read_image(path)
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    return _encode(image, kind)
+    return encode_image(image, kind)
 
 
-def import_image(source: Path, folder: Path) -> Path:
-    """Take an uploaded image into a dataset folder and return where it lies.
-
-    The copy is encoded anew, so nothing of the upload but its pixels arrives: no EXIF, no place,
-    no hidden data. A JPEG stays a JPEG of high quality, as a photograph in PNG is four times the
-    size; everything else becomes PNG. The file name is ours, made of the letters and digits of
-    the source's. An image that the folder already holds is not added a second time.
+def read_state(path: Path) -> FileState:
+    """Return what changes when a file does: place on the disk, size, times.
 
     Raises:
-        DatasetError: The image cannot be used or cannot be written; nothing is left behind.
+        DatasetError: The file cannot be read.
     """
-    return import_new_image(source, folder, source.stem)[0]
-
-
-def import_new_image(source: Path, folder: Path, stem: str) -> tuple[Path, bool]:
-    """Do what `import_image` does, for a source of another name; also return whether it is new.
-
-    Raises:
-        DatasetError: As for `import_image`.
-    """
-    image = read_image(source)
-    with open_image(source) as header:
-        kind, suffix = ("JPEG", ".jpg") if header.format in ("JPEG", "MPO") else ("PNG", ".png")
-    data = _encode(image, kind)
-    digests = {_digest_pixels(image)}
-    if kind == "JPEG":  # encoding has changed the pixels a little; the folder may hold either
-        with Image.open(BytesIO(data)) as encoded:
-            digests.add(_digest_pixels(encoded.convert("RGB")))
-    _make_folder(folder)
-    with _import_lock:
-        existing = _find_image(folder, image.size, digests)
-        if existing is not None:
-            return existing, False
-        path = folder / f"{_choose_stem(stem, folder)}{suffix}"
-        save_for_person(path, data, f"The image {show_name(source)}")
-    return path, True
-
-
-FileState = tuple[int, int, int, int]
-
-
-def _file_state(path: Path) -> FileState:
-    """Return what changes when a file does: place on the disk, size, times."""
     try:
         state = path.stat()
     except OSError as error:
@@ -211,34 +198,19 @@ def _file_state(path: Path) -> FileState:
     return state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
 
 
-@lru_cache(maxsize=4096)
-def _inspect(path: Path, state: FileState) -> ImageFacts:  # noqa: ARG001 - state is the cache's key
-    width, height = read_size(path)
-    with open_image(path) as image:
-        try:
-            load_image(path, image)
-        except DAMAGE as error:
-            raise damaged(path) from error
-    return ImageFacts(width, height, fingerprint(path))
-
-
-@lru_cache(maxsize=16384)
-def _read_size(path: Path, state: FileState) -> tuple[int, int]:  # noqa: ARG001 - as above
-    return read_size(path)
-
-
 @lru_cache(maxsize=16384)
 def _digest_file(path: Path, state: FileState) -> str:  # noqa: ARG001 - state is the cache's key
-    return _digest_pixels(read_image(path))
+    return digest_pixels(read_image(path))
 
 
-def _digest_pixels(image: Image.Image) -> str:
+def digest_pixels(image: Image.Image) -> str:
+    """Return a hash of an image's size and pixels."""
     digest = hashlib.sha256(f"{image.width}x{image.height} {image.mode} ".encode())
     digest.update(image.tobytes())
     return digest.hexdigest()
 
 
-def _encode(image: Image.Image, kind: str) -> bytes:
+def encode_image(image: Image.Image, kind: str) -> bytes:
     """Return the image in a file format, with none of its metadata."""
     bare = Image.new("RGB", image.size)
     bare.paste(image)
@@ -252,49 +224,10 @@ def _encode(image: Image.Image, kind: str) -> bytes:
     return memory.getvalue()
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it; raises DatasetError where that is not possible."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         message = f"The folder {show_name(folder)} cannot be made: {explain_os_error(error)}"
         raise DatasetError(message) from error
-
-
-def _list_folder(folder: Path) -> list[str]:
-    try:
-        return sorted(os.listdir(folder))  # noqa: PTH208 - of a thousand files the names are enough
-    except OSError as error:
-        message = f"The folder {show_name(folder)} cannot be read: {explain_os_error(error)}"
-        raise DatasetError(message) from error
-
-
-def _find_image(folder: Path, size: tuple[int, int], digests: set[str]) -> Path | None:
-    """Return the file in `folder` whose decoded pixels have one of `digests`."""
-    for name in _list_folder(folder):
-        if not name.lower().endswith(_ENDINGS) or name.startswith("."):
-            continue
-        path = folder / name
-        try:
-            same_size = _read_size(path, _file_state(path)) == size
-            if same_size and pixel_digest(path) in digests:
-                return path
-        except DatasetError:
-            continue  # a damaged neighbour is the dataset check's business
-    return None
-
-
-def make_stem(wish: str) -> str:
-    """Return a harmless file stem like `wish`."""
-    plain = unicodedata.normalize("NFKD", wish).encode("ascii", "ignore").decode()
-    stem = re.sub(r"[^A-Za-z0-9_]+", "-", plain).strip("-_")[:_LONGEST_STEM]
-    return change_name(stem, "image")
-
-
-def _choose_stem(wish: str, folder: Path) -> str:
-    """Return a harmless file stem like `wish` that no image or caption in `folder` has."""
-    stem = make_stem(wish)
-    used = {os.path.splitext(name)[0].lower() for name in _list_folder(folder)}  # noqa: PTH122
-    free, number = stem, 2
-    while free.lower() in used:
-        free, number = f"{stem}-{number}", number + 1
-    return free

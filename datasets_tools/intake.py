@@ -21,7 +21,7 @@ from datasets_tools.captions import (
 from datasets_tools.disk import temporary_folder
 from datasets_tools.errors import DatasetError, LorasmithError
 from datasets_tools.groups import is_group, list_groups, name_group, read_repeats, read_title
-from datasets_tools.images import import_new_image, make_stem
+from datasets_tools.image_import import import_new_image, make_stem
 from datasets_tools.leftovers import describe_leftovers
 from datasets_tools.masks import find_mask, import_mask
 from datasets_tools.metadata import Metadata, is_metadata, read_metadata

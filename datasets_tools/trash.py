@@ -68,16 +68,38 @@ def restore_from_trash(folder: Path) -> Path | None:
     trash = folder / TRASH_FOLDER
     try:
         for entry in reversed(_list_trash(trash)):
-            for place in (entry, *list_groups(entry)):
-                neighbours = Neighbours(place)
-                images = [name for name in sorted(neighbours.names) if neighbours.is_image(name)]
-                if images:
-                    target = folder if place == entry else locate(folder, f"{place.name}/x").parent
-                    target.mkdir(exist_ok=True)
-                    return _restore_entry(neighbours, place / images[0], target)
+            if (restored := restore_entry(entry)) is not None:
+                return restored
     except OSError as error:
         message = f"The last removed image could not be restored: {explain_os_error(error)}"
         raise DatasetError(message) from error
+    return None
+
+
+def restore_entry(entry: Path) -> Path | None:
+    """Bring back the image of one entry of the trash; None where there is no image in it.
+
+    Raises:
+        OSError: From the system; the image stays in the trash.
+        DatasetError: A file beside the image cannot be written; the image stays in the trash.
+    """
+    image = find_trashed(entry)
+    if image is None:
+        return None
+    target = locate(entry.parent.parent, image.relative_to(entry).as_posix()).parent
+    target.mkdir(exist_ok=True)
+    return _restore_entry(Neighbours(image.parent), image, target)
+
+
+def find_trashed(entry: Path) -> Path | None:
+    """Return the image in an entry of the trash, which may lie in a group; None without one."""
+    for place in (entry, *list_groups(entry)):
+        if not place.is_dir():
+            continue
+        neighbours = Neighbours(place)
+        images = [name for name in sorted(neighbours.names) if neighbours.is_image(name)]
+        if images:
+            return place / images[0]
     return None
 
 

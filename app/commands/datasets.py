@@ -3,11 +3,14 @@
 import argparse
 import json
 import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app.commands.arguments import Subparsers, add_command
 from app.dataset.text import imported
-from datasets_tools.checks import check_dataset
 from datasets_tools.edits import (
     CaptionChange,
     change_by_adding,
@@ -22,6 +25,13 @@ from datasets_tools.intake import list_sources, take_in
 from datasets_tools.names import explain_path
 from datasets_tools.prompt_syntax import change_by_cleaning
 from datasets_tools.rewriting import find_last_rewriting, rewrite_all, undo_rewriting
+from trainer.config import list_goals
+
+if TYPE_CHECKING:
+    from datasets_tools.checks.report import CheckReport
+    from datasets_tools.checks.subject import CheckFinding
+
+CHECKS_FOLDER = "checks"  # of a workspace: what was measured on images
 
 
 def add_commands(commands: Subparsers) -> None:
@@ -30,7 +40,20 @@ def add_commands(commands: Subparsers) -> None:
     check.add_argument("dataset", type=Path, help="folder of images with captions")
     check.add_argument("--trigger", default="", help="trigger word that captions should hold")
     check.add_argument("--resolution", type=int, default=512, help="training size in pixels")
+    check.add_argument(
+        "--goal", choices=list_goals(), default="", help="what is to be learned, if it is known"
+    )
+    check.add_argument(
+        "--fix", metavar="NAME", help="repair what a check found, by its name in the list"
+    )
+    check.add_argument(
+        "--undo", action="store_true", help="undo the last --fix that moved or cropped images"
+    )
     check.add_argument("--json", action="store_true", help="print the report as JSON")
+    check.epilog = (
+        "Images that --fix moves or replaces go to the trash in the dataset's folder. What it "
+        "changes in captions is undone by: lorasmith captions DATASET --undo."
+    )
     taken = add_command(
         commands, "import", _run_import, "take images into a dataset with captions and masks"
     )
@@ -160,8 +183,23 @@ def _count(captions: int) -> str:
 
 
 def _run_check(args: argparse.Namespace) -> int:
-    step = min(64, args.resolution)
-    report = check_dataset(args.dataset, args.trigger, args.resolution, step=step)
+    from datasets_tools.checks.cache import MeasureCache, place_cache
+    from datasets_tools.checks.remedies import fix_finding
+    from datasets_tools.checks.report import CheckOptions, check_dataset
+
+    if args.undo:
+        return _undo_fix(args)
+    options = CheckOptions(args.trigger, args.resolution, min(64, args.resolution), args.goal)
+    place = args.workspace / CHECKS_FOLDER if args.workspace.is_dir() else None
+    cache = MeasureCache(place_cache(place, args.dataset) if place else None)
+    report = check_dataset(args.dataset, options, cache, make_progress(args.json))
+    if args.fix is not None:
+        finding = report.find(args.fix)
+        if finding is None:
+            raise DatasetError(_explain_fix(args.fix, report))
+        fixed = fix_finding(args.dataset, finding, options)
+        print(json.dumps(asdict(fixed), ensure_ascii=False) if args.json else fixed.message)
+        return 0
     if args.json:
         print(json.dumps(report.to_json(), indent=1, ensure_ascii=False))
         return 0 if report.ok else 1
@@ -169,7 +207,55 @@ def _run_check(args: argparse.Namespace) -> int:
     shares = measure_shares([(example.group, example.repeats) for example in report.examples])
     for share in shares if len(shares) > 1 else ():
         print(f"  {describe_share(share)}")
-    for finding in report.findings:
-        print(f"{finding.severity}: {finding.message}")
+    for line in list_findings(report.findings):
+        print(line)
     print("Ready to train." if report.ok else "This cannot be trained on yet.")
     return 0 if report.ok else 1
+
+
+def list_findings(findings: "list[CheckFinding]") -> list[str]:
+    """Returns a line for each finding, and one for its remedy."""
+    from datasets_tools.checks.remedies import LABELS
+
+    lines = []
+    for finding in findings:
+        lines.append(f"{finding.severity}: {finding.message}")
+        if finding.remedy in LABELS:
+            images = f"{len(finding.names)} {'image' if len(finding.names) == 1 else 'images'}"
+            lines.append(f"    --fix {finding.code}: {LABELS[finding.remedy].format(images)}")
+        elif finding.remedy == "suggest":
+            lines.append("    lorasmith caption suggests captions")
+    return lines
+
+
+def make_progress(quiet: bool) -> Callable[[int, int], None] | None:
+    """Returns what shows how many images were looked at, on a terminal; None for no terminal."""
+    if quiet or not sys.stderr.isatty():
+        return None
+
+    def show(done: int, total: int) -> None:
+        end = "\n" if done == total else "\r"
+        if done % 10 == 0 or done == total:
+            print(f"Looking at the images: {done} of {total}", end=end, file=sys.stderr, flush=True)
+
+    return show
+
+
+def _undo_fix(args: argparse.Namespace) -> int:
+    from datasets_tools.checks.remedies import undo_fix
+
+    fixed = undo_fix(args.dataset)
+    if args.json:
+        print(json.dumps(asdict(fixed) if fixed else {}, ensure_ascii=False))
+    else:
+        print(fixed.message if fixed else f"There is no fix to undo in {args.dataset}.")
+    return 0
+
+
+def _explain_fix(name: str, report: "CheckReport") -> str:
+    """Returns why a name is none of a finding, with those that are."""
+    from datasets_tools.checks.remedies import REMEDIES
+
+    names = [one.code for one in report.findings if one.remedy in REMEDIES]
+    offer = f"What can be fixed: {', '.join(names)}." if names else "There is nothing to fix."
+    return f"The check found no “{name}” here. {offer}"

@@ -21,7 +21,7 @@ from datasets_tools.groups import list_groups, read_title
 
 TRIGGER_FILE = "dataset.json"
 SUGGESTING = "caption"  # the kind of job that suggests captions
-_THUMBNAIL_ID = 32
+THUMBNAIL_ID = 32  # letters of an image's content id
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def show_example(example: Example) -> str:
 
 def thumbnail_of(example: Example) -> str:
     """Returns the file name of an example's small copy, which is its content."""
-    return f"{example.id[:_THUMBNAIL_ID]}.webp"
+    return f"{example.id[:THUMBNAIL_ID]}.webp"
 
 
 def thumbnail_url(dataset: str, name: str) -> str:

@@ -66,6 +66,7 @@ class Workspace:
     loras_path = _Place("loras")  # LoRA files that the user brought
     jobs_path = _Place("jobs")  # short commands and their answers; see `jobs`
     thumbnails_path = _Place("thumbnails")  # small copies of images, named by content
+    checks_path = _Place("checks")  # what was measured on images, a file per dataset
     uploads_path = _Place("uploads")  # Gradio's own: what arrives is imported and then deleted
     served_path = _Place("served")  # the working directory; empty, as Gradio may return it
     known_models_path = _Place("base-models.json")  # see `KnownModels`

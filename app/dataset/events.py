@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from app.core.workspace import Workspace, WorkspaceError
-from app.dataset import captions, folders, images, suggestions, text
+from app.dataset import captions, checking, folders, images, suggestions, text
 from app.ui.markup import element, join, note
 from datasets_tools.edits import CaptionChange, change_by_adding, change_by_removing, change_words
 from datasets_tools.errors import DatasetError
@@ -93,6 +93,21 @@ class DatasetEvents:
         except WorkspaceError as error:
             return {"message": note(str(error), "error")}
         return {"message": ""}
+
+    def fix(self, event: gr.EventData) -> Changes:
+        """Carries out the remedy of the finding whose button was pressed, or undoes the last."""
+        pressed = _read(event, "key")
+        params = {name: _read(event, name) for name in ("dataset", "base_model")}
+        try:
+            if pressed == "fix":
+                line = checking.fix(self.workspace, params, _read(event, "code"))
+            elif pressed == "undo-fix":
+                line = checking.undo_last_fix(self.workspace, params["dataset"])
+            else:
+                return {}
+        except WorkspaceError as error:
+            return {"message": note(str(error), "error")}
+        return {"message": note(line, "good")}
 
     def list_captioners(self) -> Changes:
         """Lists the captioners that there are now: one may have been downloaded since the start."""

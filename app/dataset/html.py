@@ -1,35 +1,40 @@
 """The Dataset tab's pieces of HTML about images; `VIEWS` lists the tab's fragments."""
 
-from app.core.base_models import view_base_model
+from collections.abc import Mapping
+
 from app.core.examples import (
     Tile,
     find_example,
     folder_signature,
     has_trash,
-    read_trigger,
     thumbnail_url,
     view_tiles,
 )
-from app.core.run_contents import read_resolution
 from app.core.text import image_count
 from app.core.workspace import Workspace
-from app.dataset import captions_html, folders, text
-from app.dataset.images import CheckCard, find_folder, view_check
+from app.dataset import captions_html, check_html, checking, folders, text
+from app.dataset.images import find_folder
 from app.ui.components import make_button
 from app.ui.fragments import Params, View
 from app.ui.markup import Attribute, Markup, element, join
-from datasets_tools.errors import DatasetError
 
-_FINDINGS_SHOWN = 6
+_BADGES_SHOWN = 2
 
 
-def make_grid(dataset: str, tiles: list[Tile]) -> Markup:
-    """Returns the grid of examples. Which one is chosen is the browser's own business."""
+def make_grid(dataset: str, tiles: list[Tile], badges: Mapping[str, list[str]]) -> Markup:
+    """Returns the grid of examples. Which one is chosen is the browser's own business.
+
+    Args:
+        dataset: Its name.
+        tiles: The examples.
+        badges: Titles of what was found about an image, by its key.
+    """
     if not tiles:
         return element("p", text.DATASET_EMPTY, class_="quiet", data_of=dataset)
     cells = [
         make_button(
             element("img", src=thumbnail_url(dataset, tile.thumbnail), alt="", loading="lazy"),
+            _make_badges(badges.get(tile.key, [])),
             element("span", tile.name),
             element("span", tile.caption, title=tile.caption)
             if tile.caption
@@ -46,26 +51,14 @@ def make_grid(dataset: str, tiles: list[Tile]) -> Markup:
     return join(count, group)
 
 
-def make_check(card: CheckCard) -> Markup:
-    """Returns the dataset check."""
-    lines = [
-        element("li", element("b", f"{text.SEVERITIES[severity]}:"), message)
-        for severity, message in card.findings
-    ]
-    first = element("ul", *lines[:_FINDINGS_SHOWN], class_="findings")
-    rest = lines[_FINDINGS_SHOWN:]
-    more = Markup("")
-    if rest:
-        summary = element("summary", text.more_findings(len(rest)))
-        more = element("details", summary, element("ul", *rest, class_="findings"))
-    return element(
-        "section",
-        element("h3", text.CHECK_HEADING),
-        element("p", card.summary, class_=f"note note-{card.kind}"),
-        first,
-        more,
-        aria_label=text.CHECK_HEADING,
-    )
+def _make_badges(titles: list[str]) -> Markup:
+    """Returns the first titles, and all of them for who points at them."""
+    if not titles:
+        return Markup("")
+    more = len(titles) - _BADGES_SHOWN
+    shown = [element("i", title) for title in titles[:_BADGES_SHOWN]]
+    rest = element("i", f"+{more}") if more > 0 else ""
+    return element("span", *shown, rest, class_="badges", title=", ".join(titles))
 
 
 def make_editor() -> Markup:
@@ -118,34 +111,20 @@ _EDITOR_SENTENCES = {
 
 def _render_grid(workspace: Workspace, params: Params) -> Markup:
     folder = find_folder(workspace, params.get("dataset"))
-    return make_grid(params.get("dataset", ""), view_tiles(folder) if folder else [])
+    dataset = params.get("dataset", "")
+    if folder is None:
+        return make_grid(dataset, [], {})
+    tiles = view_tiles(folder)
+    badges: dict[str, list[str]] = {}
+    if tiles:
+        options = checking.read_options(workspace, folder, params)
+        badges = checking.list_badges(checking.find_report(workspace, folder, options))
+    return make_grid(dataset, tiles, badges)
 
 
 def _read_signature(workspace: Workspace, params: Params) -> object:
     folder = find_folder(workspace, params.get("dataset"))
     return folder_signature(folder) if folder else None
-
-
-def _render_check(workspace: Workspace, params: Params) -> Markup:
-    folder = find_folder(workspace, params.get("dataset"))
-    if folder is None or not view_tiles(folder):
-        return Markup("")
-    resolution = _find_resolution(workspace, params)
-    try:
-        return make_check(view_check(folder, read_trigger(folder), resolution))
-    except DatasetError:  # the last image has gone in this moment
-        return Markup("")
-
-
-def _read_check_version(workspace: Workspace, params: Params) -> object:
-    return _read_signature(workspace, params), _find_resolution(workspace, params)
-
-
-def _find_resolution(workspace: Workspace, params: Params) -> int:
-    name = params.get("base_model", "")
-    view = view_base_model(workspace, name)
-    path = workspace.list_base_models().get(name)
-    return read_resolution(path, view.family if view else "")
 
 
 def _render_image_buttons(workspace: Workspace, params: Params) -> Markup:
@@ -168,10 +147,13 @@ def _read_buttons_version(workspace: Workspace, params: Params) -> object:
     return _read_signature(workspace, params), params.get("image"), trash
 
 
-VIEWS = {
-    **folders.VIEWS,
-    "dataset-grid": View(_render_grid, _read_signature),
-    "dataset-check": View(_render_check, _read_check_version),
-    "image-buttons": View(_render_image_buttons, _read_buttons_version),
-    **captions_html.VIEWS,
-}
+VIEWS = check_html.wait_for_images(
+    {
+        "dataset-grid": View(_render_grid, check_html.read_check_version),
+        "image-buttons": View(_render_image_buttons, _read_buttons_version),
+        **folders.VIEWS,
+        **check_html.VIEWS,
+        **captions_html.VIEWS,
+    },
+    progress="dataset-grid",
+)

@@ -1,4 +1,4 @@
-"""The images of a dataset: taking them in, small copies, removing, bringing back, the check."""
+"""The images of a dataset: taking them in, small copies, removing, bringing back."""
 
 import contextlib
 import threading
@@ -16,7 +16,6 @@ from app.core.workspace import (
 )
 from app.dataset import text
 from datasets_tools.captions import move_to_trash, restore_from_trash
-from datasets_tools.checks import check_dataset
 from datasets_tools.disk import remove_empty_folder, remove_quietly
 from datasets_tools.errors import DatasetError, show_name
 from datasets_tools.groups import list_groups
@@ -27,8 +26,6 @@ THUMBNAIL_SIDE = 256
 # Between the names of folders and files in an upload's name; Gradio keeps it, where it drops "/".
 FOLDER_SIGN = "\u2215"
 _WEB_COPY_SIDE = 2048
-_FULL_STEP = 64
-_SMALL_MODEL = 384
 
 # A caption is compared with its revision and written in one step: not while all are changed, and
 # not while its image is moved.
@@ -56,15 +53,6 @@ class Imported:
     masks: int
     refused: tuple[str, ...]
     unused: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class CheckCard:
-    """The dataset check in words."""
-
-    summary: str
-    kind: str
-    findings: tuple[tuple[str, str], ...]
 
 
 def find_folder(workspace: Workspace, dataset: object) -> Path | None:
@@ -171,25 +159,6 @@ def undo_remove(folder: Path) -> str:
     if path is None:
         raise WorkspaceError(text.TRASH_EMPTY)
     return show_name(path)
-
-
-def view_check(folder: Path, trigger: str, resolution: int) -> CheckCard:
-    """Returns the dataset check for training at a resolution.
-
-    Raises:
-        DatasetError: the dataset has no images.
-    """
-    step = _FULL_STEP if resolution >= _SMALL_MODEL else max(8, resolution // 8)
-    report = check_dataset(folder, trigger, resolution, step)
-    # The trainer puts the trigger first where it is missing, so that is nothing to be fixed.
-    findings = [one for one in report.findings if one.code != "trigger_missing"]
-    errors = sum(one.severity == "error" for one in findings)
-    warnings = len(findings) - errors
-    return CheckCard(
-        summary=text.check_summary(len(report.examples), errors, warnings),
-        kind="error" if errors else "warning" if warnings else "good",
-        findings=tuple((one.severity, one.message) for one in findings),
-    )
 
 
 def _list_images(folder: Path) -> set[Path]:

@@ -20,7 +20,9 @@ def build_dataset_page(context: PageContext) -> None:
     _build_suggesting(context, events)
     _build_editor(events, message)
     _build_all_captions(context, events)
-    fragment("dataset-check", "dataset", "base_model", elem_id="dataset-check")
+    check = fragment("dataset-check", "dataset", "base_model", elem_id="dataset-check")
+    fixed = gr.HTML("", elem_id="dataset-fixed")
+    wire(check.select, events.fix, outputs={"message": fixed})
     with gr.Column(elem_id="dataset-train"):
         with gr.Row():
             train = gr.Button(
@@ -89,10 +91,12 @@ def _build_editor(events: DatasetEvents, message: gr.HTML) -> None:
     with gr.Row():
         with gr.Column(scale=3, min_width=300):
             fragment(
-                "dataset-grid", "dataset", elem_id="dataset-grid", selects="image", grid="choose"
-            )
+                "dataset-grid", "dataset", "base_model",
+                elem_id="dataset-grid", selects="image", grid="choose",
+            )  # fmt: skip
         with gr.Column(scale=2, min_width=300):
             gr.HTML(make_editor(), js_on_load=MOUNT, elem_id="dataset-editor")
+            fragment("image-cut", "dataset", "image", "base_model", elem_id="dataset-cut")
             names = ("dataset", "image")
             buttons = fragment("image-buttons", *names, elem_id="dataset-image-buttons")
     wire(buttons.select, events.change_images, outputs={"message": message})

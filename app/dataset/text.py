@@ -12,7 +12,7 @@ TRIGGER_NOTE = (
     "The trainer puts the trigger first in every caption by itself. Captions then only need to "
     "name what else is in the image."
 )
-SEVERITIES = {"error": "Must be fixed", "warning": "Worth a look"}
+SEVERITIES = {"error": "Must be fixed", "warning": "Worth a look", "note": "Note"}
 
 
 def caption_conflict(name: str) -> str:
@@ -70,12 +70,37 @@ def image_facts(name: str, width: int, height: int) -> str:
     return f"{name} · {width} × {height} pixels"
 
 
-def check_summary(images: int, errors: int, warnings: int) -> str:
+def check_summary(images: int, errors: int, warnings: int, notes: int) -> str:
     if errors:
         return f"Not ready: {errors} to fix, {warnings} worth a look, {images} usable images"
+    and_notes = f", {notes} {'note' if notes == 1 else 'notes'}" if notes else ""
     if warnings:
-        return f"Can be trained: {images} images, {warnings} worth a look"
-    return f"Good: {images} images, nothing to fix"
+        return f"Can be trained: {images} images, {warnings} worth a look{and_notes}"
+    return f"Good: {images} images, nothing to fix{and_notes}"
+
+
+FINDING_GONE = "That was fixed or has changed meanwhile. Look at the check again."
+NO_FIX = "There is no fix to undo."
+
+
+def looking(done: int, total: int) -> str:
+    return f"Looking at the images: {done} of {total}"
+
+
+def count_images(count: int) -> str:
+    return f"{count} {'image' if count == 1 else 'images'}"
+
+
+def show_images(count: int) -> str:
+    return "Show it" if count == 1 else f"Show {count}"
+
+
+def cut_off(percent: int, size: tuple[int, int], scale: float) -> str:
+    shown = f"Trained at {size[0]} × {size[1]}"
+    enlarged = f", enlarged {scale:.1f} times" if scale > 1.05 else ""
+    if not percent:
+        return f"{shown}{enlarged}; nothing is cut off."
+    return f"{shown}{enlarged}; {percent} % is cut off, shown darker."
 
 
 NEW_NAME = "New dataset"

@@ -1,9 +1,11 @@
 """The Dataset tab: its fragments, its buttons, and the texts that its editor reads and saves."""
 
 import os
+import threading
 
 import gradio as gr
 import pytest
+from PIL import Image
 
 from app.core.examples import (
     find_example,
@@ -13,11 +15,10 @@ from app.core.examples import (
     read_trigger,
     view_tiles,
 )
-from app.dataset import captions, text
+from app.dataset import captions, checking, text
 from app.dataset.captions import open_caption, open_trigger, save_caption, save_trigger
 from app.dataset.events import DatasetEvents
 from app.dataset.html import VIEWS
-from app.dataset.images import view_check
 from datasets_tools.edits import change_words
 from tests.app.conftest import draw_images
 
@@ -72,7 +73,7 @@ def test_only_what_changed_is_shown_again(tab, dataset, keys):
     changed = tab.look()
     assert {"dataset-grid", "dataset-check", "captions-about", "captions-tags"} <= set(changed)
     tab.params["image"] = keys[1]
-    assert set(tab.look()) == {"image-buttons"}
+    assert set(tab.look()) == {"image-buttons", "image-cut"}
 
 
 def test_view_changes_with_a_trigger_that_another_program_wrote(tab, dataset):
@@ -256,7 +257,7 @@ def test_folders_of_a_dataset_are_shown_and_get_other_repeats(workspace, dataset
     assert find_example(dataset, key).caption == "a cat"
 
 
-def test_broken_link_is_said_and_does_not_hide_later_images(dataset):
+def test_broken_link_is_said_and_does_not_hide_later_images(dataset, tab):
     for path in dataset.iterdir():
         path.unlink()
     (dataset / "gone.png").symlink_to(dataset / "nowhere.png")
@@ -265,6 +266,91 @@ def test_broken_link_is_said_and_does_not_hide_later_images(dataset):
     assert len(list_examples(dataset)) == 1
     draw_images(dataset, 2)
     assert len(list_examples(dataset)) == 2
-    said = " ".join(message for _, message in view_check(dataset, "", 64).findings)
+    said = tab.look()["dataset-check"]
     assert "1 broken link (gone.png)" in said
     assert "1 other file (notes.md)" in said
+
+
+@pytest.fixture
+def with_copy(dataset):
+    """The dataset with three pictures that differ, and a copy of the first."""
+    for number in (1, 2):
+        blocks = Image.effect_noise((8, 8), 250).rotate(90 * number)
+        blocks.resize((64, 64), Image.Resampling.NEAREST).convert("RGB").save(
+            dataset / f"image-{number}.png"
+        )
+    (dataset / "copy.png").write_bytes((dataset / "image-0.png").read_bytes())
+    return dataset
+
+
+def find_finding(shown, code):
+    """Returns the HTML of one finding of the check."""
+    return next(part for part in shown.split("<li ") if f'data-code="{code}"' in part)
+
+
+def test_check_shows_findings_with_their_images_and_the_grid_its_badges(tab, with_copy):
+    copy = next(tile.key for tile in view_tiles(with_copy) if tile.name == "image-0.png")
+    shown = tab.look()
+    finding = find_finding(shown["dataset-check"], "duplicate_image")
+    assert f'data-images="{copy}"' in finding  # by place, the first of two equal ones is copy.png
+    assert "Move 1 image to the trash" in finding
+    tiles = shown["dataset-grid"].split("</button>")
+    badges = {tile for tile in tiles if "<i>Duplicate</i>" in tile}
+    assert [f'data-key="{copy}"' in tile for tile in badges] == [True]
+
+
+def test_missing_trigger_is_no_finding_because_the_trainer_adds_it(tab, dataset):
+    captions.write_trigger(dataset, "tabbycat")
+    assert "tabbycat" not in tab.look()["dataset-check"]
+
+
+def test_fix_moves_the_copy_to_the_trash_and_its_undo_brings_it_back(tab, workspace, with_copy):
+    events = DatasetEvents(workspace)
+    chosen = {"dataset": "cats", "base_model": "starter-model"}
+    told = events.fix(press(key="fix", code="duplicate_image", **chosen))["message"]
+    assert "Moved 1 image to the trash" in told
+    assert not (with_copy / "image-0.png").exists()
+    assert "Undo: Moved 1 image" in tab.look()["dataset-check"]
+    assert "that was fixed" in events.fix(press(key="fix", code="duplicate_image", **chosen))[
+        "message"
+    ].lower()  # fmt: skip
+    assert "Undone" in events.fix(press(key="undo-fix", **chosen))["message"]
+    assert (with_copy / "image-0.png").exists()
+    assert text.NO_FIX in events.fix(press(key="undo-fix", **chosen))["message"]
+
+
+def test_cut_of_the_chosen_image_is_drawn_and_said(tab, dataset):
+    Image.new("RGB", (640, 160), "navy").save(dataset / "wide.png")
+    tab.params["image"] = next(one.key for one in view_tiles(dataset) if one.name == "wide.png")
+    shown = tab.look()["image-cut"]
+    box = [float(number) for number in shown.split('data-cut="')[1].split('"')[0].split()]
+    assert (box[1], box[3]) == (0, 100)
+    assert box[0] + box[2] == pytest.approx(100, abs=0.5)  # as much on the left as on the right
+    share = (box[2] - box[0]) / 100
+    assert f"{round(100 * (1 - share))} % is cut off" in shown
+
+
+def test_many_new_images_are_looked_at_in_the_background(tab, dataset, monkeypatch, tmp_path):
+    gate = threading.Event()
+    look = checking.measure_folder
+
+    def wait(*given):
+        assert gate.wait(60)
+        look(*given)
+
+    monkeypatch.setattr(checking, "FEW", 0)
+    monkeypatch.setattr(checking, "measure_folder", wait)
+    (dataset / "new.png").write_bytes((dataset / "image-0.png").read_bytes())
+    shown = tab.look()
+    assert "Looking at the images: 0 of 4" in shown["dataset-grid"]
+    assert {html for name, html in shown.items() if name != "dataset-grid"} == {""}
+    assert tab.look() == {}
+    gate.set()
+    for thread in threading.enumerate():
+        if thread.name == "dataset-check":
+            thread.join(60)
+    shown = tab.look()
+    assert shown["dataset-grid"].count("data-key=") == 4
+    assert text.CHECK_HEADING in shown["dataset-check"]
+    assert len(list(tab.workspace.thumbnails_path.glob("*.webp"))) == 3
+    assert len(list(tab.workspace.checks_path.glob("*.npz"))) == 1

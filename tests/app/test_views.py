@@ -10,7 +10,6 @@ from app.core import lora_files as preview
 from app.core import run_contents as train
 from app.core import run_views as runs
 from app.core.generation import view_generation
-from app.dataset.images import view_check
 from app.library import html as library
 from app.train.text import describe_exposure
 from app.ui.components import describe_generation
@@ -136,21 +135,6 @@ def test_two_copies_of_an_image_have_keys_of_their_own(dataset):
     tiles = dataset_view.view_tiles(dataset)
     assert len({tile.key for tile in tiles}) == 4
     assert len({tile.thumbnail for tile in tiles}) == 3
-
-
-def test_check_counts_what_is_worth_a_look_but_not_the_missing_trigger(dataset):
-    card = view_check(dataset, "tabbycat", 64)
-    messages = " ".join(message for _, message in card.findings)
-    assert "image-2.png" in messages
-    assert "tabbycat" not in messages
-    assert card.kind == "warning"
-
-
-def test_check_of_an_empty_dataset_is_an_error_in_words(workspace):
-    folder = workspace.datasets_path / workspace.create_dataset("empty")
-    card = view_check(folder, "", 64)
-    assert card.kind == "error"
-    assert card.findings
 
 
 def test_adapters_are_listed_newest_run_first_with_their_checkpoints_then_files(workspace, run):

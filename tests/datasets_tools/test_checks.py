@@ -1,11 +1,18 @@
 """The dataset check names each thing that spoils a training, and nothing in a sound dataset."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from datasets_tools.checks import check_dataset
+from datasets_tools.checks import report as reports
+from datasets_tools.checks.report import CheckOptions
+from datasets_tools.checks.table import CHECKS
 from datasets_tools.errors import DatasetError
+
+
+def check_dataset(folder, trigger="", resolution=512, goal=""):
+    return reports.check_dataset(folder, CheckOptions(trigger, resolution, goal=goal))
 
 
 def codes(report):
@@ -30,7 +37,7 @@ def test_sound_dataset_has_no_findings(make_dataset):
     [(1, "too_few_images"), (4, "too_few_images"), (5, "few_images"), (9, "few_images")],
 )
 def test_few_images_are_a_warning_that_fits_their_number(make_dataset, count, code):
-    report = check_dataset(make_dataset(count))
+    report = check_dataset(make_dataset(count), trigger="mycat")
     assert codes(report) == [code]
     assert str(count) in report.warnings[0].message
     assert report.ok
@@ -46,7 +53,7 @@ def test_missing_and_empty_folders_are_errors_in_the_report(tmp_path):
 def test_folder_without_one_usable_image_is_an_error(tmp_path):
     (tmp_path / "a.png").write_text("x")
     report = check_dataset(tmp_path)
-    assert codes(report) == ["no_usable_images", "unreadable_image"]
+    assert codes(report) == ["unreadable_image", "no_usable_images"]
     assert not report.ok
 
 
@@ -56,7 +63,7 @@ def test_unreadable_image_and_caption_are_errors_and_come_first(make_dataset):
     (folder / "image3.txt").write_bytes(b"\xff\xfa")
     report = check_dataset(folder)
     assert codes(report) == ["unreadable_caption", "unreadable_image", "few_images"]
-    assert [finding.path.name for finding in report.errors] == ["image3.png", "text.png"]
+    assert [finding.names for finding in report.errors] == [("image3.png",), ("text.png",)]
     assert not report.ok
 
 
@@ -65,20 +72,22 @@ def test_small_image_is_named_with_its_enlargement(make_dataset, make_image):
     make_image("set/image4.png", (256, 256))
     report = check_dataset(folder)
     finding = only(report, "small_image")
-    assert finding.path.name == "image4.png"
+    assert finding.names == ("image4.png",)
     assert "256 x 256" in finding.message
     assert "2.0 times" in finding.message
     assert codes(check_dataset(folder, resolution=256)) == []
 
 
-@pytest.mark.parametrize(("size", "word"), [((2000, 512), "wide"), ((512, 2000), "tall")])
-def test_extreme_shape_is_named_with_its_loss(make_dataset, make_image, size, word):
+@pytest.mark.parametrize(
+    ("size", "ends"),
+    [((2000, 512), "left and right"), ((512, 2000), "top and bottom")],
+)
+def test_extreme_shape_is_named_with_its_loss(make_dataset, make_image, size, ends):
     folder = make_dataset()
     make_image("set/image2.png", size)
-    finding = only(check_dataset(folder), "much_cropped")
-    assert finding.path.name == "image2.png"
-    assert f"too {word}" in finding.message
-    assert "57%" in finding.message
+    finding = only(check_dataset(folder), "extreme_aspect")
+    assert finding.names == ("image2.png",)
+    assert f"57% at the {ends}" in finding.message  # 640 of 1500 pixels, at a height of 384
 
 
 @pytest.mark.parametrize("size", [(900, 600), (800, 600), (1920, 1080), (1000, 1000)])
@@ -93,9 +102,9 @@ def test_same_picture_in_another_format_is_a_duplicate(make_dataset, make_image)
     for name in ("first.png", "second.bmp", "third.png"):
         make_image(f"set/{name}", (512, 512), seed=7).with_suffix(".txt").write_text(name)
     report = check_dataset(folder)
-    assert codes(report) == ["duplicate_image"] * 2
-    assert [finding.path.name for finding in report.findings] == ["second.bmp", "third.png"]
-    assert all("first.png" in finding.message for finding in report.findings)
+    assert codes(report) == ["duplicate_image"]
+    assert report.findings[0].names == ("second.bmp", "third.png")
+    assert "second.bmp like first.png, third.png like first.png" in report.findings[0].message
 
 
 def test_missing_and_empty_captions_are_named(make_dataset):
@@ -103,8 +112,8 @@ def test_missing_and_empty_captions_are_named(make_dataset):
     (folder / "image1.txt").unlink()
     (folder / "image2.txt").write_text(" \n")
     report = check_dataset(folder, trigger="mycat")
-    assert codes(report) == ["empty_caption"] * 2
-    assert [finding.path.name for finding in report.findings] == ["image1.png", "image2.png"]
+    assert codes(report) == ["empty_caption"]
+    assert report.findings[0].names == ("image1.png", "image2.png")
 
 
 def test_identical_captions_are_one_finding(make_dataset):
@@ -147,8 +156,9 @@ def test_report_as_json_is_complete_and_without_paths(make_dataset, tmp_path, fr
         "caption": "mycat, picture 0",
     }
     assert data["findings"][0]["code"] == "unreadable_image"
-    assert data["findings"][0]["name"] == "<b>?.png"
-    assert data["findings"][1]["name"] == ""
+    assert data["findings"][0]["images"] == ["<b>?.png"]
+    assert data["findings"][0]["remedy"] == "remove"
+    assert data["findings"][1]["images"] == []
     assert str(tmp_path) not in json.dumps(data)
 
 
@@ -162,3 +172,9 @@ def test_every_message_is_whole_sentences(make_dataset, make_image):
     for finding in report.findings:
         assert finding.message.endswith("."), finding
         assert finding.message.count(". ") >= 1 or ", so " in finding.message, finding
+
+
+def test_documentation_lists_every_check():
+    page = (Path(__file__).parents[2] / "docs" / "dataset-checks.md").read_text(encoding="utf-8")
+    for check in CHECKS:
+        assert f"| `{check.code}` | {check.title} | {check.severity} | {check.measures} |" in page

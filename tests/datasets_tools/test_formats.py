@@ -8,7 +8,8 @@ from PIL import Image
 
 from datasets_tools import formats
 from datasets_tools.errors import DatasetError
-from datasets_tools.images import import_image, inspect_image, read_image, read_size
+from datasets_tools.image_import import import_image
+from datasets_tools.images import inspect_image, read_image, read_size
 from datasets_tools.masks import read_mask
 
 HEIC_HEAD = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 300

@@ -8,7 +8,8 @@ import pytest
 from PIL import ExifTags, Image, ImageChops, PngImagePlugin
 
 from datasets_tools.errors import DatasetError
-from datasets_tools.images import import_image, read_image
+from datasets_tools.image_import import import_image
+from datasets_tools.images import read_image
 
 
 @pytest.mark.parametrize(

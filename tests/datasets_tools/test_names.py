@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from app.combine.drafts import suggest_name
 from app.core.lora_files import _find_place
 from app.core.workspace import Workspace, WorkspaceError
-from datasets_tools.images import _choose_stem
+from datasets_tools.image_import import _choose_stem
 from datasets_tools.names import change_name, explain_name, explain_path
 from trainer.config import RunConfig
 from trainer.runs import RunError, create_run, list_runs

@@ -130,6 +130,10 @@ ALLOWED = (
     ("participles", "", "_not_found_"),  # Python's and the hub's own errors
     ("tell", r"trainer/(hub/client|runs/events)", "^_tell_$"),  # a method of files
     ("machine", r"benchmarks/memory|trainer/doctor/host", "^_machine_$"),  # platform.machine
+    ("drawing", "benchmarks/check_up_images", "_draw_"),  # Pillow's ImageDraw
+    # names of styles in captions
+    ("drawing", "datasets_tools/checks/captions", "pencil drawing"),
+    ("paint", "datasets_tools/checks/captions", "painting"),
     ("ghost", EMOJI, "ghost"),
     ("watch", EMOJI, "watch"),
     ("door", EMOJI, "door"),

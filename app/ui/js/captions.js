@@ -8,6 +8,7 @@ import {
   countAnswers, dropDraft, findDraft, keepDraft, listDrafts, noteText, onAnswer, retryDraft,
   sendDraft, sendDrafts,
 } from './drafts.js';
+import {showCut} from './findings.js';
 import {onShown} from './fragments.js';
 import {get, onChange, set} from './state.js';
 
@@ -131,10 +132,12 @@ function showImage(data) {
   }
   const now = place.querySelector('img');
   if (now && now.getAttribute('src') === data.image) return;
+  const image = element('img', [], {src: data.image, alt: data.name, className: 'large'});
   place.replaceChildren(
-    element('img', [], {src: data.image, alt: data.name, className: 'large'}),
+    element('div', [image, element('div', [], {className: 'cut'})], {className: 'framed'}),
     element('p', data.facts, {className: 'quiet'}),
   );
+  showCut();
 }
 
 // --- Notes: what became of a text, and the texts that a person has to decide about.
