@@ -40,6 +40,11 @@ def is_blank(one: Measures) -> bool:
     return one.spread < LEAST_SPREAD
 
 
+def has_fault(one: Measures) -> bool:
+    """Returns whether an image is blurred, too bright, too dark or of one colour."""
+    return is_blank(one) or is_blurred(one) or is_overexposed(one) or is_underexposed(one)
+
+
 def find_too_few(subject: Subject) -> Iterable[Hit]:
     """Finds fewer images than training can do with."""
     number = len(subject.examples)

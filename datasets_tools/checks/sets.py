@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets_tools.checks.measures import FLAT_BORDER
-from datasets_tools.checks.pixels import is_blank
+from datasets_tools.checks.pixels import has_fault, is_blank
 from datasets_tools.checks.subject import Check, Hit, Subject
 
 FEWEST_FOR_SETS = 8
@@ -41,7 +41,7 @@ def find_duplicates(subject: Subject) -> Iterable[Hit]:
 
 
 def group_pairs(subject: Subject) -> list[list[int]]:
-    """Returns the images of each image: the one with most pixels first, the others by place."""
+    """Returns the places of images that show the same, the best first: sound, then large."""
     leader = list(range(len(subject.examples)))
 
     def find(at: int) -> int:
@@ -55,9 +55,11 @@ def group_pairs(subject: Subject) -> list[list[int]]:
     for at in range(len(leader)):
         groups.setdefault(find(at), []).append(at)
 
-    def rank(at: int) -> tuple[int, int]:
-        example = subject.examples[at]
-        return (-example.width * example.height, at)
+    def rank(at: int) -> tuple[bool, int, int, int]:
+        example, one = subject.examples[at], subject.measures[at]
+        faulty = one is not None and has_fault(one)
+        shorter = min(example.width, example.height)
+        return (faulty, -shorter, -example.width * example.height, at)
 
     return [sorted(group, key=rank) for group in groups.values() if len(group) > 1]
 
@@ -115,7 +117,9 @@ def find_outliers(subject: Subject) -> Iterable[Hit]:
         return
     places = subject.find(lambda one: not is_blank(one))
     distances = measure_distances(flat)
-    hits = [at for at, far in zip(places, distances, strict=True) if far > FAR_STYLE]
+    far = [at for at, distance in zip(places, distances, strict=True) if distance > FAR_STYLE]
+    sound = {*subject.find(lambda one: not has_fault(one))}
+    hits = [at for at in far if at in sound]  # what is dark or blurred is flat for that reason
     if hits and len(hits) <= MOST_OUTLIERS * len(places):
         is_made = "image is" if len(hits) == 1 else "images are"
         yield Hit(
