@@ -67,7 +67,7 @@ def continue_run(workspace: Workspace, run: RunFolder) -> str:
         _refuse_second(workspace)
         clear_requests(run.path)  # a stop that nobody obeyed must not end the new process
         _start_trainer(workspace, run)
-    return text.RESTARTED
+    return text.restarted(view.saved)
 
 
 def ask_run(run: RunFolder, what: Request) -> str:
@@ -84,7 +84,7 @@ def ask_run(run: RunFolder, what: Request) -> str:
         clear_requests(run.path, "resume")
     if what == "stop" and read_age(run.path, "stop") > STOP_SECONDS:
         end_run(run, find_owner(run.path) if is_owned(run.path) else find_starter(run.path))
-        return text.ENDED
+        return f"{text.ENDED} {view_run(run).message}".strip()
     request(run.path, what)
     return core_text.PENDING[what]
 

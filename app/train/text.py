@@ -5,14 +5,18 @@ from trainer.config import RunConfig
 
 NO_RUN = "No run yet. Choose a preset and press Start."
 RESUMED = "Going on."
-RESTARTED = "Starting again from the last checkpoint."
-ENDED = "The process was ended, because it did not stop by itself. Its last checkpoint is kept."
+ENDED = "The process was ended, because it did not stop by itself."
 RUN_FINISHED = "This run is finished. Start a new one to train more."
 NOT_RUNNING = "This run is not active. Resume it first."
 START_IS_BUSY = "Another start is under way. Wait a moment and look at the run bar."
 DEFAULTS = "Defaults"
 DEFAULTS_NOTE = "The defaults of every setting, for a Stable Diffusion 1.x base model."
 OPENED = "As in the opened file"
+VALUES_KEPT = "Your own values were kept:"
+VALUES_RESTORED = "The form is as you left it:"
+VALUES_REPLACED = "The form was filled anew."
+USE_PRESET = "Use the preset's"
+UNDO = "Undo"
 NO_FILE = "Choose a file in the Library first."
 START_ANEW = "Start anew instead"
 FORM_REFUSED = "Not started. Fix these settings, then press Start again:"
@@ -20,6 +24,14 @@ NO_SAMPLES = "Samples appear here while the run learns."
 SAMPLES_HINT = "Rows are steps, columns are prompts. Arrow keys move, Enter enlarges."
 SUGGESTION_SHEET = "Base model, suggestion and last checkpoint, a row per prompt"
 SEARCH_LABEL = "Search the settings"
+
+
+def name_derived(name: str) -> str:
+    return f"The run is called {name}, its file {name}.safetensors."
+
+
+def restarted(saved: int) -> str:
+    return f"Starting again at step {saved}." if saved else "Starting from the beginning."
 
 
 def suggestion(step: int, weight: float) -> str:

@@ -56,7 +56,7 @@ def train(folder: Path) -> None:
                 make_samples(run, step)
             if is_due(step, config.output.checkpoint_every_steps, steps) or step == steps:
                 save_checkpoint(run, step)
-            if not obey(run, step):
+            if not obey(run, step) and step < steps:
                 reason = "stopped"
                 break
         export(run, step, f"{config.name}.safetensors")

@@ -30,6 +30,7 @@ from trainer.runs.status import (
     EventSummary,
     RunStatus,
     derive_status,
+    explain_resume,
     explain_unreadable,
     read_status,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "derive_status",
     "describe_process",
     "end_run",
+    "explain_resume",
     "explain_unreadable",
     "find_owner",
     "is_alive",

@@ -45,7 +45,7 @@ def learn(session: Session) -> str:
                 _report_step(session, value, pace, bar)
             with pace.leave_out():
                 _save_what_is_due(session)
-                if _handle_requests(session) == "stop":
+                if _handle_requests(session) == "stop" and state.step < config.train.steps:
                     return "stopped"
     return "finished"
 
