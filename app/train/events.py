@@ -10,7 +10,7 @@ from app.core.run_lists import choose_run, list_run_views
 from app.core.workspace import Workspace, WorkspaceError
 from app.train import run_actions as training
 from app.train import text
-from app.train.html import HEADER, make_problems
+from app.train.form_html import HEADER, make_problems
 from app.train.memory import ESTIMATE
 from app.train.settings import (
     FORM,

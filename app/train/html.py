@@ -1,35 +1,20 @@
 """The Train tab's pieces of HTML, the run bar, and the views of the tab's fragments."""
 
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
-from app.core.examples import folder_signature, list_examples
-from app.core.jobs import read_job
 from app.core.run_contents import Sample, SampleGrid, sample_url, view_losses, view_samples
 from app.core.run_lists import choose_run, list_run_views
 from app.core.run_views import RunView, describe_pending, describe_run, read_log_tail, title_of
 from app.core.text import APP_NAME, STATES
-from app.core.workspace import Workspace, WorkspaceError
-from app.train import checks, memory, rates, settings, text
-from app.train.settings import read_shared
-from app.ui.components import make_button, make_future_header
-from app.ui.form import put
+from app.core.workspace import Workspace
+from app.train import checks, form_html, memory, rates, settings, text
+from app.ui.components import make_button
 from app.ui.fragments import Params, View
-from app.ui.markup import Markup, element, join, make_log, note
-from trainer.config import ConfigError, layer_config
+from app.ui.markup import Markup, element, join, make_log
 from trainer.runs.evaluations import read_suggestion
 
 _BAD = {"failed", "lost", "damaged"}
-HEADER = "header"  # the command that prints the header a file would have
-# The settings that decide how often each image is used.
-EXPOSURE = (
-    "train.steps",
-    "train.batch_size",
-    "train.accumulate",
-    "adapter.rank",
-    "adapter.alpha",
-)
 
 
 def make_run_bar(view: RunView | None) -> Markup:
@@ -77,6 +62,7 @@ def make_progress(view: RunView | None) -> Markup:
         element("p", " · ".join(details), class_="quiet"),
         element("p", pending, class_="note note-info", role="status") if pending else "",
         data_state=view.state,
+        data_run=view.id,
         data_step=str(view.step),
     )
 
@@ -148,15 +134,6 @@ def make_samples(run_id: str, grid: SampleGrid) -> Markup:
     return join(heading, hint, element("div", table, class_="scroll"))
 
 
-def make_problems(lines: list[str]) -> Markup:
-    """Returns what keeps a run from starting."""
-    if not lines:
-        return Markup("")
-    items = [element("li", line) for line in lines]
-    inner = join(text.FORM_REFUSED, element("ul", *items))
-    return element("div", inner, class_="note note-error", role="alert")
-
-
 def _make_cell(run_id: str, sample: Sample | None, *, stop: bool) -> Markup:
     if sample is None:
         return element("td", "")
@@ -176,59 +153,6 @@ def _make_cell(run_id: str, sample: Sample | None, *, stop: bool) -> Markup:
 def find_shown(workspace: Workspace, params: Params) -> RunView | None:
     """Returns the run that is shown: the chosen one, else the busy one, else the newest."""
     return choose_run(list_run_views(workspace), params.get("run"))
-
-
-def make_start(start_from: str) -> Markup:
-    """Returns from which file a run goes on, and the button to start anew."""
-    if not start_from.strip():
-        return Markup("")
-    line = note(text.starts_from(Path(start_from).name))
-    button = make_button(text.START_ANEW, key="anew", element_id="train-start-anew")
-    return join(element("div", line, id="train-start-from"), button)
-
-
-def _render_dataset(workspace: Workspace, params: Params) -> Markup:
-    dataset = params.get("dataset", "")
-    count = _count_images(workspace, dataset)
-    return note(text.dataset_for_training(dataset, count), "info" if count else "warning")
-
-
-def _render_exposure(workspace: Workspace, params: Params) -> Markup:
-    """Returns how often each image will be seen, from the values that the page shares."""
-    tree: dict[str, Any] = {}
-    for path, value in read_shared(params.get("exposure"), EXPOSURE).items():
-        put(tree, path, value)
-    try:
-        config = layer_config(settings=tree)
-    except ConfigError:
-        return Markup("")  # half a number is being typed; Start reports what is wrong
-    count = _count_images(workspace, params.get("dataset", ""))
-    return note(text.describe_exposure(config, count)) if tree else Markup("")
-
-
-def _render_start(_workspace: Workspace, params: Params) -> Markup:
-    return make_start(params.get("start_from", ""))
-
-
-def _render_header(workspace: Workspace, params: Params) -> Markup:
-    job = read_job(workspace, params.get("job"))
-    return make_future_header(job) if job.id.startswith(f"{HEADER}-") else Markup("")
-
-
-def _count_images(workspace: Workspace, dataset: str) -> int:
-    try:
-        return len(list_examples(workspace.find_dataset(dataset)))
-    except WorkspaceError:
-        return 0
-
-
-def _read_dataset_version(workspace: Workspace, params: Params) -> object:
-    """Changes when the dataset's folder does, or another value that the view depends on."""
-    try:
-        folder = workspace.find_dataset(params.get("dataset", ""))
-    except WorkspaceError:
-        return dict(params)
-    return (dict(params), folder_signature(folder))
 
 
 def _render_status(workspace: Workspace, params: Params) -> Markup:
@@ -282,10 +206,7 @@ VIEWS = {
     "run-buttons": View(_render_buttons),
     "samples": View(_render_samples, _read_samples_version),
     "losses": View(_render_losses, _read_losses_version),
-    "train-dataset": View(_render_dataset, _read_dataset_version),
-    "exposure": View(_render_exposure, _read_dataset_version),
-    "start-from": View(_render_start),
-    "header": View(_render_header),
+    **form_html.VIEWS,
     **settings.VIEWS,
     **memory.VIEWS,
     **rates.VIEWS,

@@ -4,11 +4,11 @@ import gradio as gr
 
 from app.train import text
 from app.train.events import TrainEvents, make_frame
-from app.train.html import make_run_buttons
 from app.train.settings_page import BuildBaseModel, Settings, build_settings
 from app.ui.context import PageContext
 from app.ui.fragments import fragment
-from app.ui.wire import wire
+from app.ui.markup import make_skeleton
+from app.ui.wire import wire, wire_in_browser
 
 _COLOURS = {text.RAW: "#93c5fd", text.SMOOTHED: "#1d4ed8"}
 
@@ -20,9 +20,10 @@ def build_train_page(context: PageContext, build_base_model: BuildBaseModel) -> 
         context: What all pages are given.
         build_base_model: Builds what there is around the base model.
     """
-    _build_buttons(context, build_settings(context, build_base_model))
+    message = _build_buttons(context, build_settings(context, build_base_model))
     context.run.render()
-    fragment("progress", "run", elem_id="train-progress")
+    progress = fragment("progress", "run", elem_id="train-progress", placeholder=make_skeleton(2))
+    wire_in_browser(progress.tick, "endNote", message, message)
     with gr.Row():
         with gr.Column(min_width=320):
             _build_chart(context)
@@ -30,7 +31,8 @@ def build_train_page(context: PageContext, build_base_model: BuildBaseModel) -> 
             fragment("samples", "run", elem_id="train-samples", grid="enlarge")
 
 
-def _build_buttons(context: PageContext, settings: Settings) -> None:
+def _build_buttons(context: PageContext, settings: Settings) -> dict[str, gr.HTML]:
+    """Returns the place of notes about what was pressed."""
     events, widgets = TrainEvents(context.workspace), settings.widgets
     problems = gr.HTML("", elem_id="train-problems")
     with gr.Row():
@@ -38,13 +40,14 @@ def _build_buttons(context: PageContext, settings: Settings) -> None:
             text.START, variant="primary", elem_id="train-start", scale=0, min_width=180
         )
         buttons = fragment(
-            "run-buttons", "run", elem_id="train-buttons", placeholder=make_run_buttons(None)
+            "run-buttons", "run", elem_id="train-buttons", placeholder=make_skeleton()
         )
     message = {"message": gr.HTML("", elem_id="train-note")}
     chosen = {"dataset": context.dataset, "base_model": context.base_model, "values": widgets}
     shown = {"problems": problems, "run": context.run, "settings": settings.accordion}
     wire(start.click, events.start, chosen, {**message, **shown, "values": widgets})
     wire(buttons.select, events.command, outputs=message)
+    return message
 
 
 def _build_chart(context: PageContext) -> None:

@@ -10,7 +10,7 @@ from app.core.run_contents import OPENED
 from app.train import text
 from app.train.checks import CHECKED
 from app.train.events import TrainEvents
-from app.train.html import EXPOSURE
+from app.train.form_html import EXPOSURE, make_form_lines
 from app.train.memory import ASK
 from app.train.preset_rows import build_rows, describe_preset, list_preset_choices
 from app.train.rates import RATE_SETTINGS
@@ -62,9 +62,11 @@ def build_settings(context: PageContext, build_base_model: BuildBaseModel) -> Se
         widgets = {path: build_widget(fields[path], values[path]) for path in _ON_THE_SURFACE}
     with gr.Row():
         rows = build_rows(choice)
+    fragment("run-name", "run_name", "dataset", elem_id="train-run-name", polled=False)
     wire_base_model = build_base_model(context)
     fragment("train-dataset", "dataset", elem_id="train-dataset")
     preset_note = gr.HTML(describe_preset(chosen), elem_id="train-preset-note")
+    gr.HTML(make_form_lines(), elem_id="train-form-note")
     start = fragment("start-from", "start_from", elem_id="train-start-box")
     with gr.Accordion(
         ui_text.HEADER_TITLE, open=False, elem_id="train-header", render=False
@@ -127,8 +129,10 @@ def _wire_form(context: PageContext, page: Settings) -> None:
     wire(page.start.select, events.save_prediction, outputs={"message": page.note})
     name = {"name": widgets[NAME]}
     wire_in_browser(context.dataset.change, "nameRun", {"dataset": context.dataset, **name}, name)
+    entered = [widget.input for widget in (*widgets.values(), *page.rows.values(), page.preset)]
+    wire_in_browser([context.demo.load, context.base_model.input, *entered], "keepForm", filled)
     changes = [
-        widgets[path].change for path in dict.fromkeys((*EXPOSURE, *RATE_SETTINGS, *CHECKED))
+        widgets[path].change for path in dict.fromkeys((NAME, *EXPOSURE, *RATE_SETTINGS, *CHECKED))
     ]
     shared = {
         "exposure": {path: widgets[path] for path in EXPOSURE},

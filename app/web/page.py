@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from hashlib import sha256
 
 import gradio as gr
 
@@ -29,7 +30,7 @@ from app.train.page import build_train_page
 from app.train.run_actions import continue_run
 from app.ui.context import Choice, PageContext
 from app.ui.fragments import Params, View, fragment
-from app.ui.markup import element, join
+from app.ui.markup import element, join, make_skeleton
 from app.ui.wire import wire_in_browser
 from app.web import banner, text
 
@@ -79,7 +80,11 @@ def build(workspace: Workspace) -> gr.Blocks:
     with demo:
         gr.HTML(join(element("h1", APP_NAME), element("p", text.TAGLINE)), elem_id="heading")
         fragment("computer", elem_id="computer", polled=False)
-        fragment("status", elem_id="run-bar", placeholder=train_html.make_run_bar(None))
+        fragment("status", elem_id="run-bar", placeholder=make_skeleton())
+        gr.HTML(
+            element("p", text.CONNECTION_LOST, element("time", ""), class_="note", role="alert"),
+            elem_id="connection",
+        )
         choices = fragment("choices", elem_id="choices", data=True)
         context = _make_context(workspace, demo)
         with context.tabs:
@@ -92,7 +97,15 @@ def build(workspace: Workspace) -> gr.Blocks:
 
 def _render_choices(workspace: Workspace, _params: Params) -> str:
     """Returns the lists, and the tabs' names, as the page's script reads them."""
-    return json.dumps({"lists": list_choices(workspace), "tabs": list(TABS)}, ensure_ascii=False)
+    return json.dumps(
+        {
+            "lists": list_choices(workspace),
+            "tabs": list(TABS),
+            # By which a browser knows what it keeps of this workspace, without its path.
+            "workspace": sha256(str(workspace.root.resolve()).encode()).hexdigest()[:16],
+        },
+        ensure_ascii=False,
+    )
 
 
 def _read_choices_version(workspace: Workspace, _params: Params) -> object:

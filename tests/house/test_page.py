@@ -147,10 +147,10 @@ def test_the_guard_finds_counted_skips_and_slices():
 SHARED_NAMES = {"page", "events", "html", "text", "__init__"}
 # 85 files and 11,500 lines before conversion, what a base model predicts, checks and presets, 88
 # and 11,900 before the doctor and proxies, 91 and 12,490 before lists of thousands of runs, uploads
-# that are counted as they arrive, runs in several processes and evaluation: a feature raises them
-# by what it needs.
-MAX_APP_FILES = 94
-MAX_APP_LINES = 12_940
+# that are counted as they arrive, runs in several processes and evaluation, 94 and 12,940 before
+# the form that is put back: a feature raises them by what it needs.
+MAX_APP_FILES = 95
+MAX_APP_LINES = 13_040
 
 
 def test_a_file_name_is_used_once_in_the_app(sources):

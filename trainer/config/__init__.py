@@ -52,7 +52,7 @@ from trainer.config.presets import (
     list_presets,
 )
 from trainer.config.rates import RateLine, RatePlan, list_parts, plan_rates
-from trainer.config.run import RunConfig
+from trainer.config.run import RunConfig, derive_name
 from trainer.config.samples import SamplesConfig
 from trainer.config.schedules import SCHEDULES, schedule_factor
 from trainer.config.suggest import (
@@ -101,6 +101,7 @@ __all__ = [
     "check_settings",
     "compose",
     "config_to_toml",
+    "derive_name",
     "fits_preset",
     "get_argument_name",
     "get_option_name",

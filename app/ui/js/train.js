@@ -1,59 +1,11 @@
 // What the browser decides about the settings of a run (`app/train`); the names are used by
 // `wire_in_browser`.
 
-import {makeAddress} from './fragments.js';
-import {keepSettings} from './models.js';
 import {set, takeEvent} from './state.js';
 
-const OPENED = 'opened'; // the preset's name while the form shows the settings of a file
-const START_FROM = 'adapter.start_from';
-
-let request = null;
 let named;
 let namedAfter = '';
-
-// A box that is empty holds null before it is rendered and "" afterwards.
-const isSame = (one, other) => (one ?? '') === (other ?? '');
-
-// Asks for the values of what was chosen to fill the form: a file of the Library, or a preset.
-async function askForm(now) {
-  const press = takeEvent('train-start-box');
-  if (!press && now.preset === OPENED) return;
-  const mine = {was: now, answer: null};
-  request = mine;
-  if (press && press.key === 'anew') {
-    mine.answer = {values: {[START_FROM]: ''}};
-    return;
-  }
-  const address = press
-    ? makeAddress('opened-file', {file: press.file, kind: press.kind})
-    : makeAddress('preset', {preset: now.preset});
-  const answer = await fetch(`.${address}`, {cache: 'no-store'});
-  if (answer.ok) mine.answer = await answer.json();
-}
-
-// Fills the form with the answer. A box keeps what was typed or chosen in it since.
-function fillForm(now) {
-  if (!request || !request.answer) return {}; // something else has been chosen since
-  const {was, answer} = request;
-  request = null;
-  const changes = 'note' in answer ? {note: answer.note} : {};
-  const values = Object.entries(answer.values || {});
-  const untouched = values.filter(([path]) => isSame(now.values[path], was.values[path]));
-  changes.values = Object.fromEntries(untouched);
-  if (answer.rows) {
-    const rows = Object.entries(answer.rows);
-    const same = rows.filter(([name]) => isSame(now.rows[name], was.rows[name]));
-    changes.rows = Object.fromEntries(same);
-  }
-  for (const name of ['preset', 'dataset', 'base_model']) {
-    if (answer[name] && isSame(now[name], was[name])) changes[name] = answer[name];
-  }
-  if (changes.base_model && changes.base_model !== now.base_model) {
-    keepSettings(changes.base_model);
-  }
-  return changes;
-}
+let noted = {}; // the note about the last press, and the run's state when it came
 
 // Names a run after its dataset, unless somebody has given it a name of their own. What the box
 // held when the page was built is nobody's own; an empty box waits for the next dataset. While
@@ -69,10 +21,20 @@ function nameRun({dataset, name}) {
   return {name: next};
 }
 
+// A note about a press goes when the run's state is another one than when it came.
+function endNote({message}) {
+  const shown = document.querySelector('#train-progress [data-state]');
+  const state = shown ? `${shown.dataset.run} ${shown.dataset.state}` : '';
+  if (message !== noted.message) noted = {message, state};
+  if (!message || noted.state === state || message.includes('role="alert"')) return {};
+  return {message: ''};
+}
+
 // Shares the values that fragments depend on.
 function shareSettings({name, exposure, rates, checks, start_from: startFrom}) {
   named ??= name;
   set({
+    run_name: name,
     exposure: JSON.stringify(exposure),
     rates: JSON.stringify(rates),
     checks: JSON.stringify(checks),
@@ -106,4 +68,4 @@ document.addEventListener('input', ({target}) => {
   if (target.closest('#train-search')) filterSettings(target.value);
 });
 
-export const functions = {askForm, fillForm, nameRun, shareSettings, applyMemoryChange};
+export const functions = {nameRun, shareSettings, applyMemoryChange, endNote};
