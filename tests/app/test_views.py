@@ -127,6 +127,17 @@ def test_sample_event_with_another_file_is_no_sample(run, file):
     assert train.view_samples(run).rows == ()
 
 
+def test_prompt_that_was_changed_while_the_run_learned_has_a_column_of_its_own(run):
+    add_sample(run, 0, 0, "a cat")
+    add_sample(run, 0, 1, "a dog")
+    add_sample(run, 10, 0, "a bird")
+    add_sample(run, 10, 1, "a dog")
+    grid = train.view_samples(run)
+    assert grid.prompts == ("a cat", "a bird", "a dog")
+    shown = [[cell and cell.prompt for cell in cells] for _, cells in grid.rows]
+    assert shown == [["a cat", None, "a dog"], [None, "a bird", "a dog"]]
+
+
 def test_exposure_says_how_often_each_picture_is_seen():
     config = layer_config(
         settings={
