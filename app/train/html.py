@@ -8,12 +8,13 @@ from app.core.run_lists import choose_run, list_run_views
 from app.core.run_views import RunView, describe_pending, describe_run, read_log_tail, title_of
 from app.core.text import APP_NAME, STATES
 from app.core.workspace import Workspace
-from app.train import checks, form_html, memory, rates, settings, text
+from app.train import checks, finish_html, form_html, learned_html, memory, rates, settings, text
 from app.ui.components import make_button
 from app.ui.fragments import Params, View
 from app.ui.markup import Markup, element, join, make_log
 from trainer.runs.evaluations import read_suggestion
 
+_NEWEST = 4
 _BAD = {"failed", "lost", "damaged"}
 
 
@@ -30,7 +31,13 @@ def make_run_bar(view: RunView | None) -> Markup:
     if view.busy and view.steps:
         parts.append(element("span", f"{view.percent} %"))
     return element(
-        "div", *parts, class_="bar", data_title=title_of(view), data_state=view.state, role="status"
+        "div",
+        *parts,
+        class_="bar",
+        data_title=title_of(view),
+        data_state=view.state,
+        data_run=view.id,
+        role="status",
     )
 
 
@@ -77,16 +84,17 @@ def make_run_buttons(view: RunView | None) -> Markup:
         "stop": state in {"starting", "running", "paused"},
         "sample": running,
         "save": running,
+        "new": not (view and view.busy),
     }
     buttons = [
         make_button(
             text.RUN_BUTTONS[name],
             key=name,
-            element_id=f"train-{name}",
-            class_="button button-stop" if name == "stop" else "button",
-            disabled=not is_allowed,
+            element_id=f"train-{name}" if name != "new" else "train-another",
+            class_="button button-small button-stop" if name == "stop" else "button button-small",
         )
         for name, is_allowed in allowed.items()
+        if is_allowed
     ]
     return element("div", *buttons, class_="buttons")
 
@@ -137,9 +145,14 @@ def make_samples(run_id: str, grid: SampleGrid) -> Markup:
 def _make_cell(run_id: str, sample: Sample | None, *, stop: bool) -> Markup:
     if sample is None:
         return element("td", "")
+    return element("td", _make_sample(run_id, sample, stop=stop))
+
+
+def _make_sample(run_id: str, sample: Sample, *, stop: bool) -> Markup:
+    """Returns a sample that is enlarged by a press."""
     alt = text.sample_alt(sample.step, sample.prompt)
     image = element("img", src=sample_url(run_id, sample), alt=alt, loading="lazy")
-    button = element(
+    return element(
         "button",
         image,
         type="button",
@@ -147,20 +160,19 @@ def _make_cell(run_id: str, sample: Sample | None, *, stop: bool) -> Markup:
         data_key=f"{sample.step}-{sample.index}",
         tabindex=0 if stop else -1,
     )
-    return element("td", button)
 
 
-def find_shown(workspace: Workspace, params: Params) -> RunView | None:
+def _find_shown(workspace: Workspace, params: Params) -> RunView | None:
     """Returns the run that is shown: the chosen one, else the busy one, else the newest."""
     return choose_run(list_run_views(workspace), params.get("run"))
 
 
 def _render_status(workspace: Workspace, params: Params) -> Markup:
-    return make_run_bar(find_shown(workspace, params))
+    return make_run_bar(_find_shown(workspace, params))
 
 
 def _render_progress(workspace: Workspace, params: Params) -> Markup:
-    view = find_shown(workspace, params)
+    view = _find_shown(workspace, params)
     if view is None:
         return join(make_progress(view))
     run = workspace.find_run(view.id)
@@ -169,24 +181,43 @@ def _render_progress(workspace: Workspace, params: Params) -> Markup:
 
 
 def _render_buttons(workspace: Workspace, params: Params) -> Markup:
-    return make_run_buttons(find_shown(workspace, params))
+    return make_run_buttons(_find_shown(workspace, params))
 
 
 def _render_samples(workspace: Workspace, params: Params) -> Markup:
-    view = find_shown(workspace, params)
+    view = _find_shown(workspace, params)
     grid = view_samples(workspace.find_run(view.id)) if view else SampleGrid((), ())
     return make_samples(view.id if view else "", grid)
 
 
 def _read_samples_version(workspace: Workspace, params: Params) -> object:
-    view = find_shown(workspace, params)
+    view = _find_shown(workspace, params)
     if view is None:
         return None
     return view.id, view.samples
 
 
+def _render_newest(workspace: Workspace, params: Params) -> Markup:
+    """Returns the newest samples, large; a prompt without a sample at that step is left out."""
+    view = _find_shown(workspace, params)
+    grid = view_samples(workspace.find_run(view.id)) if view else SampleGrid((), ())
+    if view is None or not grid.rows:
+        return Markup("")
+    step, cells = grid.rows[-1]
+    figures = [
+        element(
+            "figure",
+            _make_sample(view.id, cell, stop=not place),
+            element("figcaption", cell.prompt),
+        )
+        for place, cell in enumerate([cell for cell in cells if cell][:_NEWEST])
+    ]
+    heading = element("p", element("b", text.row_heading(step)), class_="run-line")
+    return join(heading, element("div", *figures, class_="newest"))
+
+
 def _render_losses(workspace: Workspace, params: Params) -> Markup:
-    view = find_shown(workspace, params)
+    view = _find_shown(workspace, params)
     points = view_losses(workspace.find_run(view.id)) if view else []
     if not points:
         return Markup("")
@@ -196,7 +227,7 @@ def _render_losses(workspace: Workspace, params: Params) -> Markup:
 
 def _read_losses_version(workspace: Workspace, params: Params) -> object:
     """Changes at most a hundred times in a run: each change has the chart plotted again."""
-    view = find_shown(workspace, params)
+    view = _find_shown(workspace, params)
     return view and (view.id, view.busy, view.step and 100 * view.step // max(1, view.steps))
 
 
@@ -206,7 +237,10 @@ VIEWS = {
     "run-buttons": View(_render_buttons),
     "samples": View(_render_samples, _read_samples_version),
     "losses": View(_render_losses, _read_losses_version),
+    "newest": View(_render_newest, _read_samples_version),
+    **finish_html.VIEWS,
     **form_html.VIEWS,
+    **learned_html.VIEWS,
     **settings.VIEWS,
     **memory.VIEWS,
     **rates.VIEWS,

@@ -38,6 +38,10 @@ def suggestion(step: int, weight: float) -> str:
     return f"Suggested by evaluation: step {step} at weight {weight:g}."
 
 
+def no_suggestion(step: int) -> str:
+    return f"The file is of step {step}, at weight 1. `lorasmith evaluate` suggests the best one."
+
+
 def losses(step: int, raw: float, smoothed: float) -> str:
     return f"Step {step}: raw {raw:.4f}, smoothed {smoothed:.4f}"
 
@@ -78,6 +82,10 @@ def dataset_for_training(name: str, images: int) -> str:
     return f"Dataset: {name}, {image_count(images)} (chosen on the Dataset tab)."
 
 
+def no_prompt(reason: str) -> str:
+    return f"This prompt cannot be read: {reason}."
+
+
 def starts_from(name: str) -> str:
     return f"Goes on from {name}: its kind and ranks replace those set below."
 
@@ -116,16 +124,35 @@ def sample_alt(step: int, prompt: str) -> str:
 
 
 BASE_MODEL = "Base model"
-BASE_MODEL_INFO = "The Stable Diffusion model that is adapted."
+BASE_MODEL_INFO = ""
 PRESET = "Preset"
 PRESET_INFO = "Fills in all settings below; each can be changed."
 STARTER = "Starter model"
 ROWS = {
-    "kind": "Kind of base model",
-    "goal": "What is learned",
-    "memory": "Memory of the GPU",
+    "kind": "Kind of base",
+    "goal": "What is it?",
+    "memory": "GPU memory",
     "care": "Care",
 }
+OWN_PROMPT = "Sample now with a prompt of your own"
+OWN_PROMPT_EXAMPLE = "empty: the run's prompts"
+PROMPTS = "Sample prompts of this run"
+PROMPTS_LABEL = "One a line"
+PROMPTS_INFO = (
+    "From the next samples on. A line may end in --w 512 --h 768 --d seed --s steps --l guidance "
+    "--n negative."
+)
+SAVE_PROMPTS = "Use these prompts"
+PROMPTS_SAVED = "They are used from the next samples on."
+TRY_IT = "Try it"
+DOWNLOAD = "Download"
+SHARE = "Share"
+NEW_RUN = "Set up another run"
+BEFORE = "before"
+AFTER = "after {} steps"
+LEARNED = "What will be learned"
+LEARNED_PROMPTS = "Samples will show"
+RATES = "Learning rates (expert)"
 ALL_SETTINGS = "All settings"
 SEARCH_EXAMPLE = "for example rank, or learning rate"
 START = "Start training"
@@ -135,6 +162,7 @@ RUN_BUTTONS = {
     "stop": "Stop",
     "sample": "Sample now",
     "save": "Save now",
+    "new": NEW_RUN,
 }
 SHOWN_RUN = "Run shown"
 CHART_LABEL = "Loss over steps (light: raw, dark: smoothed)"

@@ -30,7 +30,7 @@ from app.train.page import build_train_page
 from app.train.run_actions import continue_run
 from app.ui.context import Choice, PageContext
 from app.ui.fragments import Params, View, fragment
-from app.ui.markup import element, join, make_skeleton
+from app.ui.markup import element, make_skeleton
 from app.ui.wire import wire_in_browser
 from app.web import banner, text
 
@@ -78,9 +78,11 @@ def build(workspace: Workspace) -> gr.Blocks:
     age = (600, _UPLOAD_SECONDS)
     demo = gr.Blocks(title=APP_NAME, analytics_enabled=False, delete_cache=age)
     with demo:
-        gr.HTML(join(element("h1", APP_NAME), element("p", text.TAGLINE)), elem_id="heading")
+        with gr.Row(elem_id="top"):
+            heading = element("h1", APP_NAME, title=text.TAGLINE)
+            gr.HTML(heading, elem_id="heading")
+            fragment("status", elem_id="run-bar", placeholder=make_skeleton())
         fragment("computer", elem_id="computer", polled=False)
-        fragment("status", elem_id="run-bar", placeholder=make_skeleton())
         gr.HTML(
             element("p", text.CONNECTION_LOST, element("time", ""), class_="note", role="alert"),
             elem_id="connection",

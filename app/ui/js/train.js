@@ -1,7 +1,9 @@
 // What the browser decides about the settings of a run (`app/train`); the names are used by
 // `wire_in_browser`.
 
-import {set, takeEvent} from './state.js';
+import {lookSoon, onShown} from './fragments.js';
+import {get, set, takeEvent} from './state.js';
+import {pressButton, waitFor} from './tabs.js';
 
 let named;
 let namedAfter = '';
@@ -30,14 +32,75 @@ function endNote({message}) {
   return {message: ''};
 }
 
+// Which half of the tab is shown: a run that is worked on, or has ended since the page showed it.
+const MODE = 'lorasmith-train';
+
+const isBusy = (state) => ['starting', 'running', 'paused'].includes(state);
+
+function showMode(mode) {
+  document.documentElement.dataset.train = mode;
+  try {
+    sessionStorage.setItem(MODE, mode);
+  } catch { /* then a reload shows the settings */ }
+  lookSoon();
+}
+
+function readMode() {
+  try {
+    return sessionStorage.getItem(MODE) || 'settings';
+  } catch {
+    return 'settings';
+  }
+}
+
+let shownState = '';
+
+onShown((view) => {
+  if (view !== 'status') return;
+  const bar = document.querySelector('#run-bar [data-state]');
+  const state = bar ? `${bar.dataset.run} ${bar.dataset.state}` : '';
+  if (state === shownState) return;
+  const isFirst = !shownState;
+  shownState = state;
+  if (bar && isBusy(bar.dataset.state)) showMode('run');
+  else if (isFirst) showMode(bar && bar.dataset.state !== 'none' ? readMode() : 'settings');
+});
+
+document.addEventListener('click', ({target}) => {
+  if (target.closest('#train-another')) showMode('settings');
+  if (target.closest('#run-bar [data-run]')) {
+    showMode('run');
+    pressButton('#tab-train-button');
+  }
+});
+
+// Goes where the buttons of a finished run lead.
+function leaveTrain() {
+  const press = takeEvent('train-finish');
+  if (!press || !['try', 'share'].includes(press.key)) return {};
+  const tab = press.key === 'try' ? 'preview' : 'library';
+  set({tab, ...(tab === 'library' && {open: press.run || get('run')})});
+  if (tab === 'preview') generateWhenReady();
+  return {tabs: {__type__: 'update', selected: tab}};
+}
+
+const hasValue = (selector) => Boolean(document.querySelector(selector)?.value);
+
+// Generates with the newest adapter, as soon as the Preview tab has chosen it and a prompt.
+async function generateWhenReady() {
+  await waitFor(() => hasValue('#preview-adapter input') && hasValue('#preview-prompt textarea'));
+  pressButton('#preview-generate');
+}
+
 // Shares the values that fragments depend on.
-function shareSettings({name, exposure, rates, checks, start_from: startFrom}) {
+function shareSettings({name, exposure, rates, checks, learned, start_from: startFrom}) {
   named ??= name;
   set({
     run_name: name,
     exposure: JSON.stringify(exposure),
     rates: JSON.stringify(rates),
     checks: JSON.stringify(checks),
+    learned: JSON.stringify(learned),
     start_from: startFrom,
   });
 }
@@ -68,4 +131,4 @@ document.addEventListener('input', ({target}) => {
   if (target.closest('#train-search')) filterSettings(target.value);
 });
 
-export const functions = {nameRun, shareSettings, applyMemoryChange, endNote};
+export const functions = {nameRun, shareSettings, applyMemoryChange, endNote, leaveTrain};
