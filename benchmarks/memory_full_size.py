@@ -13,7 +13,8 @@ from typing import Any
 
 RESULTS = Path(__file__).resolve().parent / "results" / "memory-full-size.json"
 START, END = "<!-- full-size table -->", "<!-- end of the full-size table -->"
-_ATTACHED = ("adapter.rank=16", "adapter.text_rank=0", "dataset.shuffle_tags=false")
+_PROMPTS = 'samples.prompts=["a house"]'
+_ATTACHED = ("adapter.rank=16", "adapter.text_rank=0", "dataset.shuffle_tags=false", _PROMPTS)
 _CHECKPOINTING = "train.gradient_checkpointing=true"
 _RECOMPUTE = "train.recompute=feed_forward"
 _OFFLOAD = "base_model.offload_fraction=1.0"

@@ -18,7 +18,12 @@ from app.commands.arguments import (
     read_settings,
 )
 from app.commands.downloads import save_measured
-from trainer.config import BaseModelConfig, change_settings, check_settings
+from trainer.config import (
+    BaseModelConfig,
+    change_settings,
+    check_settings,
+    parse_sample_prompt,
+)
 from trainer.runs import (
     RunError,
     RunFolder,
@@ -71,6 +76,10 @@ def add_commands(commands: Subparsers) -> None:
     ask.add_argument(
         "--within", type=float, default=0.0, metavar="SECONDS",
         help="with stop: wait so long for the run, then end its process without a checkpoint",
+    )  # fmt: skip
+    ask.add_argument(
+        "--prompt", action="append", default=[], metavar="TEXT",
+        help="with sample: generate this prompt instead of the run's; may be given more than once",
     )  # fmt: skip
     status = add_command(commands, "status", _run_status, "list the runs and their state")
     status.add_argument("run", nargs="?", default="", help="only this run")
@@ -207,6 +216,14 @@ def _run_batches(args: argparse.Namespace) -> int:
     return 0
 
 
+def _check_prompt(line: str) -> None:
+    """Raises RunError where a sample prompt cannot be read."""
+    try:
+        parse_sample_prompt(line)
+    except ValueError as error:
+        raise RunError(f"This prompt cannot be read: {error}.") from error
+
+
 def _run_ask(args: argparse.Namespace) -> int:
     run = find_run(args)
     status = read_status(run.path)
@@ -214,7 +231,11 @@ def _run_ask(args: argparse.Namespace) -> int:
         raise RunError(f"{run.id} is {status.state}, so nobody would hear the request.")
     if args.within and args.what != "stop":
         raise RunError(f"--within is a time limit of stop, not of {args.what}. Leave it out.")
-    request(run.path, args.what)
+    if args.prompt and args.what != "sample":
+        raise RunError(f"--prompt is about sample, not about {args.what}. Leave it out.")
+    for line in args.prompt:
+        _check_prompt(line)
+    request(run.path, args.what, "\n".join(args.prompt))
     print(f"asked {run.id} to {args.what}")
     if args.within and not wait_for_end(run, args.within):
         end_run(run)

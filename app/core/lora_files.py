@@ -17,7 +17,7 @@ from datasets_tools.disk import move_file, remove_empty_folder, remove_quietly, 
 from datasets_tools.errors import show_name
 from datasets_tools.files import explain_os_error
 from datasets_tools.names import change_name
-from trainer.config import RunConfig
+from trainer.config import RunConfig, list_new_prompts, parse_sample_prompt
 from trainer.formats.embedding import find_embedding
 from trainer.formats.header import FormatError, read_header
 from trainer.runs import list_runs
@@ -230,13 +230,17 @@ def read_adapter_config(workspace: Workspace, adapter_id: object) -> RunConfig |
 def suggest_prompt(config: RunConfig) -> str:
     """Returns a first prompt: the run's own, else the first caption as its samples have it.
 
-    The trigger is put first where it is missing, and is all there is without captions.
+    The trigger is put first where it is missing, and is all there is without captions. Without a
+    trigger either, the prompt is one that shows what is learned.
     """
     trigger = config.dataset.trigger
-    prompt = next(iter(config.samples.prompts), "")
+    first = next(iter(config.samples.prompts), "")
+    prompt = parse_sample_prompt(first).text if first else ""
     if not prompt:
         examples = list_examples(Path(config.dataset.path))
         prompt = next((one.caption for one in examples if one.caption), "")
+    if not prompt and not trigger:
+        return list_new_prompts(config.dataset.class_word, ())[0]
     if not trigger or trigger in prompt:
         return prompt
     return f"{trigger}, {prompt}" if prompt else trigger

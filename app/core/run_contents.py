@@ -117,13 +117,18 @@ def view_samples(run: RunFolder) -> SampleGrid:
         sample = _read_sample(run, event)
         if sample is not None:
             samples[sample.step, sample.index] = sample
-    columns = sorted({index for _, index in samples})
-    prompts = {sample.index: sample.prompt for sample in samples.values()}
+    # A prompt that was changed while the run learned has a column of its own.
+    columns = sorted({(each.index, each.prompt): None for each in samples.values()}, key=_get_index)
+    cells = {(each.step, each.index, each.prompt): each for each in samples.values()}
     rows = [
-        (step, tuple(samples.get((step, index)) for index in columns))
+        (step, tuple(cells.get((step, *column)) for column in columns))
         for step in sorted({step for step, _ in samples})
     ]
-    return SampleGrid(tuple(prompts[index] for index in columns), tuple(rows))
+    return SampleGrid(tuple(prompt for _, prompt in columns), tuple(rows))
+
+
+def _get_index(column: tuple[int, str]) -> int:
+    return column[0]
 
 
 def sample_path(run: RunFolder, step: int, index: int) -> Path:

@@ -56,6 +56,7 @@ class RunView:
     pending: frozenset[str] = frozenset()
     created: float = 0.0
     samples: int = 0
+    saved: int = 0
 
     @property
     def busy(self) -> bool:
@@ -79,31 +80,33 @@ def view_run(run: RunFolder) -> RunView:
     """Returns the run's state by its files; one that cannot be read is damaged."""
     try:
         summary = _read_log(run.events_path).summary
-        status = summary.derive(alive=is_owned(run.path))
+        alive = is_owned(run.path)
+        status = summary.derive(alive=alive, checkpoints=None if alive else run.list_checkpoints())
     except OSError as error:
         summary, status = EventSummary(), explain_unreadable(run.path, error)
     state: ShownState = status.state
-    message = status.message
+    message, step, loss = status.message, status.step, status.loss
     if status.can_start:
         # A process from before the run came into the queue means nothing any more.
         recent = read_start(run.path) > summary.last_time - 1
         if recent and is_starting(run.path):
-            state, message = "starting", ""
+            state, message, step, loss = "starting", "", status.saved, None
         elif recent and status.state == "queued":
             state, message = "failed", text.DIED_BEFORE_START
     return RunView(
         id=run.id,
         name=summary.name or run.id,
         state=state,
-        step=status.step,
+        step=step,
         steps=status.steps,
-        loss=status.loss,
+        loss=loss,
         seconds_left=status.seconds_left,
         phase=status.phase,
         message=message,
         pending=frozenset(read_requests(run.path)),
         created=summary.first_time,
         samples=summary.samples,
+        saved=status.saved,
     )
 
 

@@ -41,7 +41,7 @@ STATES = {
 }
 PENDING = {
     "stop": "Stopping after this step; what has been learned is kept. If it takes longer than a "
-    "minute, Stop ends the process at once: then only its last checkpoint is kept.",
+    "minute, Stop ends the process at once: what it learned since its last checkpoint is lost.",
     "pause": "Pausing after this step.",
     "resume": "Going on.",
     "sample": "Samples will be made after this step.",

@@ -8,6 +8,7 @@ from app.library import text
 from app.library.events import ContinueRun, LibraryEvents
 from app.ui.context import PageContext
 from app.ui.fragments import fragment
+from app.ui.markup import make_skeleton
 from app.ui.wire import wire, wire_in_browser
 
 _FILE = ("open", "library_file")  # what is opened, and which of its files is chosen
@@ -25,7 +26,10 @@ def build_library_page(
     """
     with gr.Row():
         with gr.Column(scale=3, min_width=300):
-            fragment("library-cards", elem_id="library-cards", selects="open", grid="choose")
+            fragment(
+                "library-cards", elem_id="library-cards", selects="open", grid="choose",
+                placeholder=make_skeleton(4),
+            )  # fmt: skip
         with gr.Column(scale=3, min_width=300):
             opened = fragment("library-opened", *_FILE, elem_id="library-opened")
             message = {"message": gr.HTML("", elem_id="library-note")}

@@ -12,7 +12,7 @@ from app.core.run_lists import choose_run, list_run_views
 from app.core.workspace import Workspace, WorkspaceError
 from app.train import run_actions as training
 from app.train import text
-from app.train.html import HEADER, make_problems
+from app.train.form_html import HEADER, make_problems
 from app.train.memory import ESTIMATE
 from app.train.settings import (
     FORM,
@@ -25,6 +25,7 @@ from app.train.settings import (
 from app.ui.fragments import fill_fragment
 from app.ui.markup import Markup, note
 from trainer.config import ConfigError, RunConfig, check_settings
+from trainer.runs import RunFolder
 
 
 class TrainEvents:
@@ -102,16 +103,38 @@ class TrainEvents:
             lines = [str(problem) for problem in error.problems]
             explained = FORM.explain(error.problems)
             return {
-                "message": "",
+                "refusal": "",
                 "problems": make_problems(lines),
                 "settings": gr.update(open=True),
                 "values": {path: gr.update(info=line) for path, line in explained.items()},
             }
         except WorkspaceError as error:
-            return {"message": note(str(error), "error"), "problems": "", "values": fine}
-        return {"problems": "", "values": fine, **changes}
+            return {"refusal": note(str(error), "error"), "problems": "", "values": fine}
+        return {"problems": "", "refusal": "", "values": fine, **changes}
 
-    def command(self, event: gr.EventData) -> dict[str, Any]:
+    def read_prompts(self, run: str | None) -> dict[str, Any]:
+        """Reads the sample prompts of the shown run."""
+        try:
+            config = self._find_shown(run).config
+        except (WorkspaceError, ConfigError) as error:
+            return {"message": note(str(error), "error")}
+        return {"prompts": "\n".join(config.samples.prompts), "message": ""}
+
+    def save_prompts(self, run: str | None, prompts: str) -> dict[str, Any]:
+        """Replaces the sample prompts of the shown run; a running one takes them over."""
+        try:
+            training.change_prompts(self._find_shown(run), str(prompts or "").splitlines())
+        except ConfigError as error:
+            return {"message": make_problems([str(each) for each in error.problems])}
+        except WorkspaceError as error:
+            return {"message": note(str(error), "error")}
+        return {"message": note(text.PROMPTS_SAVED, "good")}
+
+    def _find_shown(self, run: str | None) -> RunFolder:
+        shown = choose_run(list_run_views(self.workspace), run)
+        return self.workspace.find_run(shown.id if shown else run)
+
+    def command(self, event: gr.EventData, prompt: str | None = None) -> dict[str, Any]:
         """Asks the run whose buttons were shown for what was pressed."""
         pressed: Any = getattr(event, "key", "")
         run_id = getattr(event, "run", "")
@@ -122,7 +145,8 @@ class TrainEvents:
                 return {"message": note(training.continue_run(self.workspace, run), "good")}
             if pressed not in training.REQUESTS:
                 return {}
-            return {"message": note(training.ask_run(run, pressed))}
+            own = str(prompt or "").strip() if pressed == "sample" else ""
+            return {"message": note(training.ask_run(run, pressed, own))}
         except WorkspaceError as error:
             return {"message": note(str(error), "error")}
 
@@ -130,7 +154,8 @@ class TrainEvents:
         """Plots the losses of the run that is shown."""
         shown = choose_run(list_run_views(self.workspace), run)
         points = view.view_losses(self.workspace.find_run(shown.id)) if shown else []
-        return {"chart": make_frame(points)}
+        # One point is no line; what it is stands below the chart.
+        return {"chart": make_frame(points if len(points) > 1 else [])}
 
     def _ask(self, command: str, fragment: str, chosen: Chosen) -> Markup:
         """Asks a command about the settings; returns the fragment that shows its answer."""

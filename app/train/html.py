@@ -1,35 +1,21 @@
 """The Train tab's pieces of HTML, the run bar, and the views of the tab's fragments."""
 
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
-from app.core.examples import folder_signature, list_examples
-from app.core.jobs import read_job
 from app.core.run_contents import Sample, SampleGrid, sample_url, view_losses, view_samples
 from app.core.run_lists import choose_run, list_run_views
 from app.core.run_views import RunView, describe_pending, describe_run, read_log_tail, title_of
 from app.core.text import APP_NAME, STATES
-from app.core.workspace import Workspace, WorkspaceError
-from app.train import checks, memory, rates, settings, text
-from app.train.settings import read_shared
-from app.ui.components import make_button, make_future_header
-from app.ui.form import put
+from app.core.workspace import Workspace
+from app.train import checks, finish_html, form_html, learned_html, memory, rates, settings, text
+from app.ui.components import make_button
 from app.ui.fragments import Params, View
-from app.ui.markup import Markup, element, join, make_log, note
-from trainer.config import ConfigError, layer_config
+from app.ui.markup import Markup, element, join, make_log
 from trainer.runs.evaluations import read_suggestion
 
+_NEWEST = 4
 _BAD = {"failed", "lost", "damaged"}
-HEADER = "header"  # the command that prints the header a file would have
-# The settings that decide how often each image is used.
-EXPOSURE = (
-    "train.steps",
-    "train.batch_size",
-    "train.accumulate",
-    "adapter.rank",
-    "adapter.alpha",
-)
 
 
 def make_run_bar(view: RunView | None) -> Markup:
@@ -45,7 +31,13 @@ def make_run_bar(view: RunView | None) -> Markup:
     if view.busy and view.steps:
         parts.append(element("span", f"{view.percent} %"))
     return element(
-        "div", *parts, class_="bar", data_title=title_of(view), data_state=view.state, role="status"
+        "div",
+        *parts,
+        class_="bar",
+        data_title=title_of(view),
+        data_state=view.state,
+        data_run=view.id,
+        role="status",
     )
 
 
@@ -77,6 +69,7 @@ def make_progress(view: RunView | None) -> Markup:
         element("p", " · ".join(details), class_="quiet"),
         element("p", pending, class_="note note-info", role="status") if pending else "",
         data_state=view.state,
+        data_run=view.id,
         data_step=str(view.step),
     )
 
@@ -91,16 +84,17 @@ def make_run_buttons(view: RunView | None) -> Markup:
         "stop": state in {"starting", "running", "paused"},
         "sample": running,
         "save": running,
+        "new": not (view and view.busy),
     }
     buttons = [
         make_button(
             text.RUN_BUTTONS[name],
             key=name,
-            element_id=f"train-{name}",
-            class_="button button-stop" if name == "stop" else "button",
-            disabled=not is_allowed,
+            element_id=f"train-{name}" if name != "new" else "train-another",
+            class_="button button-small button-stop" if name == "stop" else "button button-small",
         )
         for name, is_allowed in allowed.items()
+        if is_allowed
     ]
     return element("div", *buttons, class_="buttons")
 
@@ -148,21 +142,17 @@ def make_samples(run_id: str, grid: SampleGrid) -> Markup:
     return join(heading, hint, element("div", table, class_="scroll"))
 
 
-def make_problems(lines: list[str]) -> Markup:
-    """Returns what keeps a run from starting."""
-    if not lines:
-        return Markup("")
-    items = [element("li", line) for line in lines]
-    inner = join(text.FORM_REFUSED, element("ul", *items))
-    return element("div", inner, class_="note note-error", role="alert")
-
-
 def _make_cell(run_id: str, sample: Sample | None, *, stop: bool) -> Markup:
     if sample is None:
         return element("td", "")
+    return element("td", _make_sample(run_id, sample, stop=stop))
+
+
+def _make_sample(run_id: str, sample: Sample, *, stop: bool) -> Markup:
+    """Returns a sample that is enlarged by a press."""
     alt = text.sample_alt(sample.step, sample.prompt)
     image = element("img", src=sample_url(run_id, sample), alt=alt, loading="lazy")
-    button = element(
+    return element(
         "button",
         image,
         type="button",
@@ -170,73 +160,19 @@ def _make_cell(run_id: str, sample: Sample | None, *, stop: bool) -> Markup:
         data_key=f"{sample.step}-{sample.index}",
         tabindex=0 if stop else -1,
     )
-    return element("td", button)
 
 
-def find_shown(workspace: Workspace, params: Params) -> RunView | None:
+def _find_shown(workspace: Workspace, params: Params) -> RunView | None:
     """Returns the run that is shown: the chosen one, else the busy one, else the newest."""
     return choose_run(list_run_views(workspace), params.get("run"))
 
 
-def make_start(start_from: str) -> Markup:
-    """Returns from which file a run goes on, and the button to start anew."""
-    if not start_from.strip():
-        return Markup("")
-    line = note(text.starts_from(Path(start_from).name))
-    button = make_button(text.START_ANEW, key="anew", element_id="train-start-anew")
-    return join(element("div", line, id="train-start-from"), button)
-
-
-def _render_dataset(workspace: Workspace, params: Params) -> Markup:
-    dataset = params.get("dataset", "")
-    count = _count_images(workspace, dataset)
-    return note(text.dataset_for_training(dataset, count), "info" if count else "warning")
-
-
-def _render_exposure(workspace: Workspace, params: Params) -> Markup:
-    """Returns how often each image will be seen, from the values that the page shares."""
-    tree: dict[str, Any] = {}
-    for path, value in read_shared(params.get("exposure"), EXPOSURE).items():
-        put(tree, path, value)
-    try:
-        config = layer_config(settings=tree)
-    except ConfigError:
-        return Markup("")  # half a number is being typed; Start reports what is wrong
-    count = _count_images(workspace, params.get("dataset", ""))
-    return note(text.describe_exposure(config, count)) if tree else Markup("")
-
-
-def _render_start(_workspace: Workspace, params: Params) -> Markup:
-    return make_start(params.get("start_from", ""))
-
-
-def _render_header(workspace: Workspace, params: Params) -> Markup:
-    job = read_job(workspace, params.get("job"))
-    return make_future_header(job) if job.id.startswith(f"{HEADER}-") else Markup("")
-
-
-def _count_images(workspace: Workspace, dataset: str) -> int:
-    try:
-        return len(list_examples(workspace.find_dataset(dataset)))
-    except WorkspaceError:
-        return 0
-
-
-def _read_dataset_version(workspace: Workspace, params: Params) -> object:
-    """Changes when the dataset's folder does, or another value that the view depends on."""
-    try:
-        folder = workspace.find_dataset(params.get("dataset", ""))
-    except WorkspaceError:
-        return dict(params)
-    return (dict(params), folder_signature(folder))
-
-
 def _render_status(workspace: Workspace, params: Params) -> Markup:
-    return make_run_bar(find_shown(workspace, params))
+    return make_run_bar(_find_shown(workspace, params))
 
 
 def _render_progress(workspace: Workspace, params: Params) -> Markup:
-    view = find_shown(workspace, params)
+    view = _find_shown(workspace, params)
     if view is None:
         return join(make_progress(view))
     run = workspace.find_run(view.id)
@@ -245,24 +181,43 @@ def _render_progress(workspace: Workspace, params: Params) -> Markup:
 
 
 def _render_buttons(workspace: Workspace, params: Params) -> Markup:
-    return make_run_buttons(find_shown(workspace, params))
+    return make_run_buttons(_find_shown(workspace, params))
 
 
 def _render_samples(workspace: Workspace, params: Params) -> Markup:
-    view = find_shown(workspace, params)
+    view = _find_shown(workspace, params)
     grid = view_samples(workspace.find_run(view.id)) if view else SampleGrid((), ())
     return make_samples(view.id if view else "", grid)
 
 
 def _read_samples_version(workspace: Workspace, params: Params) -> object:
-    view = find_shown(workspace, params)
+    view = _find_shown(workspace, params)
     if view is None:
         return None
     return view.id, view.samples
 
 
+def _render_newest(workspace: Workspace, params: Params) -> Markup:
+    """Returns the newest samples, large; a prompt without a sample at that step is left out."""
+    view = _find_shown(workspace, params)
+    grid = view_samples(workspace.find_run(view.id)) if view else SampleGrid((), ())
+    if view is None or not grid.rows:
+        return Markup("")
+    step, cells = grid.rows[-1]
+    figures = [
+        element(
+            "figure",
+            _make_sample(view.id, cell, stop=not place),
+            element("figcaption", cell.prompt),
+        )
+        for place, cell in enumerate([cell for cell in cells if cell][:_NEWEST])
+    ]
+    heading = element("p", element("b", text.row_heading(step)), class_="run-line")
+    return join(heading, element("div", *figures, class_="newest"))
+
+
 def _render_losses(workspace: Workspace, params: Params) -> Markup:
-    view = find_shown(workspace, params)
+    view = _find_shown(workspace, params)
     points = view_losses(workspace.find_run(view.id)) if view else []
     if not points:
         return Markup("")
@@ -272,7 +227,7 @@ def _render_losses(workspace: Workspace, params: Params) -> Markup:
 
 def _read_losses_version(workspace: Workspace, params: Params) -> object:
     """Changes at most a hundred times in a run: each change has the chart plotted again."""
-    view = find_shown(workspace, params)
+    view = _find_shown(workspace, params)
     return view and (view.id, view.busy, view.step and 100 * view.step // max(1, view.steps))
 
 
@@ -282,10 +237,10 @@ VIEWS = {
     "run-buttons": View(_render_buttons),
     "samples": View(_render_samples, _read_samples_version),
     "losses": View(_render_losses, _read_losses_version),
-    "train-dataset": View(_render_dataset, _read_dataset_version),
-    "exposure": View(_render_exposure, _read_dataset_version),
-    "start-from": View(_render_start),
-    "header": View(_render_header),
+    "newest": View(_render_newest, _read_samples_version),
+    **finish_html.VIEWS,
+    **form_html.VIEWS,
+    **learned_html.VIEWS,
     **settings.VIEWS,
     **memory.VIEWS,
     **rates.VIEWS,

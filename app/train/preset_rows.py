@@ -1,5 +1,6 @@
 """The choice of a preset on the Train tab, and of the rows that it is composed of."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import gradio as gr
@@ -20,8 +21,8 @@ from trainer.config.presets import STARTER
 ROWS = ("kind", "goal", "memory", "care")
 
 
-def build_rows(choice: Choice) -> dict[str, gr.Dropdown]:
-    """Builds a small choice for each row; the browser names the preset (`js/presets.js`)."""
+def build_rows(choice: Choice, names: Iterable[str]) -> dict[str, Any]:
+    """Builds a small choice for some rows; the browser names the preset (`js/presets.js`)."""
     choices = {
         "kind": [(text.STARTER, STARTER), *((title, key) for key, title in list_kinds().items())],
         "goal": [(title, key) for key, title in list_goals().items()],
@@ -29,11 +30,11 @@ def build_rows(choice: Choice) -> dict[str, gr.Dropdown]:
         "care": [(key.capitalize(), key) for key in list_care()],
     }
     return {
-        name: gr.Dropdown(
+        name: (gr.Radio if name == "goal" else gr.Dropdown)(
             choices=choices[name], value=str(getattr(choice, name)), label=text.ROWS[name],
-            elem_id=f"train-preset-{name}", min_width=120,
+            elem_id=f"train-preset-{name}", min_width=100,
         )
-        for name in ROWS
+        for name in names
     }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from app.core.run_views import view_run
 from app.core.workspace import Workspace, WorkspaceError
 from app.train import text
 from datasets_tools.files import explain_os_error
-from trainer.config import RunConfig
+from trainer.config import RunConfig, change_settings, parse_sample_prompt
 from trainer.runs import (
     RunError,
     RunFolder,
@@ -25,6 +25,7 @@ from trainer.runs import (
     is_owned,
     read_age,
     request,
+    save_config,
 )
 from trainer.runs.starting import find_starter, has_worker, start_process
 
@@ -72,11 +73,16 @@ def continue_run(workspace: Workspace, run: RunFolder) -> str:
             return text.resumes_after(busy.name, enqueue_run(workspace, run))
         clear_requests(run.path)  # a stop that nobody obeyed must not end the new process
         _start_trainer(workspace, run)
-    return text.RESTARTED
+    return text.restarted(view.saved)
 
 
-def ask_run(run: RunFolder, what: Request) -> str:
+def ask_run(run: RunFolder, what: Request, prompt: str = "") -> str:
     """Asks a live run for something and returns a sentence.
+
+    Args:
+        run: The run.
+        what: What it is asked for.
+        prompt: What a sample shows instead of the run's prompts.
 
     A second stop ends the process of a run that has not obeyed the first one for a while.
 
@@ -85,13 +91,33 @@ def ask_run(run: RunFolder, what: Request) -> str:
     """
     if not view_run(run).busy:
         raise WorkspaceError(text.NOT_RUNNING)
+    if prompt:
+        try:
+            parse_sample_prompt(prompt)
+        except ValueError as error:
+            raise WorkspaceError(text.no_prompt(str(error))) from error
     if what == "pause":
         clear_requests(run.path, "resume")
     if what == "stop" and read_age(run.path, "stop") > STOP_SECONDS:
         end_run(run, find_owner(run.path) if is_owned(run.path) else find_starter(run.path))
-        return text.ENDED
-    request(run.path, what)
+        return f"{text.ENDED} {view_run(run).message}".strip()
+    request(run.path, what, prompt)
     return core_text.PENDING[what]
+
+
+def change_prompts(run: RunFolder, lines: list[str]) -> None:
+    """Replaces a run's sample prompts; where it is worked on, from its next samples on.
+
+    Raises:
+        ConfigError: a line cannot be read.
+        WorkspaceError: the run's config cannot be written.
+    """
+    prompts = [line.strip() for line in lines if line.strip()]
+    config = change_settings(run.config, {"samples.prompts": prompts})
+    try:
+        save_config(run, config)
+    except RunError as error:
+        raise WorkspaceError(str(error)) from error
 
 
 def check_before_start(workspace: Workspace, dataset: object, base_model: object) -> None:

@@ -22,7 +22,7 @@ from app.ui.form import make_form, put
 from app.ui.fragments import Params, View
 from app.ui.markup import note
 from datasets_tools.groups import read_folder_line
-from trainer.config import ConfigError, RunConfig, config_to_toml, layer_config
+from trainer.config import ConfigError, RunConfig, config_to_toml, derive_name, layer_config
 
 # The form, without what is asked for elsewhere on the page or comes from the dataset.
 FORM = make_form(without=("base_model.path", "dataset.path", "dataset.trigger"))
@@ -67,6 +67,7 @@ def read_config_of_form(
         ConfigError: all that is wrong with the settings.
     """
     tree = FORM.to_tree(chosen.values)
+    put(tree, NAME, derive_name(str(tree.get(NAME, "")), str(chosen.dataset or "")))
     put(tree, "base_model.path", str(workspace.find_base_model(chosen.base_model)))
     if chosen.dataset or needs_images:
         folder = workspace.find_dataset(chosen.dataset).resolve()

@@ -5,14 +5,18 @@ from trainer.config import RunConfig
 
 NO_RUN = "No run yet. Choose a preset and press Start."
 RESUMED = "Going on."
-RESTARTED = "Starting again from the last checkpoint."
-ENDED = "The process was ended, because it did not stop by itself. Its last checkpoint is kept."
+ENDED = "The process was ended, because it did not stop by itself."
 RUN_FINISHED = "This run is finished. Start a new one to train more."
 NOT_RUNNING = "This run is not active. Resume it first."
 START_IS_BUSY = "Another start is under way. Wait a moment and look at the run bar."
 DEFAULTS = "Defaults"
 DEFAULTS_NOTE = "The defaults of every setting, for a Stable Diffusion 1.x base model."
 OPENED = "As in the opened file"
+VALUES_STAYED = "Your own values were kept:"
+VALUES_RESTORED = "The form is as you left it:"
+VALUES_REPLACED = "The form was filled anew."
+USE_PRESET = "Use the preset's"
+UNDO = "Undo"
 NO_FILE = "Choose a file in the Library first."
 START_ANEW = "Start anew instead"
 FORM_REFUSED = "Not started. Fix these settings, then press Start again:"
@@ -22,8 +26,20 @@ SUGGESTION_SHEET = "Base model, suggestion and last checkpoint, a row per prompt
 SEARCH_LABEL = "Search the settings"
 
 
+def name_derived(name: str) -> str:
+    return f"The run is called {name}, its file {name}.safetensors."
+
+
+def restarted(saved: int) -> str:
+    return f"Starting again at step {saved}." if saved else "Starting from the beginning."
+
+
 def suggestion(step: int, weight: float) -> str:
     return f"Suggested by evaluation: step {step} at weight {weight:g}."
+
+
+def no_suggestion(step: int) -> str:
+    return f"The file is of step {step}, at weight 1. `lorasmith evaluate` suggests the best one."
 
 
 def losses(step: int, raw: float, smoothed: float) -> str:
@@ -74,6 +90,10 @@ def dataset_for_training(name: str, images: int) -> str:
     return f"Dataset: {name}, {image_count(images)} (chosen on the Dataset tab)."
 
 
+def no_prompt(reason: str) -> str:
+    return f"This prompt cannot be read: {reason}."
+
+
 def starts_from(name: str) -> str:
     return f"Goes on from {name}: its kind and ranks replace those set below."
 
@@ -112,16 +132,35 @@ def sample_alt(step: int, prompt: str) -> str:
 
 
 BASE_MODEL = "Base model"
-BASE_MODEL_INFO = "The Stable Diffusion model that is adapted."
+BASE_MODEL_INFO = ""
 PRESET = "Preset"
 PRESET_INFO = "Fills in all settings below; each can be changed."
 STARTER = "Starter model"
 ROWS = {
-    "kind": "Kind of base model",
-    "goal": "What is learned",
-    "memory": "Memory of the GPU",
+    "kind": "Kind of base",
+    "goal": "What is it?",
+    "memory": "GPU memory",
     "care": "Care",
 }
+OWN_PROMPT = "Sample now with a prompt of your own"
+OWN_PROMPT_EXAMPLE = "empty: the run's prompts"
+PROMPTS = "Sample prompts of this run"
+PROMPTS_LABEL = "One a line"
+PROMPTS_INFO = (
+    "From the next samples on. A line may end in --w 512 --h 768 --d seed --s steps --l guidance "
+    "--n negative."
+)
+SAVE_PROMPTS = "Use these prompts"
+PROMPTS_SAVED = "They are used from the next samples on."
+TRY_IT = "Try it"
+DOWNLOAD = "Download"
+SHARE = "Share"
+NEW_RUN = "Set up another run"
+BEFORE = "before"
+AFTER = "after {} steps"
+LEARNED = "What will be learned"
+LEARNED_PROMPTS = "Samples will show"
+RATES = "Learning rates (expert)"
 ALL_SETTINGS = "All settings"
 SEARCH_EXAMPLE = "for example rank, or learning rate"
 START = "Start training"
@@ -132,6 +171,7 @@ RUN_BUTTONS = {
     "stop": "Stop",
     "sample": "Sample now",
     "save": "Save now",
+    "new": NEW_RUN,
 }
 SHOWN_RUN = "Run shown"
 CHART_LABEL = "Loss over steps (light: raw, dark: smoothed)"

@@ -126,6 +126,11 @@ def make_button(
     return element("button", *content, **about, data_key=key, **attributes)
 
 
+def make_press(label: str, **attributes: Attribute) -> Markup:
+    """Returns a small button that the page's scripts listen to by its data."""
+    return element("button", label, type="button", class_="press press-second", **attributes)
+
+
 def make_chips(label: str, chips: Iterable[Markup | str], more: str = "") -> Markup:
     """Returns small buttons in a row; `more` is a line behind them."""
     items = [element("li", chip) for chip in chips]

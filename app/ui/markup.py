@@ -51,6 +51,12 @@ def note(message: str, kind: str = "info") -> Markup:
     return element("p", message, class_=f"note note-{kind}", role=role)
 
 
+def make_skeleton(lines: int = 1) -> Markup:
+    """Returns grey lines where something is not known yet."""
+    line = element("span", "", class_="skeleton", aria_hidden="true")
+    return element("div", *[line] * lines, class_="skeletons", data_state="loading")
+
+
 def make_track(percent: int, line: str) -> Markup:
     """Returns a bar of progress; `line` is what a screen reader reads out."""
     fill = element("div", "", class_="fill", style=f"width:{percent}%")

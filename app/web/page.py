@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from hashlib import sha256
 
 import gradio as gr
 
@@ -31,7 +32,7 @@ from app.train.page import build_train_page
 from app.train.run_actions import continue_run
 from app.ui.context import Choice, PageContext
 from app.ui.fragments import Params, View, fragment
-from app.ui.markup import element, join
+from app.ui.markup import element, join, make_skeleton
 from app.ui.wire import wire_in_browser
 from app.web import banner, text
 from app.web.login import LOGOUT_PATH
@@ -85,11 +86,16 @@ def build(workspace: Workspace, *, has_password: bool = False) -> gr.Blocks:
     age = (600, _UPLOAD_SECONDS)
     demo = gr.Blocks(title=APP_NAME, analytics_enabled=False, delete_cache=age)
     with demo:
-        gr.HTML(_make_heading(has_password), elem_id="heading")
+        with gr.Row(elem_id="top"):
+            gr.HTML(_make_heading(has_password), elem_id="heading")
+            with gr.Row(elem_id="status-bar"):
+                fragment("status", elem_id="run-bar", placeholder=make_skeleton())
+                count = fragment("queue-count", elem_id="queue-count")
         fragment("computer", elem_id="computer", polled=False)
-        with gr.Row(elem_id="status-bar"):
-            fragment("status", elem_id="run-bar", placeholder=train_html.make_run_bar(None))
-            count = fragment("queue-count", elem_id="queue-count")
+        gr.HTML(
+            element("p", text.CONNECTION_LOST, element("time", ""), class_="note", role="alert"),
+            elem_id="connection",
+        )
         choices = fragment("choices", elem_id="choices", data=True)
         context = _make_context(workspace, demo)
         with context.tabs:
@@ -102,17 +108,24 @@ def build(workspace: Workspace, *, has_password: bool = False) -> gr.Blocks:
 
 
 def _make_heading(has_password: bool) -> str:
-    heading = [element("h1", APP_NAME), element("p", text.TAGLINE)]
+    heading = [element("h1", APP_NAME, title=text.TAGLINE)]
     if has_password:
         button = element("button", text.LOG_OUT, type="submit")
-        form = element("form", button, method="post", action=f".{LOGOUT_PATH}")
-        heading.insert(0, form)  # it floats beside what follows
+        heading.append(element("form", button, method="post", action=f".{LOGOUT_PATH}"))
     return join(*heading)
 
 
 def _render_choices(workspace: Workspace, _params: Params) -> str:
     """Returns the lists, and the tabs' names, as the page's script reads them."""
-    return json.dumps({"lists": list_choices(workspace), "tabs": list(TABS)}, ensure_ascii=False)
+    return json.dumps(
+        {
+            "lists": list_choices(workspace),
+            "tabs": list(TABS),
+            # By which a browser knows what it keeps of this workspace, without its path.
+            "workspace": sha256(str(workspace.root.resolve()).encode()).hexdigest()[:16],
+        },
+        ensure_ascii=False,
+    )
 
 
 def _read_choices_version(workspace: Workspace, _params: Params) -> object:

@@ -1,6 +1,7 @@
 """The sentences of the server: for browsers, and in the terminal."""
 
 TAGLINE = "A style or a character from a handful of images, as a LoRA for Stable Diffusion."
+CONNECTION_LOST = "Connection lost. The page asks again every second; it shows what was so at "
 LOGIN_HEADING = "This Lorasmith asks for its password."
 LOGIN_TOO_LONG = "This is longer than any password."
 LOG_OUT = "Log out"

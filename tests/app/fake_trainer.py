@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from PIL import Image
@@ -20,12 +21,14 @@ from PIL import Image
 from datasets_tools.files import write_atomically
 from tests.app.fake_jobs import JOBS
 from tests.gates import wait_at
+from trainer.config import MAX_PROMPTS
 from trainer.runs import (
     PreviewFolder,
     RunFolder,
     append_event,
     clear_requests,
     own_folder,
+    read_request_lines,
     read_requests,
 )
 from trainer.runs.previews import list_requests
@@ -59,7 +62,7 @@ def train(folder: Path) -> None:
                 make_samples(run, step)
             if is_due(step, config.output.checkpoint_every_steps, steps) or step == steps:
                 save_checkpoint(run, step)
-            if not obey(run, step):
+            if not obey(run, step) and step < steps:
                 reason = "stopped"
                 break
         export(run, step, f"{config.name}.safetensors")
@@ -97,7 +100,8 @@ def is_due(step: int, every: int, steps: int) -> bool:
 def obey(run: RunFolder, step: int) -> bool:
     asked = read_requests(run.path)
     if "sample" in asked:
-        make_samples(run, step)
+        own = read_request_lines(run.path, "sample")
+        make_samples(run, step, dict(enumerate(own, MAX_PROMPTS)))
         clear_requests(run.path, "sample")
     if "save" in asked:
         save_checkpoint(run, step)
@@ -134,13 +138,15 @@ def export(run: RunFolder, step: int, name: str) -> None:
     append_event(run.events_path, "exported", step=step, file=name, bytes=size, **proof)
 
 
-def make_samples(run: RunFolder, step: int) -> None:
+def make_samples(run: RunFolder, step: int, own: Mapping[int, str] | None = None) -> None:
+    """Own prompts of one request have columns of their own, by number."""
     samples = run.config.samples
-    if samples.every_steps == 0:
+    if samples.every_steps == 0 and own is None:
         return
+    prompts = own or dict(enumerate(samples.prompts or ["a cat", "a ${alert(1)} dog"]))
     folder = run.samples_path / f"step-{step:06d}"
     folder.mkdir(parents=True, exist_ok=True)
-    for index, prompt in enumerate(samples.prompts or ["a cat", "a ${alert(1)} dog"]):
+    for index, prompt in prompts.items():
         colour = (40 + step % 200, 90 * index % 255, 160)
         Image.new("RGB", (128, 128), colour).save(folder / f"{index:02d}.png")
         append_event(

@@ -155,13 +155,23 @@ def test_a_run_that_does_not_stop_is_ended_by_a_second_stop(workspace, dataset, 
     assert training.ask_run(run, "stop") == PENDING["stop"]  # too soon
     stamp = time.time() - training.STOP_SECONDS - 1
     os.utime(run.path / "control" / "stop", (stamp, stamp))
-    assert "was ended" in training.ask_run(run, "stop")
+    assert "0: 4 steps are trained again" in training.ask_run(run, "stop")
     view = view_run(run)
     assert (view.state, view.can_resume) == ("stopped", True)
     assert "did not stop by itself" in view.message
     gates.open("step-5")
-    training.continue_run(workspace, run)
+    assert training.continue_run(workspace, run) == "Starting from the beginning."
     wait_for(lambda: view_run(run).state == "finished")
+
+
+def test_a_stop_in_the_last_step_leaves_a_run_finished(workspace, dataset, gates):
+    gates.close("step-40")
+    run = training.start_run(workspace, make_config(workspace, dataset, steps=40))
+    wait_for(lambda: view_run(run).step == 39)
+    training.ask_run(run, "stop")
+    gates.open("step-40")
+    wait_for(lambda: not view_run(run).busy)
+    assert view_run(run).state == "finished"
 
 
 def test_killed_run_is_lost_with_its_log(workspace, dataset):

@@ -281,7 +281,7 @@ def test_preset_is_composed_of_what_is_chosen(page, tmp_path):
         preset = page.locator("#train-preset input")
         expect(preset).to_have_value("pony-style-8gb")
         expect(page.locator("#train-preset-kind input")).to_have_value("Pony")
-        choose(page, "#train-preset-goal", "A character")
+        page.locator("#train-preset-goal").get_by_text("A character").click()
         choose(page, "#train-preset-memory", "12 GB")
         expect(preset).to_have_value("pony-character-12gb")
         steps = page.locator("#setting-train-steps input")

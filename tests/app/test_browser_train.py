@@ -55,6 +55,7 @@ def test_preset_that_comes_late_leaves_what_was_typed_meanwhile(page):
     expect(steps).to_have_value("123")
     # The other settings are the preset's: what depends on both shows both.
     expect(exposure).to_contain_text("123 steps × 2 images ÷ 3 images")
+    page.locator("#train-rates-lid button").first.click()
     expect(page.locator("#train-rates")).to_contain_text("Learning rate over the run of 123 steps")
 
 

@@ -6,7 +6,8 @@ from app.core.examples import Tile
 from app.core.run_contents import Sample, SampleGrid
 from app.core.run_views import RunView
 from app.dataset.html import make_grid
-from app.train.html import make_problems, make_run_bar, make_samples
+from app.train.form_html import make_problems
+from app.train.html import make_run_bar, make_samples
 from app.ui.markup import Markup, element, join, note
 
 HOSTILE = "<img src=x onerror=alert(1)>\"' onload='alert(2)"

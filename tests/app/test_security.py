@@ -214,7 +214,10 @@ def test_logging_out_ends_the_session_for_good(locked):
 
 def test_the_page_has_the_button_where_there_is_a_session_to_end(workspace):
     assert "Log out" not in json.dumps(build(workspace).config, default=str)
-    heading = build(workspace, has_password=True).config["components"][0]["props"]["value"]
+    components = build(workspace, has_password=True).config["components"]
+    heading = next(
+        one["props"]["value"] for one in components if one["props"].get("elem_id") == "heading"
+    )
     assert 'action="./lorasmith-logout"' in heading
 
 

@@ -47,6 +47,19 @@ def test_run_without_its_process_is_lost_and_can_be_resumed(run):
     assert "log" in view.message
 
 
+def test_run_that_starts_again_is_shown_where_it_will_begin(run):
+    append_event(run.events_path, "started", from_step=0, steps=40)
+    append_event(run.events_path, "step", step=5, steps=40, loss=0.5, seconds_left=90)
+    assert runs.view_run(run).message.endswith("begins at step 0: 5 steps are trained again.")
+    start_process(run.path, ["/bin/sleep", "600"], run.log_path)
+    try:
+        wait_for(lambda: runs.view_run(run).state == "starting")
+        view = runs.view_run(run)
+    finally:
+        os.kill(json.loads((run.path / "starting.json").read_text())["pid"], 9)
+    assert (view.step, view.percent, view.loss, view.message) == (0, 0, None, "")
+
+
 def test_run_whose_process_died_before_it_began_is_shown_as_failed(run):
     start_process(run.path, ["/bin/sh", "-c", "echo no memory; exit 1"], run.log_path)
     wait_for(lambda: runs.view_run(run).state == "failed")
@@ -111,6 +124,17 @@ def test_sample_grid_has_steps_as_rows_and_prompts_as_columns(run):
 def test_sample_event_with_another_file_is_no_sample(run, file):
     append_event(run.events_path, "sample", step=1, index=0, prompt="x", file=file)
     assert train.view_samples(run).rows == ()
+
+
+def test_prompt_that_was_changed_while_the_run_learned_has_a_column_of_its_own(run):
+    add_sample(run, 0, 0, "a cat")
+    add_sample(run, 0, 1, "a dog")
+    add_sample(run, 10, 0, "a bird")
+    add_sample(run, 10, 1, "a dog")
+    grid = train.view_samples(run)
+    assert grid.prompts == ("a cat", "a bird", "a dog")
+    shown = [[cell and cell.prompt for cell in cells] for _, cells in grid.rows]
+    assert shown == [["a cat", None, "a dog"], [None, "a bird", "a dog"]]
 
 
 def test_exposure_says_how_often_each_picture_is_seen():

@@ -208,7 +208,10 @@ def cache(tmp_path):
 
 @contextlib.contextmanager
 def asking(run, wishes):
-    """Files the requests of `wishes` (by step) while the run trains in this process."""
+    """Files the requests of `wishes` (by step) while the run trains in this process.
+
+    One that is a function is called instead.
+    """
     from trainer.runs import request
     from trainer.training import loop
 
@@ -217,7 +220,7 @@ def asking(run, wishes):
     def take_and_ask(session, batches):
         loss = real(session, batches)
         for wish in wishes.get(session.state.step, ()):
-            request(run.path, wish)
+            wish() if callable(wish) else request(run.path, wish)
         return loss
 
     with pytest.MonkeyPatch.context() as patch:

@@ -8,6 +8,7 @@ from trainer.config import (
     ConfigError,
     RunConfig,
     config_to_toml,
+    derive_name,
     layer_config,
     list_presets,
     parse_assignment,
@@ -119,3 +120,29 @@ def test_files_of_windows_editors_are_read(tmp_path, encoding):
 
 def test_there_are_no_fields_without_a_value():
     assert tomllib.loads(config_to_toml(RunConfig())) == RunConfig().model_dump()
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        ("tabby", "tabby"),
+        ("tabby-2_v1.5", "tabby-2_v1.5"),
+        ("My cat!", "My-cat"),
+        ("Ärger é", "Arger-e"),
+        ("a/../b", "a-.-b"),
+        ("..hidden", "hidden"),
+        ("process", "process-lora"),
+        ("x" * 70, "x" * 64),
+        ("猫", "cats"),
+        ("nul", "cats"),
+        ("", "cats"),
+        ("  ", "cats"),
+    ],
+)
+def test_every_text_stands_for_a_name_that_a_run_may_have(typed, name):
+    assert derive_name(typed, "cats") == name
+    assert RunConfig(name=name).name == name
+
+
+def test_a_name_without_a_fallback_is_the_default():
+    assert derive_name("猫", "犬") == RunConfig().name

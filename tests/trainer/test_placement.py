@@ -8,7 +8,7 @@ from tests.trainer.conftest import load_plain
 from trainer.models import EVERY_MODEL
 from trainer.models.family import GenerationRequest, list_prompts
 from trainer.models.placement import Placement
-from trainer.training.artifacts import make_samples
+from trainer.training.samples import make_samples
 from trainer.training.session import open_session
 
 

@@ -100,6 +100,57 @@ def test_an_ended_run_is_what_its_last_event_says(reason):
     assert (status.state, status.message) == (reason, "why")
 
 
+def steps(last, first=1):
+    return [event("step", step=step, steps=40, seconds_left=90) for step in range(first, last + 1)]
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_stands_at_0_when_it_starts_again():
+    killed = [event("started", from_step=0, steps=40), *steps(5)]
+    lost = derive_status(killed, alive=False)
+    assert (lost.state, lost.step, lost.saved, lost.seconds_left) == ("lost", 5, 0, None)
+    assert "begins at step 0: 5 steps are trained again." in lost.message
+    again = derive_status([*killed, event("started", from_step=0, steps=40)], alive=True)
+    assert (again.state, again.step, again.steps) == ("running", 0, 40)
+    assert (again.seconds_left, again.loss, again.message) == (None, None, "")
+
+
+@pytest.mark.parametrize(
+    ("reached", "sentence"),
+    [
+        (10, "continues from its checkpoint at step 8: 2 steps are trained again."),
+        (9, "continues from its checkpoint at step 8: 1 step is trained again."),
+        (8, "continues from its checkpoint at step 8."),
+    ],
+)
+def test_a_lost_run_says_where_it_continues_and_how_many_steps_are_lost(reached, sentence):
+    events = [event("started", from_step=0), *steps(8), event("checkpoint", step=8)]
+    lost = derive_status([*events, *steps(reached, first=9)], alive=False)
+    assert lost.message.endswith(f"Starting it again {sentence}")
+
+
+def test_what_a_run_says_about_its_checkpoint_follows_its_folder(tmp_path):
+    run = create_run(tmp_path, RunConfig(name="cats"))
+    append_event(run.events_path, "started", from_step=0, steps=40)
+    append_event(run.events_path, "checkpoint", step=4)  # which somebody has removed since
+    append_event(run.events_path, "step", step=6, steps=40)
+    assert "begins at step 0: 6 steps" in read_status(run.path).message
+    folder = run.checkpoints_path / "step-000005"
+    folder.mkdir(parents=True)
+    (folder / "meta.json").write_text("{}")
+    assert "checkpoint at step 5: 1 step is" in read_status(run.path).message
+
+
+def test_a_run_that_diverged_stands_at_the_step_that_it_goes_back_to():
+    events = [event("started", from_step=0), *steps(9), event("diverged", step=9, from_step=4)]
+    status = derive_status(events, alive=True)
+    assert (status.step, status.seconds_left) == (4, None)
+
+
+def test_a_file_of_an_earlier_checkpoint_does_not_move_a_finished_run():
+    events = [event("started"), *steps(8), event("ended", reason="finished", step=8)]
+    assert derive_status([*events, event("exported", step=4)], alive=False).step == 8
+
+
 def test_write_atomically_keeps_the_old_file_when_the_disk_is_full(tmp_path, monkeypatch):
     path = tmp_path / "file"
     write_atomically(path, "old")

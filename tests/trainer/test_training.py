@@ -20,7 +20,14 @@ from trainer.device import open_device_context
 from trainer.export import ExportError, read_adapter_file
 from trainer.inference.sampling import generate, weighted
 from trainer.models.family import GenerationRequest
-from trainer.runs import RunError, own_folder, read_events, read_status, request
+from trainer.runs import (
+    RunError,
+    own_folder,
+    read_events,
+    read_requests,
+    read_status,
+    request,
+)
 from trainer.training.attach import attach_file, attach_new
 from trainer.training.loop import read_batches
 from trainer.training.loss import compute_losses
@@ -104,6 +111,14 @@ def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one(make_run, cache, 
 def _stop_at(run, cache, step):
     with asking(run, {step: ["stop"]}):
         assert train(run, cache) == "stopped"
+
+
+def test_a_stop_in_the_last_step_leaves_a_run_finished(make_run, cache):
+    run = make_run("train.steps=2")
+    with asking(run, {2: ["stop"]}):
+        assert train(run, cache) == "finished"
+    assert read_status(run.path).state == "finished"
+    assert read_requests(run.path) == set()
 
 
 # The command line, but its ninth step has changed the weights and does not come to an end.

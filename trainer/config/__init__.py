@@ -52,8 +52,9 @@ from trainer.config.presets import (
     list_presets,
 )
 from trainer.config.rates import RateLine, RatePlan, list_parts, plan_rates
-from trainer.config.run import RunConfig
-from trainer.config.samples import SamplesConfig
+from trainer.config.run import RunConfig, derive_name
+from trainer.config.sample_prompts import SamplePrompt, list_new_prompts, parse_sample_prompt
+from trainer.config.samples import MAX_PROMPTS, SamplesConfig
 from trainer.config.schedules import SCHEDULES, schedule_factor
 from trainer.config.suggest import (
     Guess,
@@ -67,6 +68,7 @@ from trainer.config.train import TrainConfig
 __all__ = [
     "CHECKED_SETTINGS",
     "COMBINE_OPTIONS",
+    "MAX_PROMPTS",
     "SCHEDULES",
     "SMALLEST_PRODIGY_RATE",
     "AdaLoRAConfig",
@@ -92,6 +94,7 @@ __all__ = [
     "RatePlan",
     "ResizeOptions",
     "RunConfig",
+    "SamplePrompt",
     "SamplesConfig",
     "ScaleOptions",
     "SubtractOptions",
@@ -101,6 +104,7 @@ __all__ = [
     "check_settings",
     "compose",
     "config_to_toml",
+    "derive_name",
     "fits_preset",
     "get_argument_name",
     "get_option_name",
@@ -113,11 +117,13 @@ __all__ = [
     "list_goals",
     "list_kinds",
     "list_memories",
+    "list_new_prompts",
     "list_parts",
     "list_presets",
     "list_used",
     "make_options",
     "parse_assignment",
+    "parse_sample_prompt",
     "plan_rates",
     "read_config",
     "read_preset",

@@ -1,6 +1,7 @@
 """The whole config of a run."""
 
 import re
+import unicodedata
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -17,6 +18,28 @@ from trainer.config.section import Section
 from trainer.config.train import TrainConfig
 
 _SPELLING = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+_NAME_LETTERS = 64
+
+
+def derive_name(typed: str, fallback: str = "") -> str:
+    """Returns the name of a run, and of its file, that stands for what somebody typed.
+
+    Args:
+        typed: Any text. A name that is allowed is not changed.
+        fallback: Used where nothing of the text can stand in a name.
+    """
+    # Letters with accents become those without, which is all that NFKD leaves of them in ASCII.
+    plain = unicodedata.normalize("NFKD", typed).encode("ascii", "ignore").decode()
+    name = re.sub(r"\.{2,}", ".", re.sub(r"[^A-Za-z0-9._-]+", "-", plain))[:_NAME_LETTERS]
+    if name != typed:
+        name = name.strip("._-")
+    if name == "process":
+        return f"{name}-lora"
+    if name and name[0].isalnum() and not explain_name(name):
+        return name
+    return derive_name(fallback) if fallback else str(RunConfig.model_fields["name"].default)
 
 
 class RunConfig(Section):

@@ -1,8 +1,11 @@
 """Images made during the run, to see what has been learned."""
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from trainer.config.sample_prompts import parse_sample_prompt
 from trainer.config.section import Section
+
+MAX_PROMPTS = 64
 
 
 class SamplesConfig(Section):
@@ -13,9 +16,10 @@ class SamplesConfig(Section):
     )
     prompts: list[str] = Field(
         default=[],
-        max_length=64,
-        description="The prompts; the trigger is put first where it is missing. Empty uses the "
-        "captions of the first images.",
+        max_length=MAX_PROMPTS,
+        description="The prompts; the trigger is put first where it is missing. Each may end in "
+        "settings of its own: --w and --h pixels, --d seed, --s denoising steps, --l guidance, --n "
+        "negative prompt. Empty shows the class word in new situations, and one caption.",
     )
     negative_prompt: str = Field(default="", description="What the samples should avoid.")
     seed: int = Field(
@@ -31,3 +35,10 @@ class SamplesConfig(Section):
         default=7.0, ge=1.0, le=30.0, description="How strongly the prompt is followed; 1 is off."
     )
     weight: float = Field(default=1.0, ge=-4, le=4, description="Weight of the adapter in samples.")
+
+    @field_validator("prompts")
+    @classmethod
+    def _check_prompts(cls, lines: list[str]) -> list[str]:
+        for line in lines:
+            parse_sample_prompt(line)
+        return lines

@@ -7,29 +7,9 @@ from dataclasses import asdict, dataclass
 
 from datasets_tools.captions import add_trigger, replace_trigger
 from datasets_tools.examples import Example
-from trainer.config import RunConfig
+from trainer.config import RunConfig, list_new_prompts, parse_sample_prompt
 from trainer.models.family import GenerationRequest
 from trainer.runs.evaluations import INFERENCE_STEPS, PROMPTS, WEIGHTS
-
-# For a run without sample prompts: its class in new situations, and for a style new subjects.
-_SITUATIONS = (
-    "{} in the snow",
-    "{} on a beach",
-    "{} in a forest",
-    "{} sitting on a chair",
-    "{} beside a bicycle",
-    "{} at night",
-    "{} with an umbrella",
-    "{} in front of a house",
-    "{} in a kitchen",
-    "{} under a tree",
-    "{} on a mountain",
-    "{} reading a book",
-)
-_SUBJECTS = (
-    "a house", "a cat face", "a tree", "a bicycle", "a cup of coffee", "a fish", "a rocket",
-    "a hamburger", "a chair", "an owl", "a flower", "a sailing boat",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -73,12 +53,9 @@ def choose_prompts(
 ) -> list[Prompt]:
     """Returns the prompts of an evaluation; none that is a training caption if there are others."""
     dataset = config.dataset
-    texts = list(settings.prompts) or list(config.samples.prompts)
-    if not texts:
-        word = dataset.class_word
-        own = [each.format(word) for each in _SITUATIONS] if word else []
-        known = {example.caption.strip().lower() for example in examples}
-        texts = [each for each in own or _SUBJECTS if each not in known]
+    own = [parse_sample_prompt(line).text for line in config.samples.prompts]
+    captions = [example.caption for example in examples]
+    texts = list(settings.prompts) or own or list_new_prompts(dataset.class_word, captions)
     prompts = []
     for index, text in enumerate(texts[: settings.count]):
         whole = add_trigger(text, dataset.trigger)

@@ -29,7 +29,7 @@ from trainer.models import EVERY_MODEL, BaseModelInfo, Family, Geometry, Model, 
 from trainer.models.family import list_prompts
 from trainer.runs import RunFolder
 from trainer.training.loop import read_batches
-from trainer.training.sample_requests import list_sample_requests
+from trainer.training.sample_requests import find_largest, list_sample_requests
 from trainer.training.session import Session, assemble_session
 from trainer.training.step import take_step
 
@@ -181,14 +181,15 @@ class _Simulation:
     def generate_sample(self) -> None:
         """Generates one sample: captions, one step of the denoiser, the image."""
         session, side = self.session, self.session.resolution
-        request = list_sample_requests(self.config, session.examples, side)[0]
+        request = find_largest(list_sample_requests(self.config, session.examples, side))
         prompts = list_prompts(request)
         count = len(prompts)
-        geometry = Geometry((side, side), (0, 0), (side, side))
-        channels, cells = self.family.latent_channels, side // self.family.latent_factor
+        size, factor = (request.width, request.height), self.family.latent_factor
+        geometry = Geometry(size, (0, 0), size)
+        channels, cells = self.family.latent_channels, [side // factor for side in size]
         session.adapters.train(mode=False)
         with self._phase("generating samples"), torch.no_grad(), session.state.shown():
-            latents = torch.empty(1, channels, cells, cells)
+            latents = torch.empty(1, channels, cells[1], cells[0])
             with session.context.accelerator.autocast():
                 text = self.family.join_conditioning(self.family.encode_prompts(prompts))
                 sizes = self.family.describe_sizes([geometry] * count)

@@ -3,7 +3,13 @@
 Status is derived from the files and never stored; there is no other database. No torch here.
 """
 
-from trainer.runs.control import clear_requests, read_age, read_requests, request
+from trainer.runs.control import (
+    clear_requests,
+    read_age,
+    read_request_lines,
+    read_requests,
+    request,
+)
 from trainer.runs.ending import end_run, wait_for_end
 from trainer.runs.errors import RunError, RunWriteError
 from trainer.runs.events import EventReader, append_event, read_events
@@ -30,6 +36,7 @@ from trainer.runs.status import (
     EventSummary,
     RunStatus,
     derive_status,
+    explain_resume,
     explain_unreadable,
     read_status,
 )
@@ -54,6 +61,7 @@ __all__ = [
     "derive_status",
     "describe_process",
     "end_run",
+    "explain_resume",
     "explain_unreadable",
     "find_owner",
     "is_alive",
@@ -64,6 +72,7 @@ __all__ = [
     "read_age",
     "read_events",
     "read_owner",
+    "read_request_lines",
     "read_requests",
     "read_result",
     "read_status",

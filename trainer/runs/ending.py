@@ -8,9 +8,7 @@ from trainer.runs.folder import RunFolder
 from trainer.runs.ownership import is_owned
 from trainer.runs.process import Owner, end_process, find_owner
 
-ENDED = (
-    "Its process did not stop by itself and was ended. Resuming continues from the last checkpoint."
-)
+ENDED = "Its process did not stop by itself and was ended."
 _POLL_SECONDS = 0.1
 
 

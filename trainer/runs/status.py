@@ -1,12 +1,14 @@
 """What state a run is in: it follows from its last life-cycle event and its owner's life."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from datasets_tools.files import explain_os_error
 from trainer.runs.events import Event, EventReader
+from trainer.runs.folder import Checkpoint, RunFolder
 from trainer.runs.ownership import is_owned
 
 State = Literal[
@@ -14,6 +16,7 @@ State = Literal[
 ]
 
 _LIFE_CYCLE = {"queued", "started", "paused", "resumed", "ended"}
+_MOVES = {"step", "checkpoint", "paused", "resumed", "ended"}  # their step is where a run stands
 _STARTING_SECONDS = 60.0
 _DAMAGED = (
     "Its events.jsonl is damaged: lines that cannot be read are left out of what is shown. Its "
@@ -23,7 +26,12 @@ _DAMAGED = (
 
 @dataclass(frozen=True)
 class RunStatus:
-    """What a person wants to know at a glance."""
+    """What a person wants to know at a glance.
+
+    Attributes:
+        step: Where the process that was last started stands.
+        saved: Step of the last checkpoint: where a run begins when it is started again.
+    """
 
     state: State
     step: int = 0
@@ -32,6 +40,7 @@ class RunStatus:
     seconds_left: float | None = None
     message: str = ""
     phase: str = ""
+    saved: int = 0
 
     @property
     def live(self) -> bool:
@@ -69,6 +78,7 @@ class EventSummary:
     _started: Event | None = None
     _step: Event | None = None
     _reached: int = 0
+    _saved: int = 0
 
     def add(self, event: Event) -> None:
         """Takes one more event into account."""
@@ -81,29 +91,57 @@ class EventSummary:
         if kind == "queued":
             self.name = self.name or str(event.get("name", ""))
         elif kind == "started":
-            self._started = event
+            # What the process before this one reached behind its checkpoint is trained again.
+            self._started, self._step = event, None
+            self._reached = self._saved = event.get("from_step", 0)
+        elif kind == "diverged":
+            self._step, self._reached = None, event.get("from_step", 0)
         elif kind == "step":
             self._step = event
-        if kind == "sample":
+        elif kind == "sample":
             self.samples += 1
-        elif "step" in event:
+        elif kind == "checkpoint":
+            self._saved = event.get("step", 0)
+        if kind in _MOVES and "step" in event:
             self._reached = event["step"]
 
-    def derive(self, *, alive: bool) -> RunStatus:
-        """Returns the status that follows from the events and from the owner being alive."""
+    def derive(self, *, alive: bool, checkpoints: Sequence[Checkpoint] | None = None) -> RunStatus:
+        """Returns the status that follows from the events and from the owner being alive.
+
+        Args:
+            alive: Whether a process owns the run.
+            checkpoints: Those of the run, oldest first; None believes the events.
+        """
         if self._cycle is None or self._last is None:
             return RunStatus("damaged", message=_explain(self.damaged)) if self.damaged else NEW
         state, message = _derive_state(self._cycle, alive=alive)
         step, started = self._step or {}, self._started or {}
+        saved = self._saved
+        if checkpoints is not None:
+            saved = checkpoints[-1].step if checkpoints else 0
+        if state in {"stopped", "failed", "lost"} and (self._reached > saved or state == "lost"):
+            message = f"{message} {explain_resume(self._reached, saved)}"
         return RunStatus(
             state=state,
+            saved=saved,
             step=self._reached,
             steps=int(step.get("steps") or started.get("steps", 0)),
             loss=step.get("loss"),
             seconds_left=step.get("seconds_left") if state == "running" else None,
-            message=" ".join(filter(None, (message, _explain(self.damaged)))),
+            message=" ".join(filter(None, (message.strip(), _explain(self.damaged)))),
             phase=_name_phase(self._last) if state == "running" else "",
         )
+
+
+def explain_resume(reached: int, saved: int) -> str:
+    """Returns where a run begins when it is started again, and how many steps that repeats."""
+    lost = reached - saved
+    again = f"{lost} {'step is' if lost == 1 else 'steps are'} trained again"
+    if saved:
+        end = f": {again}" if lost > 0 else ""
+        return f"Starting it again continues from its checkpoint at step {saved}{end}."
+    begins = "There is no checkpoint, so starting it again begins at step 0"
+    return f"{begins}: {again}." if lost > 0 else f"{begins}."
 
 
 def _explain(damaged: int) -> str:
@@ -120,7 +158,10 @@ def read_status(run: Path) -> RunStatus:
     except OSError as error:
         return explain_unreadable(run, error)
     summary.damaged = reader.damaged
-    return summary.derive(alive=is_owned(run))
+    alive = is_owned(run)
+    return summary.derive(
+        alive=alive, checkpoints=None if alive else RunFolder(run).list_checkpoints()
+    )
 
 
 def explain_unreadable(run: Path, error: OSError) -> RunStatus:
@@ -150,9 +191,9 @@ def _derive_state(last: Event, *, alive: bool) -> tuple[State, str]:
         return ("paused" if kind == "paused" else "running"), ""
     age = time.time() - float(last.get("time", 0))
     return "lost", (
-        "The training process ended without a word"
+        "The training process ended unexpectedly"
         + (" soon after it started" if age < _STARTING_SECONDS else "")
-        + ". Its log may show why; starting the run again continues from its last checkpoint."
+        + ". Its log may show why."
     )
 
 

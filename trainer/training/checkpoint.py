@@ -123,10 +123,7 @@ def save_checkpoint(run: RunFolder, state: TrainState, origin: Origin) -> Checkp
         sync_folder(run.checkpoints_path)
     except OSError as error:
         remove_quietly(aside)
-        msg = (
-            f"The checkpoint at step {state.step} could not be saved: {explain_os_error(error)} "
-            "When it is started again, the run continues from the checkpoint before."
-        )
+        msg = f"The checkpoint at step {state.step} could not be saved: {explain_os_error(error)}"
         raise RunError(msg) from error
     return Checkpoint(state.step, path)
 

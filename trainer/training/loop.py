@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from trainer.config import RunConfig
 from trainer.data import Batch
 from trainer.runs import append_event, clear_requests, read_requests
-from trainer.training.artifacts import export_file, make_samples, save_state
+from trainer.training.artifacts import export_file, save_state
 from trainer.training.divergence import LossHistory
 from trainer.training.progress import Bar, Pace, log_line
+from trainer.training.samples import make_samples
 from trainer.training.session import Session
 from trainer.training.step import take_step
 
@@ -45,7 +46,7 @@ def learn(session: Session) -> str:
                 _report_step(session, value, pace, bar)
             with pace.leave_out():
                 _save_what_is_due(session)
-                if _handle_requests(session) == "stop":
+                if _handle_requests(session) == "stop" and state.step < config.train.steps:
                     return "stopped"
     return "finished"
 
@@ -78,6 +79,7 @@ def _report_step(session: Session, loss: float, pace: Pace, bar: Bar) -> None:
 
 
 def _save_what_is_due(session: Session) -> None:
+    session.read_samples()
     step, config = session.state.step, session.config
     if _is_due(step, config.samples.every_steps, config):
         _make_samples_meanwhile(session)
@@ -85,10 +87,10 @@ def _save_what_is_due(session: Session) -> None:
         save_state(session)
 
 
-def _make_samples_meanwhile(session: Session) -> None:
+def _make_samples_meanwhile(session: Session, *, on_request: bool = False) -> None:
     """Generates samples while the run's other processes wait for the next step."""
     with session.group.using_all_cores():
-        make_samples(session)
+        make_samples(session, on_request=on_request)
 
 
 def _is_due(step: int, every: int, config: RunConfig) -> bool:
@@ -99,7 +101,7 @@ def _handle_requests(session: Session) -> str:
     """Does what the files in control/ ask for; returns "stop" when that is among them."""
     run, requests = session.run, read_requests(session.run.path)
     if "sample" in requests:
-        _make_samples_meanwhile(session)
+        _make_samples_meanwhile(session, on_request=True)
         clear_requests(run.path, "sample")
     if "save" in requests:
         save_state(session)

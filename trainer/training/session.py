@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.adapters import AdapterSet
-from trainer.config import BaseModelConfig, RunConfig, change_settings
+from trainer.config import BaseModelConfig, ConfigError, RunConfig, change_settings
 from trainer.data import (
     CaptionEncoder,
     EncodedExample,
@@ -66,6 +66,7 @@ class Session:
     needed_models: frozenset[Model]  # by a training step
     base_model: dict[str, str] = field(default_factory=dict)  # a hash by part, for checkpoints
     group: ProcessGroup = field(default_factory=ProcessGroup)
+    samples_stamp: int = 0  # of the config.toml from which the samples' settings were read last
 
     @property
     def adapters(self) -> AdapterSet:
@@ -95,6 +96,18 @@ class Session:
         self.config = change_settings(self.config, settings)
         if self.group.is_first:
             save_config(self.run, change_settings(self.run.config, settings))
+
+    def read_samples(self) -> None:
+        """Takes over what somebody has changed about the samples in the run's config.toml."""
+        try:
+            stamp = self.run.config_path.stat().st_mtime_ns
+            if stamp == self.samples_stamp:
+                return
+            samples = self.run.config.samples
+        except (ConfigError, OSError):
+            return  # as they were; somebody may be writing it
+        self.samples_stamp = stamp
+        self.config = self.config.model_copy(update={"samples": samples})
 
     def fingerprint(self) -> int:
         """Returns 63 bits of the settings, the images, the step and the weights.

@@ -3,10 +3,12 @@
 // They are one fragment that is data instead of HTML. Whether a value changes with its list is
 // decided here, in the moment in which the list arrives: an answer may come late.
 
-import {readAddress, set, startKeepingAddress} from './state.js';
-import {dataOf} from './fragments.js';
+import {offerForm} from './form.js';
+import {dataOf, repeatTick} from './fragments.js';
+import {onReturn, readAddress, set, startKeepingAddress} from './state.js';
 
 let previous = {};
+let returned = null; // the address's values after the browser went back or forward
 
 const listsIt = (list, value) => Boolean(list) && list.choices.some((one) => one[1] === value);
 
@@ -28,16 +30,29 @@ export function applyChoices(now) {
     const same = JSON.stringify(before) === JSON.stringify(list);
     if (!same || ('value' in update && (update.value || '') !== value)) updates[name] = update;
   }
+  if (returned) {
+    const {tab, open} = returned;
+    returned = null;
+    set({tab, open});
+    if (tabs.includes(tab)) updates.tabs = {__type__: 'update', selected: tab};
+  }
   previous = lists;
   if (first) {
     const tab = readAddress('tab');
     if (tabs.includes(tab)) updates.tabs = {__type__: 'update', selected: tab};
     const chosen = Object.entries(lists).map(([name]) => [name, updates[name]?.value ?? now[name]]);
-    set({...Object.fromEntries(chosen), open: readAddress('open'), tab});
+    const shown = tabs.includes(tab) ? tab : tabs[0];
+    set({...Object.fromEntries(chosen), open: readAddress('open'), tab: shown});
     startKeepingAddress();
+    offerForm();
   }
   return updates;
 }
+
+onReturn((address) => {
+  returned = address;
+  repeatTick('choices');
+});
 
 // A choice was made, by a person or by an answer of the server.
 export function reportChoices(now) {

@@ -4,7 +4,9 @@
 // into the page. A fragment that is new, or shows something else, is fetched by itself. After a click
 // it is asked at once.
 
+import {checkAnswer, noteAnswer, noteSilence} from './connection.js';
 import {get, onChange} from './state.js';
+import {followLogs} from './logs.js';
 import {morph} from './morph.js';
 import {addKeys, setPressed} from './grid.js';
 
@@ -23,6 +25,14 @@ const listeners = [];
 
 // Calls a function with the view's name after a new version of it was put into the page.
 export const onShown = (listener) => { listeners.push(listener); };
+
+// Raises the fragments' `tick` once more: what depends on the view's data shall look at it again.
+export function repeatTick(view) {
+  for (const fragment of fragments) {
+    const root = fragment.host.isConnected && rootOf(fragment);
+    if (root && root.dataset.view === view) fragment.trigger('tick', {});
+  }
+}
 
 // Takes a component in: its fragment is kept up to date, presses in it raise events.
 export function mountFragment(host, trigger) {
@@ -82,7 +92,7 @@ function isLoaded(fragment, address) {
 
 async function load(fragment, address) {
   const values = readValues(fragment);
-  const answer = await fetch(`.${address}`, {cache: 'no-store'});
+  const answer = checkAnswer(await fetch(`.${address}`, {cache: 'no-store'}));
   const html = answer.ok ? await answer.text() : null;
   take(fragment, address, {version: answer.headers.get('etag') || '', html, values});
 }
@@ -101,6 +111,7 @@ function show(fragment, text) {
     json[root.dataset.view] = JSON.parse(text);
   } else {
     morph(root, text);
+    followLogs(root);
     if (root.dataset.selects) setPressed(root, get(root.dataset.selects));
     const titled = root.querySelector('[data-title]');
     if (titled) document.title = titled.dataset.title;
@@ -124,7 +135,7 @@ async function askChanges(polled) {
   if (!polled.length) return;
   const query = polled.map(([, address]) => `of=${encodeURIComponent(address)}`).join('&');
   const headers = {'if-none-match': polled.map(([fragment]) => fragment.version).join('.')};
-  const answer = await fetch(`./changes?${query}`, {headers, cache: 'no-store'});
+  const answer = checkAnswer(await fetch(`./changes?${query}`, {headers, cache: 'no-store'}));
   if (!answer.ok) return; // 304 above all
   const changes = await answer.json();
   polled.forEach(([fragment, address], place) => {
@@ -139,7 +150,7 @@ export function lookSoon() {
     return looking;
   }
   looking = look()
-    .catch(() => { /* the server is away; the next look may find it */ })
+    .then(noteAnswer, noteSilence) // the next look may find the server again
     .finally(() => {
       looking = null;
       if (again) {

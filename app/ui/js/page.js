@@ -6,6 +6,7 @@ import {applyChoices, reportChoices} from './choices.js';
 import {functions as combine} from './combine.js';
 import {functions as dataset} from './dataset.js';
 import './folders.js';
+import {functions as form} from './form.js';
 import {mountFragment} from './fragments.js';
 import {functions as library} from './library.js';
 import {functions as models} from './models.js';
@@ -17,7 +18,7 @@ import {noteTab, rememberTrigger} from './tabs.js';
 import {functions as train} from './train.js';
 
 export const functions = {
-  applyChoices, reportChoices, ...dataset, ...train, ...presets, ...models, ...preview, ...library,
+  applyChoices, reportChoices, ...dataset, ...form, ...train, ...presets, ...models, ...preview, ...library,
   ...combine, ...queue,
 };
 

@@ -6,6 +6,9 @@
 
 const IN_ADDRESS = new Set(['tab', 'dataset', 'run', 'open']);
 
+// A change of these is a step in the browser's history.
+const IN_HISTORY = new Set(['tab']);
+
 const values = {};
 const listeners = [];
 let opened = false;
@@ -48,15 +51,26 @@ export function takeEvent(component) {
 // Before the address has been read, the first values that Gradio reports must not replace it.
 export function startKeepingAddress() {
   opened = true;
-  keepInAddress(Object.keys(values));
+  keepInAddress(Object.keys(values), true);
 }
 
-function keepInAddress(names) {
+// Calls a function with the address's values after the browser went back or forward.
+export function onReturn(listener) {
+  window.addEventListener('popstate', () => {
+    const address = new URL(window.location).searchParams;
+    listener(Object.fromEntries([...IN_ADDRESS].map((name) => [name, address.get(name) ?? ''])));
+  });
+}
+
+function keepInAddress(names, isFirst = false) {
   const address = new URL(window.location);
   for (const name of names) {
     if (!IN_ADDRESS.has(name)) continue;
     if (values[name]) address.searchParams.set(name, values[name]);
     else address.searchParams.delete(name);
   }
-  if (address.href !== window.location.href) window.history.replaceState(null, '', address);
+  if (address.href === window.location.href) return;
+  const isStep = !isFirst && names.some((name) => IN_HISTORY.has(name));
+  if (isStep) window.history.pushState(null, '', address);
+  else window.history.replaceState(null, '', address);
 }

@@ -3,11 +3,16 @@
 import {set} from './state.js';
 
 const mounted = new Map();
+const waiting = new Map(); // what becomes of a component that is not built yet, by its id
 
 // Remembers how an event is raised on a component, by the component's id.
 export function rememberTrigger(host, trigger) {
   const component = host.parentElement.closest('[id]');
-  if (component) mounted.set(component.id, {host, trigger});
+  if (!component) return;
+  mounted.set(component.id, {host, trigger});
+  const raise = waiting.get(component.id);
+  if (raise) setTimeout(() => raise(trigger), 50); // its events are wired a moment later
+  waiting.delete(component.id);
 }
 
 // Notes the tab that is open. A tab's button is elsewhere where the screen is narrow.
@@ -28,12 +33,11 @@ export async function waitFor(find) {
 }
 
 // Raises `select` on a component of another tab.
-export async function request(componentId, data) {
-  const {trigger} = await waitFor(() => {
-    const result = mounted.get(componentId);
-    return result && result.host.isConnected ? result : null;
-  });
-  trigger('select', data);
+export function request(componentId, data) {
+  const known = mounted.get(componentId);
+  const raise = (trigger) => trigger('select', data);
+  if (known && known.host.isConnected) raise(known.trigger);
+  else waiting.set(componentId, raise);
 }
 
 // Presses a button of another tab.

@@ -1,59 +1,13 @@
 // What the browser decides about the settings of a run (`app/train`); the names are used by
 // `wire_in_browser`.
 
-import {makeAddress} from './fragments.js';
-import {keepSettings} from './models.js';
-import {set, takeEvent} from './state.js';
+import {lookSoon, onShown} from './fragments.js';
+import {get, set, takeEvent} from './state.js';
+import {pressButton, waitFor} from './tabs.js';
 
-const OPENED = 'opened'; // the preset's name while the form shows the settings of a file
-const START_FROM = 'adapter.start_from';
-
-let request = null;
 let named;
 let namedAfter = '';
-
-// A box that is empty holds null before it is rendered and "" afterwards.
-const isSame = (one, other) => (one ?? '') === (other ?? '');
-
-// Asks for the values of what was chosen to fill the form: a file of the Library, or a preset.
-async function askForm(now) {
-  const press = takeEvent('train-start-box');
-  if (!press && now.preset === OPENED) return;
-  const mine = {was: now, answer: null};
-  request = mine;
-  if (press && press.key === 'anew') {
-    mine.answer = {values: {[START_FROM]: ''}};
-    return;
-  }
-  const address = press
-    ? makeAddress('opened-file', {file: press.file, kind: press.kind})
-    : makeAddress('preset', {preset: now.preset});
-  const answer = await fetch(`.${address}`, {cache: 'no-store'});
-  if (answer.ok) mine.answer = await answer.json();
-}
-
-// Fills the form with the answer. A box keeps what was typed or chosen in it since.
-function fillForm(now) {
-  if (!request || !request.answer) return {}; // something else has been chosen since
-  const {was, answer} = request;
-  request = null;
-  const changes = 'note' in answer ? {note: answer.note} : {};
-  const values = Object.entries(answer.values || {});
-  const untouched = values.filter(([path]) => isSame(now.values[path], was.values[path]));
-  changes.values = Object.fromEntries(untouched);
-  if (answer.rows) {
-    const rows = Object.entries(answer.rows);
-    const same = rows.filter(([name]) => isSame(now.rows[name], was.rows[name]));
-    changes.rows = Object.fromEntries(same);
-  }
-  for (const name of ['preset', 'dataset', 'base_model']) {
-    if (answer[name] && isSame(now[name], was[name])) changes[name] = answer[name];
-  }
-  if (changes.base_model && changes.base_model !== now.base_model) {
-    keepSettings(changes.base_model);
-  }
-  return changes;
-}
+let noted = {}; // the note about the last press, and the run's state when it came
 
 // Names a run after its dataset, unless somebody has given it a name of their own. What the box
 // held when the page was built is nobody's own; an empty box waits for the next dataset. While
@@ -69,13 +23,84 @@ function nameRun({dataset, name}) {
   return {name: next};
 }
 
+// A note about a press goes when the run's state is another one than when it came.
+function endNote({message}) {
+  const shown = document.querySelector('#train-progress [data-state]');
+  const state = shown ? `${shown.dataset.run} ${shown.dataset.state}` : '';
+  if (message !== noted.message) noted = {message, state};
+  if (!message || noted.state === state || message.includes('role="alert"')) return {};
+  return {message: ''};
+}
+
+// Which half of the tab is shown: a run that is worked on, or has ended since the page showed it.
+const MODE = 'lorasmith-train';
+
+const isBusy = (state) => ['starting', 'running', 'paused'].includes(state);
+
+function showMode(mode) {
+  document.documentElement.dataset.train = mode;
+  try {
+    sessionStorage.setItem(MODE, mode);
+  } catch { /* then a reload shows the settings */ }
+  lookSoon();
+}
+
+function readMode() {
+  try {
+    return sessionStorage.getItem(MODE) || 'settings';
+  } catch {
+    return 'settings';
+  }
+}
+
+let shownState = '';
+
+onShown((view) => {
+  if (view !== 'status') return;
+  const bar = document.querySelector('#run-bar [data-state]');
+  const state = bar ? `${bar.dataset.run} ${bar.dataset.state}` : '';
+  if (state === shownState) return;
+  const isFirst = !shownState;
+  shownState = state;
+  if (bar && isBusy(bar.dataset.state)) showMode('run');
+  else if (isFirst) showMode(bar && bar.dataset.state !== 'none' ? readMode() : 'settings');
+});
+
+document.addEventListener('click', ({target}) => {
+  if (target.closest('#train-another')) showMode('settings');
+  if (target.closest('#run-bar [data-run]')) {
+    showMode('run');
+    pressButton('#tab-train-button');
+  }
+});
+
+// Goes where the buttons of a finished run lead.
+function leaveTrain() {
+  const press = takeEvent('train-finish');
+  if (!press || !['try', 'share'].includes(press.key)) return {};
+  const tab = press.key === 'try' ? 'preview' : 'library';
+  set({tab, ...(tab === 'library' && {open: press.run || get('run')})});
+  if (tab === 'preview') generateWhenReady();
+  return {tabs: {__type__: 'update', selected: tab}};
+}
+
+const hasValue = (selector) => Boolean(document.querySelector(selector)?.value);
+
+// Generates with the newest adapter, as soon as the Preview tab has chosen it and a prompt.
+async function generateWhenReady() {
+  await waitFor(() => hasValue('#preview-adapter input') && hasValue('#preview-prompt textarea'));
+  pressButton('#preview-generate');
+}
+
 // Shares the values that fragments depend on.
-function shareSettings({name, exposure, rates, checks, start_from: startFrom}) {
+function shareSettings({name, exposure, rates, checks, learned, start_from: startFrom}) {
   named ??= name;
   set({
+    run_name: name,
     exposure: JSON.stringify(exposure),
     rates: JSON.stringify(rates),
     checks: JSON.stringify(checks),
+    learned: JSON.stringify(learned),
     start_from: startFrom,
   });
 }
@@ -106,4 +131,4 @@ document.addEventListener('input', ({target}) => {
   if (target.closest('#train-search')) filterSettings(target.value);
 });
 
-export const functions = {askForm, fillForm, nameRun, shareSettings, applyMemoryChange};
+export const functions = {nameRun, shareSettings, applyMemoryChange, endNote, leaveTrain};
