@@ -20,6 +20,7 @@ from app.commands import (
     grids,
     presets,
     queueing,
+    run_plans,
     training_runs,
 )
 from datasets_tools.errors import LorasmithError
@@ -30,6 +31,7 @@ SUBJECTS = (
     datasets,
     captioning,
     training_runs,
+    run_plans,
     queueing,
     evaluating,
     presets,

@@ -68,7 +68,7 @@ def test_a_damaged_line_is_told_and_harms_nobody(workspace, many, kind, capsys):
     views = {view.name: view for view in list_run_views(workspace)}
     assert {view.state for view in views.values()} == {"stopped"}
     assert "events.jsonl is damaged" in views["run-1"].message
-    assert views["run-0"].message == views["run-2"].message == ""
+    assert not any("damaged" in views[name].message for name in ("run-0", "run-2"))
     show_everything(workspace)
     assert main(["status", "--workspace", str(workspace.root)]) == 0
     assert "events.jsonl is damaged" in capsys.readouterr().out

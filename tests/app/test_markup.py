@@ -29,7 +29,7 @@ def test_attributes_are_escaped_and_named_as_in_html():
         lambda text: note(text, "error"),
         lambda text: make_problems([text]),
         lambda text: make_run_bar(RunView("id", text, "running", 1, 2, phase=text)),
-        lambda text: make_grid(text, [Tile(text, text, text, 1, 1, text)]),
+        lambda text: make_grid(text, [Tile(text, text, text, 1, 1, text)], {text: [text]}),
         lambda text: make_samples(text, SampleGrid((text,), ((1, (Sample(1, 0, text, 1, 1),)),))),
     ],
     ids=["note", "problems", "run bar", "grid", "samples"],

@@ -185,7 +185,7 @@ def test_start_names_the_queue_where_a_run_is_under_way(workspace, dataset, run,
         append_event(run.events_path, "started", from_step=0, steps=30)
         model = next(iter(workspace.list_base_models()))
         answer = TrainEvents(workspace).start("cats", model, values)
-        assert "Add to queue" in answer["message"]
+        assert "Add to queue" in answer["refusal"]
         pause_queue(workspace.root)
         answer = TrainEvents(workspace).add_to_queue("cats", model, values)
         assert "is in the queue, at place 1" in answer["message"]

@@ -350,7 +350,9 @@ def test_browser_on_another_computer_names_only_what_lies_in_the_workspace(works
         assert path in FORM.paths
         section, _, name = path.partition(".")
         for value, allowed in ((inside, True), ("", True), (outside, False), ("../x", False)):
-            chosen = Chosen("", "starter-model", values_of(**{section: {name: value}}))
+            lines = [f"2 x {value}"] if value else []
+            setting = lines if name == "folders" else value
+            chosen = Chosen("", "starter-model", values_of(**{section: {name: setting}}))
             assert read_config_of_form(workspace, chosen, needs_images=False)
             if allowed:
                 assert read_config_of_form(far, chosen, needs_images=False)

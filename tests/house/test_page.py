@@ -11,7 +11,8 @@ from app.core.workspace import Workspace
 from app.ui.wire import wire, wire_in_browser
 
 MAX_UNNAMED = 3
-MAX_EVENTS = 70
+# 70 before the queue, the folders of a dataset and what a finished run offers.
+MAX_EVENTS = 75
 MAX_HIDDEN = 4
 
 
@@ -152,8 +153,8 @@ SHARED_NAMES = {"page", "events", "html", "text", "__init__"}
 # folders and zips, 96 and 13,290 before the queue, 103 and 13,960 before the check-up with its
 # remedies, 105 and 14,420 before the form that is put back, and settings and run with their results
 # beside them: a feature raises them by what it needs.
-MAX_APP_FILES = 108
-MAX_APP_LINES = 14_850
+MAX_APP_FILES = 109
+MAX_APP_LINES = 14_870
 
 
 def test_a_file_name_is_used_once_in_the_app(sources):
