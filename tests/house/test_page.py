@@ -148,9 +148,10 @@ SHARED_NAMES = {"page", "events", "html", "text", "__init__"}
 # 85 files and 11,500 lines before conversion, what a base model predicts, checks and presets, 88
 # and 11,900 before the doctor and proxies, 91 and 12,490 before lists of thousands of runs, uploads
 # that are counted as they arrive, runs in several processes and evaluation, 94 and 12,940 before
-# `batches` and logging out: a feature raises them by what it needs.
+# `batches` and logging out, 13,060 before previews that show their steps: a
+# feature raises them by what it needs.
 MAX_APP_FILES = 95
-MAX_APP_LINES = 13_060
+MAX_APP_LINES = 13_215
 
 
 def test_a_file_name_is_used_once_in_the_app(sources):
