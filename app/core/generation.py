@@ -20,12 +20,14 @@ from trainer.config import BaseModelConfig
 from trainer.runs import (
     AdapterChoice,
     PreviewFolder,
+    PreviewProgress,
     PreviewRequest,
     PreviewResult,
     clear_requests,
     read_result,
     request_preview,
 )
+from trainer.runs.previews import cancel_preview, read_progress
 from trainer.runs.starting import has_worker, start_process
 
 PREVIEW_REQUESTS = "asked"
@@ -40,7 +42,8 @@ class GenerationRequest:
     """What a page shows when images are requested, as the browser sends it.
 
     `adapters` are ids with weights; an id of None is the newest adapter. A base model of "" is the
-    one that the first adapter was trained on.
+    one that the first adapter was trained on. `aspect`, `sampler` and `count` are those of
+    `PreviewRequest`.
     """
 
     adapters: Sequence[tuple[object, float]]
@@ -49,6 +52,10 @@ class GenerationRequest:
     seed: float
     inference_steps: float
     guidance: float
+    negative_prompt: str = ""
+    sampler: str = ""
+    aspect: str = ""
+    count: float = 1
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,7 @@ class Generation:
     result: PreviewResult
     worker: bool
     log: str = ""
+    progress: PreviewProgress | None = None
 
 
 def make_request(workspace: Workspace, values: GenerationRequest) -> PreviewRequest:
@@ -86,6 +94,10 @@ def compose_request(
             seed=_read_whole(values.seed),
             inference_steps=_read_whole(values.inference_steps),
             guidance=float(values.guidance),
+            negative_prompt=values.negative_prompt,
+            sampler=values.sampler,
+            aspect=values.aspect,
+            count=_read_whole(values.count),
             adapters=tuple(
                 AdapterChoice(path=str(path.resolve()), weight=float(weight))
                 for path, weight in files
@@ -154,7 +166,23 @@ def view_generation(folder: PreviewFolder, requests: str = PREVIEW_REQUESTS) -> 
         result = PreviewResult("failed", message=text.BROKEN_RESULT)
     worker = has_worker(folder.path)
     log = "" if worker or result.state == "done" else read_log_tail(folder.log_path, 12)
-    return Generation(ids[-1], _read_request(folder.path / requests, ids[-1]), result, worker, log)
+    request = _read_request(folder.path / requests, ids[-1])
+    progress = read_progress(folder, ids[-1]) if result.state == "waiting" else None
+    return Generation(ids[-1], request, result, worker, log, progress)
+
+
+def cancel_generation(folder: PreviewFolder, request_id: object) -> None:
+    """Has a request end before its next step.
+
+    Raises:
+        WorkspaceError: there is no such request, or its folder cannot be written.
+    """
+    if not isinstance(request_id, str) or request_id not in _list_ids(folder, PREVIEW_REQUESTS):
+        raise WorkspaceError(text.NO_REQUEST)
+    try:
+        cancel_preview(folder, request_id)
+    except OSError as error:
+        raise WorkspaceError(text.cannot_spawn(explain_os_error(error))) from error
 
 
 def find_newest_images(folder: PreviewFolder) -> str:
@@ -169,7 +197,7 @@ def find_newest_images(folder: PreviewFolder) -> str:
 
 
 def preview_url(request_id: str, side: str) -> str:
-    """Returns the address of a generated image: "without" or "with" the adapters."""
+    """Returns the address of an image: "without" or "with" the adapters, "with-2", "progress"."""
     return f"media/preview/{quote(request_id, safe='')}/{side}"
 
 

@@ -50,6 +50,7 @@ PENDING = {
 DIED_BEFORE_START = (
     "The training process ended before it began. Its log below may show why; Resume tries again."
 )
+NO_REQUEST = "That request is not there any more. Generate again."
 LOG_HEADING = "Last lines of the log"
 KNOWN_MODELS_BUSY = "Another process is saving what is known of the base models. Try again."
 PREDICTION_QUESTION = "What does this base model predict?"

@@ -1,10 +1,17 @@
 """What happens on the Preview tab: values from the browser in, values for the widgets out."""
 
+import secrets
 from typing import Any
 
 import gradio as gr
 
-from app.core.generation import GenerationRequest, generate, make_request, view_generation
+from app.core.generation import (
+    GenerationRequest,
+    cancel_generation,
+    generate,
+    make_request,
+    view_generation,
+)
 from app.core.lora_files import LORA_PREFIX, keep_lora, list_adapters
 from app.core.workspace import Workspace, WorkspaceError
 from app.preview import text
@@ -53,7 +60,7 @@ class PreviewEvents:
             adapters: The adapters' ids by row.
             weights: Their weights by row.
             base_model: A listed base model, or "".
-            numbers: Prompt, seed, steps and guidance.
+            numbers: Prompts, seed, steps, guidance, sampler, aspect ratio and count.
         """
         rows = [(one, weights[number]) for number, one in adapters.items() if one]
         # Before the list has arrived, the newest adapter is meant.
@@ -64,12 +71,28 @@ class PreviewEvents:
             seed=numbers["seed"],
             inference_steps=numbers["steps"],
             guidance=numbers["guidance"],
+            negative_prompt=numbers["negative"],
+            sampler=numbers["sampler"],
+            aspect=numbers["aspect"],
+            count=numbers["count"],
         )
         try:
             generate(self.workspace, make_request(self.workspace, values))
         except WorkspaceError as error:
             return {"message": note(str(error), "error")}
         return {"message": ""}
+
+    def cancel(self, event: Any) -> dict[str, Any]:
+        """Cancels the request whose button was pressed."""
+        try:
+            cancel_generation(self.workspace.preview, getattr(event, "key", None))
+        except WorkspaceError as error:
+            return {"message": note(str(error), "error")}
+        return {"message": ""}
+
+    def choose_seed(self) -> dict[str, Any]:
+        """Returns a seed at random."""
+        return {"seed": secrets.randbelow(2**31)}
 
     def generate_again(self, **values: Any) -> dict[str, Any]:
         """Generates at another weight, once anything was generated."""

@@ -17,14 +17,14 @@ from app.core.lora_files import (
 from app.core.run_lists import find_busy_run
 from app.core.workspace import Workspace, WorkspaceError
 from app.preview import text
-from app.ui.components import make_images, make_status
+from app.ui.components import make_images, make_intermediate, make_status
 from app.ui.fragments import Params, View
 from app.ui.markup import Markup, element, join, note
 from app.ui.text import WITH, WITHOUT
 
 MAX_WEIGHT = 2.0
 # What the page holds before anybody has typed.
-FRESH: dict[str, Any] = {"prompt": "", "seed": 1, "steps": 20, "guidance": 7}
+FRESH: dict[str, Any] = {"prompt": "", "seed": 1, "steps": 20, "guidance": 7, "negative": ""}
 
 
 def render_data(workspace: Workspace, _params: Params) -> str:
@@ -70,7 +70,7 @@ def _view_last(workspace: Workspace, entries: Sequence[AdapterEntry]) -> dict[st
     ids = {str(entry.path.resolve()): entry.id for entry in entries}
     return {
         "adapters": [
-            (ids[one.path], min(MAX_WEIGHT, max(0.0, one.weight)))
+            (ids[one.path], min(MAX_WEIGHT, max(-MAX_WEIGHT, one.weight)))
             for one in request.adapters
             if one.path in ids
         ],
@@ -78,6 +78,7 @@ def _view_last(workspace: Workspace, entries: Sequence[AdapterEntry]) -> dict[st
         "seed": request.seed,
         "steps": request.inference_steps,
         "guidance": request.guidance,
+        "negative": request.negative_prompt,
     }
 
 
@@ -137,6 +138,7 @@ def _render_result(workspace: Workspace, _params: Params) -> Markup:
     names = {str(entry.path.resolve()): entry.name for entry in list_adapters(workspace)}
     return join(
         element("div", make_status(generation, training=training), id="preview-status"),
+        element("div", make_intermediate(generation), id="preview-intermediate"),
         element("div", make_images(generation, names), id="preview-pictures"),
         element("div", make_comparison(find_newest_images(workspace.preview)), id="preview-slider"),
     )

@@ -11,7 +11,9 @@ from app.preview.html import FRESH, MAX_WEIGHT
 from app.ui.context import Choice, PageContext
 from app.ui.fragments import fragment
 from app.ui.wire import wire, wire_in_browser
+from trainer.formats.samplers import SAMPLERS
 
+ASPECTS = ("3:2", "2:3", "4:3", "3:4", "16:9", "9:16")
 Rows = dict[str, dict[str, Any]]  # adapters and weights, each by the number of its row
 
 
@@ -19,16 +21,27 @@ def build_preview_page(context: PageContext) -> None:
     """Builds the tab and wires it."""
     events = PreviewEvents(context.workspace)
     data = fragment("preview", elem_id="preview-data", data=True)
-    rows = _build_rows(data)
-    base_model = _build_elsewhere(context, events, rows)
-    note = fragment("preview-note", "adapters", elem_id="preview-adapter-note", polled=False)
+    with gr.Row(elem_id="preview-columns"):
+        with gr.Column(scale=2, min_width=320):
+            rows = _build_rows(data)
+            note = fragment(
+                "preview-note", "adapters", elem_id="preview-adapter-note", polled=False
+            )
+            values = _build_values()
+            with gr.Row():
+                generate = gr.Button(
+                    text.GENERATE, variant="primary", scale=0, min_width=160,
+                    elem_id="preview-generate",
+                )  # fmt: skip
+                dice = gr.Button(text.DICE, scale=0, min_width=180, elem_id="preview-dice")
+            base_model = _build_elsewhere(context, events, rows)
+        with gr.Column(scale=3, min_width=320):
+            message = {"message": gr.HTML("", elem_id="preview-note")}
+            result = fragment("preview-result", elem_id="preview-result")
     wire_in_browser(note.tick, "applySuggestion")
-    request = {**rows, "base_model": base_model, **_build_values()}
-    generate = gr.Button(
-        text.GENERATE, variant="primary", scale=0, min_width=160, elem_id="preview-generate"
-    )
-    message = {"message": gr.HTML("", elem_id="preview-note")}
-    fragment("preview-result", elem_id="preview-result")
+    request = {**rows, "base_model": base_model, **values}
+    wire(dice.click, events.choose_seed, outputs={"seed": values["seed"]})
+    wire(result.select, events.cancel, outputs=message)
     models = {"base_model": base_model}
     wire([context.demo.load, data.tick], events.list_base_models, outputs=models)
     wire(generate.click, events.generate, request, message)
@@ -75,7 +88,7 @@ def _build_row(number: str, *, first: bool) -> tuple[gr.Dropdown, gr.Slider, gr.
             elem_id=f"preview-adapter{ending}",
         )  # fmt: skip
         weight = gr.Slider(
-            0, MAX_WEIGHT, value=1, step=0.05, label=text.WEIGHT, info=text.WEIGHT_INFO,
+            -MAX_WEIGHT, MAX_WEIGHT, value=1, step=0.05, label=text.WEIGHT, info=text.WEIGHT_INFO,
             min_width=260, elem_id=f"preview-weight{ending}",
         )  # fmt: skip
         remove = gr.Button(
@@ -104,20 +117,39 @@ def _build_elsewhere(context: PageContext, events: PreviewEvents, rows: Rows) ->
 
 
 def _build_values() -> dict[str, Any]:
-    """Builds prompt and numbers, by their names in a request."""
+    """Builds prompts and numbers, by their names in a request."""
+    prompt = gr.Textbox(
+        FRESH["prompt"], label=text.PROMPT, lines=2, max_length=2000, elem_id="preview-prompt"
+    )
+    negative = gr.Textbox(
+        FRESH["negative"], label=text.NEGATIVE, lines=1, max_length=2000,
+        elem_id="preview-negative",
+    )  # fmt: skip
     with gr.Row():
-        with gr.Column(scale=2, min_width=300):
-            prompt = gr.Textbox(
-                FRESH["prompt"], label=text.PROMPT, lines=2, max_length=2000,
-                elem_id="preview-prompt",
-            )  # fmt: skip
-        with gr.Column(scale=1, min_width=240):
-            seed = gr.Number(FRESH["seed"], label=text.SEED, elem_id="preview-seed")
-            steps = gr.Slider(
-                1, 100, value=FRESH["steps"], step=1, label=text.STEPS, elem_id="preview-steps"
-            )
-            guidance = gr.Slider(
-                1, 20, value=FRESH["guidance"], step=0.5, label=text.GUIDANCE,
-                elem_id="preview-guidance",
-            )  # fmt: skip
-    return {"prompt": prompt, "seed": seed, "steps": steps, "guidance": guidance}
+        sampler = Choice(
+            choices=[(text.OWN_SAMPLER, ""), *SAMPLERS], value="", label=text.SAMPLER,
+            min_width=200, elem_id="preview-sampler",
+        )  # fmt: skip
+        aspect = Choice(
+            choices=[(text.OWN_SIZE, ""), *ASPECTS], value="", label=text.ASPECT,
+            min_width=150, elem_id="preview-aspect",
+        )  # fmt: skip
+    with gr.Row():
+        seed = gr.Number(FRESH["seed"], label=text.SEED, min_width=110, elem_id="preview-seed")
+        count = gr.Number(
+            1, label=text.COUNT, minimum=1, maximum=8, precision=0, min_width=80,
+            elem_id="preview-count",
+        )  # fmt: skip
+    with gr.Row():
+        steps = gr.Slider(
+            1, 100, value=FRESH["steps"], step=1, label=text.STEPS, min_width=150,
+            elem_id="preview-steps",
+        )  # fmt: skip
+        guidance = gr.Slider(
+            1, 20, value=FRESH["guidance"], step=0.5, label=text.GUIDANCE, min_width=150,
+            elem_id="preview-guidance",
+        )  # fmt: skip
+    return {
+        "prompt": prompt, "negative": negative, "sampler": sampler, "aspect": aspect,
+        "seed": seed, "count": count, "steps": steps, "guidance": guidance,
+    }  # fmt: skip

@@ -11,8 +11,17 @@ SAME_FAMILY = (
     "These adapters were trained on different base models. That works within one family only."
 )
 WEIGHT = "Weight"
-WEIGHT_INFO = "0 leaves it out, 1 is as trained. Letting go of the slider generates again."
+WEIGHT_INFO = (
+    "0 leaves it out, 1 is as trained, less than 0 turns it around. Letting go generates again."
+)
 PROMPT = "Prompt"
+NEGATIVE = "Negative prompt"
+SAMPLER = "Sampler"
+OWN_SAMPLER = "The usual one"
+ASPECT = "Width : height"
+OWN_SIZE = "Square"
+COUNT = "Images"
+DICE = "Random seed"
 SEED = "Seed"
 STEPS = "Denoising steps"
 GUIDANCE = "Guidance"

@@ -24,8 +24,13 @@ def describe_generation(generation: Generation | None) -> tuple[str, str]:
         return text.generated(result.seconds, result.base_loads), "good"
     if result.state == "failed":
         return f"{text.GENERATION_FAILED} {result.message}", "error"
+    if result.state == "cancelled":
+        return text.CANCELLED, "info"
     if not generation.worker:
         return text.WORKER_GONE, "error"
+    if generation.progress is not None:
+        far = generation.progress
+        return text.generating_step(far.step, far.steps, far.image, far.images), "info"
     return text.GENERATING, "info"
 
 
@@ -43,6 +48,19 @@ def make_status(generation: Generation | None, *, training: bool) -> Markup:
     return element("div", *parts, data_state=state, data_request=generation.id)
 
 
+def make_intermediate(generation: Generation | None) -> Markup:
+    """Returns the image that is being generated, and the button that cancels it."""
+    if generation is None or generation.result.state != "waiting" or not generation.worker:
+        return Markup("")
+    parts = []
+    if (far := generation.progress) is not None:
+        # The step makes each its own address, so that a browser does not show an older one.
+        address = f"{preview_url(generation.id, 'progress')}?at={far.image}-{far.step}"
+        parts.append(element("img", src=address, alt=text.IN_PROGRESS, class_="intermediate"))
+    cancel = make_button(text.CANCEL, key=generation.id, element_id="preview-cancel")
+    return element("div", *parts, element("p", cancel))
+
+
 def make_images(generation: Generation | None, names: Mapping[str, str]) -> Markup:
     """Returns the images without and with the adapters, side by side.
 
@@ -57,6 +75,8 @@ def make_images(generation: Generation | None, names: Mapping[str, str]) -> Mark
     weights = [(names.get(one.path, Path(one.path).stem), one.weight) for one in adapters]
     with_adapters = text.with_weights(weights) if weights else text.WITH
     captions = {"without": text.WITHOUT, "with": with_adapters}
+    for number in range(2, generation.result.images + 1):
+        captions[f"with-{number}"] = f"{with_adapters} ({number})"
     figures = []
     for side, caption in captions.items():
         image = element("img", src=preview_url(generation.id, side), alt=caption)

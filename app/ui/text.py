@@ -9,6 +9,9 @@ WORKER_GONE = (
     "The process that generates images ended before the image was done. Its log below may show "
     "why; Generate starts it again."
 )
+CANCELLED = "Cancelled. Nothing further was generated."
+CANCEL = "Cancel"
+IN_PROGRESS = "The image that is being generated"
 GENERATION_FAILED = "Nothing was generated:"
 TRAINING_MEANWHILE = "A run is being trained on the same computer, so generating takes longer."
 WITHOUT = "Without"
@@ -39,6 +42,11 @@ def with_weights(weights: Sequence[tuple[str, float]]) -> str:
     if len(weights) == 1:
         return f"{WITH}, weight {weights[0][1]:g}"
     return f"{WITH} " + " + ".join(f"{name} {weight:g}" for name, weight in weights)
+
+
+def generating_step(step: int, steps: int, image: int, images: int) -> str:
+    line = f"Step {step} of {steps}"
+    return f"{line} · image {image} of {images}" if images > 1 else line
 
 
 def request_line(prompt: str, seed: int) -> str:

@@ -21,9 +21,12 @@ from app.core.run_contents import sample_path
 from app.core.workspace import Workspace, WorkspaceError
 from app.dataset.images import make_thumbnail, make_web_copy
 from app.library.events import find_pack_zip
+from datasets_tools.disk import read_bytes
 from trainer.formats.embedding import find_embedding
 from trainer.runs.evaluations import read_suggestion
+from trainer.runs.previews import PROGRESS_IMAGE
 
+_SIDE = re.compile(r"without|with|with-[2-8]|progress")
 _THUMBNAIL = re.compile(r"[0-9a-f]{8,64}\.webp")
 _TYPES = {
     ".png": "image/png",
@@ -76,9 +79,10 @@ def _find_suggestion(workspace: Workspace, names: dict[str, str]) -> Path | None
 
 def _find_preview(workspace: Workspace, names: dict[str, str]) -> Path | None:
     request_id, side = names["request"], names["side"]
-    if not REQUEST_ID.fullmatch(request_id) or side not in {"without", "with"}:
+    if not REQUEST_ID.fullmatch(request_id) or not _SIDE.fullmatch(side):
         return None
-    return workspace.preview.results_path / request_id / f"{side}.png"
+    name = PROGRESS_IMAGE if side == "progress" else f"{side}.png"
+    return workspace.preview.results_path / request_id / name
 
 
 def _find_export(workspace: Workspace, names: dict[str, str]) -> Path | None:
@@ -132,6 +136,10 @@ def _answer_with(workspace: Workspace, find: Finder) -> Callable[[Request], Resp
         if find in _DOWNLOADS:
             headers = {"cache-control": _FRESH}
             return FileResponse(path, 200, headers, "application/octet-stream", filename=path.name)
+        if path.name == PROGRESS_IMAGE:
+            # Replaced several times a second: a file that is sent in parts, after its size, would
+            # be another one by then.
+            return _answer_at_once(path)
         headers = {"cache-control": _KEEP, "content-security-policy": _SANDBOX}
         kind = _TYPES.get(path.suffix.lower())
         if kind is not None:
@@ -142,6 +150,15 @@ def _answer_with(workspace: Workspace, find: Finder) -> Callable[[Request], Resp
         return Response(copy, 200, headers, "image/webp")
 
     return answer
+
+
+def _answer_at_once(path: Path) -> Response:
+    try:
+        content = read_bytes(path)
+    except OSError:
+        return PlainTextResponse("Not found", 404)
+    headers = {"cache-control": _FRESH, "content-security-policy": _SANDBOX}
+    return Response(content, 200, headers, "image/png")
 
 
 def _lies_inside(path: Path, root: Path) -> bool:

@@ -4,10 +4,13 @@ import html
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy
 import pytest
 from safetensors.numpy import save
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
 
 from app.core import generation
 from app.core import lora_files as loras
@@ -17,9 +20,14 @@ from app.core.workspace import WorkspaceError
 from app.preview.events import PreviewEvents
 from app.preview.html import FRESH, VIEWS, make_comparison
 from app.ui.components import make_images
+from app.web import media
 from tests.app.conftest import wait_for
+from trainer.runs import PreviewProgress, request_preview
+from trainer.runs.previews import is_cancelled, write_progress
 
 LORA = save({"lora_unet_x.lora_down.weight": numpy.zeros((4, 8), "float16")})
+
+REST = {"sampler": "", "aspect": "", "count": 1}
 
 
 @pytest.fixture
@@ -56,7 +64,7 @@ def rows_of(*adapters):
 
 
 def press(events, *adapters):
-    numbers = FRESH | {"prompt": "a cat", "steps": 4}
+    numbers = FRESH | REST | {"prompt": "a cat", "steps": 4}
     return events.generate(**rows_of(*adapters), base_model="", **numbers)
 
 
@@ -146,7 +154,7 @@ def test_generate_takes_the_rows_that_hold_an_adapter_only(workspace, adapter):
 
 def test_another_weight_generates_again_once_anything_was_generated(workspace, adapter):
     events = PreviewEvents(workspace)
-    values = {**rows_of((adapter, 0.5)), "base_model": "", **FRESH}
+    values = {**rows_of((adapter, 0.5)), "base_model": "", **FRESH, **REST}
     assert events.generate_again(**values) == {}
     assert view_generation(workspace.preview) is None
     press(events, (adapter, 1))
@@ -165,7 +173,7 @@ def test_page_is_told_the_adapters_and_what_was_generated_last(workspace, adapte
     last = read_data(workspace)["last"]
     assert [tuple(one) for one in last["adapters"]] == list(mix)
     assert {name: last[name] for name in FRESH} == {
-        "prompt": "a cat", "seed": 7, "steps": 4, "guidance": 5,
+        "prompt": "a cat", "seed": 7, "steps": 4, "guidance": 5, "negative": "",
     }  # fmt: skip
     (workspace.loras_path / "mine.safetensors").unlink()
     assert read_data(workspace)["last"]["adapters"] == [[adapter, 1.5]]
@@ -233,6 +241,50 @@ def test_images_are_compared_by_address_until_the_next_ones_are_there(workspace,
     assert find_newest_images(workspace.preview) == first
     gates.open("preview")
     wait_for(lambda: find_newest_images(workspace.preview) == later)
+
+
+def test_request_holds_all_that_the_page_shows(workspace, adapter):
+    values = rows_of((adapter, -1.5))
+    more = {"sampler": "Euler a", "aspect": "3:2", "count": 3, "negative": "a dog"}
+    answer = PreviewEvents(workspace).generate(**values, base_model="", **(FRESH | more))
+    assert answer == {"message": ""}
+    request = view_generation(workspace.preview).request
+    assert (request.sampler, request.aspect, request.count) == ("Euler a", "3:2", 3)
+    assert (request.negative_prompt, request.adapters[0].weight) == ("a dog", -1.5)
+    for bad in ({"aspect": "3"}, {"count": 9}, {"count": 1.5}):
+        wrong = PreviewEvents(workspace).generate(**values, base_model="", **(FRESH | more | bad))
+        assert "Nothing was generated" in wrong["message"]
+
+
+def test_step_and_image_are_shown_until_somebody_cancels(workspace, adapter, gates):
+    gates.close("preview")
+    press(PreviewEvents(workspace), (adapter, 1))
+    generation_id = view_generation(workspace.preview).id
+    assert "Generating…" in read_view(workspace, "preview-result")
+    folder = workspace.preview
+    write_progress(folder, generation_id, PreviewProgress(7, 25, 1, 2), b"png")
+    shown = read_view(workspace, "preview-result")
+    assert "Step 7 of 25 · image 1 of 2" in shown
+    assert f'src="media/preview/{generation_id}/progress?at=1-7"' in shown
+    assert f'data-key="{generation_id}"' in shown
+    events = PreviewEvents(workspace)
+    for wrong in ("../x", None, "9" * 20 + "-" + "0" * 8):
+        assert "not there any more" in events.cancel(SimpleNamespace(key=wrong))["message"]
+    assert not is_cancelled(folder, generation_id)
+    assert events.cancel(SimpleNamespace(key=generation_id)) == {"message": ""}
+    assert is_cancelled(folder, generation_id)
+    result = folder.results_path / generation_id / "result.json"
+    result.write_text('{"cancelled": true}')
+    assert "Cancelled. Nothing further" in read_view(workspace, "preview-result")
+    gates.open("preview")
+
+
+def test_dice_gives_seeds_that_a_request_takes(workspace, adapter):
+    events = PreviewEvents(workspace)
+    seeds = {events.choose_seed()["seed"] for _ in range(5)}
+    assert len(seeds) == 5
+    for seed in seeds:
+        assert make_request(workspace, (adapter, 1), seed=seed).seed == seed
 
 
 def test_images_name_the_adapters_where_there_are_several(workspace, adapter):
@@ -312,3 +364,21 @@ def test_file_that_was_not_uploaded_is_neither_taken_nor_deleted(workspace, tmp_
         loras.keep_lora(workspace, str(private))
     assert private.is_file()
     assert workspace.list_loras() == []
+
+
+def test_image_in_progress_is_sent_whole_however_it_changes(workspace, adapter, monkeypatch):
+    folder = workspace.preview
+    request_id = request_preview(folder, make_request(workspace, (adapter, 1)))
+    write_progress(folder, request_id, PreviewProgress(1, 9), b"x" * 5000)
+    read = media.read_bytes
+
+    def read_after_change(path):
+        write_progress(folder, request_id, PreviewProgress(2, 9), b"short")
+        return read(path)
+
+    monkeypatch.setattr(media, "read_bytes", read_after_change)
+    client = TestClient(Starlette(routes=media.make_routes(workspace)))
+    answer = client.get(f"/media/preview/{request_id}/progress?at=1-1")
+    assert (answer.status_code, answer.content) == (200, b"short")
+    assert answer.headers["cache-control"] == "private, no-cache"
+    assert client.get(f"/media/preview/{request_id}/result").status_code == 404

@@ -14,6 +14,7 @@ DATA = '<div class="fragment" data-view="preview" data-json="true"></div>'
 BOXES = """<div id="preview-prompt"><textarea></textarea></div>
 <div id="preview-seed"><input></div>
 <div id="preview-steps"><input type="number"><input type="range"></div>
+<div id="preview-negative"><textarea></textarea></div>
 <div id="preview-guidance"><input type="number"></div>
 <div id="preview-adapter-note"></div>"""
 ROW = '<div id="preview-row-{}" class="adapter-row"></div>'

@@ -152,9 +152,10 @@ SHARED_NAMES = {"page", "events", "html", "text", "__init__"}
 # `batches` and logging out, 95 and 13,060 before groups of images with repeats and the import of
 # folders and zips, 96 and 13,290 before the queue, 103 and 13,960 before the check-up with its
 # remedies, 105 and 14,420 before the form that is put back, and settings and run with their results
-# beside them: a feature raises them by what it needs.
+# beside them, 109 and 14,870 before previews that show their steps: a feature raises them by what
+# it needs.
 MAX_APP_FILES = 109
-MAX_APP_LINES = 14_870
+MAX_APP_LINES = 15_020
 
 
 def test_a_file_name_is_used_once_in_the_app(sources):

@@ -21,7 +21,7 @@ from trainer.files.read import read_adapter_file
 from trainer.files.read.keys import group_keys
 from trainer.formats.families import FAMILIES
 from trainer.formats.header import read_header
-from trainer.inference.preview_worker import PreviewGenerator
+from trainer.inference.preview_generator import PreviewGenerator
 from trainer.runs import AdapterChoice, PreviewRequest
 from trainer.tensor_file import load_tensors
 from trainer.training import checkpoint
@@ -101,7 +101,7 @@ def test_a_file_is_closed_before_its_own_result_replaces_it(adapter, monkeypatch
 
 def test_the_preview_worker_holds_neither_adapters_nor_the_base_model(adapter, pico, tmp_path):
     generator = PreviewGenerator(tmp_path)
-    generator.generate_pair(
+    images = generator.generate(
         PreviewRequest(
             base_model=BaseModelConfig(path=str(pico)),
             prompt="a blob",
@@ -111,6 +111,7 @@ def test_the_preview_worker_holds_neither_adapters_nor_the_base_model(adapter, p
             adapters=(AdapterChoice(path=str(adapter), weight=1.0),),
         )
     )
+    assert len(list(images)) == 2
     assert not is_open(adapter)
     assert not is_open(pico)
 

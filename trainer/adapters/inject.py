@@ -89,15 +89,20 @@ class AdapterSet:
         """
         restore_memory(self.rules, memory)
 
-    def set_multiplier(self, multiplier: float) -> None:
+    def set_multiplier(self, multiplier: float, text: float | None = None) -> None:
         """Weighs the whole set; 0 switches it off exactly.
 
         An embedding is used fully or, at 0, not at all.
+
+        Args:
+            multiplier: The weight.
+            text: That of the text encoders' layers and of the embedding, where it is another one.
         """
-        for adapter in self.adapters.values():
-            adapter.multiplier = multiplier
+        text = multiplier if text is None else text
+        for name, adapter in self.adapters.items():
+            adapter.multiplier = text if self.targets[name].part == "text" else multiplier
         if self.word:
-            self.word.enabled = multiplier != 0
+            self.word.enabled = text != 0
 
     @contextlib.contextmanager
     def restored(self) -> Iterator[None]:

@@ -15,7 +15,8 @@ from trainer.inference.preview_worker import serve
 from trainer.inference.sampling import generate, make_grid, weighted
 from trainer.models import load_family
 from trainer.models.family import GenerationRequest
-from trainer.runs import PreviewFolder, RunError, own_folder
+from trainer.runs import PreviewFolder, RunError, is_owned, own_folder
+from trainer.runs.previews import list_requests
 from trainer.training.attach import attach_file
 
 
@@ -111,8 +112,16 @@ def generate_class_images(
 
 
 def serve_previews(folder: PreviewFolder, idle_seconds: float) -> None:
-    """Runs the preview worker until no request came for a while."""
+    """Runs the preview worker until no request came for a while.
+
+    The app writes a request and then looks whether there is a worker. One that is about to leave
+    looks for requests once more after it has given the folder back: so one of both sees the other.
+    """
     quiet_model_libraries()
     folder.prepare()
-    with own_folder(folder.path):
-        serve(folder, idle_seconds)
+    stopped = False
+    while not stopped:
+        with own_folder(folder.path):
+            stopped = serve(folder, idle_seconds)
+        if not list_requests(folder) or is_owned(folder.path):
+            break

@@ -13,7 +13,7 @@ from datasets_tools.files import write_atomically
 from trainer.adapters import AdapterSet
 from trainer.device import DeviceContext
 from trainer.models import Family
-from trainer.models.family import GenerationRequest
+from trainer.models.family import GenerationRequest, StepCallback
 
 _PIXELS_PER_BATCH = 512 * 512  # one image of SD 1.x, sixteen of the starter model
 
@@ -29,10 +29,15 @@ def weighted(adapters: Sequence[AdapterSet], weights: Sequence[float]) -> Iterat
         yield
 
 
-def generate(family: Family, context: DeviceContext, request: GenerationRequest) -> Image.Image:
-    """Returns one image with the adapters as they are weighed now."""
+def generate(
+    family: Family,
+    context: DeviceContext,
+    request: GenerationRequest,
+    on_step: StepCallback | None = None,
+) -> Image.Image:
+    """Returns one image with the adapters as they are weighed now; `on_step` hears of each step."""
     with context.accelerator.autocast():
-        image: Image.Image = family.generate(request)
+        image: Image.Image = family.generate_all([request], on_step)[0]
     return image
 
 
@@ -102,7 +107,8 @@ def _describe(request: GenerationRequest, sampler: str) -> str:
     """The text that A1111 and Civitai read from a PNG."""
     negative = f"\nNegative prompt: {request.negative_prompt}" if request.negative_prompt else ""
     return (
-        f"{request.prompt}{negative}\nSteps: {request.inference_steps}, Sampler: {sampler}, "
+        f"{request.prompt}{negative}\nSteps: {request.inference_steps}, "
+        f"Sampler: {request.sampler or sampler}, "
         f"CFG scale: {request.guidance}, Seed: {request.seed}"
     )
 

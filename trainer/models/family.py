@@ -1,6 +1,6 @@
 """The interface of a model family to the rest of the trainer."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -19,6 +19,9 @@ from trainer.models.layers import ModelLayer
 # there, "mask" [B, tokens] where lengths differ, "pooled" and "sizes" where the family has them.
 Conditioning = dict[str, Tensor]
 Model = Literal["image", "text", "unet"]  # what `keep_on_device` moves: VAE, text encoders, UNet
+# Hears of each step while an image is generated: which one, of how many, and the latents of the
+# image that it leads to, [images, C, h, w]. What it raises ends the generating.
+StepCallback = Callable[[int, int, Tensor], None]
 EVERY_MODEL: frozenset[Model] = frozenset({"image", "text", "unet"})
 
 
@@ -150,7 +153,9 @@ class Family(Protocol):
         """Returns a PIL image."""
         ...
 
-    def generate_all(self, requests: "Sequence[GenerationRequest]") -> list[Any]:
+    def generate_all(
+        self, requests: "Sequence[GenerationRequest]", on_step: StepCallback | None = None
+    ) -> list[Any]:
         """Returns PIL images of requests that differ in prompt and seed alone, in one batch."""
         ...
 
@@ -162,6 +167,7 @@ class GenerationRequest:
     Attributes:
         width: Pixels; 0 takes the base model's own size.
         height: Pixels; 0 takes the base model's own size.
+        sampler: A key of `SAMPLERS`; "" takes the base model's usual one.
     """
 
     prompt: str
@@ -171,6 +177,7 @@ class GenerationRequest:
     guidance: float = 7.0
     width: int = 0
     height: int = 0
+    sampler: str = ""
 
 
 def list_prompts(request: GenerationRequest) -> list[str]:

@@ -18,11 +18,12 @@ from trainer.models.family import (
     Geometry,
     LatentDistribution,
     Model,
+    StepCallback,
     list_prompts,
 )
 from trainer.models.layers import ModelLayer, list_adaptable_layers, list_all_layers
 from trainer.models.loading import Parts
-from trainer.models.pipelines import generate_latents
+from trainer.models.pipelines import generate_latents, make_pipeline
 from trainer.models.placement import Placement
 from trainer.models.prompts import (
     ChunkStore,
@@ -35,7 +36,7 @@ from trainer.models.prompts import (
     split_into_chunks,
 )
 from trainer.models.recompute import enable_recomputation
-from trainer.models.samplers import make_scheduler, name_sampler
+from trainer.models.samplers import name_sampler
 from trainer.models.vae import decode, encode
 from trainer.models.weights import hash_weights
 
@@ -155,16 +156,21 @@ class StableDiffusion:
         """Returns the image that diffusers' own pipeline generates from a seed, a PIL image."""
         return self.generate_all([request])[0]
 
-    def generate_all(self, requests: Sequence[GenerationRequest]) -> list[Any]:
+    def generate_all(
+        self, requests: Sequence[GenerationRequest], on_step: StepCallback | None = None
+    ) -> list[Any]:
         """Returns the images of requests that differ in prompt and seed alone, in one batch."""
         encoded = [self.encode_prompts(list_prompts(each)) for each in requests]
         rows = [join_rows(row) for row in zip(*encoded, strict=True)]
         if any("mask" in row for row in rows):  # the pipeline takes none
-            return [self.generate(each) for each in requests]
+            return [self.generate_all([each], on_step)[0] for each in requests]
         with torch.no_grad(), self._placement.needing("unet"):
-            pipeline, prompts = self._make_pipeline(), self._name_prompts(rows)
+            pipeline = self._make_pipeline(requests[0].sampler)
             size = {"factor": self.latent_factor, "side": self.default_resolution}
-            latents = generate_latents(pipeline, prompts, requests, self.info, **size)
+            prompts = self._name_prompts(rows)
+            latents = generate_latents(
+                pipeline, prompts, requests, self.info, **size, on_step=on_step
+            )
         pixels = [self.decode(each[None]) for each in latents]
         return [pipeline.image_processor.postprocess(p, output_type="pil")[0] for p in pixels]
 
@@ -285,16 +291,5 @@ class StableDiffusion:
         names = ("prompt_embeds", "negative_prompt_embeds")
         return {name: row["text"] for name, row in zip(names, rows, strict=False)}
 
-    def _make_pipeline(self) -> Any:
-        from diffusers import StableDiffusionPipeline
-
-        return StableDiffusionPipeline(
-            vae=None,
-            text_encoder=None,
-            tokenizer=None,
-            unet=self.unet,
-            scheduler=make_scheduler(self.info),
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
-        )
+    def _make_pipeline(self, sampler: str) -> Any:
+        return make_pipeline(self.unet, self.info, sampler)

@@ -37,7 +37,7 @@ class StableDiffusionXL(StableDiffusion):
         pooled = {name: row["pooled"] for name, row in zip(names, rows, strict=False)}
         return super()._name_prompts(rows) | pooled
 
-    def _make_pipeline(self) -> Any:
+    def _make_pipeline(self, sampler: str) -> Any:
         from diffusers import StableDiffusionXLPipeline
 
         return StableDiffusionXLPipeline(
@@ -47,6 +47,6 @@ class StableDiffusionXL(StableDiffusion):
             tokenizer=None,
             tokenizer_2=None,
             unet=self.unet,
-            scheduler=make_scheduler(self.info),
+            scheduler=make_scheduler(self.info, sampler),
             add_watermarker=False,
         )

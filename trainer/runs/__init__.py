@@ -26,6 +26,7 @@ from trainer.runs.ownership import is_owned, own_folder
 from trainer.runs.previews import (
     AdapterChoice,
     PreviewFolder,
+    PreviewProgress,
     PreviewRequest,
     PreviewResult,
     read_result,
@@ -48,6 +49,7 @@ __all__ = [
     "EventSummary",
     "Owner",
     "PreviewFolder",
+    "PreviewProgress",
     "PreviewRequest",
     "PreviewResult",
     "RunError",

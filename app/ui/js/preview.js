@@ -9,6 +9,7 @@ import {waitFor} from './tabs.js';
 
 const BOXES = {
   prompt: '#preview-prompt textarea',
+  negative: '#preview-negative textarea',
   seed: '#preview-seed input',
   steps: '#preview-steps input[type=number]',
   guidance: '#preview-guidance input[type=number]',

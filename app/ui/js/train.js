@@ -54,6 +54,8 @@ function readMode() {
 }
 
 let shownState = '';
+// Whether somebody is at the settings of another run, which a run that begins must not hide.
+let atSettings = false;
 
 onShown((view) => {
   if (view !== 'status') return;
@@ -62,13 +64,18 @@ onShown((view) => {
   if (state === shownState) return;
   const isFirst = !shownState;
   shownState = state;
-  if (bar && isBusy(bar.dataset.state)) showMode('run');
+  if (bar && isBusy(bar.dataset.state) && !atSettings) showMode('run');
   else if (isFirst) showMode(bar && bar.dataset.state !== 'none' ? readMode() : 'settings');
 });
 
 document.addEventListener('click', ({target}) => {
-  if (target.closest('#train-another')) showMode('settings');
+  if (target.closest('#train-another, #train-queue')) {
+    atSettings = true;
+    showMode('settings');
+  }
+  if (target.closest('#train-start')) atSettings = false;
   if (target.closest('#run-bar [data-run]')) {
+    atSettings = false;
     showMode('run');
     pressButton('#tab-train-button');
   }
