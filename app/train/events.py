@@ -112,14 +112,6 @@ class TrainEvents:
             return {"refusal": note(str(error), "error"), "problems": "", "values": fine}
         return {"problems": "", "refusal": "", "values": fine, **changes}
 
-    def read_prompts(self, run: str | None) -> dict[str, Any]:
-        """Reads the sample prompts of the shown run."""
-        try:
-            config = self._find_shown(run).config
-        except (WorkspaceError, ConfigError) as error:
-            return {"message": note(str(error), "error")}
-        return {"prompts": "\n".join(config.samples.prompts), "message": ""}
-
     def save_prompts(self, run: str | None, prompts: str) -> dict[str, Any]:
         """Replaces the sample prompts of the shown run; a running one takes them over."""
         try:

@@ -1,5 +1,7 @@
 """The Train tab's pieces of HTML, the run bar, and the views of the tab's fragments."""
 
+import contextlib
+import json
 from pathlib import Path
 from urllib.parse import quote
 
@@ -7,11 +9,12 @@ from app.core.run_contents import Sample, SampleGrid, sample_url, view_losses, v
 from app.core.run_lists import choose_run, list_run_views
 from app.core.run_views import RunView, describe_pending, describe_run, read_log_tail, title_of
 from app.core.text import APP_NAME, STATES
-from app.core.workspace import Workspace
+from app.core.workspace import Workspace, WorkspaceError
 from app.train import checks, finish_html, form_html, learned_html, memory, rates, settings, text
 from app.ui.components import make_button
 from app.ui.fragments import Params, View
 from app.ui.markup import Markup, element, join, make_log
+from trainer.config import ConfigError
 from trainer.runs.evaluations import read_suggestion
 
 _NEWEST = 4
@@ -171,6 +174,15 @@ def _render_status(workspace: Workspace, params: Params) -> Markup:
     return make_run_bar(_find_shown(workspace, params))
 
 
+def _render_prompts(workspace: Workspace, params: Params) -> str:
+    """Returns the sample prompts of the shown run, as the page's script reads them."""
+    prompts: list[str] = []
+    if view := _find_shown(workspace, params):
+        with contextlib.suppress(WorkspaceError, ConfigError):
+            prompts = workspace.find_run(view.id).config.samples.prompts
+    return json.dumps({"prompts": prompts}, ensure_ascii=False)
+
+
 def _render_progress(workspace: Workspace, params: Params) -> Markup:
     view = _find_shown(workspace, params)
     if view is None:
@@ -237,6 +249,7 @@ VIEWS = {
     "run-buttons": View(_render_buttons),
     "samples": View(_render_samples, _read_samples_version),
     "losses": View(_render_losses, _read_losses_version),
+    "run-prompts": View(_render_prompts),
     "newest": View(_render_newest, _read_samples_version),
     **finish_html.VIEWS,
     **form_html.VIEWS,

@@ -88,7 +88,13 @@ def _build_prompts(context: PageContext) -> None:
         )
         save = gr.Button(text.SAVE_PROMPTS, size="sm", elem_id="train-prompts-save")
         note = {"message": gr.HTML("", elem_id="train-prompts-note")}
-    wire(accordion.expand, events.read_prompts, run, {"prompts": prompts, **note})
+    known, box = (
+        fragment("run-prompts", "run", elem_id="train-run-prompts", data=True),
+        {"prompts": prompts},
+    )
+    # From what the page has: an answer of the server could come when somebody is typing already.
+    wire_in_browser(accordion.expand, "showPrompts", outputs={**box, **note})
+    wire_in_browser(known.tick, "showFirstPrompts", box, box)
     wire(save.click, events.save_prompts, {**run, "prompts": prompts}, note)
 
 

@@ -194,7 +194,8 @@ def test_text_outlives_a_server_that_is_gone_and_a_reload(page, tmp_path, cats, 
         wait_for(lambda: read_all(cats) == {"image-1.txt": "typed while it was gone"})
         page.locator("#dataset-grid .tile").nth(1).click()
         expect(page.locator(BOX)).to_have_value("typed while it was gone")
-        assert page.evaluate("Object.keys(sessionStorage)") == []
+        kept = page.evaluate("Object.keys(sessionStorage)")
+        assert [key for key in kept if key != "lorasmith-train"] == []  # which half of Train shows
 
 
 def test_answers_that_come_late_bring_every_text_to_its_own_image(page, tmp_path, cats):

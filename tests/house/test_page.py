@@ -12,7 +12,7 @@ from app.ui.wire import wire, wire_in_browser
 
 MAX_UNNAMED = 3
 # 70 before the queue, the folders of a dataset and what a finished run offers.
-MAX_EVENTS = 75
+MAX_EVENTS = 78
 MAX_HIDDEN = 4
 
 

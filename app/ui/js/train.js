@@ -1,7 +1,7 @@
 // What the browser decides about the settings of a run (`app/train`); the names are used by
 // `wire_in_browser`.
 
-import {lookSoon, onShown} from './fragments.js';
+import {dataOf, lookSoon, onShown} from './fragments.js';
 import {get, set, takeEvent} from './state.js';
 import {pressButton, waitFor} from './tabs.js';
 
@@ -81,6 +81,18 @@ document.addEventListener('click', ({target}) => {
   }
 });
 
+// Puts the shown run's sample prompts into their box.
+function showPrompts() {
+  const data = dataOf('run-prompts');
+  return data ? {prompts: data.prompts.join('\n'), message: ''} : {};
+}
+
+// The same where they come after the box was opened, unless somebody has begun to type.
+function showFirstPrompts({prompts}) {
+  const data = dataOf('run-prompts');
+  return data && !prompts ? {prompts: data.prompts.join('\n')} : {};
+}
+
 // Goes where the buttons of a finished run lead.
 function leaveTrain() {
   const press = takeEvent('train-finish');
@@ -138,4 +150,5 @@ document.addEventListener('input', ({target}) => {
   if (target.closest('#train-search')) filterSettings(target.value);
 });
 
-export const functions = {nameRun, shareSettings, applyMemoryChange, endNote, leaveTrain};
+export const functions = {nameRun, shareSettings, applyMemoryChange, endNote, leaveTrain, showPrompts,
+  showFirstPrompts};
