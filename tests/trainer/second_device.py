@@ -171,6 +171,9 @@ class _Functions(TorchFunctionMode):
             if isinstance(generator, DeviceGenerator) != (target.type == NAME):
                 msg = f"{func} gets a generator of {generator.device} for {target}"
                 raise RuntimeError(msg)
+        if func is torch.Tensor.tolist and isinstance(args[0], DeviceTensor):
+            TRAFFIC.note("read")  # which subclasses of tensors do not have
+            return args[0].host.tolist()
         if func in _FROM_LISTS and place is not None and place.type == NAME:
             del kwargs["device"]
             return func(*args, **kwargs).to(place)

@@ -72,7 +72,8 @@ class AdaLoRA(TwoFactors):
         Each value goes half into down and half into up, which wastes no digits in fp16.
         """
         values = self.values * self.kept
-        left = values.nonzero().flatten().tolist() or [0]
+        left = values.nonzero().flatten()
+        left = left if left.numel() else left.new_zeros(1)
         half = values[left].abs().sqrt()
         down = self.right[left] * half[:, None]
         up = self.left[:, left] * (half * values[left].sign())

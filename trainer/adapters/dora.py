@@ -48,7 +48,9 @@ class DoRA(Adapter):
         self.exact_gradient = False
         channel_axis = 1 if axis == "input" else 0
         self._summed = [dim for dim in range(len(self.shape)) if dim != channel_axis]
-        self.magnitude = nn.Parameter(self._measure(read_weight(layer).float()))
+        # Where the inner adapter is: a layer may be on the device already.
+        place = next(inner.parameters()).device
+        self.magnitude = nn.Parameter(self._measure(read_weight(layer).float().to(place)))
 
     def set_dropout(self, inputs: float, ranks: float, module: float) -> None:
         """Sets what is left out; the ranks are the inner adapter's."""
