@@ -15,7 +15,7 @@ from trainer.config import (
     layer_config,
     list_presets,
 )
-from trainer.config.checks import _USES
+from trainer.config.uses import _USES
 
 ZERO = tuple(f"optimizer.{part}_learning_rate=0.0" for part in ("unet", "conv", "text"))
 ONE = tuple(f"optimizer.{part}_learning_rate=1.0" for part in ("unet", "conv", "text"))

@@ -211,7 +211,7 @@ def test_samples_that_do_not_fit_do_not_end_the_run(make_run, cache, monkeypatch
     def refuse(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(StableDiffusion, "generate", refuse)
+    monkeypatch.setattr(StableDiffusion, "generate_all", refuse)
     run = make_run("samples.every_steps=2", "train.steps=2")
     assert train(run, cache) == "finished"
     assert any("the run goes on without it" in m for m in messages(run))

@@ -25,7 +25,7 @@ PHASES = {
     "encoding images": (StableDiffusion, "encode_images"),
     "encoding captions": (StableDiffusion, "encode_captions"),
     "measuring the base model": (session, "measure_for_run"),
-    "drawing": (StableDiffusion, "generate"),
+    "drawing": (StableDiffusion, "generate_all"),
     "a step": (step, "_compute_loss"),
     "updating the weights": (step, "_update"),
     "exporting": (artifacts, "_export_all"),

@@ -73,8 +73,8 @@ def stop_on_signals(ask: Callable[[], None], system: str = sys.platform) -> Iter
     """
 
     def handle(_number: int) -> None:
+        restore()  # first: the second signal may come while the first one is still asking
         ask()
-        restore()
 
     with _handling_signals(handle, system) as restore:
         yield

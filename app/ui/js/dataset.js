@@ -2,6 +2,7 @@
 
 import {set, takeEvent} from './state.js';
 import {pressButton} from './tabs.js';
+import {showSettings} from './train.js';
 
 // The box for captioners is empty until the server has named the one to begin with.
 function beginWithCaptioner({captioner}) {
@@ -14,6 +15,7 @@ const takeTag = () => ({tag: takeEvent('captions-tags')?.key});
 
 // One press goes to the Train tab and starts there, so that what is started is seen, and why not.
 function startTraining() {
+  showSettings();
   pressButton('#train-start');
   return {tabs: {__type__: 'update', selected: 'train'}};
 }

@@ -2,6 +2,7 @@
 
 import {get, set, takeEvent} from './state.js';
 import {request} from './tabs.js';
+import {showSettings} from './train.js';
 
 let shown = {}; // what was opened, and its file, when the page last showed it
 
@@ -31,6 +32,7 @@ function openOnTrain() {
   const press = takeEvent('library-opened');
   if (!press || !['continue', 'settings'].includes(press.key)) return {};
   set({tab: 'train'});
+  showSettings();
   request('train-start-box', {kind: press.key, file: press.file});
   return {tabs: {__type__: 'update', selected: 'train'}};
 }

@@ -68,11 +68,14 @@ onShown((view) => {
   else if (isFirst) showMode(bar && bar.dataset.state !== 'none' ? readMode() : 'settings');
 });
 
+// Shows the settings of another run in place of the run that is shown.
+export function showSettings() {
+  atSettings = true;
+  showMode('settings');
+}
+
 document.addEventListener('click', ({target}) => {
-  if (target.closest('#train-another, #train-queue')) {
-    atSettings = true;
-    showMode('settings');
-  }
+  if (target.closest('#train-another, #train-queue')) showSettings();
   if (target.closest('#train-start')) atSettings = false;
   if (target.closest('#run-bar [data-run]')) {
     atSettings = false;
