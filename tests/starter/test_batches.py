@@ -112,6 +112,7 @@ def test_compiling_is_refused_on_a_processor():
         make_device_context("cpu", compiled=True)
 
 
+@pytest.mark.slow
 def test_vae_batches_show_usable_drawings_only(build):
     settings = assign(SMOKE, ["vae.batch_size=64"]).vae
     known = torch.tensor(build.usable)

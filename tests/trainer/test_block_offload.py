@@ -142,7 +142,13 @@ def test_a_fraction_is_spread_evenly(fraction, expected):
 
 @pytest.mark.parametrize(
     ("precision", "quantize"),
-    [("fp32", "none"), ("bf16", "none"), ("bf16", "fp8"), ("fp32", "int8")],
+    [
+        ("fp32", "none"),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in (("bf16", "none"), ("bf16", "fp8"), ("fp32", "int8"))
+        ),
+    ],
 )
 def test_a_run_with_offloaded_blocks_is_the_same(
     miniature, quantize, precision, make_run, cache, tmp_path
@@ -158,23 +164,28 @@ def test_a_run_with_offloaded_blocks_is_the_same(
     assert_equal(plain, whole)
 
 
-@pytest.mark.parametrize(
-    "assignments",
-    [
-        ("adapter.kind=dora",),
-        ("adapter.kind=dora", "base_model.quantize=fp8"),
-        ("adapter.kind=lokr",),
-        ("adapter.kind=loha", "adapter.dropout=0.2"),
-        ("adapter.kind=vera",),
-        ("adapter.kind=adalora",),
-        ("objective.prior=teacher", "dataset.class_word=blob"),
-        ("optimizer.ema_decay=0.9", "adapter.rank_dropout=0.2", "train.accumulate=2"),
-        ("train.micro_batch=1", "adapter.text_rank=0", "train.offload=true"),
-        ("train.recompute=feed_forward", "base_model.precision=bf16"),
-        ("train.recompute=activations", "base_model.quantize=int8"),
-        (CHECKPOINTING, "adapter.word_vectors=2", "optimizer.word_learning_rate=0.001"),
-    ],
-)
+TRAININGS = [
+    ("adapter.kind=dora", "base_model.quantize=fp8"),
+    ("optimizer.ema_decay=0.9", "adapter.rank_dropout=0.2", "train.accumulate=2"),
+    (CHECKPOINTING, "adapter.word_vectors=2", "optimizer.word_learning_rate=0.001"),
+    *(
+        pytest.param(each, marks=pytest.mark.slow)
+        for each in (
+            ("adapter.kind=dora",),
+            ("adapter.kind=lokr",),
+            ("adapter.kind=loha", "adapter.dropout=0.2"),
+            ("adapter.kind=vera",),
+            ("adapter.kind=adalora",),
+            ("objective.prior=teacher", "dataset.class_word=blob"),
+            ("train.micro_batch=1", "adapter.text_rank=0", "train.offload=true"),
+            ("train.recompute=feed_forward", "base_model.precision=bf16"),
+            ("train.recompute=activations", "base_model.quantize=int8"),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize("assignments", TRAININGS)
 def test_every_kind_of_training_is_the_same(assignments, make_run, cache):
     plain, half, whole = (
         train_two_steps(make_run(*assignments, f"base_model.offload_fraction={each}"), cache)
@@ -222,11 +233,16 @@ def test_an_image_is_the_same(pico_xl, dtype, record):
 @pytest.mark.parametrize(
     "assignments",
     [
-        (CHECKPOINTING,),
         (CHECKPOINTING, "adapter.kind=loha", "base_model.quantize=fp8"),
-        ("adapter.kind=lokr", "base_model.quantize=int8"),
-        ("train.recompute=activations", "base_model.precision=bf16"),
         ("train.recompute=feed_forward", "base_model.quantize=fp8"),
+        *(
+            pytest.param(each, marks=pytest.mark.slow)
+            for each in (
+                (CHECKPOINTING,),
+                ("adapter.kind=lokr", "base_model.quantize=int8"),
+                ("train.recompute=activations", "base_model.precision=bf16"),
+            )
+        ),
     ],
 )
 def test_no_weight_is_read_while_its_block_waits(assignments, make_run, cache, monkeypatch):

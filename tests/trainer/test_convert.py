@@ -47,14 +47,15 @@ def has_no_name(family, target):
     return target in {"lycoris", "peft", "bare"} and FAMILIES[family].has_two_encoders
 
 
-def pair_up():
-    """Returns (family, target) for all, those that hold nothing of their own for the slow tests.
+# SDXL has the most names, so that the spellings that differ most are tried on it.
+FAST = {"kohya-original": "sdxl", "omi": "sdxl"}
 
-    SDXL has the most names; what cannot name the layers of its text encoders is written for SD 1.
-    """
+
+def pair_up():
+    """Returns (family, target) for all, those that hold nothing of their own for the slow tests."""
     for family in ("sd15", "sd2", "sdxl"):
         for target in TARGETS:
-            chosen = "sd15" if has_no_name("sdxl", target) else "sdxl"
+            chosen = "sd15" if has_no_name("sdxl", target) else FAST.get(target, "sd15")
             marks = [] if family == chosen else [pytest.mark.slow]
             yield pytest.param(family, target, marks=marks)
 

@@ -50,6 +50,7 @@ def make(make_run):
     return create
 
 
+@pytest.mark.slow
 def test_a_run_ends_as_one_that_is_resumed_with_half_the_rates(make, cache, spoil, tmp_path):
     by_hand = make("train.steps=3", folder="by-hand")
     assert train(by_hand, cache) == "finished"

@@ -56,12 +56,12 @@ def assert_file_equals_checkpoint(run, base):
     assert moved > len(trained) / 2
 
 
-def in_short(kinds, kept):
-    """Returns the kinds as parameters, all but the hardest one left to the slow tests."""
-    return [kind if kind == kept else pytest.param(kind, marks=pytest.mark.slow) for kind in kinds]
+def in_short(kinds, *kept):
+    """Returns the kinds as parameters, all but the hardest ones left to the slow tests."""
+    return [kind if kind in kept else pytest.param(kind, marks=pytest.mark.slow) for kind in kinds]
 
 
-@pytest.mark.parametrize("kind", ADAPTERS)
+@pytest.mark.parametrize("kind", in_short(ADAPTERS, "dora", "lokr"))
 def test_every_kind_trains_and_its_file_holds_what_was_trained(kind, make_run, cache, pico):
     run = make_run(*settings_for(kind))
     assert train(run, cache) == "finished"
@@ -223,6 +223,7 @@ def test_adalora_takes_ranks_first_where_nothing_is_learned(make_run, cache, pic
     assert sum(ranks.values()) > 100
 
 
+@pytest.mark.slow
 def test_adalora_that_is_made_longer_takes_up_its_budget_again(make_run, cache):
     run = make_run(*settings_for("adalora"))
     train(run, cache)

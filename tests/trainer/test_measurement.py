@@ -252,7 +252,10 @@ def claim(kind):
     return Measurement((one, one, one), "4 images")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind",
+    [each if each == "flow" else pytest.param(each, marks=pytest.mark.slow) for each in KINDS],
+)
 def test_a_run_takes_what_was_measured(make_run, cache, silent, monkeypatch, kind):
     calls = []
 

@@ -105,8 +105,11 @@ def test_a_small_network_takes_what_its_rehearsal_says(dtype):
         work()
     work()  # libraries allocate what they keep
     real = measure_peak(work, CPU) - count_allocated_bytes()
+    # A CPU that does not compute in bf16 itself collects a product in fp32 first.
+    lacks_bf16 = dtype == torch.bfloat16 and not torch.cpu._is_avx512_bf16_supported()
+    scratch = 4 * 8 * 256 * 256 * 4 if lacks_bf16 else 0
     # The fused attention of the CPU has scratch of its own, which no shape tells.
-    assert meter.peak == pytest.approx(real, rel=0.1)
+    assert meter.peak + scratch == pytest.approx(real, rel=0.1)
 
 
 # --- estimates on the starter model -------------------------------------------------------------

@@ -10,11 +10,11 @@ from trainer.commands import estimate_run, train
 from trainer.commands.training import _plan_memory
 from trainer.config import change_settings, layer_config
 from trainer.memory import (
+    estimate,
     estimate_memory,
     explain_plan,
     fitting,
     plan_memory,
-    planning,
     warn_of_shortage,
 )
 from trainer.memory.planning import ROWS, list_rows
@@ -27,6 +27,24 @@ LARGE = (
     "dataset.max_upscale=8",
     "base_model.precision=bf16",
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def simulated_once():
+    """The tests share what was simulated: every one looks at the same runs, in other folders."""
+    known, real = {}, estimate.simulate
+
+    def look_up(info, config, examples, device):
+        content = config.model_dump()
+        del content["dataset"]["path"], content["name"], content["base_model"]["path"]
+        key = (str(content), str(info.path), len(examples), device)
+        if key not in known:
+            known[key] = real(info, config, examples, device)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(estimate, "simulate", look_up)
+        yield
 
 
 @pytest.fixture
@@ -52,46 +70,37 @@ def gpu(monkeypatch):
     return set_free
 
 
-def find_rows(estimate):
-    return [next(iter(row.settings)).partition(".")[2] for row in list_rows(estimate)]
+def find_rows(plain):
+    return [next(iter(row.settings)).partition(".")[2] for row in list_rows(plain)]
 
 
-def test_the_plan_is_the_first_row_that_fits(simulate, monkeypatch):
-    estimate = simulate()
-    known = {}
-
-    def look_up(config, *rest):
-        key = config.model_dump_json()
-        if key not in known:
-            known[key] = estimate_memory(config, *rest)
-        return known[key]
-
-    monkeypatch.setattr(planning, "estimate_memory", look_up)
-    config, configs, totals = estimate.config, [], []
-    for row in list_rows(estimate):
+def test_the_plan_is_the_first_row_that_fits(simulate):
+    plain = simulate()
+    config, configs, totals = plain.config, [], []
+    for row in list_rows(plain):
         config = change_settings(config, row.settings)
         configs.append(config)
-        found = look_up(config, estimate.models, "cuda", estimate.examples)
-        totals.append(found.total_bytes)
+        totals.append(estimate_memory(config, plain.models, "cuda", plain.examples).total_bytes)
     assert len(totals) == 8
     # Each row takes less than those before it.
-    assert [estimate.total_bytes, *totals] == sorted([estimate.total_bytes, *totals], reverse=True)
-    for free in {estimate.total_bytes - 1, *totals}:
-        plan = plan_memory(estimate, free)
+    assert [plain.total_bytes, *totals] == sorted([plain.total_bytes, *totals], reverse=True)
+    for free in {plain.total_bytes - 1, *totals}:
+        plan = plan_memory(plain, free)
         first = next(each for each, total in zip(configs, totals, strict=True) if total <= free)
         assert plan.fits
         assert plan.estimate.config == first
-        assert change_settings(estimate.config, plan.settings) == first
+        assert change_settings(plain.config, plan.settings) == first
         assert plan.costs
 
 
 def test_where_it_fits_nothing_is_set(simulate):
-    estimate = simulate()
-    plan = plan_memory(estimate, estimate.total_bytes)
-    assert (plan.fits, dict(plan.settings), plan.estimate) == (True, {}, estimate)
+    plain = simulate()
+    plan = plan_memory(plain, plain.total_bytes)
+    assert (plan.fits, dict(plan.settings), plan.estimate) == (True, {}, plain)
     assert explain_plan(plan) == warn_of_shortage(plan) == ""
 
 
+@pytest.mark.slow
 def test_where_nothing_fits_the_leanest_is_taken_and_warned_of(simulate):
     plan = plan_memory(simulate(), 1)
     assert not plan.fits
@@ -115,9 +124,9 @@ def test_what_a_person_has_set_stays(assignments, left_out, simulate):
     if "base_model.quantize=nf4" in assignments:
         pytest.importorskip("bitsandbytes", reason="this setting needs bitsandbytes")
     every = {next(iter(row.settings)).partition(".")[2] for row in ROWS}
-    estimate = simulate(*assignments)
-    assert every - set(find_rows(estimate)) == left_out
-    plan = plan_memory(estimate, 1)
+    given = simulate(*assignments)
+    assert every - set(find_rows(given)) == left_out
+    plan = plan_memory(given, 1)
     assert not {path.partition(".")[2] for path in plan.settings} & (left_out - {"memory"})
 
 

@@ -91,11 +91,14 @@ def largest_delta_difference(pico, *runs):
     return max(float((first[name] - second[name]).abs().max()) for name in first)
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("count", "steps"),
+    [(2, 6), *(pytest.param(count, 50, marks=pytest.mark.slow) for count in (2, 3))],
+)
 def test_several_processes_train_what_one_does(
-    make_run, cache, pico, losses, gradient_norms, have_others, monkeypatch, count
+    make_run, cache, pico, losses, gradient_norms, have_others, monkeypatch, count, steps
 ):
-    words = ("train.steps=50", "train.batch_size=5", "output.checkpoint_every_steps=0")
+    words = (f"train.steps={steps}", "train.batch_size=5", "output.checkpoint_every_steps=0")
     one = make_run(*words, "train.processes=1", folder="one")
     assert train(one, cache) == "finished"
     have_others("record")
@@ -110,7 +113,7 @@ def test_several_processes_train_what_one_does(
     several = make_run(*words, f"train.processes={count}", folder="several")
     losses_of_one, norms_of_one = losses.pop(one.id), gradient_norms.pop(one.id)
     assert train(several, cache) == "finished"
-    assert len(losses_of_one) == 50
+    assert len(losses_of_one) == steps
     assert losses[several.id] == pytest.approx(losses_of_one, abs=1e-6, rel=0)
     assert gradient_norms[several.id] == pytest.approx(norms_of_one, rel=1e-3)
     assert largest_delta_difference(pico, one, several) < 1e-5
@@ -120,7 +123,7 @@ def test_several_processes_train_what_one_does(
         (several.path / f"fingerprints-{index}.txt").read_text().splitlines()
         for index in range(count)
     ]
-    assert len(prints[0]) == len(set(prints[0])) == 50
+    assert len(prints[0]) == len(set(prints[0])) == steps
     assert all(each == prints[0] for each in prints)
     # The others wrote events and a log of their own, and nothing into the first one's.
     assert [e["from_step"] for e in events_of(several, "started")] == [0]
@@ -186,6 +189,7 @@ def test_every_example_of_an_update_is_dealt_out_once(sizes, count):
     assert numbers[0] == max(numbers) == ProcessGroup(0, count).count_largest_share(sum(sizes))
 
 
+@pytest.mark.slow
 def test_process_without_an_image_adds_nothing(make_run, cache, pico, losses, monkeypatch):
     words = ("train.batch_size=2", "optimizer.unet_learning_rate=0.01")
     one = make_run(*words, "train.processes=1", folder="one")
@@ -250,6 +254,7 @@ def test_requests_are_obeyed_and_a_stop_ends_all_processes(make_run, cache):
     assert other_children() == []
 
 
+@pytest.mark.slow
 def test_process_that_hangs_is_given_up(make_run, cache, have_others, monkeypatch):
     monkeypatch.setattr(group_module, "PATIENCE_SECONDS", 0.0)
     monkeypatch.setattr(group_module, "_PATIENCE_TIMES", 0.0)
@@ -260,6 +265,7 @@ def test_process_that_hangs_is_given_up(make_run, cache, have_others, monkeypatc
     assert other_children() == []
 
 
+@pytest.mark.slow
 def test_memory_that_one_process_lacks_is_saved_in_all(make_run, cache, have_others):
     run = make_run("train.processes=2", "train.batch_size=4")
     have_others("run_out")
@@ -280,6 +286,7 @@ def test_process_that_cannot_begin_ends_the_run(make_run, cache, have_others, na
     assert other_children() == []
 
 
+@pytest.mark.slow
 def test_run_that_diverges_goes_on_in_several_processes(make_run, cache, monkeypatch):
     real, spoiled = loop.take_step, []
 

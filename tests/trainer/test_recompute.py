@@ -40,7 +40,9 @@ def largest_difference(first, second):
 
 
 @pytest.mark.parametrize("level", ["activations", "feed_forward"])
-@pytest.mark.parametrize("kind", ["lora", "loha", "dora"])
+@pytest.mark.parametrize(
+    "kind", ["dora", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("lora", "loha"))]
+)
 def test_updates_are_the_same_to_the_last_bit(train_with, kind, level):
     kept = train_with(f"adapter.kind={kind}")
     again = train_with(f"adapter.kind={kind}", f"train.recompute={level}")
@@ -51,10 +53,15 @@ def test_updates_are_the_same_to_the_last_bit(train_with, kind, level):
 @pytest.mark.parametrize(
     "words",
     [
-        ("base_model.quantize=fp8",),
         ("base_model.quantize=int8", "train.micro_batch=1"),
-        ("train.gradient_checkpointing=true",),
-        ("objective.prior=teacher",),
+        *(
+            pytest.param((word,), marks=pytest.mark.slow)
+            for word in (
+                "base_model.quantize=fp8",
+                "train.gradient_checkpointing=true",
+                "objective.prior=teacher",
+            )
+        ),
     ],
 )
 def test_it_goes_together_with_what_else_saves_memory(train_with, words):

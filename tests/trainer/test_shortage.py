@@ -132,6 +132,7 @@ def test_one_image_at_a_time_takes_checkpointing_and_then_gives_up(make_run, cac
     assert "lorasmith estimate" in ended[-1]["message"]
 
 
+@pytest.mark.slow
 def test_then_the_blocks_wait_in_main_memory(make_run, cache, monkeypatch):
     """The device has a memory of its own, which is too small while any block stays in it."""
     words = ("train.micro_batch=1", "train.gradient_checkpointing=true")

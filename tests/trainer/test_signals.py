@@ -41,7 +41,7 @@ def start(run, place):
     return process
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("name", ["SIGTERM", pytest.param("SIGHUP", marks=pytest.mark.slow)])
 def test_a_signal_while_a_run_loads_is_its_end(make_run, name):
     run = make_run()
     process = start(run, "loading")

@@ -193,6 +193,7 @@ def test_both_spellings_of_the_vaes_attention_are_read(small, change, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_another_vae_can_be_named_as_file_or_folder_or_whole_checkpoint(small, change, tmp_path):
     other = write_random_checkpoint(tmp_path / "other.safetensors", "sd15", torch.float32, seed=9)
     theirs = load(other).vae

@@ -103,16 +103,25 @@ def test_a_bundle_that_cannot_be_written_has_the_advice_of_its_reason(
     check(raised, advice)
 
 
-@pytest.mark.parametrize("reason", REASONS)
-@pytest.mark.parametrize(
-    ("place", "part"),
-    [
-        ("trainer.runs.checkpoints.write_atomically", "The checkpoint at step 2 could not be"),
-        ("trainer.training.samples.save_image", "The samples at step 0 could not be saved"),
-        ("trainer.training.artifacts.write_aside", "pico.safetensors could not be written"),
-    ],
-    ids=["checkpoint", "samples", "export"],
-)
+PLACES = {
+    "checkpoint": (
+        "trainer.runs.checkpoints.write_atomically", "The checkpoint at step 2 could not be"
+    ),
+    "samples": ("trainer.training.samples.save_image", "The samples at step 0 could not be saved"),
+    "export": ("trainer.training.artifacts.write_aside", "pico.safetensors could not be written"),
+}  # fmt: skip
+# One reason a place; the advice of each is tested with what is quick to fail, above.
+FAST = {"checkpoint": "full", "samples": "denied", "export": "gone"}
+
+
+def list_failures():
+    for name, (place, part) in PLACES.items():
+        for reason in REASONS:
+            marks = [] if FAST[name] == reason else [pytest.mark.slow]
+            yield pytest.param(place, part, reason, marks=marks, id=f"{name}-{reason}")
+
+
+@pytest.mark.parametrize(("place", "part", "reason"), list_failures())
 def test_a_run_that_cannot_save_fails_with_the_advice_of_its_reason(
     make_run, cache, monkeypatch, place, part, reason
 ):

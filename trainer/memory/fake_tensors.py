@@ -17,6 +17,10 @@ _META = torch.device("meta")
 # Lists longer than this (all weights of an optimiser) come once: remembering them costs more.
 _LONGEST_KEY = 16
 _TABLES = {torch.ops.aten.linspace.default, torch.ops.aten.arange.default}
+# Shapes of results by operation and arguments, for all estimates of a process: a plan of a run's
+# memory makes several that differ in little.
+_SHAPES: dict[Any, Any] = {}
+_MOST_SHAPES = 100_000
 # The value of a fake scalar.
 _NUMBERS: dict[torch.dtype, Any] = {torch.bool: True, torch.int64: 1, torch.int32: 1}
 
@@ -80,7 +84,6 @@ class Meter(TorchDispatchMode):
         self.now = self.peak = 0
         self._block_bytes = block_bytes
         self._allocated: dict[int, Any] = {}  # weak references to storages
-        self._known: dict[Any, Any] = {}
 
     def restart(self) -> None:
         """Resets the peak to what is allocated now."""
@@ -139,15 +142,17 @@ class Meter(TorchDispatchMode):
 
     def _infer(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Calls an operation on the meta device, or reuses the cached shapes."""
-        key = _describe_call(func, args, kwargs) if _makes_new_tensors(func) else None
+        returns = _find_returns(func)
+        key = _describe_call(func, args, kwargs) if returns else None
         if key is None:
             return func(*args, **kwargs)
-        cached = self._known.get(key)
-        if cached is None:
-            result = func(*args, **kwargs)
-            self._known[key] = _swap(result, lambda t: _Shape(t.size(), t.stride(), t.dtype))
-            return result
-        return _make(cached)
+        if key in _SHAPES:
+            return args[0] if returns == "argument" else _make(_SHAPES[key])
+        result = func(*args, **kwargs)
+        if len(_SHAPES) >= _MOST_SHAPES:
+            _SHAPES.clear()
+        _SHAPES[key] = _swap(result, lambda t: _Shape(t.size(), t.stride(), t.dtype))
+        return result
 
     def _note(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
@@ -208,22 +213,44 @@ def _describe(value: Any) -> Any:
         if len(value) > _LONGEST_KEY:
             raise OverflowError
         return tuple(map(_describe, value))
+    if isinstance(value, torch.Generator):
+        return torch.Generator  # which one decides no shape, and a key would keep it alive
     # 1, 1.0 and True are equal as keys and differ in what they promote to.
     return (type(value), value)
 
 
-_NEW: dict[Any, bool] = {}
+_RETURNS: dict[Any, str] = {}
 _DEVICE: dict[Any, bool] = {}
 
 
-def _makes_new_tensors(func: Any) -> bool:
-    """Whether an operation returns new tensors: no in-place results, no views."""
-    if func not in _NEW:
+def _find_returns(func: Any) -> str:
+    """Returns what an operation returns: "new" tensors, its first "argument", or "" (views …)."""
+    if func not in _RETURNS:
         schema = func._schema
         every = (*schema.arguments, *schema.returns)
-        fresh = all(each.alias_info is None for each in every)
-        _NEW[func] = fresh and any("Tensor" in str(each.type) for each in schema.returns)
-    return _NEW[func]
+        kind = ""
+        if all(each.alias_info is None for each in every):
+            kind = "new" if any("Tensor" in str(each.type) for each in schema.returns) else ""
+        elif _changes_first_alone(schema) and torch.Tag.inplace_view not in func.tags:
+            kind = "argument"
+        _RETURNS[func] = kind
+    return _RETURNS[func]
+
+
+def _changes_first_alone(schema: Any) -> bool:
+    """Whether an operation writes into its first argument, returns that, and does no more."""
+    if len(schema.returns) != 1 or not schema.arguments:
+        return False
+    first, *others = (each.alias_info for each in schema.arguments)
+    returned = schema.returns[0].alias_info
+    return bool(
+        first is not None
+        and first.is_write
+        and returned is not None
+        and returned.before_set == first.before_set
+        and str(schema.returns[0].type) == "Tensor"
+        and not any(others)
+    )
 
 
 def _takes_device(func: Any) -> bool:

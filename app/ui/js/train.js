@@ -68,7 +68,7 @@ onShown((view) => {
   else if (isFirst) showMode(bar && bar.dataset.state !== 'none' ? readMode() : 'settings');
 });
 
-// Shows the settings of another run in place of the run that is shown.
+// Shows the settings of another run instead of the run that is shown.
 export function showSettings() {
   atSettings = true;
   showMode('settings');

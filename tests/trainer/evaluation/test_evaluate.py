@@ -159,6 +159,7 @@ def test_a_stopped_evaluation_goes_on_and_ends_with_the_same_numbers(run, traine
     assert not list((run.path / "control").glob("*"))
 
 
+@pytest.mark.slow
 def test_other_settings_generate_anew(run, trained):
     few = EvaluationSettings(
         prompts=("a blob", "a house"), weights=(1.0,), inference_steps=1, checkpoints=(4,)
