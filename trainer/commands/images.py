@@ -1,9 +1,11 @@
-"""Images with LoRA files: a grid of weights, and the worker for the app's previews."""
+"""Images with LoRA files: grids, class images, and the worker for the app's previews."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+
+from PIL import Image
 
 from datasets_tools.captions import write_caption
 from datasets_tools.files import save_for_person
@@ -11,54 +13,69 @@ from datasets_tools.names import explain_path
 from trainer.commands.libraries import quiet_model_libraries
 from trainer.config import BaseModelConfig
 from trainer.device import open_device_context
+from trainer.inference.preview_generator import PreviewGenerator
 from trainer.inference.preview_worker import serve
-from trainer.inference.sampling import generate, make_grid, weighted
+from trainer.inference.sampling import generate, make_grid, save_image
 from trainer.models import load_family
 from trainer.models.family import GenerationRequest
 from trainer.runs import PreviewFolder, RunError, is_owned, own_folder
+from trainer.runs.grids import Grid, GridFiles, make_keys, write_record
 from trainer.runs.previews import list_requests
-from trainer.training.attach import attach_file
 
 
 def generate_grid(
-    base_model: Path,
-    mix: Sequence[tuple[Path, float]],
-    prompts: Sequence[str],
-    weights: Sequence[float],
-    request: GenerationRequest,
-    to: Path,
-) -> None:
-    """Generates a grid: a row per prompt, a column per weight, the same seed along a row.
+    grid: Grid, models: Path, to: Path, report: Callable[[int, int], None]
+) -> tuple[int, int]:
+    """Generates the cells of a grid that are not there yet, and the labelled image of them all.
 
     Args:
-        base_model: A file or a folder.
-        mix: LoRA files, each with its share; a column's weight multiplies all shares.
-        prompts: One row each.
-        weights: One column each.
-        request: All but the prompt; its seed is the first row's.
-        to: The image to write.
+        grid: What to generate.
+        models: The workspace's folder of base models, for hub ids.
+        to: The image to write; `GridFiles` says what lies beside it.
+        report: Called with (done, total) at the start and after each cell.
+
+    Returns:
+        How many cells were generated, and how often the base model was loaded.
 
     Raises:
         ModelError, ExportError, RunError: with what to do.
     """
     if problem := explain_path(to):
         raise RunError(problem)
-    quiet_model_libraries()
-    context = open_device_context()
-    family = load_family(BaseModelConfig(path=str(base_model)), context.device, context.dtype)
-    adapters = [attach_file(family, path, context.device) for path, _ in mix]
-    rows = []
-    for index, prompt in enumerate(prompts):
-        cell = replace(request, prompt=prompt, seed=request.seed + index)
-        row = []
-        for weight in weights:
-            with weighted(adapters, [share * weight for _, share in mix]):
-                row.append(generate(family, context, cell))
-        rows.append(row)
-    names = [f"weight {weight:g}" for weight in weights]
-    grid = make_grid(rows, list(prompts), names)
+    files = GridFiles(to)
+    cells = grid.list_cells()
+    keys = make_keys(cells)
     to.parent.mkdir(parents=True, exist_ok=True)
-    grid.save(to)
+    write_record(grid, cells, keys, files)
+    missing = {key: cell for cell, key in zip(cells, keys, strict=True)
+               if not files.locate(key).is_file()}  # fmt: skip
+    total = len(set(keys))
+    report(total - len(missing), total)
+    generator = PreviewGenerator(models)
+    if missing:
+        quiet_model_libraries()
+    # Cells with the same adapters follow each other, so that each is attached once.
+    ordered = sorted(missing.items(), key=lambda one: [a.path for a in one[1].request.adapters])
+    for number, (key, cell) in enumerate(ordered, total - len(missing) + 1):
+        made = generator.generate_one(cell.request)
+        weight = cell.request.adapters[0].weight
+        save_image(files.locate(key), made.image, made.request, weight, generator.sampler)
+        report(number, total)
+    _write_image(grid, [files.locate(key) for key in keys], to)
+    return len(missing), generator.base_loads
+
+
+def _write_image(grid: Grid, paths: Sequence[Path], to: Path) -> None:
+    images = []
+    for path in paths:
+        with Image.open(BytesIO(path.read_bytes())) as image:
+            images.append(image.convert("RGB"))
+    width = len(grid.columns.values)
+    rows = [images[start : start + width] for start in range(0, len(images), width)]
+    labels = [[axis.label(each) for each in axis.values] for axis in (grid.rows, grid.columns)]
+    memory = BytesIO()
+    make_grid(rows, *labels).save(memory, "PNG")
+    save_for_person(to, memory.getvalue(), f"The image {to.name}")
 
 
 def generate_class_images(

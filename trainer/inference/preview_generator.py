@@ -1,5 +1,6 @@
 """The images of the app's previews: one base model stays loaded, adapters come and go."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -74,17 +75,13 @@ class PreviewGenerator:
             ModelError, ExportError, RunError: with what to do.
         """
         loaded = self._load_base(preview.base_model)
-        chosen = self._choose_adapters(loaded, preview)
         requests = _list_requests(loaded.family, preview)
-        every = list(loaded.adapters.values())
         count = len(requests) + (requests[0] not in self._plain)
 
         def render(request: GenerationRequest, number: int) -> Image.Image:
             return _generate(loaded, request, report, (number, count))
 
-        with weighted(every, [0.0] * len(every)):
-            for adapter, choice in chosen:
-                adapter.set_multiplier(choice.weight, choice.text_weight)
+        with self._weigh(loaded, preview) as every:
             for number, request in enumerate(requests, 1):
                 yield PreviewImage(render(request, number), request)
             for adapter in every:
@@ -95,6 +92,27 @@ class PreviewGenerator:
                     self._plain.pop(next(iter(self._plain)))
                 self._plain[requests[0]] = image
         yield PreviewImage(self._plain[requests[0]], requests[0], is_plain=True)
+
+    def generate_one(self, preview: PreviewRequest) -> PreviewImage:
+        """Returns the first image with the adapters, alone.
+
+        Raises:
+            ModelError, ExportError, RunError: with what to do.
+        """
+        loaded = self._load_base(preview.base_model)
+        request = _list_requests(loaded.family, preview)[0]
+        with self._weigh(loaded, preview):
+            return PreviewImage(generate(loaded.family, loaded.context, request), request)
+
+    @contextlib.contextmanager
+    def _weigh(self, loaded: _Loaded, preview: PreviewRequest) -> Iterator[list[AdapterSet]]:
+        """Has the chosen adapters count as asked for; yields all that are loaded."""
+        chosen = self._choose_adapters(loaded, preview)
+        every = list(loaded.adapters.values())
+        with weighted(every, [0.0] * len(every)):
+            for adapter, choice in chosen:
+                adapter.set_multiplier(choice.weight, choice.text_weight)
+            yield every
 
     def _load_base(self, config: BaseModelConfig) -> _Loaded:
         if self._loaded is None or self._loaded.config != config:
