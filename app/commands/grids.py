@@ -145,6 +145,7 @@ def make_grid_of(args: argparse.Namespace) -> Grid:
         RunError: it has no LoRA file, or more than two axes.
     """
     run = _find_run(args) if args.file and not Path(args.file).is_file() else None
+    base_model = _choose_base_model(args, run)
     mix = _read_mix([*([] if run else [args.file]), *args.lora])
     if run:
         exports = run.list_exports()
@@ -163,7 +164,6 @@ def make_grid_of(args: argparse.Namespace) -> Grid:
         "guidance": tuple(args.guidance),
     }
     rows, columns = _choose_axes(axes, args.columns)
-    base_model = _choose_base_model(args, run)
     first = {name: values[0] for name, values in axes.items() if values}
     request = {
         "base_model": base_model.model_dump(),
@@ -171,7 +171,9 @@ def make_grid_of(args: argparse.Namespace) -> Grid:
         "inference_steps": args.steps,
         "width": args.width,
         "height": args.height,
-        "adapters": [{"path": str(path.resolve()), "weight": share} for path, share in mix.items()],
+        "adapters": tuple(
+            {"path": str(path.resolve()), "weight": share} for path, share in mix.items()
+        ),
         **{name: first[name] for name in ("prompt", "seed", "sampler", "guidance")},
     }
     try:

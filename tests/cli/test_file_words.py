@@ -225,6 +225,7 @@ def test_settings_beside_a_run_are_refused(trained, capsys):
     assert "--set cannot be given with it" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_estimate_says_what_would_make_a_run_fit(trained, capsys):
     workspace, _, _, run = trained
     words = ["estimate", run.name, f"--workspace={workspace}"]

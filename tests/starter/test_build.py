@@ -26,6 +26,7 @@ def test_command_line_offers_every_goal(command_line):
     assert set(command_line.GOALS) == set(GOALS)
 
 
+@pytest.mark.slow
 def test_second_run_makes_nothing_anew(build, shared_packages, capsys):
     stages = sorted(path.name for path in build.work.iterdir())
     make_build(build.work, shared_packages).run("model", build.work / "model")

@@ -190,6 +190,7 @@ def test_style_is_that_of_the_nearest_drawing_of_the_concept(sprites, icons):
     assert compare_styles(subjects, images, twemoji)["style_nearest"] == 0.0
 
 
+@pytest.mark.slow
 def test_classifier_learns_to_tell_lines_from_areas():
     generator = torch.Generator().manual_seed(0)
     noise = torch.rand(80, 3, 64, 64, generator=generator) * 2 - 1

@@ -283,7 +283,7 @@ HARD = [
     ((1280, 1280), "ties", 0.5, 0.0),
     pytest.param((1280, 1280), "dare_linear", 0.1, 0.0, marks=pytest.mark.slow),
     pytest.param((1280, 1280), "dare_ties", 0.1, 0.7, marks=pytest.mark.slow),
-    ((640, 5760), "dare_linear", 0.01, 0.0),
+    pytest.param((640, 5760), "dare_linear", 0.01, 0.0, marks=pytest.mark.slow),
     ((5120, 640), "ties", 0.2, 0.7),
 ]
 

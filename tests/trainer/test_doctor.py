@@ -518,8 +518,10 @@ def test_doctor_trains_one_step_on_this_computer(tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_doctor_prints_lines_for_people(tmp_path, capsys):
-    main(["doctor", "--quick", "--workspace", str(tmp_path)])
+def test_doctor_prints_lines_for_people(tmp_path, capsys, monkeypatch):
+    host = simulate(tmp_path / "host")
+    monkeypatch.setattr("trainer.doctor.check.Host", lambda: host)
+    main(["doctor", "--quick", "--workspace", str(tmp_path / "workspace")])
     text = capsys.readouterr().out
     assert text.startswith("Lorasmith ")
     assert "PyTorch " in text

@@ -349,6 +349,7 @@ def test_a_run_on_rectified_flow_states_it_everywhere(make_run, cache, flow):
     assert "Sampler: Euler" in sample.text["parameters"]
 
 
+@pytest.mark.slow
 def test_a_run_on_rectified_flow_learns(make_run, cache, flow):
     """The loss of the same noise falls, which it would not with another target."""
     run = make_run(

@@ -131,6 +131,7 @@ def test_what_is_there_already_is_not_asked_for_again(hub, tmp_path):
     assert hub.seen == []
 
 
+@pytest.mark.slow
 def test_a_killed_download_continues_where_it_stopped(hub, tmp_path):
     files = small_model()
     big = "unet/diffusion_pytorch_model.fp16.safetensors"

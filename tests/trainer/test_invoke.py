@@ -140,7 +140,10 @@ def judge_file(path, family, tensors, header=None):
     return found.loads, " ".join(found.reasons)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family",
+    [each if each == "sd15" else pytest.param(each, marks=pytest.mark.slow) for each in FAMILIES],
+)
 def test_the_verdict_of_inspect_and_verify_is_that_of_the_rules(family, tmp_path):
     # Self attention is left out here: it is like the feed-forward layers, and for SDXL like cross.
     for used in list_subsets(family):

@@ -235,6 +235,7 @@ def test_adalora_that_is_made_longer_takes_up_its_budget_again(make_run, cache):
     assert sum(session.adapters.rules[0].ranks().values()) == round(0.6 * total)
 
 
+@pytest.mark.slow
 def test_the_penalty_of_adalora_moves_its_vectors_towards_right_angles(make_run, cache):
     changes = settings_for("adalora", "adapter.adalora.orthogonality=10.0", "train.steps=40")
     session = open_session(make_run(*changes), cache)

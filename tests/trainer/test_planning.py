@@ -111,13 +111,18 @@ def test_where_nothing_fits_the_leanest_is_taken_and_warned_of(simulate):
 @pytest.mark.parametrize(
     ("assignments", "left_out"),
     [
-        (["train.recompute=activations"], {"recompute"}),
         (["train.gradient_checkpointing=true"], {"gradient_checkpointing"}),
-        (["train.micro_batch=2"], {"micro_batch"}),
-        (["base_model.quantize=int8"], {"quantize"}),
-        (["base_model.quantize=nf4"], {"quantize", "offload_fraction"}),
-        (["base_model.offload_fraction=0.2"], {"offload_fraction"}),
         (["train.memory=exact"], {"quantize"}),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in (
+                (["train.recompute=activations"], {"recompute"}),
+                (["train.micro_batch=2"], {"micro_batch"}),
+                (["base_model.quantize=int8"], {"quantize"}),
+                (["base_model.quantize=nf4"], {"quantize", "offload_fraction"}),
+                (["base_model.offload_fraction=0.2"], {"offload_fraction"}),
+            )
+        ),
     ],
 )
 def test_what_a_person_has_set_stays(assignments, left_out, simulate):

@@ -238,6 +238,7 @@ def check_memory(family, memory):
 PLACES = sorted({(get_family(one.kind), one.memory) for one in BALANCED.values()})
 
 
+@pytest.mark.slow
 def test_presets_for_sdxl_with_8_gb_fit():
     check_memory("sdxl", 8)
 

@@ -228,6 +228,7 @@ def test_killed_process_ends_the_run_which_goes_on_with_any_number(
     assert largest_delta_difference(pico, whole, killed) < 1e-5
 
 
+@pytest.mark.slow
 def test_requests_are_obeyed_and_a_stop_ends_all_processes(make_run, cache):
     run = make_run("train.steps=9", "train.processes=2", "samples.every_steps=100")
     paused, listening = [], set()
@@ -275,6 +276,7 @@ def test_memory_that_one_process_lacks_is_saved_in_all(make_run, cache, have_oth
     assert "at step 2" in warning["message"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "message"),
     [("start_elsewhere", DIFFERENT[:40]), ("fail", r"exit code 2: The sky is blue\. Resume")],

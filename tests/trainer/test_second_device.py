@@ -100,6 +100,7 @@ def few(pico, tmp_path_factory):
     return train(FEW, pico, tmp_path_factory.mktemp("few"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FEW)
 def test_a_run_on_another_device_gives_the_same_file_and_waits_for_nothing(few, name):
     check(name, few[name])

@@ -98,13 +98,13 @@ class Grid:
         for name in (each for each in AXES if each in values):
             value = values[name]
             if name == "adapter":
-                changes["adapters"] = [AdapterChoice(path=str(value)).model_dump()]
+                changes["adapters"] = (AdapterChoice(path=str(value)).model_dump(),)
             elif name == "step":
                 changes["adapters"] = _replace_first(changes["adapters"], self._find(value))
             elif name == "weight":
-                changes["adapters"] = [
+                changes["adapters"] = tuple(
                     each | {"weight": each["weight"] * value} for each in changes["adapters"]
-                ]
+                )
             else:
                 changes[name] = value
         try:
@@ -157,6 +157,10 @@ def make_keys(cells: Sequence[Cell]) -> list[str]:
         facts["base"] = _stamp(Path(cell.request.base_model.path))
         for adapter in facts["adapters"]:
             adapter["path"] = known[adapter["path"]]
+        # At weight 0 an adapter changes nothing, so all of them have one image.
+        facts["adapters"] = [
+            each for each in facts["adapters"] if each["weight"] or each["text_weight"]
+        ]
         text = json.dumps(facts, sort_keys=True)
         keys.append(hashlib.sha256(text.encode()).hexdigest()[:16])
     return keys
@@ -210,9 +214,11 @@ def _check(grid: Grid) -> None:
         raise RunError("Name a LoRA file or a run to generate with.")
 
 
-def _replace_first(adapters: Sequence[Mapping[str, Any]], path: Path) -> list[dict[str, Any]]:
+def _replace_first(
+    adapters: Sequence[Mapping[str, Any]], path: Path
+) -> tuple[Mapping[str, Any], ...]:
     first = adapters[0] if adapters else AdapterChoice(path="").model_dump()
-    return [{**first, "path": str(path)}, *map(dict, adapters[1:])]
+    return ({**first, "path": str(path)}, *adapters[1:])
 
 
 def _hash(path: Path) -> str:

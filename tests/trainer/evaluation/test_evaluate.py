@@ -139,6 +139,7 @@ def test_what_is_no_evaluation_suggests_nothing(tmp_path):
         assert read_best_weight(tmp_path, 1) is None
 
 
+@pytest.mark.slow
 def test_a_stopped_evaluation_goes_on_and_ends_with_the_same_numbers(run, trained, evaluated):
     cache, made = trained[1], []
 
