@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from app.commands.arguments import BASE_MODEL_HELP, Subparsers, add_command, find_model, find_run
 from trainer.config import BaseModelConfig
 from trainer.formats.samplers import SAMPLERS
-from trainer.runs import PreviewRequest, RunError, RunFolder
+from trainer.runs import PreviewRequest, RunError, RunFolder, open_run
 from trainer.runs.grids import AXES, Axis, AxisName, Grid
 
 MOST_CLASS_IMAGES = 5000
@@ -28,7 +28,7 @@ def add_commands(commands: Subparsers) -> None:
 def _add_grid(commands: Subparsers) -> None:
     grid = add_command(commands, "grid", _run_grid, "generate images over two settings, labelled")
     grid.add_argument(
-        "file", nargs="?", default="", metavar="LORA|RUN",
+        "file", nargs="?", default="", metavar="LORA|RUN[:WEIGHT]",
         help="a LoRA file, or a run (folder or id) for its file, checkpoints and base model",
     )  # fmt: skip
     grid.add_argument(
@@ -38,30 +38,42 @@ def _add_grid(commands: Subparsers) -> None:
     grid.add_argument("--base-model", default="", metavar="MODEL", help=BASE_MODEL_HELP)
     grid.add_argument("--prompt", action="append", required=True, help="repeat for more")
     grid.add_argument(
-        "--weight", type=float, nargs="+", default=[],
+        "--weight", type=float, nargs="+", action="extend", default=[],
         help="it multiplies the share of every LoRA file; left out, 0 0.5 1 1.5 where no more than "
         "one other axis is given, else 1",
     )  # fmt: skip
     grid.add_argument(
-        "--step", nargs="+", default=[], metavar="STEP",
+        "--step", nargs="+", action="extend", default=[], metavar="STEP",
         help="checkpoints of the run, by their steps, or all",
     )  # fmt: skip
     grid.add_argument(
-        "--adapter", nargs="+", default=[], metavar="FILE", help="LoRA files, each one alone"
+        "--adapter",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FILE",
+        help="LoRA files, each one alone",
     )
-    grid.add_argument("--seed", type=int, nargs="+", default=[1], help="default: 1")
     grid.add_argument(
-        "--sampler", nargs="+", default=[""], metavar="NAME",
+        "--seed", type=int, nargs="+", action="extend", default=[], help="1 if left out"
+    )
+    grid.add_argument(
+        "--sampler", nargs="+", action="extend", default=[], metavar="NAME",
         help=f"left out, the model's usual one: {', '.join(SAMPLERS)}",
     )  # fmt: skip
     grid.add_argument(
-        "--guidance", type=float, nargs="+", default=[7.0], help="how strongly to follow prompts"
-    )
+        "--guidance", type=float, nargs="+", action="extend", default=[],
+        help="how strongly to follow prompts; 7 if left out",
+    )  # fmt: skip
     grid.add_argument("--columns", choices=AXES, default="", help="what varies from left to right")
     grid.add_argument("--negative-prompt", default="", help="what to avoid")
     grid.add_argument("--steps", type=int, default=25, help="denoising steps")
     grid.add_argument("--width", type=int, default=0, help="pixels; 0 is the model's own size")
     grid.add_argument("--height", type=int, default=0, help="pixels; 0 is the model's own size")
+    grid.add_argument(
+        "--aspect", default="", metavar="W:H",
+        help="such as 3:2, in the model's own number of pixels; where width and height are 0",
+    )  # fmt: skip
     grid.add_argument("--to", type=Path, default=Path("grid.png"), help="the image to write")
     grid.add_argument("--json", action="store_true", help="print a line of JSON per image instead")
     grid.epilog = (
@@ -144,14 +156,16 @@ def make_grid_of(args: argparse.Namespace) -> Grid:
     Raises:
         RunError: it has no LoRA file, or more than two axes.
     """
-    run = _find_run(args) if args.file and not Path(args.file).is_file() else None
-    base_model = _choose_base_model(args, run)
+    file, share = split_weight(args.file)
+    run = _find_run(args, file) if args.file and not file.is_file() else None
+    base_model = _choose_base_model(args, run, file)
     mix = _read_mix([*([] if run else [args.file]), *args.lora])
     if run:
         exports = run.list_exports()
-        if not exports and not args.step:
-            raise RunError(f"{run.id} has no file yet: choose its checkpoints with --step.")
-        mix = {**({exports[0]: 1.0} if exports else {}), **mix}
+        if not exports and not run.list_checkpoints():
+            raise RunError(f"{run.id} has no file and no checkpoint yet.")
+        newest = exports[0] if exports else run.list_checkpoints()[-1].path / "adapter.safetensors"
+        mix = {newest: share, **mix}
     if not mix and not args.adapter and not args.step:
         raise RunError("Name a LoRA file or a run to generate with.")
     axes: dict[AxisName, tuple[Any, ...]] = {
@@ -159,22 +173,23 @@ def make_grid_of(args: argparse.Namespace) -> Grid:
         "step": _read_steps(args.step, run),
         "weight": tuple(args.weight),
         "prompt": tuple(args.prompt),
-        "seed": tuple(args.seed),
-        "sampler": tuple(args.sampler),
-        "guidance": tuple(args.guidance),
+        "seed": tuple(args.seed) or (1,),
+        "sampler": tuple(args.sampler) or ("",),
+        "guidance": tuple(args.guidance) or (7.0,),
     }
     rows, columns = _choose_axes(axes, args.columns)
-    first = {name: values[0] for name, values in axes.items() if values}
-    request = {
+    first: dict[str, Any] = {name: values[0] for name, values in axes.items() if values}
+    request: dict[str, Any] = {
         "base_model": base_model.model_dump(),
         "negative_prompt": args.negative_prompt,
         "inference_steps": args.steps,
         "width": args.width,
         "height": args.height,
+        "aspect": args.aspect,
         "adapters": tuple(
             {"path": str(path.resolve()), "weight": share} for path, share in mix.items()
         ),
-        **{name: first[name] for name in ("prompt", "seed", "sampler", "guidance")},
+        **{str(name): first[name] for name in AXES if name not in ("adapter", "step", "weight")},
     }
     try:
         shared = PreviewRequest.model_validate(request)
@@ -182,14 +197,15 @@ def make_grid_of(args: argparse.Namespace) -> Grid:
         one = error.errors()[0]
         raise RunError(f"{'.'.join(map(str, one['loc']))}: {one['msg'].lower()}.") from error
     # What has one value is applied to what all cells have in common.
-    for name in ("adapter", "step", "weight"):
+    chooses: tuple[AxisName, ...] = ("adapter", "step", "weight")
+    for name in chooses:
         if axes[name] and name not in (rows.name, columns.name):
             shared = Grid(shared, rows, columns, run).apply({name: first[name]})
     return Grid(shared, rows, columns, run)
 
 
 def _choose_axes(axes: dict[AxisName, tuple[Any, ...]], columns: str) -> tuple[Axis, Axis]:
-    """Returns rows and columns: what has several values; a weight where there is room for one."""
+    """Returns rows and columns: what has several values, and the weight where one is free."""
     several = [name for name in AXES if len(axes[name]) > 1]
     if not axes["weight"] and len(several) < MOST_AXES:
         axes["weight"] = WEIGHTS
@@ -218,17 +234,16 @@ def _read_mix(texts: Sequence[str]) -> dict[Path, float]:
     return mix
 
 
-def _find_run(args: argparse.Namespace) -> RunFolder | None:
-    """Returns the run that is named in place of a file; None where it is none."""
-    known = args.workspace / "runs" / args.file
-    if not (Path(args.file).is_dir() or known.is_dir()):
+def _find_run(args: argparse.Namespace, name: Path) -> RunFolder | None:
+    """Returns the run that is named instead of a file; None where it is none."""
+    if not (name.is_dir() or (args.workspace / "runs" / name).is_dir()):
         return None
-    return find_run(argparse.Namespace(run=args.file, workspace=args.workspace))
+    return find_run(argparse.Namespace(run=str(name), workspace=args.workspace))
 
 
 def _read_steps(texts: Sequence[str], run: RunFolder | None) -> tuple[int, ...]:
     if texts and run is None:
-        raise RunError("Only a run has steps: name a run in place of a LoRA file.")
+        raise RunError("Only a run has steps: name a run instead of a LoRA file.")
     if run is not None and list(texts) == ["all"]:
         steps = tuple(each.step for each in run.list_checkpoints())
         if not steps:
@@ -240,9 +255,16 @@ def _read_steps(texts: Sequence[str], run: RunFolder | None) -> tuple[int, ...]:
         raise RunError(f"--step takes numbers or all, not {' '.join(texts)}.") from None
 
 
-def _choose_base_model(args: argparse.Namespace, run: RunFolder | None) -> BaseModelConfig:
+def _choose_base_model(
+    args: argparse.Namespace, run: RunFolder | None, file: Path
+) -> BaseModelConfig:
+    """Returns the base model that is named, else that of the run, or of the file's run."""
     if args.base_model:
         return BaseModelConfig(path=str(find_model(args, args.base_model)))
+    if run is None and file.is_file():
+        folders = (each for each in file.resolve().parents if (each / "config.toml").is_file())
+        folder = next(folders, None)
+        run = open_run(folder) if folder else None
     if run is None:
         raise RunError("Name the base model with --base-model; only a run knows its own.")
     return run.config.base_model

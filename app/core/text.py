@@ -14,6 +14,11 @@ STILL_SUGGESTING = (
     "Captions are being suggested for this dataset. Wait for the end, or cancel that on the "
     "Dataset tab first."
 )
+GRID_AXES = "Choose two different settings for rows and columns."
+GRID_STEPS = (
+    "The first adapter is a file from elsewhere, which has no checkpoints. Choose one of a run, or "
+    "another setting than step."
+)
 NO_ADAPTER = "There is no adapter yet. Train one first; it appears here when it is exported."
 NO_BASE_OF_ADAPTER = (
     "It is not known on which base model this adapter was trained. Choose a base model of its "

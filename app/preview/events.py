@@ -12,9 +12,12 @@ from app.core.generation import (
     make_request,
     view_generation,
 )
+from app.core.grid_jobs import AxisValues, send_grid, view_grid
+from app.core.jobs import stop_job
 from app.core.lora_files import LORA_PREFIX, keep_lora, list_adapters
 from app.core.workspace import Workspace, WorkspaceError
 from app.preview import text
+from app.preview.html import STOP_GRID
 from app.ui.markup import join, note
 
 
@@ -62,28 +65,41 @@ class PreviewEvents:
             base_model: A listed base model, or "".
             numbers: Prompts, seed, steps, guidance, sampler, aspect ratio and count.
         """
-        rows = [(one, weights[number]) for number, one in adapters.items() if one]
-        # Before the list has arrived, the newest adapter is meant.
-        values = GenerationRequest(
-            adapters=rows or [(None, next(iter(weights.values())))],
-            base_model=base_model,
-            prompt=numbers["prompt"],
-            seed=numbers["seed"],
-            inference_steps=numbers["steps"],
-            guidance=numbers["guidance"],
-            negative_prompt=numbers["negative"],
-            sampler=numbers["sampler"],
-            aspect=numbers["aspect"],
-            count=numbers["count"],
-        )
         try:
+            values = _read_values(adapters, weights, base_model, numbers)
             generate(self.workspace, make_request(self.workspace, values))
         except WorkspaceError as error:
             return {"message": note(str(error), "error")}
         return {"message": ""}
 
+    def generate_grid(
+        self, adapters: dict[str, Any], weights: dict[str, Any], base_model: Any, **numbers: Any
+    ) -> dict[str, Any]:
+        """Starts the command for a grid; the page shows its images as they come.
+
+        Args:
+            adapters: As for `generate`.
+            weights: As for `generate`.
+            base_model: As for `generate`.
+            numbers: As for `generate`; and the axes, each with its values as lines.
+        """
+        rows, columns = (
+            AxisValues(numbers[which], str(numbers[f"{which}_lines"] or ""))
+            for which in ("rows", "columns")
+        )
+        try:
+            values = _read_values(adapters, weights, base_model, numbers)
+            send_grid(self.workspace, values, rows, columns)
+        except WorkspaceError as error:
+            return {"message": note(str(error), "error")}
+        return {"message": ""}
+
     def cancel(self, event: Any) -> dict[str, Any]:
-        """Cancels the request whose button was pressed."""
+        """Cancels the request, or stops the grid, whose button was pressed."""
+        view = view_grid(self.workspace) if getattr(event, "key", None) == STOP_GRID else None
+        if view is not None:
+            stop_job(self.workspace, view.job.id)
+            return {"message": ""}
         try:
             cancel_generation(self.workspace.preview, getattr(event, "key", None))
         except WorkspaceError as error:
@@ -99,3 +115,22 @@ class PreviewEvents:
         if view_generation(self.workspace.preview) is None:
             return {}
         return self.generate(**values)
+
+
+def _read_values(
+    adapters: dict[str, Any], weights: dict[str, Any], base_model: Any, numbers: dict[str, Any]
+) -> GenerationRequest:
+    rows = [(one, weights[number]) for number, one in adapters.items() if one]
+    # Before the list has arrived, the newest adapter is meant.
+    return GenerationRequest(
+        adapters=rows or [(None, next(iter(weights.values())))],
+        base_model=base_model,
+        prompt=numbers["prompt"],
+        seed=numbers["seed"],
+        inference_steps=numbers["steps"],
+        guidance=numbers["guidance"],
+        negative_prompt=numbers["negative"],
+        sampler=numbers["sampler"],
+        aspect=numbers["aspect"],
+        count=numbers["count"],
+    )

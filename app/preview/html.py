@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from app.core.generation import SIDES, find_newest_images, preview_url, view_generation
+from app.core.grid_jobs import DOWNLOADS, GridView, cell_url, grid_url, stamp_grid, view_grid
 from app.core.lora_files import (
     MAX_ADAPTERS,
     AdapterEntry,
@@ -17,12 +18,21 @@ from app.core.lora_files import (
 from app.core.run_lists import find_busy_run
 from app.core.workspace import Workspace, WorkspaceError
 from app.preview import text
-from app.ui.components import make_images, make_intermediate, make_status
+from app.ui.components import (
+    make_button,
+    make_failure,
+    make_images,
+    make_intermediate,
+    make_link,
+    make_progress,
+    make_status,
+)
 from app.ui.fragments import Params, View
 from app.ui.markup import Markup, element, join, note
 from app.ui.text import WITH, WITHOUT
 
 MAX_WEIGHT = 2.0
+STOP_GRID = "stop-grid"  # the key of its button
 # What the page holds before anybody has typed.
 FRESH: dict[str, Any] = {"prompt": "", "seed": 1, "steps": 20, "guidance": 7, "negative": ""}
 
@@ -149,7 +159,59 @@ def _read_result_version(workspace: Workspace, _params: Params) -> object:
     return view_generation(workspace.preview), find_newest_images(workspace.preview), training
 
 
+def _render_grid(workspace: Workspace, _params: Params) -> Markup:
+    view = view_grid(workspace)
+    return join(_make_grid_status(view), _make_table(view)) if view else Markup("")
+
+
+def _make_grid_status(view: GridView) -> Markup:
+    job = view.job
+    if job.state == "running":
+        stop = make_button(text.STOP, key=STOP_GRID, element_id="preview-grid-stop")
+        return join(make_progress(text.grid_progress(view.done, view.total)), element("p", stop))
+    if job.was_stopped:
+        return make_failure(text.GRID_STOPPED, "info")
+    if job.state == "failed":
+        return make_failure(job.message)
+    links = [
+        make_link(label, grid_url(job.id, kind), f"grid.{kind}")
+        for kind, label in text.GRID_DOWNLOAD.items()
+        if kind in DOWNLOADS
+    ]
+    done = element("div", note(text.grid_done(len(view.cells)), "good"), data_state="done")
+    return join(done, element("p", *links))
+
+
+def _make_table(view: GridView) -> Markup:
+    """Returns the images in rows and columns; the places of those that are to come are empty."""
+    head = element("tr", element("th", ""), *(element("th", one, scope="col")
+                                              for one in view.columns))  # fmt: skip
+    rows = [head]
+    width = len(view.columns)
+    for place, row in enumerate(view.rows):
+        cells = [
+            element("td", _make_cell(view, key, f"{row}, {column}"))
+            for key, column in zip(
+                view.cells[place * width : (place + 1) * width], view.columns, strict=True
+            )
+        ]
+        rows.append(element("tr", element("th", row, scope="row"), *cells))
+    return element("table", element("tbody", *rows), class_="samples") if view.rows else Markup("")
+
+
+def _make_cell(view: GridView, key: str, alt: str) -> Markup:
+    if not key:
+        return element("span", "", class_="skeleton", aria_hidden="true")
+    image = element("img", src=cell_url(view.job.id, key), alt=alt, loading="lazy")
+    return element("button", image, type="button", data_key=key, aria_label=alt)
+
+
+def _read_grid_version(workspace: Workspace, _params: Params) -> object:
+    return stamp_grid(workspace)
+
+
 VIEWS = {
+    "preview-grid": View(_render_grid, _read_grid_version),
     "preview": View(render_data),
     "preview-note": View(_render_note),
     "preview-result": View(_render_result, _read_result_version),

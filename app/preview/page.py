@@ -10,8 +10,10 @@ from app.preview.events import PreviewEvents
 from app.preview.html import FRESH, MAX_WEIGHT
 from app.ui.context import Choice, PageContext
 from app.ui.fragments import fragment
+from app.ui.markup import note
 from app.ui.wire import wire, wire_in_browser
 from trainer.formats.samplers import SAMPLERS
+from trainer.runs.grids import AXES
 
 ASPECTS = ("3:2", "2:3", "4:3", "3:4", "16:9", "9:16")
 Rows = dict[str, dict[str, Any]]  # adapters and weights, each by the number of its row
@@ -24,7 +26,7 @@ def build_preview_page(context: PageContext) -> None:
     with gr.Row(elem_id="preview-columns"):
         with gr.Column(scale=2, min_width=320):
             rows = _build_rows(data)
-            note = fragment(
+            adapter_note = fragment(
                 "preview-note", "adapters", elem_id="preview-adapter-note", polled=False
             )
             values = _build_values()
@@ -35,16 +37,20 @@ def build_preview_page(context: PageContext) -> None:
                 )  # fmt: skip
                 dice = gr.Button(text.DICE, scale=0, min_width=180, elem_id="preview-dice")
             base_model = _build_elsewhere(context, events, rows)
-        with gr.Column(scale=3, min_width=320):
+            axes = _build_grid()
+        with gr.Column(scale=3, min_width=320, elem_id="preview-right"):
             message = {"message": gr.HTML("", elem_id="preview-note")}
             result = fragment("preview-result", elem_id="preview-result")
-    wire_in_browser(note.tick, "applySuggestion")
+            grid = fragment("preview-grid", elem_id="preview-grid", grid="enlarge")
+    wire_in_browser(adapter_note.tick, "applySuggestion")
     request = {**rows, "base_model": base_model, **values}
     wire(dice.click, events.choose_seed, outputs={"seed": values["seed"]})
-    wire(result.select, events.cancel, outputs=message)
+    wire([result.select, grid.select], events.cancel, outputs=message)
     models = {"base_model": base_model}
     wire([context.demo.load, data.tick], events.list_base_models, outputs=models)
     wire(generate.click, events.generate, request, message)
+    button = axes.pop("button")
+    wire(button.click, events.generate_grid, {**request, **axes}, message)
     wire(
         [weight.release for weight in rows["weights"].values()],
         events.generate_again,
@@ -95,6 +101,27 @@ def _build_row(number: str, *, first: bool) -> tuple[gr.Dropdown, gr.Slider, gr.
             text.REMOVE_ROW, scale=0, min_width=110, elem_id=f"preview-remove{ending}"
         )
     return adapter, weight, remove
+
+
+def _build_grid() -> dict[str, Any]:
+    """Builds the choice of a grid's axes, by their names in its event, and its button."""
+    axes: dict[str, Any] = {}
+    first = {"rows": ("prompt", ""), "columns": ("weight", "0\n0.5\n1")}
+    with gr.Accordion(text.GRID, open=False, elem_id="preview-grid-lid"):
+        gr.HTML(note(text.GRID_INFO))
+        with gr.Row():
+            for which, (axis, lines) in first.items():
+                label = {"rows": text.GRID_ROWS, "columns": text.GRID_COLUMNS}[which]
+                with gr.Column(min_width=150):
+                    axes[which] = Choice(
+                        choices=list(AXES), value=axis, label=label, elem_id=f"preview-grid-{which}"
+                    )
+                    axes[f"{which}_lines"] = gr.Textbox(
+                        lines, label=text.grid_values(label), lines=3, max_lines=8, max_length=8000,
+                        elem_id=f"preview-grid-{which}-values",
+                    )  # fmt: skip
+        axes["button"] = gr.Button(text.GRID_GENERATE, elem_id="preview-grid-generate")
+    return axes
 
 
 def _build_elsewhere(context: PageContext, events: PreviewEvents, rows: Rows) -> gr.Dropdown:

@@ -26,6 +26,18 @@ SEED = "Seed"
 STEPS = "Denoising steps"
 GUIDANCE = "Guidance"
 GENERATE = "Generate"
+GRID = "A grid over two settings"
+GRID_INFO = (
+    "One image for each pair of values; write one value per line. Left empty, it is the value "
+    "above: for step, all checkpoints of the first adapter's run, for adapter, each adapter alone."
+)
+GRID_ROWS = "Rows"
+GRID_COLUMNS = "Columns"
+GRID_VALUES = "Values"
+GRID_GENERATE = "Generate the grid"
+GRID_DOWNLOAD = {"png": "Download the image", "json": "Download its settings (JSON)"}
+STOP = "Stop"
+GRID_STOPPED = "Stopped. What is there is kept; generating it again goes on."
 COMPARE = "Without | with: drag the divider"
 FULLSCREEN = "Fullscreen"
 
@@ -45,3 +57,15 @@ def lora_known(name: str) -> str:
 def adapter_note(name: str, base: str, trigger: str) -> str:
     line = f"{name}: base model {base}" if base else f"{name}: a file from elsewhere"
     return f"{line}, trigger {trigger}." if trigger else f"{line}."
+
+
+def grid_progress(done: int, total: int) -> str:
+    return f"{done} of {total} images" if total else "The base model is being loaded."
+
+
+def grid_done(total: int) -> str:
+    return f"The grid has {total} images."
+
+
+def grid_values(which: str) -> str:
+    return f"{which}: a value per line"

@@ -16,6 +16,8 @@ from starlette.routing import Route
 
 from app.core.examples import find_example
 from app.core.generation import REQUEST_ID
+from app.core.grid_jobs import DOWNLOADS, GRID, locate_grid
+from app.core.jobs import JOB_ID
 from app.core.lora_files import MADE, find_file
 from app.core.run_contents import sample_path
 from app.core.workspace import Workspace, WorkspaceError
@@ -27,6 +29,7 @@ from trainer.runs.evaluations import read_suggestion
 from trainer.runs.previews import PROGRESS_IMAGE
 
 _SIDE = re.compile(r"without|with|with-[2-8]|progress")
+_CELL = re.compile(r"[0-9a-f]{16}")
 _THUMBNAIL = re.compile(r"[0-9a-f]{8,64}\.webp")
 _TYPES = {
     ".png": "image/png",
@@ -85,6 +88,23 @@ def _find_preview(workspace: Workspace, names: dict[str, str]) -> Path | None:
     return workspace.preview.results_path / request_id / name
 
 
+def _find_grid_cell(workspace: Workspace, names: dict[str, str]) -> Path | None:
+    if not _is_grid(names["job"]) or not _CELL.fullmatch(names["key"]):
+        return None
+    return locate_grid(workspace, names["job"]).locate(names["key"])
+
+
+def _find_grid(workspace: Workspace, names: dict[str, str]) -> Path | None:
+    if not _is_grid(names["job"]) or names["kind"] not in DOWNLOADS:
+        return None
+    path: Path = getattr(locate_grid(workspace, names["job"]), DOWNLOADS[names["kind"]])
+    return path
+
+
+def _is_grid(job_id: str) -> bool:
+    return bool(JOB_ID.fullmatch(job_id)) and job_id.startswith(f"{GRID}-")
+
+
 def _find_export(workspace: Workspace, names: dict[str, str]) -> Path | None:
     run = workspace.find_run(names["run"])
     return next((path for path in run.list_exports() if path.name == names["name"]), None)
@@ -115,12 +135,14 @@ _FINDERS: dict[str, Finder] = {
     "sample/{run}/{step:int}/{index:int}": _find_sample,
     "suggestion/{run}": _find_suggestion,
     "preview/{request}/{side}": _find_preview,
+    "grid/{job}/{key}": _find_grid_cell,
+    "grid-file/{job}/{kind}": _find_grid,
     "export/{run}/{name}": _find_export,
     "word/{run}/{name}": _find_word,
     "lora/{name}": _find_lora,
     "pack/{kind}/{opened}/{name}": _find_pack,
 }
-_DOWNLOADS = {_find_export, _find_word, _find_lora, _find_pack}
+_DOWNLOADS = {_find_export, _find_word, _find_lora, _find_pack, _find_grid}
 
 
 def _answer_with(workspace: Workspace, find: Finder) -> Callable[[Request], Response]:

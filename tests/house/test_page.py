@@ -12,7 +12,7 @@ from app.ui.wire import wire, wire_in_browser
 
 MAX_UNNAMED = 3
 # 70 before the queue, the folders of a dataset and what a finished run offers.
-MAX_EVENTS = 78
+MAX_EVENTS = 79
 MAX_HIDDEN = 4
 
 
@@ -154,8 +154,8 @@ SHARED_NAMES = {"page", "events", "html", "text", "__init__"}
 # remedies, 105 and 14,420 before the form that is put back, and settings and run with their results
 # beside them, 109 and 14,870 before previews that show their steps: a feature raises them by what
 # it needs.
-MAX_APP_FILES = 109
-MAX_APP_LINES = 15_020
+MAX_APP_FILES = 110
+MAX_APP_LINES = 15_560
 
 
 def test_a_file_name_is_used_once_in_the_app(sources):

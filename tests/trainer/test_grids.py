@@ -1,6 +1,7 @@
-"""Grids over two settings: what each cell is, cancelling and going on, and the images themselves."""
+"""Grids over two settings: what each cell is, stopping and going on, and the images themselves."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -227,7 +228,8 @@ def test_what_is_wrong_with_a_command_is_one_sentence(run, capsys, words, says):
 
 
 def test_only_a_run_has_steps_and_a_base_model(run, tmp_path, capsys):
-    file = str(run.list_exports()[0])
+    file = str(tmp_path / "elsewhere.safetensors")
+    shutil.copy(run.list_exports()[0], file)
     assert main(["grid", file, "--prompt=a", f"--workspace={tmp_path}"]) == 2
     assert "Name the base model with --base-model" in capsys.readouterr().err
     base = f"--base-model={run.config.base_model.path}"

@@ -31,7 +31,7 @@ def generate_grid(
     Args:
         grid: What to generate.
         models: The workspace's folder of base models, for hub ids.
-        to: The image to write; `GridFiles` says what lies beside it.
+        to: The image to write; `GridFiles` names what lies beside it.
         report: Called with (done, total) at the start and after each cell.
 
     Returns:

@@ -117,7 +117,7 @@ class Grid:
 
     def _find(self, step: int) -> Path:
         if self.run is None:
-            raise RunError("Only a run has steps: name a run in place of a LoRA file.")
+            raise RunError("Only a run has steps: name a run instead of a LoRA file.")
         return self.run.find_checkpoint(step).path / "adapter.safetensors"
 
 

@@ -52,7 +52,8 @@ export function setPressed(host, key) {
 
 // Listens for presses and keys.
 //
-// options.grid     "choose": moving presses; "enlarge": pressing shows the cell's image large.
+// options.grid     "choose": moving presses; "enlarge": pressing shows the cell's image large, of a
+//                  cell that has one.
 // options.selects  the name in the page's state that a press sets; without it `press` is called.
 //                  A cell's own `data-selects` comes before it.
 // options.press    what a press does.
@@ -61,7 +62,7 @@ export function addKeys(host, {grid, selects, press}) {
   const activate = (cell) => {
     if (grid) focusOn(host, cell);
     const name = cell.dataset.selects || selects;
-    if (viewer) viewer(cell);
+    if (viewer && cell.querySelector('img')) viewer(cell);
     else if (name) set({[name]: cell.dataset.key});
     else press(cell);
   };
@@ -105,7 +106,8 @@ function makeViewer(host) {
   dialog.addEventListener('keydown', (event) => {
     if (!isMove(event.key)) return;
     event.preventDefault();
-    const next = current && findNext(cellsOf(host), current, event.key);
+    const shown = cellsOf(host).filter((cell) => cell.querySelector('img'));
+    const next = current && findNext(shown, current, event.key);
     if (next) show(next);
   });
   return show;
