@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 WORKSPACE ?= workspace
+FUZZ_SECONDS ?= 60
 # Tests run in this many processes, each with one thread: two threads that share two cores are
 # slower. Browser tests wait for much of their time, so four processes fill two cores.
 JOBS ?= 4
@@ -25,7 +26,7 @@ $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo app check test test-slow test-windows-files gpu-check fmt lint types docs docs-check \
+.PHONY: help setup demo app check test test-slow test-windows-files fuzz gpu-check fmt lint types docs docs-check \
 	dist
 
 help:  ## list the targets
@@ -57,6 +58,10 @@ test-slow: setup  ## the slow tests
 
 test-windows-files: setup  ## the tests and the demo under the file rules of Windows (slow; needs Linux)
 	$(BIN)/python -m tests.windows.run
+
+fuzz: setup  ## damaged files and requests, for FUZZ_SECONDS (60) from SEED
+	$(BIN)/python -W ignore -m tests.fuzz --seconds $(FUZZ_SECONDS) $(if $(SEED),--seed $(SEED))
+	FUZZ_EVENTS=$$(( $(FUZZ_SECONDS) * 5 )) $(if $(SEED),FUZZ_SEED=$(SEED)) $(PYTEST) -q tests/fuzz/test_requests.py
 
 gpu-check: setup  ## the tests that need a CUDA device; without one they are skipped and say so
 	$(BIN)/python -m pytest -v -m gpu

@@ -32,7 +32,8 @@ def wire(
     Args:
         triggers: An event of a component (`button.click`), or several in a list.
         handler: Takes the inputs as keywords, a group as one dict. A parameter called `event`
-            gets the event's data as attributes: they come from a browser, and may all be missing.
+            gets the event's data as attributes: texts from a browser, which may all be missing;
+            what is no text is left out.
             Returns a dict of the outputs that change, by name; a group as a dict again; None where
             nothing does.
         inputs: The components it reads, by name.
@@ -50,7 +51,8 @@ def wire(
 
     def run_with_event(values: dict[Any, Any], event: gr.EventData) -> dict[Any, Any]:
         data = event._data if isinstance(event._data, dict) else {}
-        return _match(targets, handler(event=SimpleNamespace(**data), **_collect(sources, values)))
+        texts = {str(name): value for name, value in data.items() if isinstance(value, str)}
+        return _match(targets, handler(event=SimpleNamespace(**texts), **_collect(sources, values)))
 
     takes_event = "event" in inspect.signature(handler).parameters
     settings = {

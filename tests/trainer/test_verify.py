@@ -329,6 +329,20 @@ def test_a_damaged_file_is_one_finding(content, tmp_path):
     assert set(finding.effects) == set(PROGRAMS)
 
 
+def test_a_header_that_safetensors_refuses_is_one_finding(tmp_path):
+    """It cannot read a number that is too large, although nobody asks for it."""
+    path = write(tmp_path / "x.safetensors", make_tensors(), make_header("sd15"))
+    content = path.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    header = (
+        content[8 : 8 + size].rstrip()[:-1].replace(b'"dtype"', b'"x": 1e999, "dtype"', 1) + b"}"
+    )
+    path.write_bytes(len(header).to_bytes(8, "little") + header + content[8 + size :])
+    (finding,) = verify_file(path)
+    assert (finding.severity, finding.rule) == ("error", "header")
+    assert "x.safetensors is damaged" in finding.message
+
+
 def test_a_file_without_adapters_is_one_finding(tmp_path):
     path = tmp_path / "x.safetensors"
     save_file({"conv.weight": torch.ones(2)}, path)

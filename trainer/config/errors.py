@@ -50,10 +50,11 @@ def _explain(detail: ErrorDetails, model: type[BaseModel]) -> str:
     if kind == "value_error":
         return str(context.get("error", detail["msg"]))
     if kind == "literal_error":
-        return f"{value!r} is not allowed; choose {context['expected']}"
+        return f"{_shorten(value)} is not allowed; choose {context['expected']}"
     if kind == "string_pattern_mismatch":
         field = _find_field(model, [str(part) for part in detail["loc"]])
-        return f"{value!r} is not allowed; {field.rstrip('.') if field else context['pattern']}"
+        allowed = field.rstrip(".") if field else context["pattern"]
+        return f"{_shorten(value)} is not allowed; {allowed}"
     requirement = detail["msg"].replace("Input should be ", "must be ").replace("Input ", "")
     return f"{requirement[0].lower()}{requirement[1:]}, but is {_shorten(value)}"
 
@@ -95,5 +96,8 @@ def _find_field(model: type[BaseModel], path: list[str]) -> str:
 
 
 def _shorten(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:
+        text = f"a {type(value).__name__} that is nested too deeply"
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -15,6 +15,7 @@ held_out, forgetting) |
 | suggestion | step, weight, score, sheet (relative to the run) |
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,8 +70,10 @@ def read_suggestion(run: Path) -> Suggestion | None:
 
 def read_best_weight(run: Path, step: int) -> float | None:
     """Returns the weight at which a checkpoint scored best; None where it was not evaluated."""
-    data = read_evaluation(run) or {}
-    for row in data.get("checkpoints", ()):
-        if row.get("step") == step and isinstance(row.get("weight"), int | float):
-            return float(row["weight"])
+    rows = (read_evaluation(run) or {}).get("checkpoints")
+    for row in rows if isinstance(rows, list) else ():
+        if isinstance(row, dict) and row.get("step") == step:
+            weight = row.get("weight")
+            if isinstance(weight, int | float) and math.isfinite(weight):
+                return float(weight)
     return None

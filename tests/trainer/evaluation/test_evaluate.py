@@ -131,6 +131,14 @@ def test_the_suggestion_is_read_without_torch_and_goes_to_exports(evaluated, tra
     assert hint == f"Put “zorp” in the prompt. Recommended weight: {weight:g}, by measurement."
 
 
+@pytest.mark.parametrize(
+    "rows", [3, None, {}, [3], [None], ["a"], [{"step": 1, "weight": "1"}], [{"step": 1}]]
+)
+def test_damaged_rows_of_an_evaluation_have_no_weight(tmp_path, rows):
+    (tmp_path / "evaluation.json").write_text(json.dumps({"version": 1, "checkpoints": rows}))
+    assert read_best_weight(tmp_path, 1) is None
+
+
 def test_what_is_no_evaluation_suggests_nothing(tmp_path):
     assert read_evaluation(tmp_path) is None
     for text in ("{", "[]", '{"version": 99}', '{"version": 1, "suggestion": null}'):

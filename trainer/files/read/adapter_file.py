@@ -104,7 +104,7 @@ def open_adapter_file(
     try:
         handle = safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
-        raise ExportError(_call_damaged(path, error)) from error
+        raise ExportError(call_damaged(path, error)) from error
     with handle as body:
         yield OpenFile(header, matched, guess, alphas, body)
 
@@ -169,7 +169,7 @@ class OpenFile:
         try:
             tensors = {key: self._read_tensor(key) for key in group.keys.values()}
         except (SafetensorError, OSError) as error:
-            raise ExportError(_call_damaged(self.path, error)) from error
+            raise ExportError(call_damaged(self.path, error)) from error
         return make_module(self.path, layer, group, tensors, self._alphas)
 
     def _read_tensor(self, key: str) -> Tensor:
@@ -276,5 +276,6 @@ def _match(
     return matched
 
 
-def _call_damaged(path: Path, error: Exception) -> str:
+def call_damaged(path: Path, error: Exception) -> str:
+    """Returns the sentence about a file that safetensors refuses."""
     return f"{path.name} is damaged: {error}. Download or export the file again."

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
+from trainer.export.errors import ExportError
 from trainer.files.read import open_header
+from trainer.files.read.adapter_file import call_damaged
 from trainer.files.read.family import FamilyGuess
 from trainer.files.read.keys import KeyGroup, find_words, group_keys
 from trainer.files.read.recognition import recognise
@@ -146,7 +148,12 @@ def _read_values(
     """Returns the alphas, and the keys of weights that are not finite; one tensor at a time."""
     alphas: dict[str, float | None] = {}
     broken = []
-    with safe_open(path, framework="pt") as file:
+    try:
+        handle = safe_open(path, framework="pt")
+    except (SafetensorError, OSError) as error:
+        # safetensors refuses what we do not look at, such as a number that is too large.
+        raise ExportError(call_damaged(path, error)) from error
+    with handle as file:
         for spelling, group in groups.items():
             for part, key in group.keys.items():
                 tensor = file.get_tensor(key)
