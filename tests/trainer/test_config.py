@@ -146,3 +146,12 @@ def test_every_text_stands_for_a_name_that_a_run_may_have(typed, name):
 
 def test_a_name_without_a_fallback_is_the_default():
     assert derive_name("猫", "犬") == RunConfig().name
+
+
+@pytest.mark.parametrize("path", ["samples.prompts", "dataset.trigger", "name"])
+def test_half_of_a_character_is_refused(path):
+    value = ["a \ud800"] if path == "samples.prompts" else "a \ud800"
+    section, _, name = path.rpartition(".")
+    settings = {section: {name: value}} if section else {name: value}
+    with pytest.raises(ConfigError, match=r"half of a character|unicode string"):
+        layer_config(settings=settings)

@@ -1,6 +1,8 @@
 """The base of every config section: unknown keys and loose types are refused."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, field_validator
 
 
 class Section(BaseModel):
@@ -11,3 +13,21 @@ class Section(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _check_characters(cls, value: Any) -> Any:
+        """Refuses what no file can hold, which a browser or a file name can."""
+        for text in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(text, str) and not _is_text(text):
+                msg = "has half of a character (a lone surrogate): type it again"
+                raise ValueError(msg)
+        return value
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
