@@ -1,9 +1,11 @@
 """The guard, the password door and the routes of media and captions, asked as an attacker would."""
 
 import json
+import re
 import urllib.parse
 
 import pytest
+from gradio.routes import App
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
@@ -132,6 +134,38 @@ def test_nothing_answers_without_the_password(locked, path):
     answer = locked.get(path)
     assert answer.status_code == 401
     assert "hello" not in answer.text
+
+
+def list_routes(router):
+    """Returns the path and the methods of each route, those of routers inside included."""
+    found = []
+    for route in router.routes:
+        if (inside := getattr(route, "original_router", None)) is not None:
+            found += list_routes(inside)
+        else:
+            found.append((route.path, route.methods or {"GET"}))
+    return found
+
+
+def test_a_stranger_sees_the_login_on_every_route_that_there_is(workspace):
+    """The routes are those of the running app, so that a new one is looked at, too."""
+    options = launch_options(workspace, "0.0.0.0", "open sesame")["app_kwargs"]
+    app = App.create_app(build(workspace, has_password=True), app_kwargs=options)
+    routes = list_routes(app)
+    assert len(routes) > 50
+    client = TestClient(app, base_url=HERE, follow_redirects=False)
+    answered = set()
+    for path, methods in routes:
+        for method in {"GET", *methods} - {"HEAD", "OPTIONS"}:
+            url = re.sub(r"\{[^}]*\}", "1", path)
+            headers = {"origin": HERE, "accept": "text/html"}
+            answer = client.request(method, url, headers=headers)
+            refused = answer.status_code == 401 and "password" in answer.text.lower()
+            closed = answer.status_code in {403, 404, 405}  # whatever it was, it is none of ours
+            if not refused and not closed:
+                answered.add((method, path, answer.status_code))
+    # Gradio asks for this one itself when it starts; it answers true, and nothing of ours.
+    assert answered == {("GET", "/gradio_api/startup-events", 200)}
 
 
 def test_right_password_opens_and_a_wrong_one_does_not(locked):
