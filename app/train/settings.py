@@ -86,6 +86,8 @@ def _refuse_far_paths(workspace: Workspace, config: RunConfig) -> None:
         for path in _list_paths(getattr(getattr(config, section), setting)):
             if not workspace.takes_paths and not path.resolve().is_relative_to(root):
                 raise WorkspaceError(text.far_path(name))
+    if not workspace.takes_paths and config.output.webhook:
+        raise WorkspaceError(text.FAR_WEBHOOK)
 
 
 def _list_paths(value: str | list[str]) -> list[Path]:

@@ -116,6 +116,12 @@ def unknown_base(name: str) -> str:
     )
 
 
+FAR_WEBHOOK = (
+    "output.webhook has the computer that Lorasmith runs on send something, which only a browser "
+    "on that computer may ask for. Set it by command: --set output.webhook=…"
+)
+
+
 def far_path(setting: str) -> str:
     return (
         f"{setting} names a place outside the workspace, which only a browser on the computer "

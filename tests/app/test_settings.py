@@ -343,6 +343,13 @@ def test_config_needs_a_dataset_where_images_are_needed(workspace):
         read_config_of_form(workspace, Chosen(None, "starter-model", values_of()))
 
 
+def test_browser_on_another_computer_has_nothing_sent(workspace):
+    chosen = Chosen("", "starter-model", values_of(output={"webhook": "http://10.0.0.1/x"}))
+    assert read_config_of_form(workspace, chosen, needs_images=False)
+    with pytest.raises(WorkspaceError, match=r"output\.webhook"):
+        read_config_of_form(replace(workspace, takes_paths=False), chosen, needs_images=False)
+
+
 def test_browser_on_another_computer_names_only_what_lies_in_the_workspace(workspace, tmp_path):
     far = replace(workspace, takes_paths=False)
     inside, outside = str(workspace.loras_path / "a.safetensors"), str(tmp_path / "x.safetensors")

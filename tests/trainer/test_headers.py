@@ -187,7 +187,8 @@ def test_only_texts_meant_for_others_are_kept_from_a_config():
         head, _, last = path.rpartition(".")
         place = tree.setdefault(head, {}) if head else tree
         secrets[path] = f"TELLTALE{number:03}"
-        place[last] = [secrets[path]] if several else secrets[path]
+        value = f"https://{secrets[path]}" if last == "webhook" else secrets[path]
+        place[last] = [value] if several else value
     tree["name"], tree["train"] = "public", {"device": "cuda:1"}
     kept = json.dumps(strip_settings(layer_config(settings=tree)))
     public = {path for path, secret in secrets.items() if secret in kept}

@@ -25,6 +25,7 @@ from trainer.runs import (
 )
 from trainer.runs.checkpoints import set_damaged_aside
 from trainer.runs.systems import end_on_signals, stop_on_closing, stop_on_signals
+from trainer.runs.webhook import post_end
 from trainer.training.advice import list_warnings
 from trainer.training.artifacts import export_file
 from trainer.training.divergence import DivergenceError, prepare_recovery
@@ -75,6 +76,19 @@ def train(run: RunFolder, cache: Path, processes: int = 0, *, take_over: bool = 
             if is_out_of_memory(error):
                 raise RunError(OUT_OF_MEMORY) from error
             raise
+        finally:
+            _send_message(run)
+
+
+def _send_message(run: RunFolder) -> None:
+    """Sends the message about the run's end; what goes wrong with it ends nothing."""
+    try:
+        address = run.config.output.webhook
+        reason = post_end(run, address) if address else ""
+    except (LorasmithError, OSError) as error:
+        reason = str(error)
+    if reason:
+        log_line(f"Warning: output.webhook: {reason}. The run itself has ended as it should.")
 
 
 def _train_owned(run: RunFolder, cache: Path, processes: int) -> str:

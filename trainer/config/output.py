@@ -1,8 +1,9 @@
 """What the run leaves on disk."""
 
+import urllib.parse
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from trainer.config.section import Section
 from trainer.formats.precision import PrecisionName
@@ -75,3 +76,25 @@ class OutputConfig(Section):
         le=4,
         description="Weight of the adapter that is recommended to others.",
     )
+    webhook: str = Field(
+        default="",
+        max_length=500,
+        description="Address that gets a message in JSON when the run has ended, by POST, as "
+        "Slack and Discord take it: https://…; empty sends none. It stays in the run's folder.",
+    )
+
+    @field_validator("webhook")
+    @classmethod
+    def _check_webhook(cls, address: str) -> str:
+        if address and not _is_address(address):
+            msg = "must be an address that begins with https:// or http://"
+            raise ValueError(msg)
+        return address
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parts = urllib.parse.urlsplit(text)
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and text.isprintable()
